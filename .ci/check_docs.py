@@ -1,0 +1,123 @@
+"""Check the Markdown files: links and anchors lead somewhere, code blocks parse, lines are short.
+
+    python .ci/check_docs.py
+
+Exits 1 and names file and line of every fault. Whether the examples also *work* is what the tests run them for.
+"""
+
+import json
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+MAX_LINE_LENGTH = 120
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)(?:\s+\"[^\"]*\")?\)")
+HEADING = re.compile(r"#{1,6}\s+(.*)")
+FENCE = re.compile(r"\s*(`{3,}|~{3,})\s*([\w-]*)")
+PARSERS: dict[str, Callable[[str], object]] = {
+    "json": json.loads,
+    "toml": tomllib.loads,
+    "python": lambda text: compile(text, "<example>", "exec"),
+}
+
+Fault = tuple[int, str]
+
+
+def documents() -> list[Path]:
+    """Return every Markdown file of the project, generated folders left out."""
+    skipped = {"build", "dist", "data", "logs"}
+    return sorted(
+        path
+        for path in ROOT.rglob("*.md")
+        if not any(part.startswith(".") or part in skipped for part in path.relative_to(ROOT).parts[:-1])
+    )
+
+
+def slug(heading: str) -> str:
+    """Return the anchor that a forge gives to `heading`: lower case, punctuation dropped, spaces as hyphens."""
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).replace("`", "").strip().lower()
+    return re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
+
+
+def split(text: str) -> tuple[list[tuple[int, str]], list[tuple[int, str, str]], list[Fault]]:
+    """Split a document into prose lines, code blocks (first line, language, text) and faults of its fences."""
+    prose: list[tuple[int, str]] = []
+    blocks: list[tuple[int, str, str]] = []
+    fence, language, opened, code = "", "", 0, list[str]()
+    for number, line in enumerate(text.splitlines(), start=1):
+        match = FENCE.match(line)
+        if fence:
+            if match and match[1].startswith(fence) and not match[2]:
+                blocks.append((opened, language, "\n".join(code)))
+                fence = ""
+            else:
+                code.append(line)
+        elif match:
+            fence, language, opened, code = match[1], match[2], number, []
+        else:
+            prose.append((number, line))
+    return prose, blocks, [(opened, "code block is never closed")] if fence else []
+
+
+def anchors(path: Path) -> set[str]:
+    """Return the anchors of all headings of the document at `path`; a repeated heading gets -1, -2, …."""
+    seen: dict[str, int] = {}
+    found: set[str] = set()
+    for _, line in split(path.read_text(encoding="utf-8"))[0]:
+        if match := HEADING.match(line):
+            name = slug(match[1])
+            found.add(f"{name}-{seen[name]}" if name in seen else name)
+            seen[name] = seen.get(name, 0) + 1
+    return found
+
+
+def link_fault(path: Path, target: str) -> str | None:
+    """Return what is wrong with a link of the document at `path`, or None. Nothing outside the project is asked."""
+    if re.match(r"[a-z]+:", target):
+        return None
+    name, _, anchor = target.partition("#")
+    linked = (path.parent / name).resolve() if name else path
+    if not linked.exists():
+        return f"link leads nowhere: {target}"
+    if anchor and linked.suffix == ".md" and anchor not in anchors(linked):
+        return f"no such heading: {target}"
+    return None
+
+
+def faults(path: Path) -> Iterator[Fault]:
+    """Yield line number and text of every fault of the document at `path`."""
+    text = path.read_text(encoding="utf-8")
+    prose, blocks, unclosed = split(text)
+    yield from unclosed
+    for number, line in enumerate(text.splitlines(), start=1):
+        if len(line) > MAX_LINE_LENGTH:
+            yield number, f"{len(line)} characters, {MAX_LINE_LENGTH} at most"
+        if line != line.rstrip():
+            yield number, "space at the end of the line"
+    for number, line in prose:
+        for target in LINK.findall(re.sub(r"`[^`]*`", "", line)):
+            if fault := link_fault(path, target):
+                yield number, fault
+    for number, language, code in blocks:
+        if parse := PARSERS.get(language):
+            try:
+                parse(code)
+            except (SyntaxError, ValueError) as error:
+                yield number, f"{language} block does not parse: {error}"
+
+
+def main() -> int:
+    """Check all documents, print every fault, return the exit code."""
+    paths = documents()
+    found = [(path, number, text) for path in paths for number, text in sorted(faults(path))]
+    for path, number, text in found:
+        print(f"{path.relative_to(ROOT)}:{number}: {text}")
+    print(f"{len(paths)} documents, {len(found)} faults")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

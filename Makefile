@@ -1,0 +1,75 @@
+# One command each. `make help` lists them; a second call of any costs nothing that the first already paid.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+CHECKED := hft_mmap api tests perf
+
+.PHONY: help serve install test check bench stress lock clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+serve: $(VENV)/warm ## install if needed, then start the service on 127.0.0.1:8080 (ARGS="--config FILE")
+	exec $(BIN)/hft-mmap serve $(ARGS)
+
+install: $(VENV)/warm ## install into .venv and compile the kernels, without starting anything
+
+test: $(VENV)/dev $(VENV)/warm ## run the tests (ARGS="tests/api -k ready")
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/dev ## lint, format, types, documents
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(CHECKED)
+	$(BIN)/python .ci/check_docs.py
+
+bench: $(VENV)/dev $(VENV)/warm ## run the benchmarks of perf/ (minutes; see perf/README.md)
+	$(BIN)/python -m perf $(ARGS)
+
+stress: $(VENV)/dev $(VENV)/warm ## run the tests at real size: 150,000,001 points, gigabytes of disk, minutes
+	$(BIN)/python -m pytest -m stress --timeout 3600 $(ARGS)
+
+# The environment. Each stamp is written last, so that whatever failed half-way is done again.
+
+$(VENV)/created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "make: $(PYTHON) is not Python 3.11 or newer; name one that is: make PYTHON=/usr/bin/python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "make: $(PYTHON) has no venv or ensurepip; on Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+# setuptools is in the lock too: `--no-build-isolation` builds with it, and nothing without a hash is downloaded.
+$(VENV)/installed: $(VENV)/created requirements.lock pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/installed requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-dev.lock
+	@touch $@
+
+# numba keeps the compiled kernels on disk; doing it here keeps it out of the first start and of every request.
+$(VENV)/warm: $(VENV)/installed $(wildcard hft_mmap/*.py)
+	$(BIN)/python -m hft_mmap.warm
+	@touch $@
+
+# Raise a version: `make lock ARGS="--upgrade-package numpy"`, or `--upgrade` for all. Without ARGS the pins stay.
+LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+  --fork-strategy fewest --custom-compile-command "make lock"
+
+lock: $(VENV)/created pyproject.toml ## write requirements.lock and requirements-dev.lock anew from pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOCK) --group build --output-file requirements.lock $(ARGS)
+	$(LOCK) --group dev --constraint requirements.lock --output-file requirements-dev.lock $(ARGS)
+
+clean: ## remove the environment and everything generated; data/ and logs/ stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The tests: `tests/store` for the library, `tests/api` for the service."""

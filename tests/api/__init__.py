@@ -1,0 +1,1 @@
+"""Tests of the service, its settings, its logs and its command line."""
