@@ -1,0 +1,188 @@
+"""Start the service, keep it running, and stop it so that nothing is lost.
+
+uvicorn's command line is not used, because the order matters here: first the log file and the port (whoever lacks
+either must not touch the data), then the store, then the application; on the way out the same backwards. And an
+orderly stop exits with 0, where uvicorn would send itself the signal again.
+"""
+
+import gc
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+import structlog
+import uvicorn
+
+from api import logs
+from api.app import create_app
+from api.settings import Effective, ServerSettings, Settings
+from hft_mmap import HftMmapError, Store
+
+# Each connection may hold a body of max_body_bytes: at the default of 4 MiB, 1,024 of them are 4 GiB at the very most.
+# uvicorn answers 503 beyond.
+MAX_CONNECTIONS = 1024
+# A client that pushes a price now and then keeps its connection; uvicorn's 5 s would make it reconnect each time, and
+# lose the race between its next request and the close.
+KEEP_ALIVE_S = 75
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# What the store reports about a series that no longer serves as it should; everything else it reports is news.
+_WARNINGS = frozenset({"read_only", "set_aside", "disk_full"})
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+
+
+def serve(effective: Effective) -> int:
+    """Run the service until SIGTERM or SIGINT; return the exit code. A failed start is one line on standard error."""
+    try:
+        writer = logs.configure(effective.settings.log)
+    except logs.LogFileError as error:
+        return _fail(str(error))
+    try:
+        return _serve(effective.settings)
+    finally:
+        writer.close()
+
+
+def _serve(settings: Settings) -> int:
+    log = structlog.get_logger()
+    try:
+        with _signals_noted() as noted, _bind(settings.server) as listener:
+            _raise_open_files_limit()
+            with _open_store(settings, log.bind()) as store:
+                server = _Server(_config(settings.server, create_app(store, settings)), on_serving=_announce)
+                server.should_exit = bool(noted)  # the signal came while the store was being opened
+                server.run(sockets=[listener])
+                log.info("stopping", signal=server.stopped_by or next(iter(noted), None))
+    except (HftMmapError, OSError) as error:
+        log.error("failed", reason=str(error))  # noqa: TRY400 - the reason says it all, a traceback would not
+        return _fail(str(error))
+    log.info("stopped")
+    return EXIT_OK
+
+
+def _fail(reason: str) -> int:
+    print(f"hft-mmap: {reason}", file=sys.stderr)  # noqa: T201 - for the one who typed the command
+    return EXIT_FAILED
+
+
+@contextmanager
+def _signals_noted() -> Iterator[list[str]]:
+    """Collect the names of stop signals that arrive before uvicorn handles them, or after (while the store closes)."""
+    noted: list[str] = []
+    previous = {
+        number: signal.signal(number, lambda n, _: noted.append(signal.Signals(n).name)) for number in STOP_SIGNALS
+    }
+    try:
+        yield noted
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _bind(settings: ServerSettings) -> Iterator[socket.socket]:
+    """Yield a socket bound to the host and port; uvicorn listens on it once the store is open. Raises OSError."""
+    listener = None
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
+        )[0]
+        # The protocol is named because event loops turn Nagle's algorithm off only where they see TCP.
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        if listener is not None:
+            listener.close()
+        raise OSError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from error
+    with listener:
+        yield listener
+
+
+def _raise_open_files_limit() -> None:
+    """Allow as many open files as the system lets this process have: each chunk and each connection is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # refused in some containers, which then keep what they gave
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _open_store(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> Store:
+    def on_event(name: str, fields: Mapping[str, object]) -> None:
+        say = log.warning if name in _WARNINGS else log.info
+        say(name, **fields)
+
+    store = settings.store
+    return Store(
+        store.data_dir,
+        limits=store.limits(),
+        durability=store.durability,
+        sync_interval_ms=store.sync_interval_ms,
+        on_event=on_event,
+    )
+
+
+def _config(settings: ServerSettings, app: object) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,  # api.logs has set up logging
+        log_level="warning",  # PERF: set on the loggers themselves, or uvicorn builds a trace line a connection
+        access_log=False,  # the application writes one line a request worth a line
+        proxy_headers=False,  # nothing here depends on who asks
+        server_header=False,
+        date_header=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=settings.shutdown_grace_s,
+        reset_contextvars=True,
+    )
+
+
+def _announce(listener: socket.socket) -> None:
+    """Log that requests are answered from now on, and where; the start-up objects leave the collector's sight."""
+    gc.collect()
+    gc.freeze()
+    host, port = listener.getsockname()[:2]
+    structlog.get_logger().info(
+        "serving", host=host, port=port, pid=os.getpid(), startup_ms=round(_seconds_since_process_start() * 1000)
+    )
+
+
+def _seconds_since_process_start() -> float:
+    """Return the age of this process, interpreter start and imports included (resolution 10 ms)."""
+    with open("/proc/self/stat", encoding="ascii") as stat:  # noqa: PTH123 - not a file of anybody
+        start_ticks = int(stat.read().rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - start_ticks / os.sysconf("SC_CLK_TCK")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server that tells when it serves, and remembers a stop signal in place of raising it again."""
+
+    def __init__(self, config: uvicorn.Config, *, on_serving: Callable[[socket.socket], None]) -> None:
+        super().__init__(config)
+        self.stopped_by: str | None = None
+        self._on_serving = on_serving
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start as uvicorn does, then tell."""
+        await super().startup(sockets)
+        if sockets and not self.should_exit:
+            self._on_serving(sockets[0])
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature is uvicorn's
+        """Stop accepting and finish what is in flight; a second Ctrl+C does not wait for it."""
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        self.should_exit = True
+        self.stopped_by = self.stopped_by or signal.Signals(sig).name

@@ -1,0 +1,308 @@
+"""The settings of the service: one frozen dataclass a section, and where each value came from.
+
+A variable of the environment beats `.env`, which beats `config.toml`, which beats the default. Every key has a variable
+`APP_SECTION__KEY`. What the dataclasses below do not name is refused, and all faults are reported together: a start
+that fails says everything that is wrong, not the first thing.
+"""
+
+import dataclasses
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dotenv.parser import parse_stream
+from environs import Env, EnvError
+
+from hft_mmap import Durability, Limits
+
+DEFAULT_CONFIG = Path("config.toml")
+DOTENV = Path(".env")
+DEFAULT_ORIGIN = "default"
+
+_PREFIX = "APP_"
+_LOG_LEVELS = ("debug", "info", "warning", "error")
+_SIZE = re.compile(r"([0-9][0-9_]*)\s*([a-z]*)", re.IGNORECASE)
+_BYTES_OF_UNIT = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_LIMITS = Limits()
+# Each limit of the store is tried beside these, which accept any value that is right on its own.
+_WIDEST = Limits(max_data_retention=2**62, cleanup_keep_count=0)
+
+Check = Callable[[Any], Any]
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; `faults` names everything that is wrong with them."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = tuple(faults)
+
+
+def parse_size(value: object) -> int:
+    """Return a number of bytes from an integer, or from a text such as "4 MiB", "500kB" or "1048576".
+
+    kB, MB and GB are powers of 1000; KiB, MiB and GiB are powers of 1024. Raises ValueError for anything else.
+    """
+    if type(value) is int:
+        return value
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None or match[2].lower() not in _BYTES_OF_UNIT:
+        raise ValueError(f'must be a number of bytes, or a text such as "4 MiB", not {value!r}')
+    return int(match[1]) * _BYTES_OF_UNIT[match[2].lower()]
+
+
+def _whole(least: int, most: int) -> Check:
+    def check(value: object) -> int:
+        if type(value) is not int or not least <= value <= most:  # `type`, because True is an int as well
+            raise ValueError(f"must be a whole number from {least} to {most}, not {value!r}")
+        return value
+
+    return check
+
+
+def _size(least: int, most: int) -> Check:
+    def check(value: object) -> int:
+        size = parse_size(value)
+        if not least <= size <= most:
+            raise ValueError(f"must be {least} to {most} bytes, not {value!r}")
+        return size
+
+    return check
+
+
+def _one_of(*allowed: str) -> Check:
+    def check(value: object) -> str:
+        if not isinstance(value, str) or value.lower() not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}, not {value!r}")
+        return value.lower()
+
+    return check
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise ValueError(f"must be a text, neither empty nor with control characters, not {value!r}")
+    return value
+
+
+def _text_or_empty(value: object) -> str:
+    return "" if value == "" else _text(value)
+
+
+def _limit(name: str) -> Check:
+    """Return the check that `hft_mmap.Limits` itself makes of its field `name`."""
+
+    def check(value: object) -> object:
+        changes: dict[str, Any] = {name: value}
+        dataclasses.replace(_WIDEST, **changes)
+        return value
+
+    return check
+
+
+def _key(default: object, check: Check, *, kind: str = "int") -> Any:  # noqa: ANN401 - a dataclass field of any type
+    """Declare one setting: its default, its check, and the type that its variable is read as."""
+    return field(default=default, metadata={"check": check, "kind": kind})
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Where the service listens, and what it accepts."""
+
+    host: str = _key("127.0.0.1", _text, kind="str")
+    port: int = _key(8080, _whole(0, 65_535))  # 0: any free port
+    max_batch_values: int = _key(100_000, _whole(1, 100_000_000))
+    max_body_bytes: int = _key(4 * 2**20, _size(1024, 2**30), kind="str")
+    shutdown_grace_s: int = _key(10, _whole(0, 3600))
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """What is logged, and where to besides the console."""
+
+    level: str = _key("info", _one_of(*_LOG_LEVELS), kind="str")
+    file: str = _key("logs/app.log", _text_or_empty, kind="str")  # empty: the console only
+    keep_days: int = _key(14, _whole(0, 36_500))  # 0: for ever
+    slow_request_ms: int = _key(100, _whole(0, 3_600_000))  # 0: every request is slow
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """Where the data lives, how much of it is kept, and when it counts as stored."""
+
+    data_dir: str = _key("data", _text, kind="str")
+    max_data_retention: int = _key(_LIMITS.max_data_retention, _limit("max_data_retention"))
+    cleanup_keep_count: int = _key(_LIMITS.cleanup_keep_count, _limit("cleanup_keep_count"))
+    max_symbols: int = _key(_LIMITS.max_symbols, _limit("max_symbols"))
+    starting_capacity: int = _key(_LIMITS.starting_capacity, _limit("starting_capacity"))
+    durability: str = _key(Durability.INTERVAL.value, _one_of(*Durability), kind="str")
+    sync_interval_ms: int = _key(50, _whole(1, 60_000))
+
+    def limits(self) -> Limits:
+        """Return the limits of the store. Raises ValueError where they contradict each other."""
+        names = {item.name for item in dataclasses.fields(Limits)}
+        return Limits(**{name: value for name, value in dataclasses.asdict(self).items() if name in names})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings; the names of the fields are the sections of `config.toml`."""
+
+    server: ServerSettings = field(default_factory=ServerSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
+
+
+_SECTIONS: dict[str, type[ServerSettings | LogSettings | StoreSettings]] = {
+    "server": ServerSettings,
+    "log": LogSettings,
+    "store": StoreSettings,
+}
+_KEYS: dict[str, dataclasses.Field[Any]] = {
+    f"{section}.{item.name}": item for section, cls in _SECTIONS.items() for item in dataclasses.fields(cls)
+}
+_KEY_OF_VARIABLE = {_PREFIX + key.upper().replace(".", "__"): key for key in _KEYS}
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """The settings in force, and the origin of each: "default", a file, or the name of a variable."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+    def items(self) -> Iterator[tuple[str, object, str]]:
+        """Yield key, value and origin of every setting, in the order of `config.toml`."""
+        for key in _KEYS:
+            section, name = key.split(".")
+            yield key, getattr(getattr(self.settings, section), name), self.origins[key]
+
+
+def load(config_path: Path | None = None, *, dotenv_path: Path = DOTENV) -> Effective:
+    """Return the settings in force.
+
+    `config_path` must exist if given; without it `config.toml` in the working directory is read if it is there, like
+    `.env`. Raises SettingsError with every fault of the file, of `.env` and of the environment.
+    """
+    return _Loader().load(config_path, dotenv_path)
+
+
+def _did_you_mean(name: str, known: Mapping[str, object]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+class _Loader:
+    """One pass over all sources; collects values, their origins, and faults."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, object] = {key: item.default for key, item in _KEYS.items()}
+        self.origins = dict.fromkeys(_KEYS, DEFAULT_ORIGIN)
+        self.faults: list[str] = []
+
+    def load(self, config_path: Path | None, dotenv_path: Path) -> Effective:
+        if config_path is not None or DEFAULT_CONFIG.exists():
+            self._read_file(config_path or DEFAULT_CONFIG)
+        self._read_environment(dotenv_path)
+        settings = Settings(
+            server=ServerSettings(**self._section("server")),
+            log=LogSettings(**self._section("log")),
+            store=StoreSettings(**self._section("store")),
+        )
+        if not self.faults:
+            try:
+                settings.store.limits()
+            except ValueError as error:  # each limit is right on its own, so this one is about two of them
+                self.faults.append(f"store: {error}")
+        if self.faults:
+            raise SettingsError(self.faults)
+        return Effective(settings, self.origins)
+
+    def _section(self, name: str) -> dict[str, Any]:
+        return {item.name: self.values[f"{name}.{item.name}"] for item in dataclasses.fields(_SECTIONS[name])}
+
+    def _take(self, key: str, value: object, origin: str, name: str) -> None:
+        """Check `value` and keep it; `name` is what the user calls it at its origin."""
+        try:
+            self.values[key] = _KEYS[key].metadata["check"](value)
+        except ValueError as error:
+            text = str(error).removeprefix(f"{key.split('.')[1]} ")  # Limits puts its field's name first
+            self.faults.append(f"{name} {text}")
+        else:
+            self.origins[key] = origin
+
+    def _read_file(self, path: Path) -> None:
+        try:
+            document = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            self.faults.append(f"{path}: {error.strerror}")
+            return
+        except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
+            self.faults.append(f"{path}: {error}")
+            return
+        for section, table in document.items():
+            if section not in _SECTIONS:
+                self.faults.append(f"{path}: unknown section [{section}]{_did_you_mean(section, _SECTIONS)}")
+            elif not isinstance(table, dict):
+                self.faults.append(f"{path}: {section} must be a section [{section}], not {table!r}")
+            else:
+                for name, value in table.items():
+                    self._take_from_file(path, f"{section}.{name}", value)
+
+    def _take_from_file(self, path: Path, key: str, value: object) -> None:
+        if key in _KEYS:
+            self._take(key, value, str(path), f"{path}: {key}")
+        else:
+            self.faults.append(f"{path}: unknown key {key}{_did_you_mean(key, _KEYS)}")
+
+    def _read_environment(self, dotenv_path: Path) -> None:
+        env = Env()
+        in_file = self._names_in_dotenv(dotenv_path)
+        if in_file:
+            env.read_env(dotenv_path, recurse=False)
+        # environs ignores what it is not asked for, so names are compared here.
+        for origin, names in (("environment", set(os.environ)), (str(dotenv_path), in_file)):
+            for name in sorted(names):
+                if name.startswith(_PREFIX) and name not in _KEY_OF_VARIABLE:
+                    hint = _did_you_mean(name, _KEY_OF_VARIABLE)
+                    self.faults.append(f"{origin}: unknown variable {name}{hint}")
+        for name, key in _KEY_OF_VARIABLE.items():
+            if name in os.environ:
+                self._take_from_variable(env, name, key, origin=name, text=name)
+            elif name in in_file:
+                self._take_from_variable(env, name, key, origin=str(dotenv_path), text=f"{dotenv_path}: {name}")
+
+    def _take_from_variable(self, env: Env, name: str, key: str, *, origin: str, text: str) -> None:
+        # environs skips `validate=` for defaults and its ranges know one value at a time; so it only gives the type.
+        try:
+            value = env.int(name) if _KEYS[key].metadata["kind"] == "int" else env.str(name)
+        except EnvError:
+            self.faults.append(f"{text} must be a whole number, not {env.str(name)!r}")
+        else:
+            self._take(key, value, origin, text)
+
+    def _names_in_dotenv(self, path: Path) -> set[str]:
+        """Return the names that have a value in `.env`; a line without one, or that is none, is a fault."""
+        try:
+            with path.open(encoding="utf-8") as stream:
+                bindings = list(parse_stream(stream))
+        except FileNotFoundError:
+            return set()
+        except OSError as error:
+            self.faults.append(f"{path}: {error.strerror}")
+            return set()
+        except UnicodeDecodeError as error:
+            self.faults.append(f"{path}: {error}")
+            return set()
+        lines_without_value = [
+            binding.original.line for binding in bindings if binding.error or (binding.key and binding.value is None)
+        ]
+        if lines_without_value:
+            self.faults.extend(f"{path}: line {line} is not NAME=value" for line in lines_without_value)
+            return set()
+        return {binding.key for binding in bindings if binding.key}
