@@ -1,0 +1,253 @@
+"""One data file of a series: prices, then the node levels above them, then a footer.
+
+==============================  ==============  ======================================================
+offset                          bytes           what
+==============================  ==============  ======================================================
+0                               8 C             values, float64 little-endian, C = points of a chunk
+8 C                             32 C / 64       level 1 nodes, one for each 64 values
+…                               32 C / 64^k     level k nodes, while 64^k divides C
+end - 4096                      512             identity: magic, version, series id, first point, C, CRC
+end - 3584                      512             seal: root node, CRC-32 of values and of nodes, CRC
+==============================  ==============  ======================================================
+
+The file has its full length from the start (sparse), is mapped once, read-only, written with pwrite only, and never
+truncated. Values and nodes below the published total never change.
+"""
+
+import os
+import struct
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hft_mmap.errors import FormatError
+from hft_mmap.kernels import FAN_OUT, MAX_LEVELS, NODE_BYTES, NODE_FIELDS, summarise_nodes, summarise_values
+
+CHUNK_SUFFIX = ".chunk"
+CHUNK_MAGIC = b"HFTCHNK\0"
+CHUNK_VERSION = 1
+FOOTER_BYTES = 4096
+NAME_DIGITS = 20
+SEAL_OFFSET = 512
+
+_IDENTITY = struct.Struct("<8sI16sqQ")
+_SEAL = struct.Struct("<4dII")
+_CRC = struct.Struct("<I")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where things lie in a chunk of `points` values.
+
+    `levels` node levels lie above the values; `offsets[k]` is the byte at which level k starts (0: the values).
+    """
+
+    points: int
+    levels: int
+    offsets: tuple[int, ...]
+    footer: int
+    size: int
+
+    @staticmethod
+    def of(points: int) -> "Layout":
+        """Return the layout of chunks of `points` values, a multiple of 64; ValueError otherwise."""
+        if points <= 0 or points % FAN_OUT:
+            message = f"chunk_points must be a positive multiple of {FAN_OUT}, not {points}"
+            raise ValueError(message)
+        offsets = [0]
+        end = 8 * points
+        while len(offsets) < MAX_LEVELS and points % FAN_OUT ** len(offsets) == 0:
+            nodes = points // FAN_OUT ** len(offsets)
+            offsets.append(end)
+            end += NODE_BYTES * nodes
+        footer = -(-end // FOOTER_BYTES) * FOOTER_BYTES
+        return Layout(points, len(offsets) - 1, tuple(offsets), footer, footer + FOOTER_BYTES)
+
+    def nodes(self, level: int) -> int:
+        """Return how many nodes a full chunk has at `level`."""
+        return self.points // int(FAN_OUT**level)
+
+
+class Seal(NamedTuple):
+    """What is known of a full chunk: its root node and the checksums of its values and its nodes."""
+
+    root: tuple[float, float, float, float]
+    values_crc: int
+    nodes_crc: int
+
+
+def chunk_name(first: int) -> str:
+    """Return the file name of the chunk whose first point is `first`."""
+    return f"{first:0{NAME_DIGITS}d}{CHUNK_SUFFIX}"
+
+
+def first_of(name: str) -> int | None:
+    """Return the first point of the chunk file `name`, or None if it is no chunk file."""
+    digits = name.removesuffix(CHUNK_SUFFIX)
+    return (
+        int(digits)
+        if len(digits) == NAME_DIGITS and digits.isdecimal() and digits.isascii() and name != digits
+        else None
+    )
+
+
+def list_chunks(directory: Path) -> list[int]:
+    """Return the first points of the chunk files in `directory`, ascending."""
+    return sorted(first for first in map(first_of, os.listdir(directory)) if first is not None)
+
+
+def _identity_block(series_id: bytes, first: int, points: int) -> bytes:
+    """Return the identity of a chunk, CRC included."""
+    block = _IDENTITY.pack(CHUNK_MAGIC, CHUNK_VERSION, series_id, first, points)
+    return block + _CRC.pack(zlib.crc32(block))
+
+
+def _write_fully(fd: int, data: NDArray[np.float64], offset: int) -> None:
+    """Write all of `data` at `offset`; a short write (a nearly full disk) goes on and then raises OSError."""
+    written = os.pwrite(fd, data.data, offset)
+    if written == data.nbytes:
+        return
+    rest = data.data.cast("B")
+    while written < len(rest):
+        written += os.pwrite(fd, rest[written:], offset + written)
+
+
+class Chunk:
+    """An open chunk file. Reads need no lock; the series that owns it makes sure of one writer at a time."""
+
+    __slots__ = ("_fd", "_mapping", "address", "first", "layout", "path", "sealed", "values")
+
+    def __init__(self, directory: Path, series_id: bytes, first: int, layout: Layout) -> None:
+        """Map the file read-only. FileNotFoundError if there is none, FormatError if it is not this chunk."""
+        self.path = directory / chunk_name(first)
+        self.first = first
+        self.layout = layout
+        self.sealed = False
+        self._fd = -1
+        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            size = os.fstat(fd).st_size
+            if size != layout.size:
+                message = f"chunk {self.path.name} has {size} bytes instead of {layout.size}"
+                raise FormatError(message)
+            expected = _identity_block(series_id, first, layout.points)
+            if os.pread(fd, len(expected), layout.footer) != expected:
+                message = f"chunk {self.path.name} is damaged or belongs to another series"
+                raise FormatError(message)
+        finally:
+            os.close(fd)
+        self._mapping = np.memmap(self.path, dtype=np.float64, mode="r", shape=(layout.size // 8,))
+        self.values: NDArray[np.float64] = self._mapping[: layout.points].view(np.ndarray)
+        self.address: int = self._mapping.ctypes.data
+
+    @staticmethod
+    def create(directory: Path, series_id: bytes, first: int, layout: Layout, allocated_points: int = 0) -> None:
+        """Create the file at its full length, the first `allocated_points` values allocated on the disk.
+
+        A file of that name is left from an append that was never published, or from before a power loss: nothing
+        reads it, and it is replaced. The caller syncs the directory before it relies on the file after a power loss.
+        """
+        path = directory / chunk_name(first)
+        with suppress(FileNotFoundError):
+            path.unlink()
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            os.ftruncate(fd, layout.size)
+            if allocated_points:
+                os.posix_fallocate(fd, 0, 8 * min(allocated_points, layout.points))
+            os.pwrite(fd, _identity_block(series_id, first, layout.points), layout.footer)
+        except BaseException:
+            path.unlink()
+            raise
+        finally:
+            os.close(fd)
+
+    def nodes(self, level: int) -> NDArray[np.float64]:
+        """Return all nodes of `level` (1 …) as a read-only array, shape (n, 4); those not complete are undefined."""
+        begin = self.layout.offsets[level] // 8
+        count = self.layout.nodes(level)
+        flat = self._mapping[begin : begin + NODE_FIELDS * count].view(np.ndarray)
+        return flat.reshape(count, NODE_FIELDS)
+
+    def root(self) -> NDArray[np.float64]:
+        """Return the node of the whole chunk, shape (4,); the chunk must be full."""
+        out = np.empty((1, NODE_FIELDS))
+        top = self.layout.levels
+        summarise_nodes(self.address + self.layout.offsets[top], FAN_OUT**top, self.layout.nodes(top), 0, out)
+        root: NDArray[np.float64] = out[0]
+        return root
+
+    def _writer(self) -> int:
+        """Return the descriptor for writing, opened at first use and kept, so that it sees every failed writeback."""
+        if self._fd < 0:
+            self._fd = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
+        return self._fd
+
+    def write(self, begin: int, values: NDArray[np.float64]) -> None:
+        """Write `values` at place `begin` of the chunk, and every node they complete.
+
+        All points below `begin` must have been written. OSError as the system says (ENOSPC, EIO); what was written
+        until then lies above the published total and is written again by the next append.
+        """
+        fd = self._writer()
+        _write_fully(fd, values, 8 * begin)
+        end = begin + values.shape[0]
+        offsets = self.layout.offsets
+        for level in range(1, self.layout.levels + 1):
+            first_node = begin >> (6 * level)
+            count = (end >> (6 * level)) - first_node
+            if not count:
+                return
+            nodes = np.empty((count, NODE_FIELDS))
+            if level == 1:
+                summarise_values(self.address, first_node, nodes)
+            else:
+                summarise_nodes(self.address + offsets[level - 1], FAN_OUT ** (level - 1), FAN_OUT, first_node, nodes)
+            _write_fully(fd, nodes, offsets[level] + NODE_BYTES * first_node)
+
+    def sync(self) -> None:
+        """Put what was written to the file on the disk (fdatasync); OSError if the disk fails."""
+        os.fdatasync(self._writer())
+
+    def checksums(self) -> tuple[int, int]:
+        """Return the CRC-32 of all values and of all nodes; O(C), with the GIL released."""
+        values = zlib.crc32(self.values.data)
+        nodes = self._mapping[self.layout.offsets[1] // 8 : self.layout.footer // 8].view(np.ndarray)
+        return values, zlib.crc32(nodes.data)
+
+    def read_seal(self) -> Seal | None:
+        """Return the seal, or None if the chunk was not sealed yet or its seal is damaged."""
+        begin = (self.layout.footer + SEAL_OFFSET) // 8
+        raw = self._mapping[begin : begin + 64].tobytes()
+        block = raw[: _SEAL.size]
+        if raw[_SEAL.size : _SEAL.size + _CRC.size] != _CRC.pack(zlib.crc32(block)):
+            return None
+        fields = _SEAL.unpack(block)
+        return Seal(fields[:4], fields[4], fields[5])
+
+    def seal(self) -> None:
+        """Write the seal of a full chunk: root and checksums. O(C); no lock is needed, the chunk is immutable."""
+        values_crc, nodes_crc = self.checksums()
+        low, high, mean, m2 = self.root().tolist()
+        block = _SEAL.pack(low, high, mean, m2, values_crc, nodes_crc)
+        fd = self._writer()
+        os.pwrite(fd, block + _CRC.pack(zlib.crc32(block)), self.layout.footer + SEAL_OFFSET)
+        os.fdatasync(fd)
+
+    def allocated_bytes(self) -> int:
+        """Return how much of the disk the file takes; 0 once it is unlinked."""
+        try:
+            return os.stat(self.path).st_blocks * 512
+        except FileNotFoundError:
+            return 0
+
+    def close_writer(self) -> None:
+        """Close the descriptor for writing, if any; reads go on."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

@@ -1,0 +1,78 @@
+"""Everything the store refuses, one class for each reason a caller may act on.
+
+`str(error)` is meant for the user: what was refused, the value, the limit, what to do.
+"""
+
+
+class HftMmapError(Exception):
+    """Base of every error of this package."""
+
+
+class InvalidSymbol(HftMmapError, ValueError):
+    """The symbol is no symbol: empty, too long, not text, or with control characters."""
+
+
+class InvalidValues(HftMmapError, ValueError):
+    """The batch holds something that is no price, nothing at all, or more than can ever be kept."""
+
+
+class InvalidWindow(HftMmapError, ValueError):
+    """The window is not a whole number from 1."""
+
+
+class SymbolLimitReached(HftMmapError):
+    """A new symbol was refused because the store holds as many as it may."""
+
+
+class SymbolNotFound(HftMmapError, KeyError):
+    """No series of that symbol exists."""
+
+    def __init__(self, symbol: str) -> None:
+        """Remember the symbol; the text is fixed, clients match on it."""
+        super().__init__(f"Symbol not found: {symbol}")
+        self.symbol = symbol
+
+    def __str__(self) -> str:
+        """Return the text as it is (KeyError would quote it)."""
+        return str(self.args[0])
+
+
+class OffsetConflict(HftMmapError):
+    """The batch was meant for another place in the series; `total` is where the series really ends."""
+
+    def __init__(self, message: str, total: int) -> None:
+        """Keep the actual total, so that a producer can go on from there."""
+        super().__init__(message)
+        self.total = total
+
+
+class DiskFull(HftMmapError):
+    """There is no space for the batch; nothing was stored, and reads go on."""
+
+
+class WriteFailed(HftMmapError):
+    """The disk refused the batch for another reason than space; nothing was stored, and reads go on."""
+
+
+class SeriesReadOnly(HftMmapError):
+    """The disk failed under this series; it answers reads and refuses writes until the next start."""
+
+
+class SeriesSetAside(HftMmapError):
+    """The files of this series can't be trusted; it is not served, and its files are left as they are."""
+
+
+class StoreReadOnly(HftMmapError):
+    """The store was opened with mode="r"."""
+
+
+class StoreClosed(HftMmapError):
+    """The store was closed."""
+
+
+class StoreUnusable(HftMmapError):
+    """The data directory can't be created, read or written."""
+
+
+class FormatError(HftMmapError):
+    """A file is not what it has to be: magic, version, checksum, size or owner differ."""

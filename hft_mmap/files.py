@@ -1,0 +1,42 @@
+"""Directory operations that last: create, rename and unlink count only once the directory itself is synced."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def sync_directory(path: Path) -> None:
+    """Put the names in the directory `path` on the disk (fsync); OSError if the disk fails."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`, made if it is missing, against every other process; a dead holder blocks nobody."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def has_space(directory: Path, size: int = 65536) -> bool:
+    """Say whether `size` bytes can be allocated in `directory` now, by allocating them in a file that has no name."""
+    try:
+        fd = os.open(directory, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return False
+    try:
+        os.posix_fallocate(fd, 0, size)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True

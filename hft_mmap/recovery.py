@@ -1,0 +1,87 @@
+"""How far a series goes when it is opened. The steps are those of docs/architecture.md, "Opening", by name.
+
+Costs a read of the head and one look at the directory, whatever the number of points.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hft_mmap.boot import Boot, is_same_boot
+from hft_mmap.chunk import chunk_name, list_chunks
+from hft_mmap.errors import FormatError
+from hft_mmap.head import FLAG_SYNC_FAILED, FLAGS, START, TOTAL, Head
+
+Origin = Literal["live", "clean", "rolled_back"]
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """Where a series stands: its bounds, where they come from, and the total that is on the disk for certain.
+
+    origin: "live", the machine ran on, so the page cache holds all that was published; "clean", the service was
+    stopped in order before the machine went down; "rolled_back", power was lost, and the newest commit counts.
+    """
+
+    total: int
+    start: int
+    origin: Origin
+    committed_total: int
+    committed_start: int
+    sync_failed: bool
+
+
+def trust(head: Head, boot: Boot) -> Recovered:
+    """Decide which words of the head count (steps 1 to 3); FormatError if none can be trusted. Changes nothing."""
+    commits = head.commits()
+    newest = commits[0] if commits else None
+    if is_same_boot(head.live_boot(), boot):
+        total, start = head.words[TOTAL], head.words[START]
+        if not 0 <= start <= total:
+            message = f"live words are not in order: start {start}, total {total}"
+            raise FormatError(message)
+        failed = bool(head.words[FLAGS] & FLAG_SYNC_FAILED)
+        on_disk = (newest.total, newest.start) if newest else (0, 0)
+        return Recovered(total, start, "live", min(on_disk[0], total), min(on_disk[1], start), failed)
+    if newest is None:
+        message = "neither commit slot is valid, and the machine was restarted since the last write"
+        raise FormatError(message)
+    origin: Origin = "clean" if newest.clean else "rolled_back"
+    return Recovered(newest.total, newest.start, origin, newest.total, newest.start, sync_failed=False)
+
+
+def check_chunks(directory: Path, recovered: Recovered, points: int) -> None:
+    """Make sure that a file exists for every chunk that holds a kept point (step 4); FormatError names the first."""
+    present = set(list_chunks(directory))
+    first = recovered.start // points * points
+    for chunk in range(first, recovered.total, points):
+        if chunk not in present:
+            end = min(chunk + points, recovered.total)
+            message = f"chunk {chunk_name(chunk)} is missing: it held the points {chunk} to {end - 1}"
+            raise FormatError(message)
+
+
+def publish(head: Head, recovered: Recovered, boot: Boot) -> None:
+    """Make the decision visible to every process (step 5): live words first, then the boot they are valid in."""
+    if recovered.origin == "live":
+        return
+    head.store(START, recovered.start)
+    head.store(TOTAL, recovered.total)
+    head.store(FLAGS, 0)
+    head.store_live_boot(boot)
+
+
+def remove_leftovers(directory: Path, recovered: Recovered, points: int) -> list[str]:
+    """Unlink chunks that hold no kept point (step 6) and return their names: of a cleanup, or never committed.
+
+    In the boot they were written in, chunks above the total may belong to an append under way in another process:
+    those are left for the next append to replace.
+    """
+    gone = []
+    for first in list_chunks(directory):
+        below = first + points <= recovered.committed_start
+        above = first >= recovered.total and first > 0 and recovered.origin != "live"
+        if below or above:
+            (directory / chunk_name(first)).unlink(missing_ok=True)
+            gone.append(chunk_name(first))
+    return gone

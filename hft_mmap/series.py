@@ -1,0 +1,534 @@
+"""One symbol: append, window statistics, retention, opening.
+
+One writer at a time: a thread lock inside the process, and flock on the head file across processes. Readers take no
+lock, in any process: everything in [start, total) is immutable, and `total` is stored last.
+"""
+
+import errno
+import fcntl
+import operator
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hft_mmap import recovery
+from hft_mmap.batch import prepare_batch
+from hft_mmap.boot import Boot
+from hft_mmap.chunk import Chunk, Layout, chunk_name, list_chunks
+from hft_mmap.errors import (
+    DiskFull,
+    HftMmapError,
+    InvalidValues,
+    InvalidWindow,
+    OffsetConflict,
+    SeriesReadOnly,
+    StoreClosed,
+    StoreReadOnly,
+    SymbolNotFound,
+    WriteFailed,
+)
+from hft_mmap.files import sync_directory
+from hft_mmap.head import FLAG_SYNC_FAILED, FLAGS, START, TOTAL, Commit, Head
+from hft_mmap.kernels import FAN_OUT, fold_window, fold_windows
+from hft_mmap.limits import Limits
+from hft_mmap.stats import STANDARD_WINDOWS, WindowStats
+from hft_mmap.view import View
+
+EventSink = Callable[[str, Mapping[str, object]], None]
+"""Takes the name of an event and its fields; called from whichever thread it happens in."""
+
+_WINDOWS = np.array(STANDARD_WINDOWS, dtype=np.int64)
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def _checked_window(window: object) -> int:
+    """Return `window` as an int; InvalidWindow unless it is a whole number from 1 (numpy's integers are)."""
+    try:
+        size = operator.index(window)  # type: ignore[arg-type]
+    except TypeError:
+        size = 0
+    if size < 1 or isinstance(window, bool):
+        message = f"window must be a whole number from 1, not {window!r}"
+        raise InvalidWindow(message)
+    return size
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesInfo:
+    """What `Store.symbols` tells of a series; `bytes` is what its files take on the disk."""
+
+    symbol: str
+    total: int
+    start: int
+    count: int
+    last: float | None
+    bytes: int
+
+
+class Waker(Protocol):
+    """What a series needs of the flusher: to be told that there is something to commit."""
+
+    def wake(self, series: "Series") -> None:
+        """Have `series.commit()` called soon, from the flusher's thread."""
+
+
+class Series:
+    """An open series. Made by `Store`; safe to use from any number of threads."""
+
+    def __init__(
+        self, directory: Path, *, limits: Limits, boot: Boot, waker: Waker | None, wake_on_append: bool,
+        on_event: EventSink,
+    ) -> None:  # fmt: skip
+        """Open the series in `directory`; FormatError if its files can't be trusted. `waker` None: read-only.
+
+        Costs the same for any number of points: the head, the names of the chunks, and a mapping for each.
+        """
+        self.directory = directory
+        self._limits = limits
+        self._waker = waker
+        self._wake_on_append = wake_on_append
+        self._on_event = on_event
+        self._lock = threading.Lock()
+        self._dirty = False
+        self._cleanup_due = False
+        self._waiters: list[tuple[int, Callable[[BaseException | None], None]]] = []
+        self.refusal: HftMmapError | None = None if waker else StoreReadOnly('the store was opened with mode="r"')
+        self.disk_full = False
+        self._head = Head(directory, writable=waker is not None)
+        self.symbol = self._head.identity.symbol
+        try:
+            self._layout = Layout.of(self._head.identity.chunk_points)
+            self._open(boot)
+        except BaseException:
+            self._head.close()
+            raise
+
+    # -- opening ------------------------------------------------------------------------------------------------------
+
+    def _open(self, boot: Boot) -> None:
+        """Decide how far the series goes, and map its chunks."""
+        if self._waker is None:
+            self._attach(boot)
+            return
+        with self._exclusive():
+            recovered = recovery.trust(self._head, boot)
+            recovery.check_chunks(self.directory, recovered, self._layout.points)
+            recovery.publish(self._head, recovered, boot)
+            leftovers = recovery.remove_leftovers(self.directory, recovered, self._layout.points)
+            self._words = self._head.words
+            self._view = self._mapped(View.empty(self._layout, self._floor(recovered.start)), recovered.total)
+        self.committed_total = recovered.committed_total
+        self._boot = boot
+        self._attached = True
+        if recovered.sync_failed:
+            self._rewrite(recovered)
+        self._on_event(
+            "recovery",
+            {
+                "symbol": self.symbol, "origin": recovered.origin, "total": recovered.total,
+                "start": recovered.start, "leftovers": leftovers,
+            },
+        )  # fmt: skip
+        self._wake()
+
+    def _attach(self, boot: Boot) -> None:
+        """Open for reading only: follow the live words if a process of this boot wrote them, else the newest commit."""
+        while True:
+            recovered = recovery.trust(self._head, boot)
+            self._boot = boot
+            self._attached = recovered.origin == "live"
+            if self._attached:
+                self._words = self._head.words
+            else:
+                words = np.zeros(len(self._head.words), dtype=np.int64)
+                words[TOTAL], words[START] = recovered.total, recovered.start
+                self._words = words.data
+            try:
+                self._view = self._mapped(View.empty(self._layout, self._floor(recovered.start)), recovered.total)
+            except FileNotFoundError:
+                # A cleanup in another process may have moved `start` since: then look again, else a chunk is missing.
+                if not self._attached or self._words[START] == recovered.start:
+                    recovery.check_chunks(self.directory, recovered, self._layout.points)
+                    raise
+            else:
+                self.committed_total = recovered.committed_total
+                return
+
+    def refresh(self) -> None:
+        """Follow the live words from now on, if a writer has opened the series since it was opened for reading."""
+        if not self._attached:
+            with self._lock:
+                self._attach(self._boot)
+
+    def _floor(self, point: int) -> int:
+        """Return the first point of the chunk that holds `point`."""
+        return point // self._layout.points * self._layout.points
+
+    def _mapped(self, view: View, total: int) -> View:
+        """Return `view` with the chunks added that exist for the points up to `total`."""
+        while view.end < total:
+            view = view.extended(Chunk(self.directory, self._head.identity.series_id, view.end, self._layout))
+        return view
+
+    def _rewrite(self, recovered: recovery.Recovered) -> None:
+        """Write again what a failed fsync may have left in memory only, and put it on the disk.
+
+        After a failed fsync the kernel may call pages clean that never reached the disk; calling fsync again would
+        then succeed and prove nothing. Writing the same bytes makes the pages dirty again.
+        """
+        try:
+            for chunk in self._view.chunks:
+                begin = max(recovered.committed_total - chunk.first, 0) // FAN_OUT * FAN_OUT
+                end = min(recovered.total - chunk.first, self._layout.points)
+                if begin < end:
+                    chunk.write(0, chunk.values[:end].copy())
+                    chunk.sync()
+        except OSError as error:
+            self._fail(error)
+            return
+        self._head.store(FLAGS, 0)
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    @property
+    def total(self) -> int:
+        """Points ever appended."""
+        return int(self._words[TOTAL])
+
+    @property
+    def start(self) -> int:
+        """Index of the oldest point still kept."""
+        return int(self._words[START])
+
+    @property
+    def count(self) -> int:
+        """Points kept."""
+        start, total = self.bounds()
+        return total - start
+
+    def bounds(self) -> tuple[int, int]:
+        """Return (start, total) as they stood at one moment."""
+        words = self._words
+        while True:
+            total = words[TOTAL]
+            start = words[START]
+            # A cleanup between the two loads can move `start` past the total that was read.
+            if start <= total:
+                return start, total
+
+    def _snapshot(self) -> tuple[View, int, int]:
+        """Return a view and bounds (start, total) that it covers."""
+        while True:
+            view = self._view
+            words = self._words
+            total = words[TOTAL]
+            start = words[START]
+            if view.first <= start <= total <= view.end:
+                return view, start, total
+            if total > view.end:
+                self._follow()
+
+    def _follow(self) -> None:
+        """Map the chunks that another process has added, and drop those it has cleaned up."""
+        with self._lock:
+            view = self._view
+            total, start = self._words[TOTAL], self._words[START]
+            if view.end < start:
+                view = View.empty(self._layout, self._floor(start))
+            try:
+                self._view = self._mapped(view, total).without_before(start)
+            except FileNotFoundError:
+                # Cleaned up between the load of `start` and the opening of the file: look again.
+                if self._words[START] == start:
+                    raise
+
+    def stats(self, window: int) -> WindowStats:
+        """Return the statistics of the newest `window` points, or of all that are kept if those are fewer.
+
+        O(log N), lock-free, about 2 us. InvalidWindow unless `window` is a whole number from 1; SymbolNotFound while
+        nothing was ever appended.
+        """
+        if type(window) is not int or window < 1:
+            window = _checked_window(window)
+        view, start, total = self._snapshot()
+        count = total - start
+        if not count:
+            raise SymbolNotFound(self.symbol)
+        count = min(count, window)
+        low, high, last, avg, var = fold_window(view.table, view.roots, total - count, total)
+        return WindowStats(low, high, last, avg, var, count)
+
+    def windows(self) -> tuple[WindowStats, ...]:
+        """Return the statistics of the eight standard windows, all of one moment."""
+        return self.windows_at()[2]
+
+    def windows_at(self) -> tuple[int, int, tuple[WindowStats, ...]]:
+        """Return start, total and the statistics of the eight standard windows, all of one moment."""
+        view, start, total = self._snapshot()
+        if start == total:
+            raise SymbolNotFound(self.symbol)
+        out = np.empty((len(STANDARD_WINDOWS), 5))
+        fold_windows(view.table, view.roots, start, total, _WINDOWS, out)
+        count = total - start
+        rows = zip(STANDARD_WINDOWS, out.tolist(), strict=True)
+        return (
+            start,
+            total,
+            tuple(
+                WindowStats(low, high, last, avg, var, min(window, count))
+                for window, (low, high, last, avg, var) in rows
+            ),
+        )
+
+    def window(self, n: int) -> NDArray[np.float64]:
+        """Return the newest `n` points, oldest first (all that are kept if those are fewer), read-only float64.
+
+        Without a copy where they lie in one chunk; the array stays valid after cleanup and after `Store.close`.
+        """
+        n = _checked_window(n)
+        view, start, total = self._snapshot()
+        return view.read(max(start, total - n), total)
+
+    def info(self) -> SeriesInfo:
+        """Return bounds, newest value and bytes on the disk; costs a stat for each chunk."""
+        view, start, total = self._snapshot()
+        last = float(view.read(total - 1, total)[0]) if total > start else None
+        used = sum(chunk.allocated_bytes() for chunk in view.chunks)
+        used += os.stat(self._head.path).st_blocks * 512
+        return SeriesInfo(self.symbol, total, start, total - start, last, used)
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        """Hold the series against every other writer, in this process and in others."""
+        with self._lock:
+            fcntl.flock(self._head.fd, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.flock(self._head.fd, fcntl.LOCK_UN)
+
+    def append_nowait(self, values: object, *, offset: int | None = None) -> int:
+        """Append a batch whole or refuse it untouched; return the new total. Visible at once, never waits to sync.
+
+        With `offset` the batch is taken only if it belongs exactly there: where the series already holds the same
+        values at that place, nothing is appended and the total after them is returned; OffsetConflict otherwise.
+        InvalidValues, DiskFull, SeriesReadOnly, StoreReadOnly, StoreClosed. O(n), about 4 us and 4 ns a point.
+        """
+        batch = prepare_batch(values)
+        n = batch.shape[0]
+        with self._lock:
+            # PERF: flock by hand; the same as `with self._exclusive()`, whose generator costs 0.7 us.
+            fd = self._head.fd
+            if self.refusal is not None:
+                raise self.refusal
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            try:
+                words = self._words
+                total: int = words[TOTAL]
+                if offset is not None and offset != total:
+                    return self._repeated(batch, offset, total)
+                if words[FLAGS]:
+                    raise self._fail(None)
+                if total - words[START] + n > self._limits.max_data_retention:
+                    self._retain(total, n)
+                self._write(total, batch)
+                total += n
+                self._head.store(TOTAL, total)
+            finally:
+                fcntl.flock(fd, fcntl.LOCK_UN)
+        if self._wake_on_append and not self._dirty:
+            self._dirty = True
+            self._wake()
+        return total
+
+    def _wake(self) -> None:
+        """Ask for a commit."""
+        if self._waker is not None:
+            self._waker.wake(self)
+
+    def _repeated(self, batch: NDArray[np.float64], offset: int, total: int) -> int:
+        """Return the total after `batch` if it is already stored at `offset`; OffsetConflict if not."""
+        end = offset + batch.shape[0]
+        view = self._view if total <= self._view.end else self._mapped(self._view, total)
+        if self._words[START] <= offset and end <= total and np.array_equal(view.read(offset, end), batch):
+            return int(end)
+        if offset > total:
+            reason = "points before it are missing"
+        elif offset < self._words[START]:
+            reason = f"points before {self._words[START]} are no longer kept"
+        elif end > total:
+            reason = "it overlaps what is stored only in part"
+        else:
+            reason = "other values are stored there"
+        message = f"offset {offset} does not fit: {reason}; the series {self.symbol} ends at total {total}"
+        raise OffsetConflict(message, total)
+
+    def _retain(self, total: int, n: int) -> None:
+        """Move `start` so that the cleanup count remains beside `n` more points. O(chunks), nothing is copied."""
+        if n > self._limits.max_data_retention:
+            message = (
+                f"batch of {n} values is larger than max_data_retention "
+                f"({self._limits.max_data_retention}): send smaller batches"
+            )
+            raise InvalidValues(message)
+        old = self._words[START]
+        keep = min(self._limits.cleanup_keep_count, self._limits.max_data_retention - n)
+        start = max(old, total - keep)
+        self._head.store(START, start)
+        self._view = self._view.without_before(start)
+        self._cleanup_due = True
+        self._wake()
+        self._on_event("cleanup", {"symbol": self.symbol, "removed": start - old, "start": start, "total": total})
+
+    def _write(self, total: int, batch: NDArray[np.float64]) -> None:
+        """Write `batch` behind `total`, rolling to new chunks; nothing of it is visible yet."""
+        view = before = self._view if total <= self._view.end else self._mapped(self._view, total)
+        done, n = 0, batch.shape[0]
+        try:
+            while done < n:
+                position = total + done
+                if position == view.end:
+                    view = self._roll(view)
+                chunk = view.chunks[-1]
+                take = min(n - done, view.end - position)
+                chunk.write(position - chunk.first, batch if take == n else batch[done : done + take])
+                done += take
+        except OSError as error:
+            # The view goes back: the node of a chunk that this batch filled would otherwise outlive the batch.
+            for chunk in view.chunks[len(before.chunks) :]:
+                chunk.close_writer()
+            self._view = before
+            raise self._not_written(n, error) from error
+        self.disk_full = False
+        if view is not self._view:
+            self._view = view
+            self._wake()
+
+    def _not_written(self, n: int, error: OSError) -> HftMmapError:
+        """Return the error that tells a caller why a batch was not stored."""
+        if error.errno in _NO_SPACE:
+            if not self.disk_full:
+                self._on_event("disk_full", {"symbol": self.symbol, "error": str(error)})
+            self.disk_full = True
+            return DiskFull(
+                f"no space for {n} values of {self.symbol}: {os.strerror(error.errno or 0)}; nothing was stored, "
+                "free space and send the batch again"
+            )
+        self._on_event("write_failed", {"symbol": self.symbol, "error": str(error)})
+        return WriteFailed(f"{n} values of {self.symbol} could not be written: {error}; nothing was stored")
+
+    def _roll(self, view: View) -> View:
+        """Return `view` with the next chunk, new and empty, at its end."""
+        series_id = self._head.identity.series_id
+        Chunk.create(self.directory, series_id, view.end, self._layout)
+        return view.extended(Chunk(self.directory, series_id, view.end, self._layout))
+
+    # -- durability ---------------------------------------------------------------------------------------------------
+
+    def on_durable(self, total: int, callback: Callable[[BaseException | None], None]) -> None:
+        """Call `callback` once the points below `total` are on the disk, with None, or with the reason they are not.
+
+        At once if they already are, else from the flusher's thread.
+        """
+        with self._lock:
+            refusal = self.refusal
+            if self.committed_total < total and refusal is None:
+                self._waiters.append((total, callback))
+                return
+        callback(None if self.committed_total >= total else refusal)
+
+    def commit(self, *, clean: bool = False) -> None:
+        """Put everything published so far on the disk and record it in a commit slot; then seal and unlink.
+
+        Called by the flusher, one call at a time. A disk that fails makes the series read-only; nothing is raised.
+        """
+        self._dirty = False
+        if self.refusal is None:
+            try:
+                self._commit(clean=clean)
+            except OSError as error:
+                self._fail(error)
+        with self._lock:
+            refusal, total = self.refusal, self.committed_total
+            ready = [waiter for waiter in self._waiters if refusal is not None or waiter[0] <= total]
+            self._waiters = [waiter for waiter in self._waiters if waiter not in ready]
+        for needed, callback in ready:
+            callback(None if needed <= total else refusal)
+
+    def _commit(self, *, clean: bool) -> None:
+        """Do the work of `commit`; OSError if the disk fails."""
+        with self._exclusive():
+            total, start = self._words[TOTAL], self._words[START]
+            self._view = view = self._mapped(self._view, total)
+            cleanup, self._cleanup_due = self._cleanup_due, False
+        if clean or cleanup or total > self.committed_total:
+            self._sync_chunks(view, total)
+            if self._head.words[FLAGS] & FLAG_SYNC_FAILED:
+                raise OSError(errno.EIO, "a sync of this series failed in another process")
+            with self._exclusive():
+                self._head.write_commit(Commit(0, total, start, 0, self._boot, clean))
+            os.fdatasync(self._head.fd)
+            self.committed_total = total
+        self._seal_chunks(view, total)
+        if cleanup:
+            self._unlink_below(start)
+
+    def _sync_chunks(self, view: View, total: int) -> None:
+        """Put the points between the last commit and `total` on the disk, and the names of new chunks."""
+        rolled = False
+        for chunk in view.chunks:
+            if chunk.first + self._layout.points > self.committed_total and chunk.first < total:
+                chunk.sync()
+                rolled |= chunk.first >= self.committed_total
+        if rolled:
+            sync_directory(self.directory)
+
+    def _seal_chunks(self, view: View, total: int) -> None:
+        """Seal the chunks that are full and on the disk; O(C) for each, once in their life."""
+        for chunk in view.chunks:
+            if not chunk.sealed and chunk.first + self._layout.points <= total:
+                if chunk.read_seal() is None:
+                    chunk.seal()
+                chunk.sealed = True
+                chunk.close_writer()
+
+    def _unlink_below(self, start: int) -> None:
+        """Unlink the chunks wholly below `start`, which a commit slot on the disk already holds."""
+        for first in list_chunks(self.directory):
+            if first + self._layout.points <= start:
+                (self.directory / chunk_name(first)).unlink(missing_ok=True)
+        sync_directory(self.directory)
+
+    def _fail(self, error: OSError | None) -> SeriesReadOnly:
+        """Make the series read-only until the next start, and return the error that says so.
+
+        The live flag tells the other processes of this boot, and the next opening, that memory and disk may differ.
+        """
+        cause = str(error) if error else "a sync failed in another process"
+        refusal = SeriesReadOnly(
+            f"{self.symbol} is read-only since the disk failed ({cause}): points after {self.committed_total} may not "
+            "survive a power loss; check the disk, then restart the service"
+        )
+        self._head.store(FLAGS, FLAG_SYNC_FAILED)
+        self.refusal = refusal
+        self._on_event("read_only", {"symbol": self.symbol, "error": cause, "durable_total": self.committed_total})
+        return refusal
+
+    def close(self) -> None:
+        """Commit with the clean flag and refuse writes from now on; reads go on for whoever still holds the series."""
+        if self._waker is not None:
+            self.commit(clean=True)
+        with self._lock:
+            self.refusal = StoreClosed("the store was closed")
+            self._head.close()
+            for chunk in self._view.chunks:
+                chunk.close_writer()

@@ -1,0 +1,381 @@
+"""A directory of series: open, find, create, limits, health."""
+
+import errno
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hft_mmap.batch import Prices, prepare_batch
+from hft_mmap.boot import current_boot
+from hft_mmap.chunk import Chunk, Layout
+from hft_mmap.errors import (
+    DiskFull,
+    FormatError,
+    OffsetConflict,
+    SeriesSetAside,
+    StoreClosed,
+    StoreReadOnly,
+    StoreUnusable,
+    SymbolLimitReached,
+    SymbolNotFound,
+)
+from hft_mmap.files import has_space, locked, sync_directory
+from hft_mmap.flusher import Flusher
+from hft_mmap.head import HEAD_NAME, Head, Identity
+from hft_mmap.kernels import FAN_OUT
+from hft_mmap.limits import Durability, Limits
+from hft_mmap.series import EventSink, Series, SeriesInfo
+from hft_mmap.stats import WindowStats
+from hft_mmap.symbols import directory_name, symbol_of, validate_symbol
+from hft_mmap.verify import VerifyReport, verify_directory
+
+LOCK_NAME = ".lock"
+MAX_SYNC_INTERVAL_MS = 60_000
+MAKING_PREFIX = ".making-"
+
+
+class Reason(NamedTuple):
+    """Why the store does not serve in full. code: "read_only", "set_aside" or "disk_full"; symbol None: the store."""
+
+    symbol: str | None
+    code: str
+    detail: str
+
+
+def _ignore_event(_name: str, _fields: object) -> None:
+    """Take an event and do nothing."""
+
+
+class Store:
+    """The series below one data directory.
+
+    Any number of processes may have it open at once: writers take turns for each series, readers never wait. All
+    methods may be called from any thread. Use it as a context manager, or call `close`: that writes the clean flag.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, mode: Literal["a", "r"] = "a", limits: Limits | None = None,
+        durability: Durability | str = Durability.INTERVAL, sync_interval_ms: int = 50,
+        on_event: EventSink | None = None,
+    ) -> None:  # fmt: skip
+        """Open the store at `path`, made if it is missing (mode "a"), or only read one that exists (mode "r").
+
+        limits: what it may hold (`Limits()` by default). durability: see `Durability`. sync_interval_ms: 1 to 60000.
+        on_event: called with (name, fields) for "series_created", "recovery", "cleanup", "read_only", "set_aside",
+        "disk_full" and "write_failed", from whichever thread it happens in. StoreUnusable if the directory can't be
+        used, ValueError for a bad option. Costs the same whatever the number of points.
+        """
+        if mode not in {"a", "r"}:
+            message = f'mode must be "a" or "r", not {mode!r}'
+            raise ValueError(message)
+        if isinstance(sync_interval_ms, bool) or not 1 <= sync_interval_ms <= MAX_SYNC_INTERVAL_MS:
+            message = f"sync_interval_ms must be from 1 to {MAX_SYNC_INTERVAL_MS}, not {sync_interval_ms!r}"
+            raise ValueError(message)
+        self.path = Path(path)
+        self.limits = limits if limits is not None else Limits()
+        self.durability = Durability(durability)
+        self.read_only = mode == "r"
+        self._on_event = on_event if on_event is not None else _ignore_event
+        self._boot = current_boot()
+        self._flusher = None if self.read_only else Flusher(self.durability, sync_interval_ms)
+        self._lock = threading.RLock()
+        self._series: dict[str, Series] = {}
+        self._set_aside: dict[str, str] = {}
+        self._creation_failed_for_space = False
+        self._closed = False
+        self._open()
+
+    # -- opening ------------------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        """Open every series; those that can't be trusted are set aside."""
+        try:
+            if not self.read_only:
+                self.path.mkdir(parents=True, exist_ok=True)
+                with locked(self.path / LOCK_NAME):
+                    self._remove_unfinished()
+            names = sorted(os.listdir(self.path))
+        except OSError as error:
+            message = f"data directory {self.path} can't be used: {error.strerror}"
+            raise StoreUnusable(message) from error
+        for name in names:
+            symbol = symbol_of(name)
+            if symbol is not None and (self.path / name).is_dir():
+                self._try_open(symbol)
+
+    def _remove_unfinished(self) -> None:
+        """Remove what is left of a creation that a crash cut short; the lock shows that none is under way."""
+        for unfinished in self.path.glob(f"{MAKING_PREFIX}*"):
+            for file in unfinished.iterdir():
+                file.unlink()
+            unfinished.rmdir()
+
+    def _try_open(self, symbol: str) -> Series | None:
+        """Open a series whose directory exists; None, with the reason kept, if it can't be trusted."""
+        directory = self.path / directory_name(symbol)
+        try:
+            series = Series(
+                directory, limits=self.limits, boot=self._boot, waker=self._flusher,
+                wake_on_append=self.durability is not Durability.PROCESS, on_event=self._on_event,
+            )  # fmt: skip
+            if series.symbol != symbol:
+                message = f"head file belongs to the symbol {series.symbol!r}"
+                raise FormatError(message)  # noqa: TRY301 - one way to set aside
+        except (FormatError, OSError, ValueError) as error:
+            reason = str(error)
+            self._set_aside[symbol] = reason
+            self._on_event("set_aside", {"symbol": symbol, "reason": reason})
+            return None
+        self._series[symbol] = series
+        return series
+
+    # -- finding ------------------------------------------------------------------------------------------------------
+
+    def series(self, symbol: str) -> Series:
+        """Return the series of `symbol`, also one that another process has just made.
+
+        SymbolNotFound, SeriesSetAside, InvalidSymbol, StoreClosed.
+        """
+        found = self._series.get(symbol)
+        if found is not None and not self.read_only and not self._closed:
+            return found
+        return self._find(symbol)
+
+    def _find(self, symbol: str) -> Series:
+        """Do the work of `series` where the short way does not apply."""
+        validate_symbol(symbol)
+        with self._lock:
+            if self._closed:
+                message = "the store was closed"
+                raise StoreClosed(message)
+            reason = self._set_aside.get(symbol)
+            if reason is not None:
+                message = f"{symbol} is set aside: {reason}; its files are left as they are"
+                raise SeriesSetAside(message)
+            found = self._series.get(symbol)
+            if found is None and (self.path / directory_name(symbol) / HEAD_NAME).exists():
+                found = self._try_open(symbol)
+                if found is None:
+                    return self._find(symbol)
+            if found is None:
+                raise SymbolNotFound(symbol)
+            found.refresh()
+            return found
+
+    def _all(self) -> Iterator[Series]:
+        """Yield every series that serves, by symbol; also those that another process has made."""
+        for name in sorted(os.listdir(self.path)):
+            symbol = symbol_of(name)
+            if symbol is not None:
+                with suppress(SymbolNotFound, SeriesSetAside):
+                    yield self._find(symbol)
+
+    # -- creating -----------------------------------------------------------------------------------------------------
+
+    def _find_or_create(self, symbol: str) -> Series:
+        """Return the series of `symbol`, made now if there is none; SymbolLimitReached when there is no place."""
+        try:
+            return self.series(symbol)
+        except SymbolNotFound:
+            if self.read_only:
+                message = 'the store was opened with mode="r"'
+                raise StoreReadOnly(message) from None
+        with self._lock, self._creating(symbol):
+            try:
+                return self._find(symbol)
+            except SymbolNotFound:
+                self._check_limit(symbol)
+                self._create(symbol)
+                return self._find(symbol)
+
+    @contextmanager
+    def _creating(self, symbol: str) -> Iterator[None]:
+        """Hold creation against other processes, and tell a full disk from other failures."""
+        try:
+            with locked(self.path / LOCK_NAME):
+                yield
+            self._creation_failed_for_space = False
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise
+            self._creation_failed_for_space = True
+            self._on_event("disk_full", {"symbol": symbol, "error": str(error)})
+            message = f"no space to create {symbol}: {error.strerror}; nothing was stored, free space and send again"
+            raise DiskFull(message) from error
+
+    def _check_limit(self, symbol: str) -> None:
+        """Refuse a symbol above the limit; counts what is on the disk, whichever process made it."""
+        kept = sum(1 for name in os.listdir(self.path) if symbol_of(name) is not None)
+        if kept >= self.limits.max_symbols:
+            message = (
+                f"symbol limit reached: the store holds {kept} of at most {self.limits.max_symbols} symbols, "
+                f"{symbol} was not added"
+            )
+            raise SymbolLimitReached(message)
+
+    def _create(self, symbol: str) -> None:
+        """Make the files of a new series aside, and give them their name when they are on the disk."""
+        points = self.limits.chunk_points
+        identity = Identity(symbol, points, FAN_OUT, uuid.uuid4().bytes, time.time_ns())
+        making = self.path / f"{MAKING_PREFIX}{uuid.uuid4().hex}"
+        making.mkdir()
+        try:
+            Head.create(making, identity, self._boot)
+            Chunk.create(making, identity.series_id, 0, Layout.of(points), self.limits.starting_capacity)
+            sync_directory(making)
+            making.rename(self.path / directory_name(symbol))
+        except BaseException:
+            for file in making.iterdir():
+                file.unlink()
+            making.rmdir()
+            raise
+        sync_directory(self.path)
+        self._on_event("series_created", {"symbol": symbol, "chunk_points": points})
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    def append_nowait(self, symbol: str, values: Prices, *, offset: int | None = None) -> int:
+        """Append a batch whole or refuse it untouched, creating the symbol; return the new total, never wait to sync.
+
+        With `offset` the batch is taken only if it belongs exactly there (see `Series.append_nowait`).
+        """
+        series = self._series.get(symbol)
+        if series is None:
+            validate_symbol(symbol)
+            values = prepare_batch(values)
+            if offset and not (self.path / directory_name(symbol)).exists():
+                message = f"offset {offset} does not fit: {symbol} does not exist yet, its total is 0"
+                raise OffsetConflict(message, 0)
+            series = self._find_or_create(symbol)
+        return series.append_nowait(values, offset=offset)
+
+    def append(self, symbol: str, values: Prices, *, offset: int | None = None) -> int:
+        """Append a batch whole or refuse it untouched, creating the symbol; return the new total.
+
+        values: one row of prices (finite, 0 <= x <= 1e140), a float64 array for speed. Visible to every reader, in
+        any process, when this returns; in tier `sync` also on the disk. Errors: InvalidSymbol, InvalidValues,
+        SymbolLimitReached, OffsetConflict, DiskFull, WriteFailed, SeriesReadOnly, SeriesSetAside, StoreReadOnly,
+        StoreClosed. O(n): about 4 us and 4 ns a point.
+        """
+        total = self.append_nowait(symbol, values, offset=offset)
+        if self.durability is Durability.SYNC:
+            self.wait_durable(symbol, total)
+        return total
+
+    def on_durable(self, symbol: str, total: int, callback: Callable[[BaseException | None], None]) -> None:
+        """Call `callback(None)` once the points of `symbol` below `total` are on the disk, or with what failed.
+
+        At once if they already are, else from the flusher's thread. In tier `process` that may take until `sync`.
+        """
+        self._find(symbol).on_durable(total, callback)
+
+    def wait_durable(self, symbol: str, total: int) -> None:
+        """Return once the points of `symbol` below `total` are on the disk; SeriesReadOnly if that failed."""
+        done = threading.Event()
+        outcome: list[BaseException | None] = []
+
+        def finish(error: BaseException | None) -> None:
+            outcome.append(error)
+            done.set()
+
+        self.on_durable(symbol, total, finish)
+        done.wait()
+        if outcome[0] is not None:
+            raise outcome[0]
+
+    def sync(self) -> None:
+        """Put everything appended so far on the disk, whatever the tier; SeriesReadOnly if the disk fails."""
+        if self._flusher is None:
+            return
+        with self._lock:
+            open_series = list(self._series.values())
+        for series in open_series:
+            total = series.total
+            self._flusher.wake(series)
+            self.wait_durable(series.symbol, total)
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def stats(self, symbol: str, window: int) -> WindowStats:
+        """Return min, max, last, avg and var of the newest `window` points of `symbol`; see `Series.stats`."""
+        return self.series(symbol).stats(window)
+
+    def windows(self, symbol: str) -> tuple[WindowStats, ...]:
+        """Return the statistics of the eight standard windows of `symbol`, all of one moment."""
+        return self.series(symbol).windows()
+
+    def window(self, symbol: str, n: int) -> NDArray[np.float64]:
+        """Return the newest `n` points of `symbol`, oldest first, as a read-only array; see `Series.window`."""
+        return self.series(symbol).window(n)
+
+    def symbols(self) -> list[SeriesInfo]:
+        """Return what is stored for each symbol, in the order of their names."""
+        return [series.info() for series in sorted(self._all(), key=lambda series: series.symbol)]
+
+    # -- health -------------------------------------------------------------------------------------------------------
+
+    def reasons(self) -> list[Reason]:
+        """Return why the store does not serve in full; empty when it does.
+
+        A full disk is looked at again on each call, so the reason goes by itself when there is space.
+        """
+        found = [Reason(symbol, "set_aside", reason) for symbol, reason in sorted(self._set_aside.items())]
+        with self._lock:
+            open_series = sorted(self._series.items())
+        for symbol, series in open_series:
+            if not self.read_only and series.refusal is not None:
+                found.append(Reason(symbol, "read_only", str(series.refusal)))
+        full = self._creation_failed_for_space or any(series.disk_full for _, series in open_series)
+        if full:
+            if has_space(self.path):
+                self._creation_failed_for_space = False
+                for _, series in open_series:
+                    series.disk_full = False
+            else:
+                found.append(Reason(None, "disk_full", f"no space left for {self.path}"))
+        return found
+
+    def verify(self, symbol: str | None = None) -> list[VerifyReport]:
+        """Check every file of `symbol`, or of all symbols, bit for bit against its values; O(N).
+
+        Reports faults, changes nothing, and may run beside writers in any process. SymbolNotFound.
+        """
+        if symbol is not None:
+            validate_symbol(symbol)
+            if not (self.path / directory_name(symbol)).is_dir():
+                raise SymbolNotFound(symbol)
+        names = sorted(os.listdir(self.path)) if symbol is None else [directory_name(symbol)]
+        found = [(symbol_of(name), self.path / name) for name in names]
+        return [verify_directory(path, name, self._boot) for name, path in found if name is not None]
+
+    # -- closing ------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Put everything on the disk, write the clean flags and refuse further calls; a second call does nothing."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        if self._flusher is not None:
+            self._flusher.stop()
+        for series in self._series.values():
+            series.close()
+
+    def __enter__(self) -> Self:
+        """Return the open store."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the store."""
+        self.close()

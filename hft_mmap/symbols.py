@@ -1,0 +1,51 @@
+"""Symbols, and the directory names they are kept under."""
+
+import unicodedata
+from urllib.parse import quote, unquote_to_bytes
+
+from hft_mmap.errors import InvalidSymbol
+
+MAX_SYMBOL_BYTES = 64
+
+_CONTROL_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+
+
+def validate_symbol(symbol: object) -> str:
+    """Return `symbol` if it is 1 to 64 bytes of UTF-8 without control characters; raise InvalidSymbol otherwise.
+
+    Line and paragraph separators and lone surrogates count as control characters. The text is not normalised: two
+    spellings of one letter are two symbols.
+    """
+    if not isinstance(symbol, str):
+        message = f"symbol must be a string, not {type(symbol).__name__}"
+        raise InvalidSymbol(message)
+    if not symbol:
+        message = f"symbol is empty: give 1 to {MAX_SYMBOL_BYTES} bytes of UTF-8"
+        raise InvalidSymbol(message)
+    if symbol.isascii() and symbol.isprintable():
+        size = len(symbol)
+    else:
+        for character in symbol:
+            if unicodedata.category(character) in _CONTROL_CATEGORIES:
+                message = f"symbol has the control character {character!a}: {symbol[:80]!a}"
+                raise InvalidSymbol(message)
+        size = len(symbol.encode())
+    if size > MAX_SYMBOL_BYTES:
+        message = f"symbol is {size} bytes of UTF-8, at most {MAX_SYMBOL_BYTES} are allowed: {symbol[:80]!r}"
+        raise InvalidSymbol(message)
+    return symbol
+
+
+def directory_name(symbol: str) -> str:
+    """Return the directory name of `symbol`: percent-encoded, never starting with a dot, at most 192 bytes."""
+    name = quote(symbol, safe="")
+    return "%2E" + name[1:] if name.startswith(".") else name
+
+
+def symbol_of(name: str) -> str | None:
+    """Return the symbol whose directory is `name`, or None if no symbol has that directory."""
+    try:
+        symbol = validate_symbol(unquote_to_bytes(name).decode())
+    except (InvalidSymbol, UnicodeDecodeError):
+        return None
+    return symbol if directory_name(symbol) == name else None

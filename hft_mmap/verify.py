@@ -1,0 +1,101 @@
+"""Check a series bit for bit: every value a price, every node what its children give, every seal what it covers."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from hft_mmap import recovery
+from hft_mmap.boot import Boot
+from hft_mmap.chunk import Chunk, Layout
+from hft_mmap.errors import FormatError
+from hft_mmap.head import Head
+from hft_mmap.kernels import FAN_OUT, NODE_FIELDS, VALID, find_invalid, summarise_nodes, summarise_values
+
+
+class VerifyReport(NamedTuple):
+    """What was checked of a series, and every fault found; it is sound when `faults` is empty."""
+
+    symbol: str
+    points: int
+    nodes: int
+    faults: tuple[str, ...]
+
+
+def _expected_nodes(chunk: Chunk, level: int, count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """Return the first `count` nodes of `level` as their children give them."""
+    out = np.empty((count, NODE_FIELDS))
+    if level == 1:
+        summarise_values(chunk.address, 0, out)
+    else:
+        below = chunk.address + chunk.layout.offsets[level - 1]
+        summarise_nodes(below, FAN_OUT ** (level - 1), FAN_OUT, 0, out)
+    return out
+
+
+def _span(chunk: Chunk, level: int, index: int) -> str:
+    """Return the points below node `index` of `level`, as text."""
+    width = FAN_OUT**level
+    first = chunk.first + index * width
+    return f"points {first} to {first + width - 1}"
+
+
+def verify_chunk(chunk: Chunk, end: int) -> tuple[int, list[str]]:
+    """Check the first `end` points of `chunk`; return the number of nodes checked, and the faults."""
+    faults: list[str] = []
+    nodes = 0
+    name = chunk.path.name
+    invalid = find_invalid(chunk.values[:end])
+    if invalid != VALID:
+        at = invalid if invalid >= 0 else int(np.argmax(np.signbit(chunk.values[:end])))
+        faults.append(f"{name}: point {chunk.first + at} is {chunk.values[at]!r}, which is no price")
+    for level in range(1, chunk.layout.levels + 1):
+        count = end // FAN_OUT**level
+        if not count:
+            break
+        nodes += count
+        stored = chunk.nodes(level)[:count].view(np.int64)
+        differs = (stored != _expected_nodes(chunk, level, count).view(np.int64)).any(axis=1)
+        faults.extend(
+            f"{name}: level {level} node {index} differs from its children ({_span(chunk, level, index)})"
+            for index in np.flatnonzero(differs).tolist()
+        )
+    seal = chunk.read_seal()
+    if seal is not None and end == chunk.layout.points:
+        values_crc, nodes_crc = chunk.checksums()
+        covered = f"points {chunk.first} to {chunk.first + end - 1}"
+        if values_crc != seal.values_crc:
+            faults.append(f"{name}: the checksum of the values is wrong ({covered})")
+        if nodes_crc != seal.nodes_crc:
+            faults.append(f"{name}: the checksum of the nodes is wrong ({covered})")
+        if tuple(chunk.root().tolist()) != seal.root:
+            faults.append(f"{name}: the sealed root node is wrong ({covered})")
+    return nodes, faults
+
+
+def verify_directory(directory: Path, symbol: str, boot: Boot) -> VerifyReport:
+    """Check the series in `directory`; nothing is written, and writers may go on. O(N), about 3 ns a point."""
+    try:
+        head = Head(directory, writable=False)
+    except (FormatError, OSError) as error:
+        return VerifyReport(symbol, 0, 0, (f"head: {error}",))
+    try:
+        layout = Layout.of(head.identity.chunk_points)
+        recovered = recovery.trust(head, boot)
+    except (FormatError, ValueError) as error:
+        return VerifyReport(symbol, 0, 0, (f"head: {error}",))
+    finally:
+        head.close()
+    faults = [] if head.identity.symbol == symbol else [f"head: belongs to the symbol {head.identity.symbol!r}"]
+    nodes = 0
+    for first in range(recovered.start // layout.points * layout.points, recovered.total, layout.points):
+        try:
+            chunk = Chunk(directory, head.identity.series_id, first, layout)
+        except (FormatError, OSError) as error:
+            last = min(first + layout.points, recovered.total) - 1
+            faults.append(f"points {first} to {last}: {error}")
+            continue
+        checked, found = verify_chunk(chunk, min(recovered.total - first, layout.points))
+        nodes += checked
+        faults += found
+    return VerifyReport(symbol, recovered.total - recovered.start, nodes, tuple(faults))
