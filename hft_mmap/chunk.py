@@ -26,7 +26,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hft_mmap.errors import FormatError
-from hft_mmap.kernels import FAN_OUT, MAX_LEVELS, NODE_BYTES, NODE_FIELDS, summarise_nodes, summarise_values
+from hft_mmap.kernels import FAN_OUT, MAX_LEVELS, NODE_BYTES, NODE_FIELDS, summarise_nodes
+from hft_mmap.writer import (
+    PLAN_CHUNK_ADDRESS,
+    PLAN_CHUNK_FD,
+    PLAN_CHUNK_FIRST,
+    PLAN_CHUNK_POINTS,
+    PLAN_LEVEL_OFFSETS,
+    PLAN_LEVELS,
+    PLAN_WORDS,
+    write_points,
+)
 
 CHUNK_SUFFIX = ".chunk"
 CHUNK_MAGIC = b"HFTCHNK\0"
@@ -107,20 +117,10 @@ def _identity_block(series_id: bytes, first: int, points: int) -> bytes:
     return block + _CRC.pack(zlib.crc32(block))
 
 
-def _write_fully(fd: int, data: NDArray[np.float64], offset: int) -> None:
-    """Write all of `data` at `offset`; a short write (a nearly full disk) goes on and then raises OSError."""
-    written = os.pwrite(fd, data.data, offset)
-    if written == data.nbytes:
-        return
-    rest = data.data.cast("B")
-    while written < len(rest):
-        written += os.pwrite(fd, rest[written:], offset + written)
-
-
 class Chunk:
     """An open chunk file. Reads need no lock; the series that owns it makes sure of one writer at a time."""
 
-    __slots__ = ("_fd", "_mapping", "address", "first", "layout", "path", "sealed", "values")
+    __slots__ = ("_fd", "_mapping", "address", "first", "layout", "path", "plan", "sealed", "values")
 
     def __init__(self, directory: Path, series_id: bytes, first: int, layout: Layout) -> None:
         """Map the file read-only. FileNotFoundError if there is none, FormatError if it is not this chunk."""
@@ -144,6 +144,13 @@ class Chunk:
         self._mapping = np.memmap(self.path, dtype=np.float64, mode="r", shape=(layout.size // 8,))
         self.values: NDArray[np.float64] = self._mapping[: layout.points].view(np.ndarray)
         self.address: int = self._mapping.ctypes.data
+        self.plan = np.zeros(PLAN_WORDS, dtype=np.int64)
+        self.plan[PLAN_CHUNK_FD] = -1
+        self.plan[PLAN_CHUNK_ADDRESS] = self.address
+        self.plan[PLAN_CHUNK_FIRST] = first
+        self.plan[PLAN_CHUNK_POINTS] = layout.points
+        self.plan[PLAN_LEVELS] = layout.levels
+        self.plan[PLAN_LEVEL_OFFSETS : PLAN_LEVEL_OFFSETS + len(layout.offsets)] = layout.offsets
 
     @staticmethod
     def create(directory: Path, series_id: bytes, first: int, layout: Layout, allocated_points: int = 0) -> None:
@@ -182,10 +189,11 @@ class Chunk:
         root: NDArray[np.float64] = out[0]
         return root
 
-    def _writer(self) -> int:
+    def writer(self) -> int:
         """Return the descriptor for writing, opened at first use and kept, so that it sees every failed writeback."""
         if self._fd < 0:
             self._fd = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
+            self.plan[PLAN_CHUNK_FD] = self._fd
         return self._fd
 
     def write(self, begin: int, values: NDArray[np.float64]) -> None:
@@ -194,25 +202,14 @@ class Chunk:
         All points below `begin` must have been written. OSError as the system says (ENOSPC, EIO); what was written
         until then lies above the published total and is written again by the next append.
         """
-        fd = self._writer()
-        _write_fully(fd, values, 8 * begin)
-        end = begin + values.shape[0]
-        offsets = self.layout.offsets
-        for level in range(1, self.layout.levels + 1):
-            first_node = begin >> (6 * level)
-            count = (end >> (6 * level)) - first_node
-            if not count:
-                return
-            nodes = np.empty((count, NODE_FIELDS))
-            if level == 1:
-                summarise_values(self.address, first_node, nodes)
-            else:
-                summarise_nodes(self.address + offsets[level - 1], FAN_OUT ** (level - 1), FAN_OUT, first_node, nodes)
-            _write_fully(fd, nodes, offsets[level] + NODE_BYTES * first_node)
+        self.writer()
+        error = write_points(self.plan, begin, values)
+        if error:
+            raise OSError(error, os.strerror(error), str(self.path))
 
     def sync(self) -> None:
         """Put what was written to the file on the disk (fdatasync); OSError if the disk fails."""
-        os.fdatasync(self._writer())
+        os.fdatasync(self.writer())
 
     def checksums(self) -> tuple[int, int]:
         """Return the CRC-32 of all values and of all nodes; O(C), with the GIL released."""
@@ -235,7 +232,7 @@ class Chunk:
         values_crc, nodes_crc = self.checksums()
         low, high, mean, m2 = self.root().tolist()
         block = _SEAL.pack(low, high, mean, m2, values_crc, nodes_crc)
-        fd = self._writer()
+        fd = self.writer()
         os.pwrite(fd, block + _CRC.pack(zlib.crc32(block)), self.layout.footer + SEAL_OFFSET)
         os.fdatasync(fd)
 
@@ -249,5 +246,11 @@ class Chunk:
     def close_writer(self) -> None:
         """Close the descriptor for writing, if any; reads go on."""
         if self._fd >= 0:
+            self.plan[PLAN_CHUNK_FD] = -1
             os.close(self._fd)
             self._fd = -1
+
+    def __del__(self) -> None:
+        """Close the descriptor of a chunk that nobody holds any more (`_fd` is missing if it was never opened)."""
+        if getattr(self, "_fd", -1) >= 0:
+            self.close_writer()

@@ -142,7 +142,7 @@ def decode_commit(raw: bytes) -> Commit | None:
 class Head:
     """An open head file. Not locked: the series that owns it decides who may write, and when."""
 
-    __slots__ = ("_array", "fd", "identity", "path", "words")
+    __slots__ = ("_array", "address", "fd", "identity", "path", "words")
 
     def __init__(self, directory: Path, *, writable: bool) -> None:
         """Open and check the head in `directory`; FormatError if it is not a sound head file."""
@@ -154,6 +154,7 @@ class Head:
         except BaseException:
             os.close(self.fd)
             raise
+        self.address: int = self._array.ctypes.data
         # PERF: reading a word through a memoryview takes 35 ns, through a numpy array 75 ns.
         self.words: memoryview = self._array.data.cast("B").cast("q")
 

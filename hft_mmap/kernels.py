@@ -26,8 +26,9 @@ from typing import Any
 
 import numpy as np
 from numba import carray, float64, int64, njit, types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from hft_mmap.pointers import float64_pointer
 
 FAN_OUT = 64
 NODE_FIELDS = 4
@@ -53,18 +54,6 @@ _I8 = types.Array(int64, 1, "C")
 _Summary = tuple[float, float, float, float, float]
 _SUMMARY = types.UniTuple(float64, 5)
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
-
-
-def _generate_pointer(_typing: Any, _address: Any) -> Any:
-    """Generate the code that turns an integer address into a pointer to float64."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
-
-    return types.CPointer(float64)(int64), generate
-
-
-_pointer: Any = intrinsic(_generate_pointer)
 
 
 @njit([int64(_F8), int64(_F8_READONLY)], **_OPTIONS)
@@ -172,7 +161,7 @@ def _node_run(v: NDArray[np.float64], first: int, last: int, node_points: int) -
 @njit(types.void(int64, int64, _NODES), **_OPTIONS)
 def summarise_values(values_address: int, first_node: int, out: NDArray[np.float64]) -> None:
     """Write the level 1 nodes `first_node` … of the values at `values_address` into `out`, shape (n, 4)."""
-    v = carray(_pointer(values_address), ((first_node + out.shape[0]) * FAN_OUT,))
+    v = carray(float64_pointer(values_address), ((first_node + out.shape[0]) * FAN_OUT,))
     for j in range(out.shape[0]):
         base = (first_node + j) * FAN_OUT
         out[j, 0], out[j, 1], out[j, 2], out[j, 3] = _leaf(v[base : base + FAN_OUT])
@@ -186,7 +175,7 @@ def summarise_nodes(
 
     Each takes `fan_in` children of `child_points` values.
     """
-    v = carray(_pointer(children_address), ((first_node + out.shape[0]) * fan_in * NODE_FIELDS,))
+    v = carray(float64_pointer(children_address), ((first_node + out.shape[0]) * fan_in * NODE_FIELDS,))
     for j in range(out.shape[0]):
         base = (first_node + j) * fan_in
         out[j, 0], out[j, 1], out[j, 2], out[j, 3] = _node_run(v, base, base + fan_in, child_points)
@@ -211,11 +200,11 @@ def _merge(a: _Summary, b: _Summary) -> _Summary:
 def _fold_level(base: int, table: NDArray[np.int64], level: int, first: int, last: int) -> _Summary:
     """Summarise the nodes [first, last) of `level` (0: the values) in the chunk at address `base`."""
     if level == 0:
-        v = carray(_pointer(base), (last,))
+        v = carray(float64_pointer(base), (last,))
         lo, hi, mean, m2 = _value_run(v, first, last)
         return float(last - first), lo, hi, mean, m2
     node_points = FAN_OUT**level
-    v = carray(_pointer(base + 8 * table[TABLE_LEVEL_OFFSETS + level]), (last * NODE_FIELDS,))
+    v = carray(float64_pointer(base + 8 * table[TABLE_LEVEL_OFFSETS + level]), (last * NODE_FIELDS,))
     lo, hi, mean, m2 = _node_run(v, first, last, node_points)
     return float((last - first) * node_points), lo, hi, mean, m2
 
@@ -266,7 +255,7 @@ def _fold(table: NDArray[np.int64], roots: NDArray[np.float64], lo: int, hi: int
         if lo > first_chunk * points:
             base = table[TABLE_ADDRESSES + first_chunk]
             total = _merge(_fold_chunk(base, table, lo - first_chunk * points, points), total)
-    newest = carray(_pointer(last_base), (last_end,))[last_end - 1]
+    newest = carray(float64_pointer(last_base), (last_end,))[last_end - 1]
     avg = min(max(total[1] + total[3], total[1]), total[2])
     return total[1], total[2], newest, avg, total[4] / total[0]
 

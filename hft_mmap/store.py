@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hft_mmap.batch import Prices, prepare_batch
+from hft_mmap.batch import Prices, as_row, check_prices
 from hft_mmap.boot import current_boot
 from hft_mmap.chunk import Chunk, Layout
 from hft_mmap.errors import (
@@ -251,7 +251,7 @@ class Store:
         series = self._series.get(symbol)
         if series is None:
             validate_symbol(symbol)
-            values = prepare_batch(values)
+            values = check_prices(as_row(values))
             if offset and not (self.path / directory_name(symbol)).exists():
                 message = f"offset {offset} does not fit: {symbol} does not exist yet, its total is 0"
                 raise OffsetConflict(message, 0)
