@@ -6,8 +6,8 @@ syncs, or for a console that nobody reads. The price is what a queue costs: a pr
 loses the lines of its last milliseconds. No price is ever lost with them, the store has its own files; every
 orderly exit drains the queue. A queue that has grown to `MAX_QUEUED_LINES` drops further lines and says how many.
 
-PERF: a call below the level costs 0.1 us if the logger is bound once (`log = structlog.get_logger().bind()`, as the
-application does when it is created), and 0.5 us through the lazy proxy that `structlog.get_logger()` returns.
+PERF: a line costs 8 us on the thread that says it. A call below the level costs 0.1 us if the logger is bound once
+(`log = structlog.get_logger().bind()`) and 0.7 us through the lazy proxy that `structlog.get_logger()` returns.
 """
 
 import contextlib
@@ -75,11 +75,13 @@ def configure(settings: LogSettings, *, today: Today = today_utc) -> "LogWriter"
 
 
 def render(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> bytes:
-    """Return the event as one line of JSON, whatever is in it."""
+    """Return the event as one line of JSON, whatever is in it; what an eye looks for stands first."""
+    first = {key: event_dict.pop(key) for key in ("timestamp", "level", "event")}
+    line = {**first, **event_dict}
     try:
-        return orjson.dumps(event_dict, default=repr, option=_ORJSON_OPTIONS)
+        return orjson.dumps(line, default=repr, option=_ORJSON_OPTIONS)
     except TypeError:  # lone surrogates and integers above 64 bits, which the standard library takes
-        return json.dumps(event_dict, default=repr).encode() + b"\n"
+        return json.dumps(line, default=repr).encode() + b"\n"
 
 
 class _LineLogger:
@@ -156,11 +158,6 @@ class LogWriter:
         return lines, True
 
     def _write(self, data: bytes) -> None:
-        if self._console_fd is not None:
-            try:
-                _write_all(self._console_fd, data)
-            except OSError:  # the reader of the pipe has gone; the file goes on
-                self._console_fd = None
         if self._file is not None:
             try:
                 self._file.write(data)
@@ -168,6 +165,11 @@ class LogWriter:
                 self._say_once(error)
             else:
                 self._file_fails = False
+        if self._console_fd is not None:
+            try:
+                _write_all(self._console_fd, data)  # may block for as long as nobody reads; so it comes last
+            except OSError:  # the reader of the pipe has gone; the file goes on
+                self._console_fd = None
 
     def _say_once(self, error: OSError) -> None:
         if not self._file_fails and self._console_fd is not None:

@@ -59,7 +59,6 @@ def _serve(settings: Settings) -> int:
                 server = _Server(_config(settings.server, create_app(store, settings)), on_serving=_announce)
                 server.should_exit = bool(noted)  # the signal came while the store was being opened
                 server.run(sockets=[listener])
-                log.info("stopping", signal=server.stopped_by or next(iter(noted), None))
     except (HftMmapError, OSError) as error:
         log.error("failed", reason=str(error))  # noqa: TRY400 - the reason says it all, a traceback would not
         return _fail(str(error))
@@ -73,12 +72,10 @@ def _fail(reason: str) -> int:
 
 
 @contextmanager
-def _signals_noted() -> Iterator[list[str]]:
-    """Collect the names of stop signals that arrive before uvicorn handles them, or after (while the store closes)."""
-    noted: list[str] = []
-    previous = {
-        number: signal.signal(number, lambda n, _: noted.append(signal.Signals(n).name)) for number in STOP_SIGNALS
-    }
+def _signals_noted() -> Iterator[list[int]]:
+    """Collect the stop signals that arrive before uvicorn handles them, or after that, while the store closes."""
+    noted: list[int] = []
+    previous = {number: signal.signal(number, lambda number, _: noted.append(number)) for number in STOP_SIGNALS}
     try:
         yield noted
     finally:
@@ -167,11 +164,10 @@ def _seconds_since_process_start() -> float:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server that tells when it serves, and remembers a stop signal in place of raising it again."""
+    """uvicorn's server that tells when it serves, and does not raise a stop signal again once it has stopped."""
 
     def __init__(self, config: uvicorn.Config, *, on_serving: Callable[[socket.socket], None]) -> None:
         super().__init__(config)
-        self.stopped_by: str | None = None
         self._on_serving = on_serving
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -185,4 +181,4 @@ class _Server(uvicorn.Server):
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True
         self.should_exit = True
-        self.stopped_by = self.stopped_by or signal.Signals(sig).name
+        structlog.get_logger().info("stopping", signal=signal.Signals(sig).name)

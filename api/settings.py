@@ -193,7 +193,7 @@ def load(config_path: Path | None = None, *, dotenv_path: Path = DOTENV) -> Effe
 
 
 def _did_you_mean(name: str, known: Mapping[str, object]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
     return f" (did you mean {close[0]}?)" if close else ""
 
 

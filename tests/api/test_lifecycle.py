@@ -1,0 +1,194 @@
+"""Starting, stopping, being killed and starting again, on a real process."""
+
+import http.client
+import json
+import resource
+import signal
+import socket
+from pathlib import Path
+
+import httpx
+import pytest
+
+from hft_mmap.head import Commit, Head
+from tests.conftest import StartService
+from tests.service import Service, run_command
+
+PRICES = [150.1, 150.5, 151.0, 149.8, 150.2, 151.1, 151.2, 152.0, 151.5, 151.9]
+STATISTICS = {"min": 149.8, "max": 152.0, "last": 151.9, "avg": 150.93, "var": pytest.approx(0.5201, rel=1e-12)}
+
+
+def begin_batch(service: Service, body: bytes) -> socket.socket:
+    """Send the head of a POST /add_batch/ and wait until the service asks for the body, which proves it in flight."""
+    connection = service.connect()
+    head = (
+        f"POST /add_batch/ HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
+    )
+    connection.sendall(head.encode())
+    assert connection.recv(4096).startswith(b"HTTP/1.1 100 ")
+    return connection
+
+
+def batch(symbol: str, values: list[float]) -> bytes:
+    """Return the body of a POST /add_batch/."""
+    return json.dumps({"symbol": symbol, "values": values}).encode()
+
+
+def statistics(service: Service, symbol: str, exponent: int = 1) -> dict[str, float]:
+    """Return the answer of GET /stats/."""
+    answer: dict[str, float] = service.client.get("/stats/", params={"symbol": symbol, "exponent": exponent}).json()
+    return answer
+
+
+def test_it_serves_on_the_port_that_it_logs(service: Service) -> None:
+    """Port 0 takes any free port, and the event "serving" names it."""
+    assert service.client.get("/health").json() == {"status": "ok"}
+    serving = service.wait_for_event("serving")
+    assert (serving["host"], serving["pid"]) == ("127.0.0.1", service.process.pid)
+    assert serving["startup_ms"] > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_signal_lets_the_request_in_flight_finish(start_service: StartService, number: signal.Signals) -> None:
+    """SIGTERM and Ctrl+C: the request is answered, what it stored is there after a restart, the exit code is 0."""
+    service = start_service()
+    body = batch("ABC-USD", PRICES)
+    with begin_batch(service, body) as connection:
+        service.process.send_signal(number)
+        service.wait_for_event("stopping", signal=number.name)
+        connection.sendall(body)
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        assert (response.status, json.loads(response.read())["total"]) == (200, len(PRICES))
+    assert service.wait() == 0
+    assert service.events()[-1]["event"] == "stopped"
+    assert statistics(start_service(), "ABC-USD") == STATISTICS
+
+
+def test_idle_connections_do_not_delay_the_stop(service: Service) -> None:
+    """A kept-alive connection without a request is closed at once, not waited for."""
+    service.client.get("/health")
+    with service.connect() as silent:
+        assert service.stop() == 0
+        assert silent.recv(1) == b""
+
+
+def test_the_grace_is_bounded(start_service: StartService) -> None:
+    """A client that never sends its body holds the stop up for shutdown_grace_s at most, and stores nothing."""
+    service = start_service(server__shutdown_grace_s=0)
+    service.add("ABC-USD", PRICES)
+    with begin_batch(service, batch("ABC-USD", PRICES)):
+        assert service.stop() == 0
+    assert start_service().client.get("/symbols").json()["symbols"][0]["total"] == len(PRICES)
+
+
+def test_a_signal_right_after_the_start_is_no_accident(start_service: StartService) -> None:
+    """Two SIGTERM in a row are one stop."""
+    service = start_service()
+    service.add("ABC-USD", PRICES)
+    service.process.send_signal(signal.SIGTERM)
+    service.process.send_signal(signal.SIGTERM)
+    assert service.wait() == 0
+    assert statistics(start_service(), "ABC-USD") == STATISTICS
+
+
+def newest_commit(service: Service, symbol: str) -> Commit:
+    """Return the newest commit slot of a series, from its head file."""
+    head = Head(service.data_dir / symbol, writable=False)
+    commit = head.commits()[0]
+    head.close()
+    return commit
+
+
+@pytest.mark.parametrize("durability", ["process", "interval", "sync"])
+def test_an_orderly_stop_is_a_clean_commit(start_service: StartService, durability: str) -> None:
+    """After SIGTERM everything is on the disk and the clean flag is set, in any tier."""
+    service = start_service(store__durability=durability)
+    service.add("ABC-USD", PRICES)
+    assert service.stop() == 0
+    commit = newest_commit(service, "ABC-USD")
+    assert (commit.clean, commit.total) == (True, len(PRICES))
+
+
+@pytest.mark.parametrize("durability", ["process", "interval", "sync"])
+def test_killed_it_keeps_every_acknowledged_point(start_service: StartService, durability: str) -> None:
+    """SIGKILL in any tier: what was answered with 200 is there after a restart, and appending goes on behind it."""
+    service = start_service(store__durability=durability)
+    assert service.add("ABC-USD", PRICES[:5]).status_code == 200
+    assert service.add("ABC-USD", PRICES[5:]).status_code == 200
+    service.kill()
+    assert not newest_commit(service, "ABC-USD").clean
+    again = start_service(store__durability=durability)
+    assert statistics(again, "ABC-USD") == STATISTICS
+    assert again.add("ABC-USD", [1.0]).json()["total"] == len(PRICES) + 1
+
+
+def test_killed_in_the_middle_of_a_request_it_stores_all_or_nothing(start_service: StartService) -> None:
+    """A batch whose body never arrived in full left nothing behind."""
+    service = start_service()
+    service.add("ABC-USD", PRICES)
+    body = batch("ABC-USD", PRICES)
+    with begin_batch(service, body) as connection:
+        connection.sendall(body[:-1])
+        service.kill()
+    assert start_service().client.get("/symbols").json()["symbols"][0]["total"] == len(PRICES)
+
+
+def test_a_port_in_use_is_one_line_and_touches_no_data(service: Service, tmp_path: Path) -> None:
+    """The second service exits with 1, says why in one line, and has not even made its data directory."""
+    directory = tmp_path / "second"
+    directory.mkdir()
+    result = run_command(directory, "serve", server__port=service.port)
+    assert result.returncode == 1
+    assert result.stderr == f"hft-mmap: cannot listen on 127.0.0.1:{service.port}: Address already in use\n"
+    assert not (directory / "data").exists()
+    assert service.client.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"server__host": "no.such.host.invalid"}, "cannot listen on no.such.host.invalid:0: "),
+        ({"server__host": "192.0.2.1"}, "cannot listen on 192.0.2.1:0: "),
+        ({"store__data_dir": "a-file"}, "data directory a-file can't be used: "),
+        ({"store__data_dir": "a-file/below"}, "data directory a-file/below can't be used: "),
+        ({"log__file": "a-file/app.log"}, "log file a-file/app.log cannot be opened: "),
+        ({"log__file": "."}, "log file . is not a regular file"),
+        ({"log__file": "/dev/null"}, "log file /dev/null is not a regular file"),
+    ],
+)
+def test_a_start_that_fails_says_why_in_one_line(tmp_path: Path, settings: dict[str, object], text: str) -> None:
+    """Exit code 1, one line on standard error, no traceback."""
+    (tmp_path / "a-file").touch()
+    result = run_command(tmp_path, "serve", **{"server__port": 0, **settings})
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"hft-mmap: {text}")
+    assert result.stderr.count("\n") == 1
+
+
+def test_wrong_settings_stop_the_start_with_78(tmp_path: Path) -> None:
+    """All faults at once, a line each."""
+    (tmp_path / "config.toml").write_text("[server]\nprot = 1\n[store]\nmax_symbols = 0\n")
+    result = run_command(tmp_path, "serve", log__level="loud")
+    assert result.returncode == 78
+    assert result.stderr.splitlines() == [
+        "hft-mmap: config.toml: unknown key server.prot (did you mean server.port?)",
+        "hft-mmap: config.toml: store.max_symbols must be a whole number from 1, not 0",
+        "hft-mmap: APP_LOG__LEVEL must be one of debug, info, warning, error, not 'loud'",
+    ]
+
+
+def test_it_may_open_as_many_files_as_the_system_allows(service: Service) -> None:
+    """The soft limit of open files is raised to the hard one: every chunk and every connection is a file."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limits = Path(f"/proc/{service.process.pid}/limits").read_text(encoding="ascii").splitlines()
+    (line,) = (line for line in limits if line.startswith("Max open files"))
+    assert line.split()[3:5] == [str(hard), str(hard)]
+
+
+def test_it_listens_on_ipv6_too(start_service: StartService) -> None:
+    """The host may be an IPv6 address."""
+    service = start_service(server__host="::1")
+    answer = httpx.get(f"http://[::1]:{service.port}/health")
+    assert answer.json() == {"status": "ok"}

@@ -1,0 +1,155 @@
+"""A real service in a process of its own, for tests."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMAND = [sys.executable, "-m", "api.cli"]
+PATIENCE_S = 30.0
+# What tests run with unless they say otherwise: a free port, and no eight megabytes for each symbol.
+TEST_SETTINGS: Mapping[str, object] = {"server.port": 0, "store.starting_capacity": 4096}
+
+Event = dict[str, Any]
+
+
+def environment(settings: Mapping[str, object]) -> dict[str, str]:
+    """Return this process's environment without any APP_ variable but those of `settings` ("server.port": 0)."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("APP_")}
+    variables = {f"APP_{key.upper().replace('.', '__')}": str(value) for key, value in settings.items()}
+    return inherited | variables | {"PYTHONPATH": str(ROOT)}
+
+
+def run_command(directory: Path, *args: str, **settings: object) -> subprocess.CompletedProcess[str]:
+    """Run `hft-mmap ARGS` in `directory` to its end; a setting `server__port=0` becomes its variable."""
+    variables = environment({name.replace("__", "."): value for name, value in settings.items()})
+    return subprocess.run(
+        [*COMMAND, *args], cwd=directory, env=variables, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    """Return as soon as `condition()` is true; fail after 30 s with `what` was awaited."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {PATIENCE_S} s for {what}"
+        time.sleep(0.005)
+
+
+class Service:
+    """A running service: its process, where it listens, its files, and every line that it logged."""
+
+    def __init__(self, directory: Path, settings: Mapping[str, object]) -> None:
+        """Start it in `directory`, where `data/` and `logs/` will be."""
+        self.directory = directory
+        self.data_dir = directory / "data"
+        self.log_file = directory / "logs" / "app.log"
+        self.port = 0
+        self.url = ""
+        self.client = httpx.Client()
+        self._lines: list[str] = []
+        self._log_ended = False
+        self._news = threading.Condition()
+        self.process = subprocess.Popen(
+            [*COMMAND, "serve"],
+            cwd=directory,
+            env=environment({**TEST_SETTINGS, **settings}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def wait_until_serving(self) -> Self:
+        """Return once requests are answered, with `port`, `url` and `client` set."""
+        self.port = self.wait_for_event("serving")["port"]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.client.close()
+        self.client = httpx.Client(base_url=self.url, timeout=PATIENCE_S)
+        return self
+
+    def events(self, name: str | None = None) -> list[Event]:
+        """Return what was logged so far, or the events of that name."""
+        with self._news:
+            events: list[Event] = [json.loads(line) for line in self._lines]
+        return [event for event in events if name in {None, event["event"]}]
+
+    def wait_for_event(self, name: str, **fields: object) -> Event:
+        """Return the first event of that name with these fields, as soon as it is logged."""
+
+        def found() -> Event | None:
+            return next((event for event in self.events(name) if fields.items() <= event.items()), None)
+
+        with self._news:
+            self._news.wait_for(lambda: found() or self._log_ended, PATIENCE_S)
+        event = found()
+        if event is None:
+            self.process.kill()
+            stderr = self.process.stderr.read() if self.process.stderr else ""
+            raise AssertionError(f"no event {name} {fields} among {self.events()}; standard error: {stderr}")
+        return event
+
+    def connect(self) -> socket.socket:
+        """Return a raw connection to the service, for what no HTTP client would send."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
+
+    def add(self, symbol: str, values: list[float]) -> httpx.Response:
+        """Append a batch."""
+        return self.client.post("/add_batch/", json={"symbol": symbol, "values": values})
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code, once every line it logged was read."""
+        self.process.send_signal(number)
+        return self.wait()
+
+    def kill(self) -> None:
+        """Kill it as `kill -9` does."""
+        assert self.stop(signal.SIGKILL) == -signal.SIGKILL
+
+    def wait(self) -> int:
+        """Return the exit code once the process has ended."""
+        code = self.process.wait(PATIENCE_S)
+        self._reader.join(PATIENCE_S)
+        return code
+
+    def close(self) -> None:
+        """Free everything; a process that still runs is killed."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.wait()
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
+        self.client.close()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._news:
+                self._lines.append(line)
+                self._news.notify_all()
+        with self._news:
+            self._log_ended = True
+            self._news.notify_all()
+
+
+@contextmanager
+def running_service(directory: Path, **settings: object) -> Iterator[Service]:
+    """Yield a service that serves in `directory`; a setting `server__port=8080` becomes its variable."""
+    service = Service(directory, {name.replace("__", "."): value for name, value in settings.items()})
+    try:
+        yield service.wait_until_serving()
+    finally:
+        service.close()
