@@ -64,10 +64,10 @@ def main() -> None:
     """
 
 
-@main.command()
+@main.command(short_help="Start the service.")
 @_CONFIG_OPTION
 def serve(config_path: Path | None) -> None:
-    r"""Start the service; SIGTERM or Ctrl+C stops it once the requests in flight are answered.
+    """Start the service; SIGTERM or Ctrl+C stops it once the requests in flight are answered.
 
     \b
     Examples:
@@ -80,11 +80,11 @@ def serve(config_path: Path | None) -> None:
     sys.exit(run(effective))
 
 
-@main.command("check-config")
+@main.command("check-config", short_help="Print each setting and where it came from.")
 @_CONFIG_OPTION
 @_JSON_OPTION
 def check_config(config_path: Path | None, as_json: bool) -> None:
-    r"""Print each setting and where it came from, or everything that is wrong with the settings (exit code 78).
+    """Print each setting and where it came from, or everything that is wrong with the settings (exit code 78).
 
     \b
     Examples:
@@ -98,12 +98,12 @@ def check_config(config_path: Path | None, as_json: bool) -> None:
         _print_table([[str(item["key"]), _shown(item["value"]), str(item["origin"])] for item in items])
 
 
-@main.command()
+@main.command(short_help="List the symbols of a data directory, and what does not serve.")
 @_CONFIG_OPTION
 @_DATA_DIR_OPTION
 @_JSON_OPTION
 def info(config_path: Path | None, data_dir: Path | None, as_json: bool) -> None:
-    r"""Print the symbols of a data directory, and whether each of them serves (exit code 1 if one does not).
+    """Print the symbols of a data directory, and whether each of them serves (exit code 1 if one does not).
 
     \b
     Examples:
@@ -118,7 +118,7 @@ def info(config_path: Path | None, data_dir: Path | None, as_json: bool) -> None
         _print_json({"data_dir": path, "symbols": series, "reasons": reasons})
     else:
         columns = ["symbol", "total", "start", "count", "last", "bytes"]
-        click.echo(f"{path}: {len(series)} symbols")
+        click.echo(f"{path}: {_counted(len(series), 'symbol')}")
         _print_table([columns, *([_shown(entry[column]) for column in columns] for entry in series)])
         for reason in reasons:
             click.echo(f"{reason['symbol'] or path}: {reason['code']}: {reason['detail']}")
@@ -126,7 +126,7 @@ def info(config_path: Path | None, data_dir: Path | None, as_json: bool) -> None
         sys.exit(EXIT_FAULTS)
 
 
-@main.command()
+@main.command(short_help="Print the statistics of one symbol.")
 @click.argument("symbol")
 @click.option("--window", type=click.IntRange(min=1), help="One window of this many points, in place of the eight.")
 @_CONFIG_OPTION
@@ -139,7 +139,7 @@ def stats(
     data_dir: Path | None,
     as_json: bool,
 ) -> None:
-    r"""Print the statistics of SYMBOL over its newest 10, 100, ... 100,000,000 points.
+    """Print the statistics of SYMBOL over its newest 10, 100, ... 100,000,000 points.
 
     The JSON is what GET /stats/?symbol=SYMBOL answers.
 
@@ -164,13 +164,13 @@ def stats(
     _print_table([["window", "min", "max", "last", "avg", "var", "points"], *rows])
 
 
-@main.command()
+@main.command(short_help="Read everything back and compare it with the sealed nodes.")
 @click.argument("symbol", required=False)
 @_CONFIG_OPTION
 @_DATA_DIR_OPTION
 @_JSON_OPTION
 def verify(symbol: str | None, config_path: Path | None, data_dir: Path | None, as_json: bool) -> None:
-    r"""Read all points of SYMBOL (or of every symbol) back, and compare them with the sealed nodes.
+    """Read all points of SYMBOL (or of every symbol) back, and compare them with the sealed nodes.
 
     Exit code 1 if there is a fault. Reads everything: allow a second for some hundred million points, and the time that
     the disk takes.
@@ -181,12 +181,12 @@ def verify(symbol: str | None, config_path: Path | None, data_dir: Path | None, 
       hft-mmap verify ABC-USD --json
     """
     with _store(config_path, data_dir) as store:
-        reports = store.verify(symbol)
+        reports = sorted(store.verify(symbol))
     faulty = any(report.faults for report in reports)
     if as_json:
         _print_json({"ok": not faulty, "series": [report._asdict() for report in reports]})
     for report in () if as_json else reports:
-        state = f"{len(report.faults)} faults" if report.faults else "ok"
+        state = _counted(len(report.faults), "fault") if report.faults else "ok"
         click.echo(f"{report.symbol}: {state}, {report.points} points, {report.nodes} nodes")
         for fault in report.faults:
             click.echo(f"  {fault}")
@@ -218,6 +218,10 @@ def _store(config_path: Path | None, data_dir: Path | None) -> "Iterator[Store]"
 
 def _fields(stats: "WindowStats") -> dict[str, float]:
     return {"min": stats.min, "max": stats.max, "last": stats.last, "avg": stats.avg, "var": stats.var}
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _shown(value: object) -> str:

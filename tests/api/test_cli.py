@@ -1,0 +1,271 @@
+"""The command `hft-mmap`: what it prints, its exit codes, and that it needs no service."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from api.cli import main
+from hft_mmap import Limits, Store
+from tests.service import ROOT, Service, environment, run_command
+
+PRICES = [150.1, 150.5, 151.0, 149.8, 150.2, 151.1, 151.2, 152.0, 151.5, 151.9]
+COMMANDS = ["serve", "check-config", "info", "stats", "verify"]
+
+
+@pytest.fixture(autouse=True)
+def _empty_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test a working directory of its own, and an environment without settings."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("APP_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Return a data directory with two symbols."""
+    path = tmp_path / "data"
+    with Store(path, limits=Limits(starting_capacity=0, chunk_points=4096)) as store:
+        store.append("ABC-USD", PRICES)
+        store.append("日本円/USD", np.arange(10_000, dtype=np.float64))
+    return path
+
+
+def hft_mmap(*args: str) -> Result:
+    """Run the command in this process."""
+    return CliRunner().invoke(main, args)
+
+
+def as_json(*args: str) -> Any:
+    """Run the command with --json and return what it printed."""
+    result = hft_mmap(*args, "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    return json.loads(result.stdout)
+
+
+def flip_bit(path: Path, offset: int) -> None:
+    """Change one bit of a file."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ 1]))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_each_command_has_an_example(command: str) -> None:
+    """An example says more than a list of options."""
+    result = hft_mmap(command, "--help")
+    assert result.exit_code == 0
+    assert re.search(rf"Examples:\n\s+.*hft-mmap {command}", result.stdout)
+
+
+def test_help_names_every_command() -> None:
+    """`hft-mmap --help` lists the commands."""
+    result = hft_mmap("--help")
+    assert result.exit_code == 0
+    assert set(COMMANDS) <= set(result.stdout.split())
+
+
+def test_help_imports_neither_the_store_nor_the_service() -> None:
+    """They take half a second, and `--help` needs neither."""
+    code = "import sys; from api.cli import main; main(['--help'], standalone_mode=False); print(*sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment({}), cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert not {"numba", "numpy", "falcon", "uvicorn", "hft_mmap"} & set(result.stdout.split())
+
+
+def test_the_installed_command_is_this_one() -> None:
+    """`pip install .` gives a command `hft-mmap` that knows its version."""
+    command = Path(sys.executable).with_name("hft-mmap")
+    result = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"hft-mmap \d+\.\d+\.\d+\n", result.stdout)
+
+
+@pytest.mark.parametrize(
+    "args", [["no-such-command"], ["serve", "--no-such-option"], ["stats"], ["stats", "A", "--window", "0"]]
+)
+def test_wrong_usage_is_exit_code_2(args: list[str]) -> None:
+    """As everywhere."""
+    assert hft_mmap(*args).exit_code == 2
+
+
+def test_check_config_prints_every_value_and_its_origin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line a setting: key, value, origin."""
+    Path("config.toml").write_text('[server]\nport = 9000\nmax_body_bytes = "1 MiB"\n[log]\nfile = ""\n')
+    Path(".env").write_text("APP_STORE__MAX_SYMBOLS=20\n")
+    monkeypatch.setenv("APP_LOG__LEVEL", "DEBUG")
+    result = hft_mmap("check-config")
+    assert result.exit_code == 0
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert ["server.host", "127.0.0.1", "default"] in rows
+    assert ["server.port", "9000", "config.toml"] in rows
+    assert ["server.max_body_bytes", "1048576", "config.toml"] in rows
+    assert ["log.file", '""', "config.toml"] in rows
+    assert ["store.max_symbols", "20", ".env"] in rows
+    assert ["log.level", "debug", "APP_LOG__LEVEL"] in rows
+
+
+def test_check_config_as_json() -> None:
+    """The same for programs; numbers are numbers."""
+    settings = {item["key"]: item for item in as_json("check-config")["settings"]}
+    assert settings["server.port"] == {"key": "server.port", "value": 8080, "origin": "default"}
+    assert len(settings) == 16
+
+
+def test_check_config_names_every_fault_and_exits_with_78(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line a fault on standard error, nothing on standard output."""
+    Path("config.toml").write_text("[server]\nprot = 1\n")
+    monkeypatch.setenv("APP_SERVER__PORT", "x")
+    result = hft_mmap("check-config")
+    assert (result.exit_code, result.stdout) == (78, "")
+    assert result.stderr.splitlines() == [
+        "hft-mmap: config.toml: unknown key server.prot (did you mean server.port?)",
+        "hft-mmap: APP_SERVER__PORT must be a whole number, not 'x'",
+    ]
+
+
+@pytest.mark.parametrize("command", [["serve"], ["check-config"], ["info"], ["stats", "A"], ["verify"]])
+def test_every_command_refuses_wrong_settings(command: list[str]) -> None:
+    """A --config that does not exist is the same 78 everywhere."""
+    result = hft_mmap(*command, "--config", "missing.toml")
+    assert (result.exit_code, result.stderr) == (78, "hft-mmap: missing.toml: No such file or directory\n")
+
+
+@pytest.mark.usefixtures("data")
+def test_info_lists_the_symbols() -> None:
+    """One line a symbol."""
+    result = hft_mmap("info")
+    assert result.exit_code == 0
+    head, _, first, second = result.stdout.splitlines()
+    assert head == "data: 2 symbols"
+    assert first.split()[:5] == ["ABC-USD", "10", "0", "10", "151.9"]
+    assert second.split()[:5] == ["日本円/USD", "10000", "0", "10000", "9999.0"]
+
+
+def test_info_as_json(data: Path) -> None:
+    """The symbols as in GET /symbols, with the reasons of those that do not serve."""
+    answer = as_json("info", "--data-dir", str(data))
+    size = answer["symbols"][0].pop("bytes")
+    assert size >= 4096
+    assert answer["symbols"][0] == {"symbol": "ABC-USD", "total": 10, "start": 0, "count": 10, "last": 151.9}
+    assert (answer["data_dir"], answer["reasons"]) == (str(data), [])
+
+
+def test_info_of_a_series_that_is_set_aside_is_exit_code_1(data: Path) -> None:
+    """The series whose head is damaged is named with the reason, the other one listed."""
+    flip_bit(data / "ABC-USD" / "head", 16)
+    result = hft_mmap("info", "--json")
+    assert result.exit_code == 1
+    answer = json.loads(result.stdout)
+    assert [series["symbol"] for series in answer["symbols"]] == ["日本円/USD"]
+    (reason,) = answer["reasons"]
+    assert (reason["symbol"], reason["code"]) == ("ABC-USD", "set_aside")
+    assert "ABC-USD: set_aside: " in hft_mmap("info").stdout
+
+
+@pytest.mark.usefixtures("data")
+def test_stats_prints_the_eight_windows() -> None:
+    """A line a window, and how many points each really covers."""
+    result = hft_mmap("stats", "ABC-USD")
+    assert result.exit_code == 0
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert [row[0] for row in rows[1:]] == [f"{10**exponent:,}" for exponent in range(1, 9)]
+    assert rows[1][1:5] == ["149.8", "152.0", "151.9", "150.93"]
+    assert float(rows[1][5]) == pytest.approx(0.5201, rel=1e-12)
+    assert rows[8][1:] == [*rows[1][1:6], "10"]
+
+
+@pytest.mark.usefixtures("data")
+def test_stats_of_one_window() -> None:
+    """--window takes any number of points."""
+    window = as_json("stats", "日本円/USD", "--window", "3")
+    assert window == {"min": 9997.0, "max": 9999.0, "last": 9999.0, "avg": 9998.0, "var": pytest.approx(2 / 3)}
+    assert hft_mmap("stats", "日本円/USD", "--window", "3").stdout.splitlines()[1].split()[0] == "3"
+
+
+def test_stats_as_json_is_what_the_service_answers(service: Service) -> None:
+    """Beside a running service, from its files: the same answers, at once."""
+    service.add("ABC-USD", PRICES)
+    service.add("BRK.B", [1.5, 2.5])
+    data_dir = str(service.data_dir)
+    for symbol in ("ABC-USD", "BRK.B"):
+        assert as_json("stats", symbol, "--data-dir", data_dir) == (
+            service.client.get("/stats/", params={"symbol": symbol}).json()
+        )
+    answer = service.client.get("/stats/", params={"symbol": "BRK.B", "window": 1}).json()
+    assert as_json("stats", "BRK.B", "--window", "1", "--data-dir", data_dir) == answer
+    assert as_json("info", "--data-dir", data_dir)["symbols"] == service.client.get("/symbols").json()["symbols"]
+    assert as_json("verify", "--data-dir", data_dir)["ok"] is True
+
+
+@pytest.mark.usefixtures("data")
+@pytest.mark.parametrize("command", ["stats", "verify"])
+def test_an_unknown_symbol_is_exit_code_1(command: str) -> None:
+    """In one line."""
+    result = hft_mmap(command, "XYZ")
+    assert (result.exit_code, result.stderr) == (1, "hft-mmap: Symbol not found: XYZ\n")
+
+
+@pytest.mark.parametrize("command", [["info"], ["stats", "A"], ["verify"]])
+def test_a_missing_data_directory_is_exit_code_1(command: list[str]) -> None:
+    """Commands that read make no directory."""
+    result = hft_mmap(*command)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("hft-mmap: data directory data ")
+    assert not Path("data").exists()
+
+
+@pytest.mark.usefixtures("data")
+def test_verify_says_what_it_read() -> None:
+    """10,000 points have 156 nodes of 64 points, and 2 of 4,096."""
+    result = hft_mmap("verify")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == ["ABC-USD: ok, 10 points, 0 nodes", "日本円/USD: ok, 10000 points, 158 nodes"]
+    assert as_json("verify", "ABC-USD") == {
+        "ok": True,
+        "series": [{"symbol": "ABC-USD", "points": 10, "nodes": 0, "faults": []}],
+    }
+
+
+def test_verify_finds_a_changed_bit(data: Path) -> None:
+    """Exit code 1, and the fault is named."""
+    (directory,) = (path for path in data.iterdir() if path.is_dir() and path.name != "ABC-USD")
+    flip_bit(min(directory.glob("*.chunk")), 8 * 100 + 6)  # the high mantissa of point 100
+    result = hft_mmap("verify")
+    assert result.exit_code == 1
+    lines = result.stdout.splitlines()
+    assert lines[0] == "ABC-USD: ok, 10 points, 0 nodes"
+    assert re.fullmatch(r"日本円/USD: \d+ faults?, 10000 points, 158 nodes", lines[1])
+    assert any("points 64 to 127" in line for line in lines[2:])
+    assert json.loads(hft_mmap("verify", "--json").stdout)["ok"] is False
+
+
+def test_a_closed_pipe_is_no_traceback(data: Path) -> None:
+    """`hft-mmap info | head -0` ends quietly."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    result = subprocess.run(
+        [sys.executable, "-m", "api.cli", "info", "--data-dir", str(data)],
+        env=environment({}),
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert "Traceback" not in result.stderr
+
+
+def test_the_settings_are_those_of_the_working_directory(data: Path) -> None:
+    """`info` finds the data directory as `serve` does."""
+    result = run_command(data.parent, "info", store__data_dir=data.name)
+    assert (result.returncode, result.stdout.splitlines()[0]) == (0, "data: 2 symbols")
