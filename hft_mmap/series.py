@@ -128,7 +128,7 @@ class Series:
             self._set_tail(self._mapped(View.empty(self._layout, self._floor(recovered.start)), recovered.total))
         self.committed_total = recovered.committed_total
         self._boot = boot
-        self._attached = True
+        self.attached = True
         if recovered.sync_failed:
             self._rewrite(recovered)
         self._on_event(
@@ -145,8 +145,8 @@ class Series:
         while True:
             recovered = recovery.trust(self._head, boot)
             self._boot = boot
-            self._attached = recovered.origin == "live"
-            if self._attached:
+            self.attached = recovered.origin == "live"
+            if self.attached:
                 self._words = self._head.words
             else:
                 words = np.zeros(len(self._head.words), dtype=np.int64)
@@ -156,7 +156,7 @@ class Series:
                 self._view = self._mapped(View.empty(self._layout, self._floor(recovered.start)), recovered.total)
             except FileNotFoundError:
                 # A cleanup in another process may have moved `start` since: then look again, else a chunk is missing.
-                if not self._attached or self._words[START] == recovered.start:
+                if not self.attached or self._words[START] == recovered.start:
                     recovery.check_chunks(self.directory, recovered, self._layout.points)
                     raise
             else:
@@ -165,7 +165,7 @@ class Series:
 
     def refresh(self) -> None:
         """Follow the live words from now on, if a writer has opened the series since it was opened for reading."""
-        if not self._attached:
+        if not self.attached:
             with self._lock:
                 self._attach(self._boot)
 
@@ -476,7 +476,7 @@ class Series:
         if self.refusal is None:
             try:
                 self._commit(clean=clean)
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the points are not on the disk: say so
                 self._fail(error)
         with self._lock:
             refusal, total = self.refusal, self.committed_total
@@ -531,7 +531,7 @@ class Series:
                 (self.directory / chunk_name(first)).unlink(missing_ok=True)
         sync_directory(self.directory)
 
-    def _fail(self, error: OSError | None) -> SeriesReadOnly:
+    def _fail(self, error: Exception | None) -> SeriesReadOnly:
         """Make the series read-only until the next start, and return the error that says so.
 
         The live flag tells the other processes of this boot, and the next opening, that memory and disk may differ.

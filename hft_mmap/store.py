@@ -27,6 +27,7 @@ from hft_mmap.errors import (
     StoreUnusable,
     SymbolLimitReached,
     SymbolNotFound,
+    WriteFailed,
 )
 from hft_mmap.files import has_space, locked, sync_directory
 from hft_mmap.flusher import Flusher
@@ -146,7 +147,7 @@ class Store:
         SymbolNotFound, SeriesSetAside, InvalidSymbol, StoreClosed.
         """
         found = self._series.get(symbol)
-        if found is not None and not self.read_only and not self._closed:
+        if found is not None and found.attached and not self._closed:
             return found
         return self._find(symbol)
 
@@ -206,7 +207,9 @@ class Store:
             self._creation_failed_for_space = False
         except OSError as error:
             if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-                raise
+                self._on_event("write_failed", {"symbol": symbol, "error": str(error)})
+                message = f"{symbol} could not be created: {error}; nothing was stored"
+                raise WriteFailed(message) from error
             self._creation_failed_for_space = True
             self._on_event("disk_full", {"symbol": symbol, "error": str(error)})
             message = f"no space to create {symbol}: {error.strerror}; nothing was stored, free space and send again"
