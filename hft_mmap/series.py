@@ -450,7 +450,9 @@ class Series:
     def _roll(self, view: View) -> View:
         """Return `view` with the next chunk, new and empty, at its end."""
         series_id = self._head.identity.series_id
-        Chunk.create(self.directory, series_id, view.end, self._layout)
+        # The file that came with the series is replaced like any other leftover, and must take its space again.
+        allocated_points = 0 if view.end else self._limits.starting_capacity
+        Chunk.create(self.directory, series_id, view.end, self._layout, allocated_points)
         return view.extended(Chunk(self.directory, series_id, view.end, self._layout))
 
     # -- durability ---------------------------------------------------------------------------------------------------
