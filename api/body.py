@@ -1,0 +1,76 @@
+"""Reading a request body with a bound. Neither the server nor Falcon sets one: both take whatever is sent."""
+
+from http import HTTPStatus
+
+from api.exchange import RECEIVE, Message, Receive
+from api.problems import Refusal, shown
+from api.request import Request
+
+_HINT = "send it with: -H 'Content-Type: application/json'"
+# So many times the bound is read and thrown away of a body that is too large: a client that is still sending when the
+# connection closes gets a reset, and may never see the answer.
+_DRAIN_FACTOR = 4
+
+
+def check_media_type(content_type: str | None) -> None:
+    """Raise Refusal (415) unless `content_type` is application/json, in UTF-8 where it names a charset."""
+    if not content_type:
+        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"The body has no Content-Type; {_HINT}")
+    kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
+    if kind != "application/json" or any(one not in ("charset=utf-8", 'charset="utf-8"', "") for one in parameters):
+        detail = f"The body must be application/json in UTF-8, not {shown(content_type)}; {_HINT}"
+        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
+
+
+async def read_body(req: Request, max_bytes: int) -> bytes:
+    """Return the whole body of `req`; raise Refusal (413) above `max_bytes`, (400) when the client hangs up.
+
+    A body that is announced as too large is refused before it is asked for; one with no announced length is read up
+    to the bound.
+    """
+    receive: Receive = req.scope[RECEIVE]
+    announced = req.content_length
+    if announced is not None and announced > max_bytes:
+        # A client that sent "Expect: 100-continue" waits for leave to send; this refusal is the answer to that.
+        sending = req.get_header("Expect") is None and announced <= _DRAIN_FACTOR * max_bytes
+        raise _too_large(announced, max_bytes, closing=not sending or not await _drained(receive, max_bytes))
+    event = await receive()
+    # PERF: a small body comes in one event, and is returned as it is.
+    if event["type"] == "http.request" and not event["more_body"] and len(event["body"]) <= max_bytes:
+        body: bytes = event["body"]
+        return body
+    return await _read_on(receive, event, max_bytes)
+
+
+async def _read_on(receive: Receive, event: Message, max_bytes: int) -> bytes:
+    """Return the body that begins with `event` and goes on."""
+    parts: list[bytes] = []
+    size = 0
+    while event["type"] == "http.request":
+        part: bytes = event["body"]
+        size += len(part)
+        if size > max_bytes:
+            closing = event["more_body"] and not await _drained(receive, max_bytes)
+            raise _too_large(size, max_bytes, closing=closing)
+        parts.append(part)
+        if not event["more_body"]:
+            return b"".join(parts)
+        event = await receive()
+    raise Refusal(HTTPStatus.BAD_REQUEST, "The connection was closed before the body was complete")
+
+
+async def _drained(receive: Receive, max_bytes: int) -> bool:
+    """Read on and keep nothing; return whether the body came to its end within reason."""
+    left = _DRAIN_FACTOR * max_bytes
+    while left >= 0:
+        event = await receive()
+        if not event.get("more_body"):
+            return True
+        left -= len(event.get("body", b""))
+    return False
+
+
+def _too_large(size: int, max_bytes: int, *, closing: bool) -> Refusal:
+    detail = f"The body has {size} bytes or more; {max_bytes} are allowed (server.max_body_bytes): send several batches"
+    headers = {"Connection": "close"} if closing else {}
+    return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers=headers)

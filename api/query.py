@@ -1,0 +1,86 @@
+"""The query string of /stats, read strictly: each parameter once, nothing unknown, plain whole numbers.
+
+A lenient reader (`int(" 3")`, the last of two values, "٣") answers a question that was not asked; here that is a 400.
+"""
+
+import re
+from http import HTTPStatus
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from api.problems import Refusal, shown
+from hft_mmap.symbols import validate_symbol
+
+_BROKEN_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_EXPONENT = re.compile(r"[1-8]")
+_WINDOW = re.compile(r"[1-9][0-9]*")
+_PARAMETERS = ("symbol", "exponent", "k", "window")
+_WIDEST_WINDOW = 10**18  # wider than any series can be, and still a 64-bit integer
+_WIDEST_WINDOW_DIGITS = 18
+
+
+class StatsQuery(NamedTuple):
+    """What one request asks: `window` newest points of `symbol`, or all standard windows where it is None."""
+
+    symbol: str
+    window: int | None
+
+
+def parse_stats_query(query: bytes) -> StatsQuery:
+    """Return what `query`, the raw bytes after the question mark, asks for.
+
+    Raises Refusal (400) for anything but one symbol and at most one of exponent, k and window; InvalidSymbol.
+    """
+    given = _parameters(query)
+    if "symbol" not in given:
+        raise _bad("The parameter symbol is missing; ask for /stats?symbol=ABC-USD&exponent=3")
+    ways = [name for name in ("exponent", "k", "window") if name in given]
+    if len(ways) > 1:
+        raise _bad(f"Give only one of {' and '.join(ways)}: k is exponent, and window=1000 is exponent=3")
+    symbol = given["symbol"]
+    validate_symbol(symbol)
+    if not ways:
+        return StatsQuery(symbol, None)
+    return StatsQuery(symbol, _window(ways[0], given[ways[0]]))
+
+
+def _window(name: str, value: str) -> int:
+    if name != "window":
+        if not _EXPONENT.fullmatch(value):
+            raise _bad(
+                f"{name} must be a single digit from 1 to 8, for a window of 10 to 100,000,000 points, "
+                f"not {shown(value)}"
+            )
+        return int(10 ** int(value))
+    if not _WINDOW.fullmatch(value):
+        raise _bad(f"window must be a whole number from 1, digits only and no leading zero, not {shown(value)}")
+    return int(value) if len(value) <= _WIDEST_WINDOW_DIGITS else _WIDEST_WINDOW
+
+
+def _parameters(query: bytes) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for part in query.split(b"&"):
+        if not part:
+            continue  # a lone question mark, or one ampersand too many, asks for nothing
+        raw_name, _, raw_value = part.partition(b"=")
+        name, value = _decoded(raw_name), _decoded(raw_value)
+        if name not in _PARAMETERS:
+            raise _bad(f"Unknown parameter {shown(name)}; known are {', '.join(_PARAMETERS)}")
+        if name in given:
+            raise _bad(f"The parameter {name} is given twice")
+        given[name] = value
+    return given
+
+
+def _decoded(part: bytes) -> str:
+    """Return the text of one name or value: "+" is a space, as in every form encoding, %2B is a plus."""
+    if _BROKEN_PERCENT.search(part):
+        raise _bad("The query has a percent sign that is not followed by two hexadecimal digits; write %25 for it")
+    try:
+        return unquote_to_bytes(part.replace(b"+", b" ")).decode()
+    except UnicodeDecodeError:
+        raise _bad("The query is not UTF-8 once its percent signs are decoded") from None
+
+
+def _bad(detail: str) -> Refusal:
+    return Refusal(HTTPStatus.BAD_REQUEST, detail)
