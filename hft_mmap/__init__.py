@@ -24,6 +24,7 @@ from hft_mmap.errors import (
     WriteFailed,
 )
 from hft_mmap.limits import Durability, Limits
+from hft_mmap.repair import RepairReport
 from hft_mmap.series import Series, SeriesInfo
 from hft_mmap.stats import STANDARD_WINDOWS, WindowStats
 from hft_mmap.store import Reason, Store
@@ -41,6 +42,7 @@ __all__ = [
     "Limits",
     "OffsetConflict",
     "Reason",
+    "RepairReport",
     "Series",
     "SeriesInfo",
     "SeriesReadOnly",

@@ -207,6 +207,14 @@ class Chunk:
         if error:
             raise OSError(error, os.strerror(error), str(self.path))
 
+    def write_nodes(self, level: int, nodes: NDArray[np.float64]) -> None:
+        """Write `nodes`, shape (n, 4), over the first nodes of `level`. OSError as the system says."""
+        rest = nodes.data.cast("B")
+        offset = self.layout.offsets[level]
+        while rest:
+            written = os.pwrite(self.writer(), rest, offset)
+            rest, offset = rest[written:], offset + written
+
     def sync(self) -> None:
         """Put what was written to the file on the disk (fdatasync); OSError if the disk fails."""
         os.fdatasync(self.writer())
@@ -218,12 +226,14 @@ class Chunk:
         return values, zlib.crc32(nodes.data)
 
     def read_seal(self) -> Seal | None:
-        """Return the seal, or None if the chunk was not sealed yet or its seal is damaged."""
+        """Return the seal, or None if the chunk was not sealed yet; FormatError if the seal is damaged."""
         begin = (self.layout.footer + SEAL_OFFSET) // 8
         raw = self._mapping[begin : begin + 64].tobytes()
         block = raw[: _SEAL.size]
         if raw[_SEAL.size : _SEAL.size + _CRC.size] != _CRC.pack(zlib.crc32(block)):
-            return None
+            if not any(raw):
+                return None
+            raise FormatError(f"{self.path.name}: the seal is damaged")
         fields = _SEAL.unpack(block)
         return Seal(fields[:4], fields[4], fields[5])
 

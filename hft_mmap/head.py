@@ -159,14 +159,16 @@ class Head:
         self.words: memoryview = self._array.data.cast("B").cast("q")
 
     @staticmethod
-    def create(directory: Path, identity: Identity, boot: Boot) -> None:
-        """Write and sync a new head with an empty first commit into `directory`; OSError as the system says."""
+    def create(directory: Path, identity: Identity, commit: Commit, *, live: Boot) -> None:
+        """Write and sync a new head with one commit into `directory`; its live words count in the boot `live`."""
         raw = bytearray(HEAD_BYTES)
         block = encode_identity(identity)
         raw[: len(block)] = block
-        slot = encode_commit(Commit(1, 0, 0, 0, boot, clean=False))
-        raw[SLOT_OFFSETS[1] : SLOT_OFFSETS[1] + len(slot)] = slot
-        raw[8 * BOOT_ID : 8 * BOOT_ID + 24] = boot.boot_id + struct.pack("<q", boot.clock_ns)
+        slot = encode_commit(commit)
+        offset = SLOT_OFFSETS[commit.sequence % 2]
+        raw[offset : offset + len(slot)] = slot
+        words = struct.pack("<qq16sq", commit.total, commit.start, live.boot_id, live.clock_ns)
+        raw[LIVE_OFFSET : LIVE_OFFSET + len(words)] = words
         fd = os.open(directory / HEAD_NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
             os.pwrite(fd, raw, 0)

@@ -10,7 +10,7 @@ import operator
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +24,7 @@ from hft_mmap.boot import Boot
 from hft_mmap.chunk import Chunk, Layout, chunk_name, list_chunks
 from hft_mmap.errors import (
     DiskFull,
+    FormatError,
     HftMmapError,
     InvalidValues,
     InvalidWindow,
@@ -521,8 +522,9 @@ class Series:
         """Seal the chunks that are full and on the disk; O(C) for each, once in their life."""
         for chunk in view.chunks:
             if not chunk.sealed and chunk.first + self._layout.points <= total:
-                if chunk.read_seal() is None:
-                    chunk.seal()
+                with suppress(FormatError):  # a damaged seal stays as it is, for verify to find
+                    if chunk.read_seal() is None:
+                        chunk.seal()
                 chunk.sealed = True
                 chunk.close_writer()
 

@@ -29,17 +29,21 @@ from hft_mmap.errors import (
     SymbolNotFound,
     WriteFailed,
 )
-from hft_mmap.files import has_space, locked, sync_directory
+from hft_mmap.files import file_system_of, has_space, locked, sync_directory
 from hft_mmap.flusher import Flusher
-from hft_mmap.head import HEAD_NAME, Head, Identity
+from hft_mmap.head import HEAD_NAME, Commit, Head, Identity
 from hft_mmap.kernels import FAN_OUT
 from hft_mmap.limits import Durability, Limits
+from hft_mmap.repair import RepairReport, repair_directory
 from hft_mmap.series import EventSink, Series, SeriesInfo
+from hft_mmap.snapshot import snapshot_series
 from hft_mmap.stats import WindowStats
 from hft_mmap.symbols import directory_name, symbol_of, validate_symbol
 from hft_mmap.verify import VerifyReport, verify_directory
 
 LOCK_NAME = ".lock"
+TRUSTED_FILE_SYSTEMS = frozenset({"ext4", "xfs"})
+"""File systems whose fsync is known to put data and names on the disk."""
 MAX_SYNC_INTERVAL_MS = 60_000
 MAKING_PREFIX = ".making-"
 
@@ -72,7 +76,8 @@ class Store:
 
         limits: what it may hold (`Limits()` by default). durability: see `Durability`. sync_interval_ms: 1 to 60000.
         on_event: called with (name, fields) for "series_created", "recovery", "cleanup", "read_only", "set_aside",
-        "disk_full" and "write_failed", from whichever thread it happens in. StoreUnusable if the directory can't be
+        "disk_full", "write_failed" and "file_system" (one not known to keep a commit's promise), from whichever
+        thread it happens in. StoreUnusable if the directory can't be
         used, ValueError for a bad option. Costs the same whatever the number of points.
         """
         if mode not in {"a", "r"}:
@@ -104,6 +109,7 @@ class Store:
                 self.path.mkdir(parents=True, exist_ok=True)
                 with locked(self.path / LOCK_NAME):
                     self._remove_unfinished()
+            self._check_file_system()
             names = sorted(os.listdir(self.path))
         except OSError as error:
             message = f"data directory {self.path} can't be used: {error.strerror}"
@@ -112,6 +118,14 @@ class Store:
             symbol = symbol_of(name)
             if symbol is not None and (self.path / name).is_dir():
                 self._try_open(symbol)
+
+    def _check_file_system(self) -> None:
+        """Tell where the data lies on a file system whose syncs were not shown to hold what a commit promises."""
+        kind = file_system_of(self.path)
+        if kind not in TRUSTED_FILE_SYSTEMS and not self.read_only:
+            self._on_event(
+                "file_system", {"path": str(self.path), "kind": kind, "trusted": sorted(TRUSTED_FILE_SYSTEMS)}
+            )
 
     def _remove_unfinished(self) -> None:
         """Remove what is left of a creation that a crash cut short; the lock shows that none is under way."""
@@ -232,7 +246,7 @@ class Store:
         making = self.path / f"{MAKING_PREFIX}{uuid.uuid4().hex}"
         making.mkdir()
         try:
-            Head.create(making, identity, self._boot)
+            Head.create(making, identity, Commit(1, 0, 0, 0, self._boot, clean=False), live=self._boot)
             Chunk.create(making, identity.series_id, 0, Layout.of(points), self.limits.starting_capacity)
             sync_directory(making)
             making.rename(self.path / directory_name(symbol))
@@ -347,18 +361,55 @@ class Store:
                 found.append(Reason(None, "disk_full", f"no space left for {self.path}"))
         return found
 
-    def verify(self, symbol: str | None = None) -> list[VerifyReport]:
-        """Check every file of `symbol`, or of all symbols, bit for bit against its values; O(N).
+    # -- maintenance --------------------------------------------------------------------------------------------------
 
-        Reports faults, changes nothing, and may run beside writers in any process. SymbolNotFound.
-        """
+    def _directories(self, symbol: str | None) -> list[tuple[str, Path]]:
+        """Return symbol and directory of `symbol`, or of every series on the disk, served or not."""
         if symbol is not None:
             validate_symbol(symbol)
             if not (self.path / directory_name(symbol)).is_dir():
                 raise SymbolNotFound(symbol)
         names = sorted(os.listdir(self.path)) if symbol is None else [directory_name(symbol)]
-        found = [(symbol_of(name), self.path / name) for name in names]
-        return [verify_directory(path, name, self._boot) for name, path in found if name is not None]
+        return [(found, self.path / name) for name in names if (found := symbol_of(name)) is not None]
+
+    def verify(self, symbol: str | None = None) -> list[VerifyReport]:
+        """Check every file of `symbol`, or of all symbols, bit for bit against its values; O(N).
+
+        Reports faults, changes nothing, and may run beside writers in any process. SymbolNotFound.
+        """
+        return [verify_directory(path, found, self._boot) for found, path in self._directories(symbol)]
+
+    def repair(self, symbol: str | None = None) -> list[RepairReport]:
+        """Rebuild the nodes and seals of `symbol`, or of all symbols, where they differ from the values; O(N).
+
+        Never touches a value. Processes that have the store open have to be restarted afterwards. SymbolNotFound,
+        StoreReadOnly.
+        """
+        if self.read_only:
+            message = 'the store was opened with mode="r"'
+            raise StoreReadOnly(message)
+        return [repair_directory(path, found, self._boot) for found, path in self._directories(symbol)]
+
+    def snapshot(self, target: str | os.PathLike[str]) -> dict[str, int]:
+        """Copy the store as it stands to the directory `target`, new or empty; return the total of each symbol.
+
+        Writers go on meanwhile, in any process; each series is consistent in itself. Full chunks are shared by hard
+        link where `target` is on the same file system, so the cost is at most a chunk a symbol. Series that are set
+        aside are left out. StoreUnusable if `target` can't be used.
+        """
+        directory = Path(target)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            if any(directory.iterdir()):
+                message = f"snapshot directory {directory} is not empty"
+                raise StoreUnusable(message)
+            return {
+                series.symbol: snapshot_series(series.directory, directory / series.directory.name, self._boot)
+                for series in self._all()
+            }
+        except OSError as error:
+            message = f"snapshot to {directory} failed: {error}"
+            raise StoreUnusable(message) from error
 
     # -- closing ------------------------------------------------------------------------------------------------------
 

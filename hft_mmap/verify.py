@@ -22,7 +22,7 @@ class VerifyReport(NamedTuple):
     faults: tuple[str, ...]
 
 
-def _expected_nodes(chunk: Chunk, level: int, count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def expected_nodes(chunk: Chunk, level: int, count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """Return the first `count` nodes of `level` as their children give them."""
     out = np.empty((count, NODE_FIELDS))
     if level == 1:
@@ -55,12 +55,16 @@ def verify_chunk(chunk: Chunk, end: int) -> tuple[int, list[str]]:
             break
         nodes += count
         stored = chunk.nodes(level)[:count].view(np.int64)
-        differs = (stored != _expected_nodes(chunk, level, count).view(np.int64)).any(axis=1)
+        differs = (stored != expected_nodes(chunk, level, count).view(np.int64)).any(axis=1)
         faults.extend(
             f"{name}: level {level} node {index} differs from its children ({_span(chunk, level, index)})"
             for index in np.flatnonzero(differs).tolist()
         )
-    seal = chunk.read_seal()
+    try:
+        seal = chunk.read_seal()
+    except FormatError as error:
+        faults.append(str(error))
+        seal = None
     if seal is not None and end == chunk.layout.points:
         values_crc, nodes_crc = chunk.checksums()
         covered = f"points {chunk.first} to {chunk.first + end - 1}"

@@ -1,0 +1,82 @@
+"""Rebuild the nodes of a series from its values. Values are never touched: they are what nothing else can give back."""
+
+import fcntl
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from hft_mmap import recovery
+from hft_mmap.boot import Boot
+from hft_mmap.chunk import Chunk, Layout
+from hft_mmap.errors import FormatError
+from hft_mmap.head import Head
+from hft_mmap.kernels import FAN_OUT
+from hft_mmap.verify import expected_nodes, verify_chunk
+
+
+class RepairReport(NamedTuple):
+    """What was repaired in a series, and what could not be; nothing was wrong when both are empty."""
+
+    symbol: str
+    repaired: tuple[str, ...]
+    remaining: tuple[str, ...]
+
+
+def _repair_chunk(chunk: Chunk, end: int) -> tuple[list[str], list[str]]:
+    """Rebuild what is wrong in the first `end` points of `chunk`; return what was repaired, and what remains."""
+    _, faults = verify_chunk(chunk, end)
+    if not faults:
+        return [], []
+    full = end == chunk.layout.points
+    try:
+        seal = chunk.read_seal() if full else None
+    except FormatError:
+        seal = None
+    if seal is not None and chunk.checksums()[0] != seal.values_crc:
+        # The nodes may be the only trace of what the values were: leave both for whoever has a backup.
+        return [], faults
+    for level in range(1, chunk.layout.levels + 1):
+        count = end // FAN_OUT**level
+        if count and not np.array_equal(
+            chunk.nodes(level)[:count].view(np.int64), (nodes := expected_nodes(chunk, level, count)).view(np.int64)
+        ):
+            chunk.write_nodes(level, nodes)
+    if full:
+        chunk.seal()
+    chunk.sync()
+    chunk.close_writer()
+    _, remaining = verify_chunk(chunk, end)
+    return [fault for fault in faults if fault not in remaining], remaining
+
+
+def repair_directory(directory: Path, symbol: str, boot: Boot) -> RepairReport:
+    """Rebuild nodes and seals of the series in `directory`, from the first level up; O(N).
+
+    Writers in any process wait meanwhile. A process that has the series open keeps the root nodes it has read: restart
+    it after a repair. Head files, missing chunks and values with a wrong checksum are not repaired, only reported.
+    """
+    repaired: list[str] = []
+    remaining: list[str] = []
+    try:
+        head = Head(directory, writable=True)
+    except (FormatError, OSError) as error:
+        return RepairReport(symbol, (), (f"head: {error}",))
+    try:
+        fcntl.flock(head.fd, fcntl.LOCK_EX)
+        layout = Layout.of(head.identity.chunk_points)
+        recovered = recovery.trust(head, boot)
+        for first in range(recovered.start // layout.points * layout.points, recovered.total, layout.points):
+            try:
+                chunk = Chunk(directory, head.identity.series_id, first, layout)
+            except (FormatError, OSError) as error:
+                remaining.append(f"points {first} to {min(first + layout.points, recovered.total) - 1}: {error}")
+                continue
+            done, left = _repair_chunk(chunk, min(recovered.total - first, layout.points))
+            repaired += done
+            remaining += left
+    except FormatError as error:
+        remaining.append(f"head: {error}")
+    finally:
+        head.close()
+    return RepairReport(symbol, tuple(repaired), tuple(remaining))
