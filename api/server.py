@@ -147,9 +147,9 @@ def _config(settings: ServerSettings, app: object) -> uvicorn.Config:
 
 
 def _announce(listener: socket.socket) -> None:
-    """Log that requests are answered from now on, and where; the start-up objects leave the collector's sight."""
-    gc.collect()
+    """Log that requests are answered from now on, and where; what was imported leaves the garbage collector's sight."""
     gc.freeze()
+    gc.enable()
     host, port = listener.getsockname()[:2]
     structlog.get_logger().info(
         "serving", host=host, port=port, pid=os.getpid(), startup_ms=round(_seconds_since_process_start() * 1000)

@@ -1,0 +1,84 @@
+"""The project's own files: locks that match `pyproject.toml`, and a wheel that has everything."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.service import ROOT
+
+PACKAGES = ("hft_mmap", "api")
+REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)>=([0-9.]+)")
+PIN = re.compile(r"^([a-z0-9._-]+)==([^\s;]+)", re.MULTILINE)
+
+
+def project() -> dict[str, Any]:
+    """Return `pyproject.toml`."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def pins(lock: str) -> dict[str, str]:
+    """Return name and version of everything that a lock file installs."""
+    return dict(PIN.findall((ROOT / lock).read_text(encoding="utf-8")))
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """Return a version as numbers that compare."""
+    return tuple(int(part) for part in re.findall(r"\d+", version))
+
+
+@pytest.mark.parametrize(("lock", "group"), [("requirements.lock", "build"), ("requirements-dev.lock", "dev")])
+def test_the_locks_have_every_direct_dependency(lock: str, group: str) -> None:
+    """Who changes a dependency runs `make lock`; each is pinned at or above what pyproject.toml asks for."""
+    document = project()
+    groups = document["dependency-groups"]
+    wanted = [*document["project"]["dependencies"], *groups["build"], *groups[group]]
+    pinned = pins(lock)
+    for requirement in (entry for entry in wanted if isinstance(entry, str)):
+        match = REQUIREMENT.fullmatch(requirement)
+        assert match, f"{requirement} is not NAME>=VERSION"
+        assert numbers(pinned[match[1].lower()]) >= numbers(match[2]), requirement
+
+
+def test_both_locks_agree() -> None:
+    """The tests run with the very versions that the service runs with."""
+    assert pins("requirements.lock").items() <= pins("requirements-dev.lock").items()
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+def test_the_locks_name_no_index(lock: str) -> None:
+    """Where packages come from is the business of the machine; that they are the right ones, the hashes'."""
+    text = (ROOT / lock).read_text(encoding="utf-8")
+    assert "://" not in text
+    assert "--index" not in text
+    assert all("--hash=sha256:" in entry for entry in re.split(r"\n(?=[a-z])", text)[1:])
+
+
+def test_the_wheel_has_every_module_and_the_data_files(tmp_path: Path) -> None:
+    """`pip install .` gives what a checkout has: modules, type markers, the OpenAPI document."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", tmp_path, source],
+        check=True,
+    )
+    (path,) = tmp_path.glob("hft_mmap-*.whl")
+    with zipfile.ZipFile(path) as wheel:
+        packed = {entry for entry in wheel.namelist() if not entry.startswith("hft_mmap-")}
+    expected = {
+        str(path.relative_to(ROOT))
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*")
+        if path.suffix in {".py", ".json", ".typed"}
+    }
+    assert packed == expected
