@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from hft_mmap import recovery
 from hft_mmap.batch import as_row, check_prices
-from hft_mmap.boot import Boot
+from hft_mmap.boot import Boot, current_boot
 from hft_mmap.chunk import Chunk, Layout, chunk_name, list_chunks
 from hft_mmap.errors import (
     DiskFull,
@@ -168,7 +168,7 @@ class Series:
         """Follow the live words from now on, if a writer has opened the series since it was opened for reading."""
         if not self.attached:
             with self._lock:
-                self._attach(self._boot)
+                self._attach(current_boot())
 
     def _floor(self, point: int) -> int:
         """Return the first point of the chunk that holds `point`."""

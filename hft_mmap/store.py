@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hft_mmap.batch import Prices, as_row, check_prices
-from hft_mmap.boot import current_boot
+from hft_mmap.boot import Boot, current_boot
 from hft_mmap.chunk import Chunk, Layout
 from hft_mmap.errors import (
     DiskFull,
@@ -91,7 +91,6 @@ class Store:
         self.durability = Durability(durability)
         self.read_only = mode == "r"
         self._on_event = on_event if on_event is not None else _ignore_event
-        self._boot = current_boot()
         self._flusher = None if self.read_only else Flusher(self.durability, sync_interval_ms)
         self._lock = threading.RLock()
         self._series: dict[str, Series] = {}
@@ -99,6 +98,15 @@ class Store:
         self._creation_failed_for_space = False
         self._closed = False
         self._open()
+
+    @property
+    def _boot(self) -> Boot:
+        """The present run of the machine, at the present time.
+
+        Read anew for each series: against the time at which this store was opened, a head that another process made
+        since would lie in the future, that is, in another run of the machine.
+        """
+        return current_boot()
 
     # -- opening ------------------------------------------------------------------------------------------------------
 
