@@ -29,12 +29,12 @@ class SymbolNotFound(HftMmapError, KeyError):
 
     def __init__(self, symbol: str) -> None:
         """Remember the symbol; the text is fixed, clients match on it."""
-        super().__init__(f"Symbol not found: {symbol}")
+        super().__init__(symbol)
         self.symbol = symbol
 
     def __str__(self) -> str:
-        """Return the text as it is (KeyError would quote it)."""
-        return str(self.args[0])
+        """Return the fixed text."""
+        return f"Symbol not found: {self.symbol}"
 
 
 class OffsetConflict(HftMmapError):
@@ -42,8 +42,12 @@ class OffsetConflict(HftMmapError):
 
     def __init__(self, message: str, total: int) -> None:
         """Keep the actual total, so that a producer can go on from there."""
-        super().__init__(message)
+        super().__init__(message, total)
         self.total = total
+
+    def __str__(self) -> str:
+        """Return the message alone."""
+        return str(self.args[0])
 
 
 class DiskFull(HftMmapError):

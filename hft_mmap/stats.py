@@ -37,9 +37,20 @@ class Summary:
 
 def summarise_exactly(values: Iterable[float]) -> Summary:
     """Return the exact summary of `values` (at least one), by definition and with no rounding; O(n)."""
-    exact = [Fraction(value) for value in values]
-    mean = sum(exact, Fraction(0)) / len(exact)
-    return Summary(len(exact), min(exact), max(exact), mean, sum(((x - mean) ** 2 for x in exact), Fraction(0)))
+    ratios = [float(value).as_integer_ratio() for value in values]
+    # Denominators are powers of two: over the largest of them every value is a whole number. Sums of whole numbers
+    # are a hundred times faster than sums of fractions, and as exact.
+    scale = max(denominator for _, denominator in ratios)
+    whole = [numerator * (scale // denominator) for numerator, denominator in ratios]
+    count, total = len(whole), sum(whole)
+    squares = sum(x * x for x in whole)
+    return Summary(
+        count,
+        Fraction(min(whole), scale),
+        Fraction(max(whole), scale),
+        Fraction(total, scale * count),
+        Fraction(squares * count - total * total, scale * scale * count),
+    )
 
 
 def merge_exactly(a: Summary, b: Summary) -> Summary:
