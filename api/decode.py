@@ -28,7 +28,7 @@ PIECE_BYTES = 65_536
 _SMALL_BYTES = 1024
 
 _BOM = b"\xef\xbb\xbf"
-_COMMA = ord(",")
+_COMMA, _SPACE = ord(","), ord(" ")
 _FIELDS = ("symbol", "values", "offset")
 _LARGEST_OFFSET = 2**63 - 1
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
@@ -75,7 +75,7 @@ class Decoder:
             return None
         if fields > len(_FIELDS) or type(symbol) is not str or len(values) > self._max_values:
             return None
-        if offset is not None and (type(offset) is not int or not 0 <= offset <= _LARGEST_OFFSET):
+        if fields == len(_FIELDS) and (type(offset) is not int or not 0 <= offset <= _LARGEST_OFFSET):
             return None
         return symbol, values, offset
 
@@ -111,10 +111,9 @@ class Decoder:
 
     async def _piecewise(self, body: bytes) -> Batch:
         """Return the batch in a large `body`; as strict, but other requests have their turn every millisecond."""
-        key = body.find(b'"values"')  # PERF: 4 MiB take 0.2 ms; the expression alone would take 4
-        opening = _VALUES_KEY.match(body, key) if key >= 0 else None
+        opening = _VALUES_KEY.search(body, 0, PIECE_BYTES)
         if opening is None:
-            raise _wrong_type('A body of this size must have its numbers in "values": […]')
+            raise _wrong_type('A body of this size must have its numbers in "values": […], near its beginning')
         first, end = opening.end(), body.find(b"]", opening.end())
         if end < 0:
             raise _bad("Malformed JSON: the list of values is not closed")
@@ -124,7 +123,8 @@ class Decoder:
         if body.find(b"[", first, end) >= 0:
             raise _wrong_type("values must be a flat list of numbers; there is a list in it")
         symbol, _, offset = self._strict(frame)
-        numbers = 1 + int(np.count_nonzero(np.frombuffer(body, np.uint8)[first:end] == _COMMA))
+        characters = np.frombuffer(body, np.uint8)
+        numbers = 1 + int(np.count_nonzero(characters[first:end] == _COMMA))
         if numbers > self._max_values:
             raise self._too_many(numbers)
         parts: list[NDArray[np.float64]] = []
@@ -133,7 +133,7 @@ class Decoder:
             stop = body.find(b",", min(first + PIECE_BYTES, end), end)
             if stop < 0:
                 stop = end
-            if stop - first > 2 * PIECE_BYTES:
+            if stop - first > 2 * PIECE_BYTES and np.count_nonzero(characters[first:stop] > _SPACE) > 2 * PIECE_BYTES:
                 raise _bad(f"Malformed JSON: no number takes {PIECE_BYTES} characters")
             parts.append(self._piece(body[first:stop], found))
             found += len(parts[-1])
@@ -177,8 +177,8 @@ def _numbers(values: list[Any], found: int) -> NDArray[np.float64]:
 
 
 def _offset(value: object) -> int:
-    if type(value) is not int:
-        raise _wrong_type(f"offset must be a whole number, not {_name_of(value)}")
+    if type(value) is not int:  # a float, too, is what orjson makes of an integer above 64 bits
+        raise _wrong_type(f"offset must be a whole number, not {value if type(value) is float else _name_of(value)}")
     if not 0 <= value <= _LARGEST_OFFSET:
         raise _bad(f"offset must be from 0 to {_LARGEST_OFFSET}, not {value}")
     return value
