@@ -1,5 +1,8 @@
 """Check the Markdown files: links and anchors lead somewhere, code blocks parse, lines are short.
 
+And hold them against what they describe: the table of settings in README.md against config.toml, key by key and both
+ways, and the routes that a document names against api/openapi.json, both ways.
+
     python .ci/check_docs.py
 
 Exits 1 and names file and line of every fault. Whether the examples also *work* is what the tests run them for.
@@ -13,10 +16,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+CONFIG = ROOT / "config.toml"
+HTTP_API = ROOT / "docs" / "http-api.md"
+OPENAPI = ROOT / "api" / "openapi.json"
 MAX_LINE_LENGTH = 120
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)(?:\s+\"[^\"]*\")?\)")
 HEADING = re.compile(r"#{1,6}\s+(.*)")
 FENCE = re.compile(r"\s*(`{3,}|~{3,})\s*([\w-]*)")
+# | `server.port` | `8080` | `APP_SERVER__PORT` | …
+SETTING = re.compile(r"\| `(\w+\.\w+)` \| `([^`]*)` \| `(\w+)` \| ")
+# "GET /stats" anywhere in a document, and the path of an example's URL; either may end with a slash.
+ROUTES = (
+    re.compile(r"\b(GET|HEAD|POST|PUT|PATCH|DELETE) (/[\w./-]*)"),
+    re.compile(r"()http://127\.0\.0\.1:8080(/[\w./-]*)"),
+)
 PARSERS: dict[str, Callable[[str], object]] = {
     "json": json.loads,
     "toml": tomllib.loads,
@@ -93,7 +107,7 @@ def faults(path: Path) -> Iterator[Fault]:
     prose, blocks, unclosed = split(text)
     yield from unclosed
     for number, line in enumerate(text.splitlines(), start=1):
-        if len(line) > MAX_LINE_LENGTH:
+        if len(line) > MAX_LINE_LENGTH and not line.startswith("|"):  # a row of a table can't be wrapped
             yield number, f"{len(line)} characters, {MAX_LINE_LENGTH} at most"
         if line != line.rstrip():
             yield number, "space at the end of the line"
@@ -109,10 +123,75 @@ def faults(path: Path) -> Iterator[Fault]:
                 yield number, f"{language} block does not parse: {error}"
 
 
+def setting_faults(readme: str, config: str) -> Iterator[Fault]:
+    """Yield where the table of settings in `readme` and the settings in `config` differ: keys, defaults, variables."""
+    actual = {
+        f"{section}.{name}": value for section, table in tomllib.loads(config).items() for name, value in table.items()
+    }
+    documented: set[str] = set()
+    for number, line in enumerate(readme.splitlines(), start=1):
+        if match := SETTING.match(line):
+            key, default, variable = match.groups()
+            documented.add(key)
+            if key not in actual:
+                yield number, f"config.toml has no {key}"
+            elif str(actual[key]) != default:
+                yield number, f"{key} is {actual[key]} in config.toml, not {default}"
+            if variable != (expected := f"APP_{key.upper().replace('.', '__')}"):
+                yield number, f"the variable of {key} is {expected}, not {variable}"
+    for key in actual:
+        if key not in documented:
+            yield 1, f"no table has the setting {key} of config.toml"
+
+
+def routes(text: str) -> Iterator[tuple[int, str, str]]:
+    """Yield line, method ("" where none is named) and path of every route that a document names."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        for pattern in ROUTES:
+            for method, path in pattern.findall(line):
+                yield number, method, path.rstrip("/.") or "/"
+
+
+def route_faults(text: str, openapi: dict[str, dict[str, object]]) -> Iterator[Fault]:
+    """Yield every route named in a document that the service does not have."""
+    for number, method, path in routes(text):
+        if path != "/" and path not in openapi:
+            yield number, f"no such route: {path}"
+        elif method and path != "/" and method.lower() not in openapi[path]:
+            yield number, f"{path} has no {method}"
+
+
+def missing_routes(text: str, openapi: dict[str, dict[str, object]]) -> Iterator[Fault]:
+    """Yield every route of the service that a document never names."""
+    named = {path for _, _, path in routes(text)}
+    for path in openapi:
+        if path not in named:
+            yield 1, f"the route {path} is not in here"
+
+
+def described() -> Iterator[tuple[Path, Fault]]:
+    """Yield every place where the documents differ from what they describe."""
+    openapi = json.loads(OPENAPI.read_text(encoding="utf-8"))["paths"]
+    readme = README.read_text(encoding="utf-8")
+    for fault in setting_faults(readme, CONFIG.read_text(encoding="utf-8")):
+        yield README, fault
+    for path in documents():
+        for fault in route_faults(path.read_text(encoding="utf-8"), openapi):
+            yield path, fault
+    for path in (README, HTTP_API):
+        if not path.exists():
+            yield path, (1, "there is no such document")
+            continue
+        for fault in missing_routes(path.read_text(encoding="utf-8"), openapi):
+            yield path, fault
+
+
 def main() -> int:
     """Check all documents, print every fault, return the exit code."""
     paths = documents()
-    found = [(path, number, text) for path in paths for number, text in sorted(faults(path))]
+    found = [(path, number, text) for path in paths for number, text in faults(path)]
+    found += [(path, number, text) for path, (number, text) in described()]
+    found.sort()
     for path, number, text in found:
         print(f"{path.relative_to(ROOT)}:{number}: {text}")
     print(f"{len(paths)} documents, {len(found)} faults")
