@@ -122,11 +122,13 @@ class Decoder:
             raise _wrong_type(f"The body has {len(frame)} bytes beside its list of values; {PIECE_BYTES} are allowed")
         if body.find(b"[", first, end) >= 0:
             raise _wrong_type("values must be a flat list of numbers; there is a list in it")
-        symbol, _, offset = self._strict(frame)
+        symbol, empty, offset = self._strict(frame)
         characters = np.frombuffer(body, np.uint8)
         numbers = 1 + int(np.count_nonzero(characters[first:end] == _COMMA))
         if numbers > self._max_values:
             raise self._too_many(numbers)
+        if numbers == 1 and not np.count_nonzero(characters[first:end] > _SPACE):
+            return symbol, empty, offset
         parts: list[NDArray[np.float64]] = []
         found = 0
         while first <= end:
@@ -151,7 +153,7 @@ class Decoder:
         except (ValueError, TypeError, AttributeError, RuntimeError):
             values = _numbers(_loads(piece), found)
         if not len(values):
-            raise _bad("values is empty, or has a comma with no number beside it")
+            raise _bad("Malformed JSON: there is a comma with no number beside it")
         return values
 
     def _too_many(self, count: int) -> Refusal:
