@@ -123,10 +123,12 @@ class Series:
         with self._exclusive():
             recovered = recovery.trust(self._head, boot)
             recovery.check_chunks(self.directory, recovered, self._layout.points)
+            # Nothing is written or removed before every chunk has proved sound: a series set aside stays as it is.
+            view = self._mapped(View.empty(self._layout, self._floor(recovered.start)), recovered.total)
             recovery.publish(self._head, recovered, boot)
             leftovers = recovery.remove_leftovers(self.directory, recovered, self._layout.points)
             self._words = self._head.words
-            self._set_tail(self._mapped(View.empty(self._layout, self._floor(recovered.start)), recovered.total))
+            self._set_tail(view)
         self.committed_total = recovered.committed_total
         self._boot = boot
         self.attached = True
@@ -179,6 +181,12 @@ class Series:
         while view.end < total:
             view = view.extended(Chunk(self.directory, self._head.identity.series_id, view.end, self._layout))
         return view
+
+    def _current(self, total: int) -> View:
+        """Return the view of all kept chunks up to `total`. Other processes are held out: what is kept exists."""
+        start = self._words[START]
+        view = self._view if self._view.end >= start else View.empty(self._layout, self._floor(start))
+        return self._mapped(view, total).without_before(start)
 
     def _rewrite(self, recovered: recovery.Recovered) -> None:
         """Write again what a failed fsync may have left in memory only, and put it on the disk.
@@ -383,7 +391,7 @@ class Series:
     def _repeated(self, batch: NDArray[np.float64], offset: int, total: int) -> int:
         """Return the total after `batch` if it is already stored at `offset`; OffsetConflict if not."""
         end = offset + batch.shape[0]
-        view = self._view if total <= self._view.end else self._mapped(self._view, total)
+        view = self._view if total <= self._view.end else self._current(total)
         if self._words[START] <= offset and end <= total and np.array_equal(view.read(offset, end), batch):
             return int(end)
         if offset > total:
@@ -416,9 +424,9 @@ class Series:
 
     def _write(self, total: int, batch: NDArray[np.float64]) -> None:
         """Write `batch` behind `total`, rolling to new chunks; nothing of it is visible yet."""
-        view = self._view if total <= self._view.end else self._mapped(self._view, total)
         done, n = 0, batch.shape[0]
         try:
+            view = self._view if total <= self._view.end else self._current(total)
             while done < n:
                 position = total + done
                 if position == view.end:
@@ -492,7 +500,7 @@ class Series:
         """Do the work of `commit`; OSError if the disk fails."""
         with self._exclusive():
             total, start = self._words[TOTAL], self._words[START]
-            view = self._mapped(self._view, total)
+            view = self._current(total)
             if view is not self._view:
                 self._set_tail(view)
             cleanup, self._cleanup_due = self._cleanup_due, False
@@ -513,16 +521,27 @@ class Series:
         rolled = False
         for chunk in view.chunks:
             if chunk.first + self._layout.points > self.committed_total and chunk.first < total:
-                chunk.sync()
+                with self._unless_cleaned_up(chunk):
+                    chunk.sync()
                 rolled |= chunk.first >= self.committed_total
         if rolled:
             sync_directory(self.directory)
+
+    @contextmanager
+    def _unless_cleaned_up(self, chunk: Chunk) -> Iterator[None]:
+        """Let a missing file pass if another process has cleaned up `chunk` meanwhile."""
+        try:
+            yield
+        except FileNotFoundError:
+            if chunk.first + self._layout.points > self._words[START]:
+                raise
 
     def _seal_chunks(self, view: View, total: int) -> None:
         """Seal the chunks that are full and on the disk; O(C) for each, once in their life."""
         for chunk in view.chunks:
             if not chunk.sealed and chunk.first + self._layout.points <= total:
-                with suppress(FormatError):  # a damaged seal stays as it is, for verify to find
+                # A damaged seal stays as it is, for verify to find.
+                with suppress(FormatError), self._unless_cleaned_up(chunk):
                     if chunk.read_seal() is None:
                         chunk.seal()
                 chunk.sealed = True
