@@ -1,0 +1,55 @@
+"""The ceiling: a Falcon ASGI application that returns constant bytes, in the same server with the same settings.
+
+`python -m perf.bare` serves on a free port and prints it as JSON. GET / returns a constant; POST / reads its body and
+returns a constant. A service on this framework and this server cannot be faster than that.
+"""
+
+import gc
+import json
+import socket
+import sys
+from typing import Any
+
+import falcon.asgi
+import uvicorn
+
+from api.server import _config as service_config
+from api.settings import Settings
+
+GET_ANSWER = b'{"min":149.8,"max":152.0,"last":151.9,"avg":150.93,"var":0.5201}'
+POST_ANSWER = b'{"status":"success","added":10,"total":1000000,"durability":"interval"}'
+
+
+class Bare:
+    """Answers with the same bytes every time."""
+
+    async def on_get(self, _req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Answer at once."""
+        resp.data = GET_ANSWER
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Answer once the body is read."""
+        await req.stream.read()
+        resp.data = POST_ANSWER
+
+
+def create_app() -> Any:  # noqa: ANN401 - Falcon's types do not say that an app takes a scope
+    """Return the bare application."""
+    app = falcon.asgi.App()
+    app.add_route("/", Bare())
+    return app
+
+
+def main() -> int:
+    """Serve until SIGTERM."""
+    config = service_config(Settings().server, create_app())
+    with socket.create_server(("127.0.0.1", 0), backlog=config.backlog) as listener:
+        print(json.dumps({"event": "serving", "port": listener.getsockname()[1]}), flush=True)
+        gc.collect()
+        gc.freeze()  # as the service does
+        uvicorn.Server(config).run(sockets=[listener])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,15 @@
+"""The experiments, one module for each thing that is tried out."""
+
+from collections.abc import Sequence
+
+from perf.experiment import Experiment
+from perf.experiments import accuracy, growth, latency, space, throughput
+
+EXPERIMENTS: Sequence[Experiment] = (
+    *growth.EXPERIMENTS,
+    *space.EXPERIMENTS,
+    *accuracy.EXPERIMENTS,
+    *throughput.EXPERIMENTS,
+    *latency.EXPERIMENTS,
+)
+"""In the order they are run in."""

@@ -1,0 +1,48 @@
+"""The stores that are compared, in the order in which they are measured."""
+
+import importlib
+from dataclasses import dataclass
+
+from perf.peers.peer import Peer
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where an adapter is. project: it runs in the project's environment, the others in .venv-peers."""
+
+    name: str
+    module: str
+    adapter: str
+    project: bool = False
+
+
+ENTRIES = (
+    Entry("hft-mmap", "ours", "Library", project=True),
+    Entry("hft-mmap-http", "ours", "Service", project=True),
+    Entry("numpy", "numpy_rescan", "NumpyRescan"),
+    Entry("polars", "polars_ipc", "PolarsIpc"),
+    Entry("pandas", "pandas_hdf", "PandasHdf"),
+    Entry("duckdb", "duckdb_table", "DuckDbTable"),
+    Entry("chdb", "chdb_mergetree", "ChDbMergeTree"),
+    Entry("arcticdb", "arctic", "Arctic"),
+    Entry("redis", "redis_list", "RedisList"),
+    Entry("sqlite", "sqlite_table", "SqliteTable"),
+    Entry("postgresql", "postgres", "Postgres"),
+    Entry("python-tree", "python_tree", "PythonTree"),
+    Entry("python-tree-http", "python_tree", "PythonTreeService"),
+)
+NAMES = tuple(entry.name for entry in ENTRIES)
+
+
+def entry_of(name: str) -> Entry:
+    """Return the entry of that name; KeyError if there is none."""
+    return {entry.name: entry for entry in ENTRIES}[name]
+
+
+def make(name: str) -> Peer:
+    """Return a new adapter, not opened yet."""
+    entry = entry_of(name)
+    module = importlib.import_module(f"perf.peers.adapters.{entry.module}")
+    peer = getattr(module, entry.adapter)()
+    assert isinstance(peer, Peer)
+    return peer
