@@ -122,8 +122,8 @@ def install(app: falcon.asgi.App[Request, falcon.asgi.Response], allowed: Mappin
         if status is HTTPStatus.NOT_FOUND:
             detail = f"No such route: {shown(req.path)}; GET /openapi.json lists them"
         elif status is HTTPStatus.METHOD_NOT_ALLOWED:
-            headers["Allow"] = allowed[req.path]
-            detail = f"{req.method} is not allowed on {req.path}; allowed are {allowed[req.path]}"
+            headers["Allow"] = allowed[str(req.uri_template)]
+            detail = f"{req.method} is not allowed on {req.uri_template}; allowed are {headers['Allow']}"
         resp.set_headers(headers)
         answer(req, resp, status, problem(status, detail or status.phrase))
 
