@@ -153,8 +153,8 @@ def cases() -> list[Case]:
     ]
     found += [
         Case(
-            name("http_app", "add_batch", values=n), _add_batch(n, LIMITS, Durability.INTERVAL), Work(n, "values"),
-            guarded=n in {10, 10_000}, metadata={"durability": Durability.INTERVAL},
+            name("http_app", "add_batch", values=n), _add_batch(n, LIMITS, Durability.PROCESS), Work(n, "values"),
+            guarded=n in {10, 10_000}, metadata={"durability": Durability.PROCESS},
         )
         for n in (10, 1_000, 10_000, 100_000)
     ]  # fmt: skip

@@ -18,7 +18,7 @@ LIMITS = Limits(max_data_retention=64_000_000, cleanup_keep_count=16_000_000)
 
 def warm_bytes(points: int) -> int:
     """Return how much memory appends of `points` will newly use while they are measured, or somewhat more."""
-    return 1 << 30 if points >= 100_000 else 1 << 28 if points >= 10_000 else 1 << 26
+    return 1 << 30 if points >= 100_000 else 1 << 27 if points >= 10_000 else 1 << 26
 
 
 def _append(points: int, durability: Durability) -> Prepare:

@@ -1,0 +1,45 @@
+"""Two revisions of the project side by side: each with its own packages, both under the present benchmarks."""
+
+import io
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+
+from perf.environment import git
+from perf.lab import ROOT
+
+PACKAGES = ("hft_mmap", "api")
+
+
+def resolve(reference: str) -> str | None:
+    """Return the commit that `reference` names, or None if there is none (a first commit, a shallow clone)."""
+    return git("rev-parse", "--verify", "--quiet", f"{reference}^{{commit}}")
+
+
+def holds_packages(commit: str) -> bool:
+    """Say whether the packages exist in `commit`."""
+    return all(git("cat-file", "-e", f"{commit}:{package}/__init__.py") is not None for package in PACKAGES)
+
+
+def lay_out(commit: str, target: Path) -> Path:
+    """Put the packages of `commit`, and the present perf/, below `target`; return it."""
+    program = shutil.which("git")
+    assert program is not None
+    command = [program, "archive", "--format=zip", commit, *PACKAGES]
+    archive = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
+    with zipfile.ZipFile(io.BytesIO(archive)) as packed:
+        packed.extractall(target)
+    return _with_benchmarks(target)
+
+
+def lay_out_present(target: Path) -> Path:
+    """Put the packages as they are in the working tree, and the present perf/, below `target`; return it."""
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, target / package, ignore=shutil.ignore_patterns("__pycache__"))
+    return _with_benchmarks(target)
+
+
+def _with_benchmarks(target: Path) -> Path:
+    shutil.copytree(ROOT / "perf", target / "perf", ignore=shutil.ignore_patterns("__pycache__", "results"))
+    return target
