@@ -16,6 +16,14 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
+def make_directory(path: Path) -> None:
+    """Make the directory `path` and those above it that are missing; each new name is on the disk on return."""
+    missing = [directory for directory in (path, *path.parents) if not directory.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for directory in reversed(missing):
+        sync_directory(directory.parent)
+
+
 def sync_file(path: Path) -> None:
     """Put the contents of the file `path` on the disk (fsync); OSError if the disk fails."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

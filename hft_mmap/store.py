@@ -29,7 +29,7 @@ from hft_mmap.errors import (
     SymbolNotFound,
     WriteFailed,
 )
-from hft_mmap.files import file_system_of, has_space, locked, sync_directory
+from hft_mmap.files import file_system_of, has_space, locked, make_directory, sync_directory
 from hft_mmap.flusher import Flusher
 from hft_mmap.head import HEAD_NAME, Commit, Head, Identity
 from hft_mmap.kernels import FAN_OUT
@@ -114,7 +114,7 @@ class Store:
         """Open every series; those that can't be trusted are set aside."""
         try:
             if not self.read_only:
-                self.path.mkdir(parents=True, exist_ok=True)
+                make_directory(self.path)
                 with locked(self.path / LOCK_NAME):
                     self._remove_unfinished()
             self._check_file_system()
