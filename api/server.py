@@ -138,7 +138,6 @@ def _config(settings: ServerSettings, app: object) -> uvicorn.Config:
         access_log=False,  # the application writes one line a request worth a line
         proxy_headers=False,  # nothing here depends on who asks
         server_header=False,
-        date_header=False,
         limit_concurrency=MAX_CONNECTIONS,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=settings.shutdown_grace_s,

@@ -21,6 +21,7 @@ class Recovered:
 
     origin: "live", the machine ran on, so the page cache holds all that was published; "clean", the service was
     stopped in order before the machine went down; "rolled_back", power was lost, and the newest commit counts.
+    sync_failed: an fsync failed in this boot. orderly: whoever wrote last has closed the series, nothing is in doubt.
     """
 
     total: int
@@ -29,6 +30,7 @@ class Recovered:
     committed_total: int
     committed_start: int
     sync_failed: bool
+    orderly: bool
 
 
 def trust(head: Head, boot: Boot) -> Recovered:
@@ -42,12 +44,15 @@ def trust(head: Head, boot: Boot) -> Recovered:
             raise FormatError(message)
         failed = bool(head.words[FLAGS] & FLAG_SYNC_FAILED)
         on_disk = (newest.total, newest.start) if newest else (0, 0)
-        return Recovered(total, start, "live", min(on_disk[0], total), min(on_disk[1], start), failed)
+        orderly = newest is not None and newest.clean and on_disk == (total, start)
+        return Recovered(total, start, "live", min(on_disk[0], total), min(on_disk[1], start), failed, orderly)
     if newest is None:
         message = "neither commit slot is valid, and the machine was restarted since the last write"
         raise FormatError(message)
     origin: Origin = "clean" if newest.clean else "rolled_back"
-    return Recovered(newest.total, newest.start, origin, newest.total, newest.start, sync_failed=False)
+    return Recovered(
+        newest.total, newest.start, origin, newest.total, newest.start, sync_failed=False, orderly=newest.clean
+    )
 
 
 def check_chunks(directory: Path, recovered: Recovered, points: int) -> None:

@@ -134,13 +134,14 @@ class Series:
         self.attached = True
         if recovered.sync_failed:
             self._rewrite(recovered)
-        self._on_event(
-            "recovery",
-            {
-                "symbol": self.symbol, "origin": recovered.origin, "total": recovered.total,
-                "start": recovered.start, "leftovers": leftovers,
-            },
-        )  # fmt: skip
+        if recovered.total and not recovered.orderly:
+            self._on_event(
+                "recovery",
+                {
+                    "symbol": self.symbol, "origin": recovered.origin, "total": recovered.total,
+                    "start": recovered.start, "leftovers": leftovers,
+                },
+            )  # fmt: skip
         self._wake()
 
     def _attach(self, boot: Boot) -> None:

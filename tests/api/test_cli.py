@@ -17,7 +17,7 @@ from hft_mmap import Limits, Store
 from tests.service import ROOT, Service, environment, run_command
 
 PRICES = [150.1, 150.5, 151.0, 149.8, 150.2, 151.1, 151.2, 152.0, 151.5, 151.9]
-COMMANDS = ["serve", "check-config", "info", "stats", "verify"]
+COMMANDS = ["serve", "check-config", "info", "stats", "verify", "repair", "snapshot"]
 
 
 @pytest.fixture(autouse=True)
@@ -269,3 +269,44 @@ def test_the_settings_are_those_of_the_working_directory(data: Path) -> None:
     """`info` finds the data directory as `serve` does."""
     result = run_command(data.parent, "info", store__data_dir=data.name)
     assert (result.returncode, result.stdout.splitlines()[0]) == (0, "data: 2 symbols")
+
+
+def test_snapshot_copies_the_data_and_the_copy_verifies(data: Path, tmp_path: Path) -> None:
+    """The copy holds the same symbols and has no fault."""
+    copied = as_json("snapshot", str(tmp_path / "copy"), "--data-dir", str(data))
+    assert copied == {"directory": str(tmp_path / "copy"), "totals": {"ABC-USD": 10, "日本円/USD": 10_000}}
+    assert as_json("verify", "--data-dir", str(tmp_path / "copy"))["ok"] is True
+
+
+def test_snapshot_refuses_a_directory_that_is_not_empty(data: Path) -> None:
+    """One line says so, and the exit code is 1."""
+    result = hft_mmap("snapshot", str(data), "--data-dir", str(data))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"hft-mmap: snapshot directory {data} is not empty\n"
+
+
+def test_repair_rebuilds_a_damaged_node(data: Path) -> None:
+    """What verify finds in a node, repair rebuilds; then verify finds nothing."""
+    chunk = next((data / "%E6%97%A5%E6%9C%AC%E5%86%86%2FUSD").glob("*0000.chunk"))
+    flip_bit(chunk, 8 * 4096 + 9)
+    assert hft_mmap("verify", "--data-dir", str(data)).exit_code == 1
+    result = hft_mmap("repair", "--data-dir", str(data))
+    assert result.exit_code == 0
+    assert "repaired: " in result.stdout
+    assert as_json("verify", "--data-dir", str(data))["ok"] is True
+
+
+def test_repair_leaves_damaged_values_and_says_so(data: Path) -> None:
+    """A value that does not fit its checksum is not repaired: exit code 1, and the points are named."""
+    chunk = next((data / "%E6%97%A5%E6%9C%AC%E5%86%86%2FUSD").glob("*0000.chunk"))
+    flip_bit(chunk, 8)
+    result = hft_mmap("repair", "日本円/USD", "--data-dir", str(data))
+    assert result.exit_code == 1
+    assert "the checksum of the values is wrong (points 0 to 4095)" in result.stdout
+
+
+def test_repair_makes_no_data_directory(tmp_path: Path) -> None:
+    """A typing error in the path is refused."""
+    result = hft_mmap("repair", "--data-dir", str(tmp_path / "nowhere"))
+    assert result.exit_code == 1
+    assert not (tmp_path / "nowhere").exists()
