@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 CHECKED := hft_mmap api tests perf
 
-.PHONY: help serve install test check bench stress lock clean
+.PHONY: help serve install test check bench peers stress lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,18 @@ check: $(VENV)/dev ## lint, format, types, documents
 
 bench: $(VENV)/dev $(VENV)/warm ## run the benchmarks of perf/ (minutes; see perf/README.md)
 	$(BIN)/python -m perf $(ARGS)
+
+# A venv of its own: the project needs none of these packages, and its locks stay free of them.
+PEERS_VENV := .venv-peers
+POINTS ?= 1000000
+
+peers: $(VENV)/dev $(VENV)/warm $(PEERS_VENV)/installed ## do the same work with other stores (POINTS=100000000: 15 minutes; perf/peers/README.md)
+	$(BIN)/python -m perf.peers --points $(POINTS) $(ARGS)
+
+$(PEERS_VENV)/installed: perf/peers/requirements.txt
+	$(PYTHON) -m venv --clear $(PEERS_VENV)
+	$(PEERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r $<
+	@touch $@
 
 stress: $(VENV)/dev $(VENV)/warm ## run the tests at real size: 150,000,001 points, gigabytes of disk, minutes
 	$(BIN)/python -m pytest -m stress --timeout 3600 $(ARGS)
@@ -71,5 +83,5 @@ lock: $(VENV)/created pyproject.toml ## write requirements.lock and requirements
 	$(LOCK) --group dev --constraint requirements.lock --output-file requirements-dev.lock $(ARGS)
 
 clean: ## remove the environment and everything generated; data/ and logs/ stay
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PEERS_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
