@@ -57,9 +57,9 @@ def exact_answer(all_cents: NDArray[np.int32], window: int) -> Answer:
     )
 
 
-def near_a_billion() -> Prices:
-    """Return VARIANCE_POINTS values spread evenly at random over 1e9 - 1 to 1e9 + 1."""
-    return np.random.default_rng(3).uniform(_OFFSET - 1.0, _OFFSET + 1.0, VARIANCE_POINTS)
+def near_a_billion(points: int = VARIANCE_POINTS) -> Prices:
+    """Return values spread evenly at random over 1e9 - 1 to 1e9 + 1."""
+    return np.random.default_rng(3).uniform(_OFFSET - 1.0, _OFFSET + 1.0, points)
 
 
 def exact_variance(values: Prices) -> Fraction:

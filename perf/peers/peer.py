@@ -61,7 +61,10 @@ class Facts:
 
 
 class Peer(ABC):
-    """One store with one series of prices, used by one process; made anew for each opening."""
+    """One store with one series of prices, used by one process; made anew for each opening.
+
+    Making one imports what it needs, and raises Unavailable if that is not there.
+    """
 
     @abstractmethod
     def facts(self) -> Facts:

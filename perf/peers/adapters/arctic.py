@@ -15,7 +15,8 @@ class Arctic(Peer):
     """One symbol in one library."""
 
     def __init__(self) -> None:
-        self._pandas: Any = None
+        self._pandas = load("pandas", "pandas")
+        self._arcticdb = load("arcticdb", "arcticdb")
         self._arctic: Any = None
         self._library: Any = None
         self._total = 0
@@ -33,16 +34,14 @@ class Arctic(Peer):
             (
                 f"lmdb:// with map_size {_MAP_SIZE}, otherwise defaults",
                 "append: Library.append of a DataFrame with a RangeIndex, prune_previous_versions=True",
-                f"compact_data every {_COMPACTED_BATCHES} batches, as documented for symbols that small appends fragment",
+                f"compact_data every {_COMPACTED_BATCHES} batches, as documented for data in many small segments",
                 "query: Library.read(row_range=…), then NumPy's min, max, [-1], mean and var",
             ),
         )
 
     def open(self, path: Path) -> None:
         """Open the library."""
-        self._pandas = load("pandas", "pandas")
-        arcticdb = load("arcticdb", "arcticdb")
-        self._arctic = arcticdb.Arctic(f"lmdb://{path / 'arctic'}?map_size={_MAP_SIZE}")
+        self._arctic = self._arcticdb.Arctic(f"lmdb://{path / 'arctic'}?map_size={_MAP_SIZE}")
         self._library = self._arctic.get_library("prices", create_if_missing=True)
         if self._library.has_symbol(_SYMBOL):
             self._total = int(self._library.get_description(_SYMBOL).row_count)

@@ -72,7 +72,9 @@ class Service(Peer):
 
     def facts(self) -> Facts:
         """Return what the report says."""
-        return _facts("hft-mmap, HTTP", "POST /add_batch/ and GET /stats/?window=… over one kept connection, JSON both ways")
+        return _facts(
+            "hft-mmap, HTTP", "POST /add_batch/ and GET /stats/?window=… over one kept connection, JSON both ways"
+        )
 
     def open(self, path: Path) -> None:
         """Start the service on a free port."""

@@ -13,7 +13,8 @@ class PandasHdf(Peer):
     """An HDFStore with one table."""
 
     def __init__(self) -> None:
-        self._pandas: Any = None
+        self._pandas = load("pandas", "pandas")
+        load("tables", "tables")
         self._store: Any = None
         self._total = 0
 
@@ -34,8 +35,6 @@ class PandasHdf(Peer):
 
     def open(self, path: Path) -> None:
         """Open the file."""
-        self._pandas = load("pandas", "pandas")
-        load("tables", "tables")
         self._store = self._pandas.HDFStore(str(path / "prices.h5"))
         if _KEY in self._store:
             self._total = int(self._store.get_storer(_KEY).nrows)
@@ -52,7 +51,11 @@ class PandasHdf(Peer):
         """Read the window into a Series."""
         newest = self._store.select(_KEY, start=max(self._total - window, 0))["price"]
         return Answer(
-            float(newest.min()), float(newest.max()), float(newest.iloc[-1]), float(newest.mean()), float(newest.var(ddof=0))
+            float(newest.min()),
+            float(newest.max()),
+            float(newest.iloc[-1]),
+            float(newest.mean()),
+            float(newest.var(ddof=0)),
         )
 
     def close(self) -> None:

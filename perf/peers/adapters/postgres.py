@@ -45,7 +45,7 @@ class Postgres(Peer):
     """A cluster of its own with a table (seq bigint PRIMARY KEY, price double precision)."""
 
     def __init__(self) -> None:
-        self._psycopg: Any = None
+        self._psycopg = load("psycopg", "psycopg")
         self._server: ServerProcess | None = None
         self._connection: Any = None
         self._total = 0
@@ -62,19 +62,20 @@ class Postgres(Peer):
             Survives.MOSTLY,
             "synchronous_commit off: a crash or power loss takes at most 3 times wal_writer_delay (600 ms) of commits",
             (
-                f"{chosen}; otherwise Debian's defaults; Unix socket",
+                f"{chosen}; otherwise defaults; Unix socket; bytes on disk include the write-ahead log kept for reuse",
                 "table (seq bigint PRIMARY KEY, price double precision): the index makes small windows fast",
                 "append: COPY … FROM STDIN (FORMAT binary), one transaction a batch; rows are packed with NumPy",
                 "VACUUM (ANALYZE) once after the last append, not in the figures, as after any bulk load",
                 f"query: {_QUERY.replace('%s', 'total - window')}",
-                "peak memory: VmHWM of the connection's process, its shared buffers included, plus the private memory of "
-                "the others",
+                (
+                    "peak memory: VmHWM of the connection's process, its shared buffers included, plus the private "
+                    "memory of the others"
+                ),
             ),
         )
 
     def open(self, path: Path) -> None:
         """Start the cluster, made at first."""
-        self._psycopg = load("psycopg", "psycopg")
         user = _ACCOUNT if os.geteuid() == 0 else None
         data = path / "cluster"
         if not (data / "PG_VERSION").exists():

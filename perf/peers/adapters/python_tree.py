@@ -3,15 +3,18 @@
 import platform
 import sys
 from array import array
+from importlib.util import find_spec
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 
 from perf.peers.http_client import StatsClient
-from perf.peers.packages import load, versions
-from perf.peers.peer import Answer, Facts, Method, Peer, Prices, Survives, peak_memory_bytes
+from perf.peers.packages import versions
+from perf.peers.peer import Answer, Facts, Method, Peer, Prices, Survives, Unavailable, peak_memory_bytes
 from perf.peers.server import ServerProcess
+
+Values: TypeAlias = "array[float]"
 
 _POINT_BYTES = 8
 _READ_BYTES = 1 << 20
@@ -36,7 +39,7 @@ class SumTree:
     def __init__(self) -> None:
         self._levels = [_Level()]
 
-    def append(self, values: array[float]) -> None:
+    def append(self, values: Values) -> None:
         """Append values, and the nodes that they complete, level by level."""
         leaves = self._levels[0]
         leaves.sums.extend(values)
@@ -103,7 +106,7 @@ class LoggedTree:
                 self._tree.append(values)
         self._file: BinaryIO = path.open("ab", buffering=0)
 
-    def append(self, values: array[float]) -> None:
+    def append(self, values: Values) -> None:
         """Write the values, then add them to the tree."""
         self._file.write(values.tobytes())
         self._tree.append(values)
@@ -159,6 +162,9 @@ class PythonTreeService(Peer):
     """The tree behind FastAPI and uvicorn, in a process of its own."""
 
     def __init__(self) -> None:
+        for package in ("fastapi", "uvicorn"):
+            if find_spec(package) is None:
+                raise Unavailable(f"{package} is not installed; `make peers` installs it")
         self._server: ServerProcess | None = None
         self._client: StatsClient | None = None
 
@@ -172,16 +178,16 @@ class PythonTreeService(Peer):
             Survives.KILL,
             _DURABILITY,
             (
-                "one uvicorn process with uvloop and httptools, access log off; the same routes, JSON and client as "
-                "hft-mmap, HTTP; the body is validated by Pydantic",
+                (
+                    "one uvicorn process with uvloop and httptools, access log off; the same routes, JSON and "
+                    "client as hft-mmap, HTTP; the body is validated by Pydantic"
+                ),
                 *_SETTINGS,
             ),
         )
 
     def open(self, path: Path) -> None:
         """Start the service on a free port."""
-        load("fastapi", "fastapi")
-        load("uvicorn", "uvicorn")
         self._server = ServerProcess([sys.executable, "-m", "perf.peers.tree_service", str(path)], path)
         port = int(self._server.wait_for_line("serving ").split()[1])
         self._client = StatsClient(port)

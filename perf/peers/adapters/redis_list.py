@@ -45,7 +45,7 @@ class RedisList(Peer):
     """A server on a Unix socket with one list."""
 
     def __init__(self) -> None:
-        self._redis: Any = None
+        self._redis = load("redis", "redis")
         self._server: ServerProcess | None = None
         self._client: Any = None
         self._script: Any = None
@@ -60,18 +60,21 @@ class RedisList(Peer):
             Survives.MOSTLY,
             "append-only file, synced once a second: power loss takes up to a second of appends",
             (
-                "appendonly yes, appendfsync everysec (the documented default for durability), no RDB snapshots; "
-                "Unix socket; hiredis parser",
+                (
+                    "appendonly yes, appendfsync everysec (the documented default for durability), no RDB snapshots; "
+                    "Unix socket; hiredis parser"
+                ),
                 "append: one RPUSH of the whole batch, each price as its shortest exact decimal text",
-                f"query: EVALSHA of a Lua script that goes over LRANGE slices of {_SLICE_POINTS:,} twice: min, max, last and "
-                "mean, then the squared distances",
+                (
+                    f"query: EVALSHA of a Lua script that goes over LRANGE slices of {_SLICE_POINTS:,} twice: min, "
+                    "max, last and mean, then the squared distances"
+                ),
                 "everything is in memory; the time-series module is not in Debian's package",
             ),
         )
 
     def open(self, path: Path) -> None:
         """Start the server and wait until it has loaded its file."""
-        self._redis = load("redis", "redis")
         program = shutil.which("redis-server")
         if program is None:
             raise Unavailable("redis-server was not found; on Debian and Ubuntu: apt-get install redis-server")
