@@ -50,6 +50,19 @@ _SEAL = struct.Struct("<4dII")
 _CRC = struct.Struct("<I")
 
 
+def _difference(raw: bytes, expected: bytes) -> str:
+    """Say in what the identity of a chunk differs from the one that it has to have."""
+    block = raw[: _IDENTITY.size]
+    if not block.startswith(CHUNK_MAGIC) or raw[_IDENTITY.size :] != _CRC.pack(zlib.crc32(block)):
+        return "is damaged: its identity is not sound"
+    found, wanted = _IDENTITY.unpack(block), _IDENTITY.unpack(expected[: _IDENTITY.size])
+    if found[1] != wanted[1]:
+        return f"has format version {found[1]}, this release reads version {wanted[1]}"
+    if found[2] != wanted[2]:
+        return "belongs to another series"
+    return f"holds {found[4]} points from {found[3]}, not {wanted[4]} from {wanted[3]}"
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """Where things lie in a chunk of `points` values.
@@ -136,9 +149,9 @@ class Chunk:
                 message = f"chunk {self.path.name} has {size} bytes instead of {layout.size}"
                 raise FormatError(message)
             expected = _identity_block(series_id, first, layout.points)
-            if os.pread(fd, len(expected), layout.footer) != expected:
-                message = f"chunk {self.path.name} is damaged or belongs to another series"
-                raise FormatError(message)
+            raw = os.pread(fd, len(expected), layout.footer)
+            if raw != expected:
+                raise FormatError(f"chunk {self.path.name} {_difference(raw, expected)}")
         finally:
             os.close(fd)
         self._mapping = np.memmap(self.path, dtype=np.float64, mode="r", shape=(layout.size // 8,))
@@ -245,6 +258,12 @@ class Chunk:
         fd = self.writer()
         os.pwrite(fd, block + _CRC.pack(zlib.crc32(block)), self.layout.footer + SEAL_OFFSET)
         os.fdatasync(fd)
+
+    def unseal(self) -> None:
+        """Remove the seal of a chunk that is not full any more, since its newest points were never committed."""
+        begin = (self.layout.footer + SEAL_OFFSET) // 8
+        if self._mapping[begin : begin + 64].any():
+            os.pwrite(self.writer(), bytes(512), self.layout.footer + SEAL_OFFSET)
 
     def allocated_bytes(self) -> int:
         """Return how much of the disk the file takes; 0 once it is unlinked."""

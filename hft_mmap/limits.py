@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from hft_mmap.chunk import Layout
+from hft_mmap.errors import InvalidValues
 
 
 class Durability(StrEnum):
@@ -53,3 +54,12 @@ class Limits:
             )
             raise ValueError(message)
         Layout.of(self.chunk_points)
+
+    def check_batch(self, n: int) -> None:
+        """Refuse a batch of `n` values that could not be kept even alone; InvalidValues."""
+        if n > self.max_data_retention:
+            message = (
+                f"batch of {n} values is larger than max_data_retention "
+                f"({self.max_data_retention}): send smaller batches"
+            )
+            raise InvalidValues(message)

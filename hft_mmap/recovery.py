@@ -3,14 +3,17 @@
 Costs a read of the head and one look at the directory, whatever the number of points.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from hft_mmap.boot import Boot, is_same_boot
-from hft_mmap.chunk import chunk_name, list_chunks
+from hft_mmap.chunk import Layout, chunk_name, list_chunks
 from hft_mmap.errors import FormatError
-from hft_mmap.head import FLAG_SYNC_FAILED, FLAGS, START, TOTAL, Head
+from hft_mmap.head import FLAG_SYNC_FAILED, FLAGS, START, TOTAL, Head, Identity
+from hft_mmap.kernels import FAN_OUT
+from hft_mmap.symbols import directory_name
 
 Origin = Literal["live", "clean", "rolled_back"]
 
@@ -33,12 +36,31 @@ class Recovered:
     orderly: bool
 
 
+def check_owner(directory: Path, identity: Identity) -> None:
+    """Make sure that the head in `directory` is its own, not one that was copied there; FormatError if not."""
+    if directory_name(identity.symbol) != directory.name:
+        raise FormatError(f"head file belongs to the symbol {identity.symbol!r}")
+
+
+def layout_of(identity: Identity) -> Layout:
+    """Return the layout of the chunks of a series; FormatError if this release can't read such chunks."""
+    if identity.fan_out != FAN_OUT:
+        message = f"head file has nodes of {identity.fan_out} children, this release reads nodes of {FAN_OUT}"
+        raise FormatError(message)
+    try:
+        return Layout.of(identity.chunk_points)
+    except ValueError as error:
+        raise FormatError(f"head file: {error}") from error
+
+
 def trust(head: Head, boot: Boot) -> Recovered:
     """Decide which words of the head count (steps 1 to 3); FormatError if none can be trusted. Changes nothing."""
     commits = head.commits()
     newest = commits[0] if commits else None
     if is_same_boot(head.live_boot(), boot):
-        total, start = head.words[TOTAL], head.words[START]
+        # In this order: both only grow, so whatever another process does between the two loads, start <= total.
+        start = head.words[START]
+        total = head.words[TOTAL]
         if not 0 <= start <= total:
             message = f"live words are not in order: start {start}, total {total}"
             raise FormatError(message)
@@ -55,15 +77,26 @@ def trust(head: Head, boot: Boot) -> Recovered:
     )
 
 
+def kept_chunks(directory: Path, recovered: Recovered, points: int) -> Iterator[tuple[int, int, bool]]:
+    """Yield (first point, end, whether there is a file) for the chunks that hold kept points, in order.
+
+    Missing chunks that follow each other come as one, so a total that is far off costs nothing.
+    """
+    first = recovered.start // points * points
+    for present in (*(chunk for chunk in list_chunks(directory) if first <= chunk < recovered.total), recovered.total):
+        if first < present:
+            yield first, present, False
+        if present < recovered.total:
+            first = present + points
+            yield present, min(first, recovered.total), True
+
+
 def check_chunks(directory: Path, recovered: Recovered, points: int) -> None:
     """Make sure that a file exists for every chunk that holds a kept point (step 4); FormatError names the first."""
-    present = set(list_chunks(directory))
-    first = recovered.start // points * points
-    for chunk in range(first, recovered.total, points):
-        if chunk not in present:
-            end = min(chunk + points, recovered.total)
-            message = f"chunk {chunk_name(chunk)} is missing: it held the points {chunk} to {end - 1}"
-            raise FormatError(message)
+    for first, end, exists in kept_chunks(directory, recovered, points):
+        if not exists:
+            last = min(end, first + points) - 1
+            raise FormatError(f"chunk {chunk_name(first)} is missing: it held the points {first} to {last}")
 
 
 def publish(head: Head, recovered: Recovered, boot: Boot) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from hft_mmap import recovery
 from hft_mmap.boot import Boot
-from hft_mmap.chunk import Chunk, Layout
+from hft_mmap.chunk import Chunk
 from hft_mmap.errors import FormatError
 from hft_mmap.head import Head
 from hft_mmap.kernels import FAN_OUT
@@ -64,15 +64,15 @@ def repair_directory(directory: Path, symbol: str, boot: Boot) -> RepairReport:
         return RepairReport(symbol, (), (f"head: {error}",))
     try:
         fcntl.flock(head.fd, fcntl.LOCK_EX)
-        layout = Layout.of(head.identity.chunk_points)
+        layout = recovery.layout_of(head.identity)
         recovered = recovery.trust(head, boot)
-        for first in range(recovered.start // layout.points * layout.points, recovered.total, layout.points):
+        for first, end, _ in recovery.kept_chunks(directory, recovered, layout.points):
             try:
                 chunk = Chunk(directory, head.identity.series_id, first, layout)
             except (FormatError, OSError) as error:
-                remaining.append(f"points {first} to {min(first + layout.points, recovered.total) - 1}: {error}")
+                remaining.append(f"points {first} to {end - 1}: {error}")
                 continue
-            done, left = _repair_chunk(chunk, min(recovered.total - first, layout.points))
+            done, left = _repair_chunk(chunk, end - first)
             repaired += done
             remaining += left
     except FormatError as error:

@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 from hft_mmap import recovery
 from hft_mmap.batch import as_row, check_prices
 from hft_mmap.boot import Boot, current_boot
-from hft_mmap.chunk import Chunk, Layout, chunk_name, list_chunks
+from hft_mmap.chunk import Chunk, chunk_name, list_chunks
 from hft_mmap.errors import (
     DiskFull,
     FormatError,
     HftMmapError,
-    InvalidValues,
     InvalidWindow,
     OffsetConflict,
     SeriesReadOnly,
@@ -46,7 +45,11 @@ from hft_mmap.writer import NOT_SHORT, PLAN_HEAD_ADDRESS, PLAN_HEAD_FD, PLAN_MAX
 EventSink = Callable[[str, Mapping[str, object]], None]
 """Takes the name of an event and its fields; called from whichever thread it happens in."""
 
+_MAX_OFFSET = 2**62
+"""Offsets from 0 to this one can be compared in compiled code; the others fit nowhere."""
+
 _WINDOWS = np.array(STANDARD_WINDOWS, dtype=np.int64)
+_CLOSED = "the store was closed"
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -100,6 +103,7 @@ class Series:
         self._lock = threading.Lock()
         self._dirty = False
         self._cleanup_due = False
+        self._closing = False
         self._plan: NDArray[np.int64] | None = None
         self._waiters: list[tuple[int, Callable[[BaseException | None], None]]] = []
         self.refusal: HftMmapError | None = None if waker else StoreReadOnly('the store was opened with mode="r"')
@@ -107,7 +111,8 @@ class Series:
         self._head = Head(directory, writable=waker is not None)
         self.symbol = self._head.identity.symbol
         try:
-            self._layout = Layout.of(self._head.identity.chunk_points)
+            recovery.check_owner(directory, self._head.identity)
+            self._layout = recovery.layout_of(self._head.identity)
             self._open(boot)
         except BaseException:
             self._head.close()
@@ -127,6 +132,8 @@ class Series:
             view = self._mapped(View.empty(self._layout, self._floor(recovered.start)), recovered.total)
             recovery.publish(self._head, recovered, boot)
             leftovers = recovery.remove_leftovers(self.directory, recovered, self._layout.points)
+            if recovered.origin == "rolled_back" and view.chunks and recovered.total < view.end:
+                view.chunks[-1].unseal()
             self._words = self._head.words
             self._set_tail(view)
         self.committed_total = recovered.committed_total
@@ -202,6 +209,9 @@ class Series:
                 if begin < end:
                     chunk.write(0, chunk.values[:end].copy())
                     chunk.sync()
+            sync_directory(self.directory)
+            # The newest slot may be one of the pages in doubt: write the next one.
+            self._record(recovered.total, recovered.start, clean=False)
         except OSError as error:
             self._fail(error)
             return
@@ -345,7 +355,7 @@ class Series:
             # PERF: one compiled call where nothing special is to be done; see writer.py.
             plan = self._plan
             total: int = NOT_SHORT
-            if plan is not None:
+            if plan is not None and (offset is None or 0 <= offset <= _MAX_OFFSET):
                 total = append_short(plan, row, -1 if offset is None else offset)
             if total == NOT_SHORT:
                 total = self._append_long(check_prices(row), offset)
@@ -359,6 +369,8 @@ class Series:
         n: int = batch.shape[0]
         if self.refusal is not None:
             raise self.refusal
+        if self._closing:
+            raise StoreClosed(_CLOSED)
         with self._other_processes_out():
             total: int = self._words[TOTAL]
             if offset is not None and offset != total:
@@ -395,7 +407,9 @@ class Series:
         view = self._view if total <= self._view.end else self._current(total)
         if self._words[START] <= offset and end <= total and np.array_equal(view.read(offset, end), batch):
             return int(end)
-        if offset > total:
+        if offset < 0:
+            reason = "offsets count from 0"
+        elif offset > total:
             reason = "points before it are missing"
         elif offset < self._words[START]:
             reason = f"points before {self._words[START]} are no longer kept"
@@ -408,12 +422,7 @@ class Series:
 
     def _retain(self, total: int, n: int) -> None:
         """Move `start` so that the cleanup count remains beside `n` more points. O(chunks), nothing is copied."""
-        if n > self._limits.max_data_retention:
-            message = (
-                f"batch of {n} values is larger than max_data_retention "
-                f"({self._limits.max_data_retention}): send smaller batches"
-            )
-            raise InvalidValues(message)
+        self._limits.check_batch(n)
         old = self._words[START]
         keep = min(self._limits.cleanup_keep_count, self._limits.max_data_retention - n)
         start = max(old, total - keep)
@@ -495,7 +504,10 @@ class Series:
             ready = [waiter for waiter in self._waiters if refusal is not None or waiter[0] <= total]
             self._waiters = [waiter for waiter in self._waiters if waiter not in ready]
         for needed, callback in ready:
-            callback(None if needed <= total else refusal)
+            try:
+                callback(None if needed <= total else refusal)
+            except Exception as error:  # noqa: BLE001 - one caller's mistake must not end the commits of all others
+                self._on_event("callback_failed", {"symbol": self.symbol, "error": repr(error)})
 
     def _commit(self, *, clean: bool) -> None:
         """Do the work of `commit`; OSError if the disk fails."""
@@ -504,18 +516,26 @@ class Series:
             view = self._current(total)
             if view is not self._view:
                 self._set_tail(view)
+            if clean:
+                # From here on nothing is appended: a point behind the last commit would miss its promise.
+                self._closing = True
+                self._plan = None
             cleanup, self._cleanup_due = self._cleanup_due, False
         if clean or cleanup or total > self.committed_total:
             self._sync_chunks(view, total)
             if self._head.words[FLAGS] & FLAG_SYNC_FAILED:
                 raise OSError(errno.EIO, "a sync of this series failed in another process")
-            with self._exclusive():
-                self._head.write_commit(Commit(0, total, start, 0, self._boot, clean))
-            os.fdatasync(self._head.fd)
-            self.committed_total = total
+            self._record(total, start, clean=clean)
         self._seal_chunks(view, total)
         if cleanup:
             self._unlink_below(start)
+
+    def _record(self, total: int, start: int, *, clean: bool) -> None:
+        """Put a commit slot on the disk; the points that it speaks of are there already."""
+        with self._exclusive():
+            self._head.write_commit(Commit(0, total, start, 0, self._boot, clean))
+        os.fdatasync(self._head.fd)
+        self.committed_total = total
 
     def _sync_chunks(self, view: View, total: int) -> None:
         """Put the points between the last commit and `total` on the disk, and the names of new chunks."""
@@ -576,7 +596,7 @@ class Series:
         if self._waker is not None:
             self.commit(clean=True)
         with self._lock:
-            self.refusal = StoreClosed("the store was closed")
+            self.refusal = StoreClosed(_CLOSED)
             self._plan = None
             self._head.close()
             for chunk in self._view.chunks:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hft_mmap import recovery
 from hft_mmap.boot import Boot
-from hft_mmap.chunk import Chunk, Layout, chunk_name
+from hft_mmap.chunk import Chunk, chunk_name
 from hft_mmap.errors import StoreUnusable
 from hft_mmap.files import sync_directory, sync_file
 from hft_mmap.head import START, Commit, Head
@@ -45,7 +45,7 @@ def _copy_series(head: Head, source: Path, making: Path, boot: Boot) -> int:
     FileNotFoundError if a cleanup unlinks a chunk meanwhile.
     """
     recovered = recovery.trust(head, boot)
-    layout = Layout.of(head.identity.chunk_points)
+    layout = recovery.layout_of(head.identity)
     series_id = head.identity.series_id
     for first in range(recovered.start // layout.points * layout.points, recovered.total, layout.points):
         chunk = Chunk(source, series_id, first, layout)

@@ -76,9 +76,9 @@ class Store:
 
         limits: what it may hold (`Limits()` by default). durability: see `Durability`. sync_interval_ms: 1 to 60000.
         on_event: called with (name, fields) for "series_created", "recovery", "cleanup", "read_only", "set_aside",
-        "disk_full", "write_failed" and "file_system" (one not known to keep a commit's promise), from whichever
-        thread it happens in. StoreUnusable if the directory can't be
-        used, ValueError for a bad option. Costs the same whatever the number of points.
+        "disk_full", "write_failed", "callback_failed" and "file_system" (one not known to keep a commit's promise),
+        from whichever thread it happens in. StoreUnusable if the directory can't be used, ValueError for a bad option.
+        Costs the same whatever the number of points.
         """
         if mode not in {"a", "r"}:
             message = f'mode must be "a" or "r", not {mode!r}'
@@ -150,9 +150,6 @@ class Store:
                 directory, limits=self.limits, boot=self._boot, waker=self._flusher,
                 wake_on_append=self.durability is not Durability.PROCESS, on_event=self._on_event,
             )  # fmt: skip
-            if series.symbol != symbol:
-                message = f"head file belongs to the symbol {series.symbol!r}"
-                raise FormatError(message)  # noqa: TRY301 - one way to set aside
         except (FormatError, OSError, ValueError) as error:
             reason = str(error)
             self._set_aside[symbol] = reason
@@ -280,6 +277,7 @@ class Store:
             if offset and not (self.path / directory_name(symbol)).exists():
                 message = f"offset {offset} does not fit: {symbol} does not exist yet, its total is 0"
                 raise OffsetConflict(message, 0)
+            self.limits.check_batch(values.shape[0])
             series = self._find_or_create(symbol)
         return series.append_nowait(values, offset=offset)
 

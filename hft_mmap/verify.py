@@ -7,9 +7,9 @@ import numpy as np
 
 from hft_mmap import recovery
 from hft_mmap.boot import Boot
-from hft_mmap.chunk import Chunk, Layout
+from hft_mmap.chunk import Chunk
 from hft_mmap.errors import FormatError
-from hft_mmap.head import Head
+from hft_mmap.head import START, Head
 from hft_mmap.kernels import FAN_OUT, NODE_FIELDS, VALID, find_invalid, summarise_nodes, summarise_values
 
 
@@ -84,22 +84,23 @@ def verify_directory(directory: Path, symbol: str, boot: Boot) -> VerifyReport:
     except (FormatError, OSError) as error:
         return VerifyReport(symbol, 0, 0, (f"head: {error}",))
     try:
-        layout = Layout.of(head.identity.chunk_points)
+        layout = recovery.layout_of(head.identity)
         recovered = recovery.trust(head, boot)
-    except (FormatError, ValueError) as error:
+    except FormatError as error:
         return VerifyReport(symbol, 0, 0, (f"head: {error}",))
     finally:
         head.close()
     faults = [] if head.identity.symbol == symbol else [f"head: belongs to the symbol {head.identity.symbol!r}"]
     nodes = 0
-    for first in range(recovered.start // layout.points * layout.points, recovered.total, layout.points):
+    for first, end, _ in recovery.kept_chunks(directory, recovered, layout.points):
         try:
             chunk = Chunk(directory, head.identity.series_id, first, layout)
         except (FormatError, OSError) as error:
-            last = min(first + layout.points, recovered.total) - 1
-            faults.append(f"points {first} to {last}: {error}")
+            if recovered.origin == "live" and end <= head.words[START]:
+                continue  # another process has cleaned it up since
+            faults.append(f"points {first} to {end - 1}: {error}")
             continue
-        checked, found = verify_chunk(chunk, min(recovered.total - first, layout.points))
+        checked, found = verify_chunk(chunk, end - first)
         nodes += checked
         faults += found
     return VerifyReport(symbol, recovered.total - recovered.start, nodes, tuple(faults))
