@@ -1,0 +1,115 @@
+"""What append takes: arrays and sequences of real numbers, each batch checked as a whole."""
+
+import array
+import math
+from collections import deque
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from hft_mmap import InvalidValues
+from hft_mmap.batch import as_row, check_prices
+from hft_mmap.kernels import MAX_PRICE
+
+
+def prepared(values: object) -> list[float]:
+    """Return the batch as it would be stored."""
+    row = check_prices(as_row(values))
+    assert row.dtype == np.float64
+    assert row.flags.c_contiguous
+    return [float(value) for value in row]
+
+
+@given(st.lists(st.floats(0, MAX_PRICE), min_size=1))
+def test_floats_are_stored_to_the_bit(values: list[float]) -> None:
+    """A list and an array of the same prices give the same batch, bit for bit, but for -0.0, which becomes 0.0."""
+    expected = [0.0 if value == 0 else value for value in values]
+    for form in (values, tuple(values), np.array(values)):
+        assert np.array(prepared(form)).tobytes() == np.array(expected).tobytes()
+
+
+@given(st.lists(st.integers(0, 10**140), min_size=1))
+def test_whole_numbers_of_any_size_are_prices(values: list[int]) -> None:
+    """Integers are rounded to float64 as Python rounds them, also above 64 bits."""
+    assert prepared(values) == [float(value) for value in values]
+
+
+@given(npst.arrays(st.sampled_from(["f2", "f4", ">f8", "i2", "u1", "i8", "u8", ">i4"]), 7, elements={"min_value": 0}))
+def test_arrays_of_every_real_type_are_taken(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> None:
+    """Arrays of other real types and byte orders are converted value by value."""
+    if all(value <= MAX_PRICE for value in values.tolist()):
+        assert prepared(values) == [float(value) + 0.0 for value in values.tolist()]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.arange(10.0)[::2],
+        np.arange(10.0)[::-1][:5],
+        np.frombuffer(b"\0" + np.arange(5.0).tobytes(), dtype=np.uint8)[1:].view(np.float64),
+        array.array("d", range(5)),
+        deque(range(5)),
+        range(5),
+        [np.float32(1), np.int64(2), 3, 4.0],
+    ],
+    ids=["strided", "reversed", "unaligned", "array.array", "deque", "range", "mixed"],
+)
+def test_any_row_of_real_numbers_is_taken(values: object) -> None:
+    """Strided, reversed and unaligned arrays, and sequences that are no lists, hold the same numbers afterwards."""
+    assert prepared(values) == [float(value) for value in values]  # type: ignore[attr-defined]
+
+
+def test_the_callers_array_is_left_alone() -> None:
+    """Turning -0.0 into 0.0 does not write to the array that was passed in."""
+    values = np.array([-0.0, 1.0])
+    assert [math.copysign(1, x) for x in prepared(values)] == [1.0, 1.0]
+    assert math.copysign(1, values[0]) == -1.0
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ([], "empty"),
+        (np.empty(0), "empty"),
+        ([1.0, None], r"values\[1\] must be a number, not NoneType"),
+        ([1.0, "2"], r"values\[1\] must be a number, not str"),
+        ([True], r"values\[0\] must be a number, not bool"),
+        ([np.True_], r"values\[0\] must be a number, not bool"),
+        ([[1.0]], r"values\[0\] must be a number, not list"),
+        ([Decimal(1)], "not Decimal"),
+        ([Fraction(1)], "not Fraction"),
+        ([1 + 0j], "not complex"),
+        ("123", "not str"),
+        (b"123", "not bytes"),
+        (5.0, "not float"),
+        (None, "not NoneType"),
+        ({1.0}, "not set"),
+        ({1: 2}, "not dict"),
+        ((x for x in [1.0]), "not generator"),
+        (np.array(5.0), "one dimension"),
+        (np.ones((2, 2)), "one dimension"),
+        (np.array([True]), "array of bool"),
+        (np.array(["1"]), "array of <U1"),
+        (np.array([1.0], dtype=object), "array of object"),
+        (np.array([1j]), "array of complex128"),
+        (np.array([1], dtype="m8[s]"), "array of timedelta64"),
+        ([1.0, math.nan], r"values\[1\] is nan"),
+        ([math.inf], r"values\[0\] is inf"),
+        ([1.0, 2.0, -1.0, math.nan], r"values\[2\] is -1.0"),
+        ([1.1e140], r"values\[0\] is 1.1e\+140"),
+        ([10**141], r"values\[0\] is 1e\+141"),
+        ([10**400], "integer above the largest price"),
+        (np.array([-1], dtype=np.int8), r"values\[0\] is -1.0"),
+        (np.array([np.longdouble("1e4000")]), r"values\[0\] is inf"),
+    ],
+    ids=repr,
+)
+def test_what_is_no_batch_is_refused_with_the_reason(values: object, reason: str) -> None:
+    """Nothing is guessed: text, booleans, null, nesting, and anything that is no price give InvalidValues."""
+    with pytest.raises(InvalidValues, match=reason):
+        prepared(values)
