@@ -1,0 +1,162 @@
+"""What a torture run writes, as a function of its seed: which batches, which prices, and what a store must answer.
+
+Prices are whole numbers, so sums and sums of squares are exact in int64 and the oracle costs microseconds.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hft_mmap import Durability, Limits, Store, SymbolNotFound, WindowStats
+from hft_mmap.testing import assert_close
+
+SYMBOLS = ("ABC-USD", "日本/円")
+BATCHES = 1 << 15
+WINDOWS = (1, 2, 63, 64, 65, 128, 777)
+
+
+class Fault(AssertionError):
+    """A promise that was not kept; `kind` is the column it is counted in."""
+
+    kind = "wrong"
+
+
+class Lost(Fault):
+    """Points that count as stored are gone."""
+
+    kind = "lost"
+
+
+class Unopenable(Fault):
+    """A store, or one of its series, does not open."""
+
+    kind = "unopenable"
+
+
+def prices(salt: int, begin: int, end: int) -> NDArray[np.int64]:
+    """Return the points [begin, end) of a stream: whole numbers below a million, as a hash of their index."""
+    index = np.arange(begin, end, dtype=np.uint64) + np.uint64(salt << 32)
+    mixed = (index ^ (index >> np.uint64(7))) * np.uint64(0x9E3779B97F4A7C15)
+    return ((mixed >> np.uint64(40)) % np.uint64(1_000_000)).astype(np.int64)
+
+
+def exact_stats(kept: NDArray[np.int64], window: int) -> WindowStats:
+    """Return the statistics of the newest `window` whole numbers, each rounded once; sums are exact integers."""
+    newest = kept[-window:]
+    n, total, squares = newest.size, int(newest.sum()), int((newest * newest).sum())
+    low, high, last = float(newest.min()), float(newest.max()), float(newest[-1])
+    return WindowStats(low, high, last, total / n, (n * squares - total * total) / (n * n), n)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How a store of a run is opened; everything a child process needs to know of it."""
+
+    seed: int
+    durability: str
+    chunk_points: int
+    max_data_retention: int
+    cleanup_keep_count: int
+
+    @staticmethod
+    def drawn(seed: int, durability: Durability) -> "Setting":
+        """Return the setting of a seed: chunks of one, two or no node levels above the first, few of them kept."""
+        chunk = (64, 192, 4096)[seed % 3]
+        return Setting(seed, durability.value, chunk, 300 + 6 * chunk, 100 + 3 * chunk)
+
+    @property
+    def limits(self) -> Limits:
+        """Return the limits of the store."""
+        return Limits(
+            max_data_retention=self.max_data_retention, cleanup_keep_count=self.cleanup_keep_count, max_symbols=2,
+            starting_capacity=64, chunk_points=self.chunk_points,
+        )  # fmt: skip
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields, for a message to a child process."""
+        return asdict(self)
+
+
+class Stream:
+    """The batches of one symbol. Batch k is the points [bounds[k], bounds[k + 1]); starts[k] is `start` after it."""
+
+    def __init__(self, setting: Setting, which: int, batches: int = BATCHES) -> None:
+        """Draw the sizes of all batches: mostly small ones, some larger than a small chunk."""
+        self.symbol = SYMBOLS[which]
+        self.salt = setting.seed % 65_536 * len(SYMBOLS) + which
+        generator = np.random.default_rng([setting.seed, which])
+        small, large = generator.integers(1, 40, batches), generator.integers(40, 300, batches)
+        sizes = np.where(generator.random(batches) < 0.85, small, large)
+        self.bounds = np.concatenate([[0], np.cumsum(sizes)]).tolist()
+        self.starts = [0]
+        for total, n in zip(self.bounds, sizes.tolist(), strict=False):
+            start = self.starts[-1]
+            if total - start + n > setting.max_data_retention:
+                start = max(start, total - min(setting.cleanup_keep_count, setting.max_data_retention - n))
+            self.starts.append(start)
+        self._index = {total: k for k, total in enumerate(self.bounds)}
+
+    def index(self, total: int) -> int:
+        """Return how many batches make up `total`; Fault if that is not a whole number of batches."""
+        found = self._index.get(total)
+        if found is None:
+            raise Fault(f"{self.symbol}: total {total} is not the end of a batch")
+        return found
+
+    def after(self, total: int) -> int:
+        """Return the total after the next batch."""
+        return int(self.bounds[self.index(total) + 1])
+
+    def batch(self, k: int) -> NDArray[np.float64]:
+        """Return batch k as it is sent."""
+        return prices(self.salt, self.bounds[k], self.bounds[k + 1]).astype(np.float64)
+
+
+Totals = tuple[int, ...]
+State = tuple[tuple[int, int], ...]
+
+
+def streams(setting: Setting, batches: int = BATCHES) -> tuple[Stream, ...]:
+    """Return the streams of all symbols."""
+    return tuple(Stream(setting, which, batches) for which in range(len(SYMBOLS)))
+
+
+def check_series(store: Store, stream: Stream, least: int, most: int) -> tuple[int, int]:
+    """Hold one series of an open store against its stream; return its total and start.
+
+    least: what must be there. most: what was sent. Lost or Fault says which promise was broken.
+    """
+    try:
+        start, total = store.series(stream.symbol).bounds()
+    except SymbolNotFound:
+        start = total = 0
+    if total < least:
+        raise Lost(f"{stream.symbol}: {total} of {least} points are left")
+    if total > most:
+        raise Fault(f"{stream.symbol}: {total} points, but only {most} were sent")
+    k = stream.index(total)
+    if start not in stream.starts[k : k + 2]:
+        raise Fault(f"{stream.symbol}: start is {start} at total {total}, not one of {stream.starts[k : k + 2]}")
+    if start == total:
+        return total, start
+    kept = prices(stream.salt, start, total)
+    if not np.array_equal(store.window(stream.symbol, total), kept):
+        raise Fault(f"{stream.symbol}: the points {start} to {total - 1} are not those that were sent")
+    exact = {window: exact_stats(kept, window) for window in WINDOWS}
+    for window, expected in exact.items():
+        assert_close(store.stats(stream.symbol, window), expected)
+    for k, actual in enumerate(store.windows(stream.symbol), start=1):
+        assert_close(actual, exact_stats(kept, 10**k))
+    return total, start
+
+
+def check_open(store: Store, all_streams: tuple[Stream, ...], least: Totals, most: Totals) -> State:
+    """Hold every series of an open store against its stream, and every file against its values; return the state."""
+    if reasons := store.reasons():
+        raise Unopenable(f"not served in full: {reasons}")
+    state = tuple(check_series(store, *bounds) for bounds in zip(all_streams, least, most, strict=True))
+    if faults := [fault for report in store.verify() for fault in report.faults]:
+        raise Fault(f"verify found {faults}")
+    return state

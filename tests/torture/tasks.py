@@ -1,0 +1,137 @@
+"""What the children of the nursery do. Each tells by lines what it did: the words are the protocol of the checks.
+
+`sent i total`: the batch that ends at total is about to be appended to symbol i; `ack i total`: the store took it;
+`durable i total`: the store called it durable; `refused i Error`; `done`: everything was appended, and closed.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from api.cli import main as command_line
+from hft_mmap import Durability, HftMmapError, SeriesReadOnly, SeriesSetAside, Store, SymbolNotFound
+from hft_mmap.errors import StoreUnusable
+from hft_mmap.testing import MEMORY
+from tests.torture.stream import SYMBOLS, Setting, Stream, streams
+
+Tell = Callable[[str], object]
+
+
+def _teller(out: int) -> Tell:
+    return lambda line: os.write(out, line.encode() + b"\n")
+
+
+def _opened(path: str, setting: Setting) -> Store:
+    return Store(path, limits=setting.limits, durability=setting.durability, sync_interval_ms=1)
+
+
+def _total(store: Store, symbol: str) -> int:
+    try:
+        return store.series(symbol).total
+    except SymbolNotFound:
+        return 0
+
+
+def warm_up() -> None:
+    """Have everything imported and compiled that a task will call."""
+    setting = Setting.drawn(0, Durability.SYNC)
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as path, _opened(path, setting) as store:
+        store.append(SYMBOLS[0], streams(setting, 1)[0].batch(0))
+        store.windows(SYMBOLS[0])
+        store.verify()
+
+
+def append(out: int, path: str, setting: dict[str, Any]) -> None:
+    """Append batches, to each symbol in turn, until killed or through."""
+    tell = _teller(out)
+    own = Setting(**setting)
+    store = _opened(path, own)
+    todo = [(i, stream, stream.index(_total(store, stream.symbol))) for i, stream in enumerate(streams(own))]
+    (i, first, k), (j, second, m) = todo
+    while max(k, m) < len(first.bounds) - 1:
+        tell(f"ack {i} {store.append(first.symbol, first.batch(k))}")
+        tell(f"ack {j} {store.append(second.symbol, second.batch(m))}")
+        k, m = k + 1, m + 1
+
+
+def _watch(tell: Tell, store: Store, i: int, symbol: str, total: int) -> None:
+    """Have it told when the points below `total` are durable."""
+
+    def told(error: BaseException | None) -> None:
+        if error is None:
+            tell(f"durable {i} {total}")
+
+    store.on_durable(symbol, total, told)
+
+
+def session(out: int, path: str, setting: dict[str, Any], batches: int, most_tries: int) -> None:
+    """Append so many batches to each symbol, whatever fails on the way; start the store again where it says so.
+
+    Ends with a store that was closed in order and opened again. An error that hft_mmap does not document ends it.
+    """
+    tell = _teller(out)
+    own = Setting(**setting)
+    all_streams = streams(own)
+    ends: list[int] = []
+    tries = 0
+    while tries < most_tries:
+        store: Store | None = None
+        try:
+            store = _opened(path, own)
+            totals = [_total(store, stream.symbol) for stream in all_streams]
+            if not ends:
+                ends = [
+                    stream.bounds[stream.index(total) + batches]
+                    for stream, total in zip(all_streams, totals, strict=True)
+                ]
+            tries += _append_to_end(tell, store, all_streams, ends, most_tries)
+            store.sync()
+            tell("synced")
+            store.close()
+            with _opened(path, own) as again:
+                if again.reasons() or [_total(again, stream.symbol) for stream in all_streams] != ends:
+                    tries += 1
+                    continue
+        except (SeriesReadOnly, SeriesSetAside, StoreUnusable) as error:
+            tries += 1
+            tell(f"refused - {type(error).__name__}")
+            if store is not None:
+                store.close()
+        else:
+            tell("done")
+            return
+
+
+def _append_to_end(tell: Tell, store: Store, all_streams: tuple[Stream, ...], ends: list[int], most_tries: int) -> int:
+    """Append to each symbol in turn up to `ends`; return how many appends were refused and then taken."""
+    refused = 0
+    while any(_total(store, stream.symbol) < end for stream, end in zip(all_streams, ends, strict=True)):
+        for i, stream in enumerate(all_streams):
+            total = _total(store, stream.symbol)
+            if total >= ends[i]:
+                continue
+            k = stream.index(total)
+            tell(f"sent {i} {stream.bounds[k + 1]}")
+            try:
+                total = store.append(stream.symbol, stream.batch(k))
+            except (SeriesReadOnly, SeriesSetAside):
+                raise
+            except HftMmapError as error:
+                refused += 1
+                tell(f"refused {i} {type(error).__name__}")
+                if refused >= most_tries:
+                    raise StoreUnusable("the disk refuses everything") from error
+                continue
+            tell(f"ack {i} {total}")
+            _watch(tell, store, i, stream.symbol, total)
+    return refused
+
+
+def service(out: int, directory: str, settings: dict[str, str]) -> None:
+    """Be the real service, with its console in the pipe."""
+    os.chdir(Path(directory))
+    os.environ.update(settings)
+    os.dup2(out, 1)
+    command_line(["serve"])
