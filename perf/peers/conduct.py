@@ -153,7 +153,7 @@ def _assemble(
     """Put the events of one store together."""
     one: Event = {}
     for event in events:
-        if event["event"] in {"append", "memory", "closed", "disk", "restarted", "variance"}:
+        if event["event"] in {"append", "memory", "settled", "closed", "disk", "restarted", "variance"}:
             one.update(event)
     facts = next((event for event in events if event["event"] == "facts"), None)
     answers = {event["window"]: Answer(*event["answer"]) for event in events if event["event"] == "window"}
@@ -174,6 +174,7 @@ def _assemble(
         harness_bytes=one.get("harness_bytes"),
         peak_bytes=one.get("peak_bytes"),
         disk_bytes=one.get("disk_bytes"),
+        settle_s=one.get("settle_s"),
         close_s=one.get("close_s"),
         restart_open_s=one.get("open_s"),
         restart_process_s=one.get("process_s"),

@@ -78,6 +78,9 @@ class Peer(ABC):
     def append(self, batch: Prices) -> None:
         """Append prices; a query right after sees them."""
 
+    def settle(self) -> None:  # noqa: B027 - most need nothing
+        """Do what the documentation advises once much has been appended; not in the figures."""
+
     @abstractmethod
     def query(self, window: int) -> Answer:
         """Return the statistics of the newest `window` prices; as many are there."""

@@ -8,7 +8,7 @@ from perf.peers.results import Run
 
 
 def draw(run: Run, target: Path) -> None:
-    """Draw a line for each store: ours thick, p95 as a shade, extrapolation dotted."""
+    """Draw a line for each store: ours thick and with p95 as a shade, extrapolation dotted."""
     load("matplotlib", "matplotlib").use("Agg")
     plt = load("matplotlib.pyplot", "matplotlib")
     figure, axes = plt.subplots(figsize=(11, 7), dpi=110)
@@ -28,14 +28,15 @@ def draw(run: Run, target: Path) -> None:
             marker="o",
             markersize=5 if ours else 3,
         )
-        axes.fill_between(windows, medians, late, color=colour, alpha=0.15, linewidth=0)
+        if ours:
+            axes.fill_between(windows, medians, late, color=colour, alpha=0.25, linewidth=0)
         expected = peer.extrapolated_s(run.points)
         if expected is not None:
             axes.plot([windows[-1], run.points], [medians[-1], expected], color=colour, linewidth=1.2, linestyle=":")
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("window: the newest points")
-    axes.set_ylabel("seconds for min, max, last, avg, var (median; shade up to p95; dotted: extrapolated)")
+    axes.set_ylabel("seconds for min, max, last, avg, var (median; ours with a shade up to p95; dotted: extrapolated)")
     axes.set_title(
         f"Window statistics over {run.points:,} prices, {run.environment.get('env_cores', '?')} cores, {run.date[:10]}"
     )

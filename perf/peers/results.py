@@ -48,6 +48,7 @@ class PeerResult:
     harness_bytes: int | None = None
     peak_bytes: int | None = None
     disk_bytes: int | None = None
+    settle_s: float | None = None
     close_s: float | None = None
     restart_open_s: float | None = None
     restart_process_s: float | None = None

@@ -17,6 +17,7 @@ class NumpyRescan(Peer):
     def __init__(self) -> None:
         self._path = Path()
         self._file = -1
+        self._map: Prices | None = None
 
     def facts(self) -> Facts:
         """Return what the report says."""
@@ -29,7 +30,7 @@ class NumpyRescan(Peer):
             "none beyond the page cache; a write that a crash cuts short leaves part of a batch",
             (
                 "append: one write() of the batch to a raw float64 file, never synced",
-                "query: np.memmap of the file, then min, max, [-1], mean and var of the slice",
+                "query: min, max, [-1], mean and var of a slice of an np.memmap, kept until the file has grown",
             ),
         )
 
@@ -42,10 +43,13 @@ class NumpyRescan(Peer):
         """Write the batch at the end."""
         written = os.write(self._file, np.ascontiguousarray(batch).data)
         assert written == _POINT_BYTES * len(batch)
+        self._map = None
 
     def query(self, window: int) -> Answer:
         """Read the window."""
-        newest = np.memmap(self._path, dtype=np.float64, mode="r")[-window:]
+        if self._map is None:
+            self._map = np.memmap(self._path, dtype=np.float64, mode="r")
+        newest = self._map[-window:]
         return Answer(
             float(newest.min()), float(newest.max()), float(newest[-1]), float(newest.mean()), float(newest.var())
         )

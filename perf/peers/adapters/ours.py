@@ -13,8 +13,8 @@ from perf.peers.server import ServerProcess
 _RETENTION = 1_000_000_000
 _SYNC_INTERVAL_MS = 50
 _DURABILITY = (
-    f'tier "interval": an append survives kill -9 at once, and power loss once the next fdatasync has run, at most '
-    f"{_SYNC_INTERVAL_MS} ms later"
+    'tier "interval": an append survives kill -9 at once, and power loss once the next fdatasync, which starts at most '
+    f"{_SYNC_INTERVAL_MS} ms later, has returned"
 )
 
 

@@ -49,7 +49,6 @@ class Postgres(Peer):
         self._server: ServerProcess | None = None
         self._connection: Any = None
         self._total = 0
-        self._vacuumed = True
 
     def facts(self) -> Facts:
         """Return what the report says."""
@@ -115,13 +114,13 @@ class Postgres(Peer):
         with self._connection.cursor() as cursor, cursor.copy("COPY prices FROM STDIN (FORMAT binary)") as copy:
             copy.write(_COPY_HEADER + rows.tobytes() + _COPY_TRAILER)
         self._total += len(batch)
-        self._vacuumed = False
+
+    def settle(self) -> None:
+        """Let the planner and index-only scans know about the rows."""
+        self._connection.execute("VACUUM (ANALYZE) prices")
 
     def query(self, window: int) -> Answer:
         """Aggregate the window."""
-        if not self._vacuumed:
-            self._connection.execute("VACUUM (ANALYZE) prices")
-            self._vacuumed = True
         return Answer(*self._connection.execute(_QUERY, (self._total - window,)).fetchone())
 
     def close(self) -> None:
