@@ -243,9 +243,13 @@ class StoreProcess:
         self._connection.close()
 
 
+SERIES_HEADS = f"[!.]*/{HEAD_NAME}"
+"""The heads in a data directory, less those of series whose creation was cut short: they may be of any length."""
+
+
 def restart_machine(directory: Path) -> None:
     """Make every head in `directory` say that it was written in another run of the machine."""
-    for head in directory.glob(f"*/{HEAD_NAME}"):
+    for head in directory.glob(SERIES_HEADS):
         with head.open("r+b") as file:
             file.seek(8 * BOOT_ID)
             file.write(uuid.uuid4().bytes)
@@ -258,7 +262,7 @@ def lose_power(directory: Path) -> None:
     may have the store open.
     """
     restart_machine(directory)
-    for path in directory.glob(f"*/{HEAD_NAME}"):
+    for path in directory.glob(SERIES_HEADS):
         head = Head(path.parent, writable=True)
         newest = head.commits()[0]
         layout = Layout.of(head.identity.chunk_points)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hft_mmap import Durability
@@ -9,13 +10,13 @@ from hft_mmap.testing import lose_power
 from tests.torture.counts import Counts
 from tests.torture.kills import acknowledged, check_twice, scratch
 from tests.torture.nursery import Child, Nursery
-from tests.torture.stream import SYMBOLS, Fault, Setting, Totals, streams
+from tests.torture.stream import FEW_BATCHES, SYMBOLS, Fault, Setting, Totals, streams
 from tests.torture.tracing import traced
 
 CALLS = ("pwrite64", "fdatasync", "fsync", "openat", "unlink", "rename", "ftruncate", "fallocate", "mkdir")
 KILL, NO_SPACE, DISK_ERROR = "signal=SIGKILL", "error=ENOSPC", "error=EIO"
 FAULTS = (KILL, NO_SPACE, DISK_ERROR)
-BATCHES = 14
+BATCHES = 10
 DOCUMENTED = frozenset({"DiskFull", "WriteFailed", "SeriesReadOnly", "SeriesSetAside", "StoreUnusable"})
 
 
@@ -33,18 +34,18 @@ class Trial:
         return f"{self.fault} at {self.call}, tier {self.durability}, seed {self.seed}"
 
 
-def fault_at_each(nursery: Nursery, trial: Trial, counts: Counts, *, step: int = 1) -> None:
-    """Run a session for each use of the call, with the fault at that one.
+def fault_at_each(nursery: Nursery, trial: Trial, counts: Counts, numbers: Iterable[int]) -> None:
+    """Run a session for each of `numbers`, with the fault at the use of the call of that number, while there is one.
 
-    A thread counts its own calls, so the n-th of the writer and of every flusher fail in run n. Only every `step`-th
-    is tried.
+    A thread counts its own calls: number n of the writer and of every flusher fail in the same session.
     """
-    n, injected = 1 + trial.seed % step, True
-    while injected:
+    for n in numbers:
+        injected = False
         with counts.judged(f"number {n}: {trial}"):
             injected = _fault_at(nursery, trial, str(n), writable=n % 2 == 0)
             counts.call_faults += injected
-        n += step
+        if not injected:
+            return
 
 
 def fault_from(nursery: Nursery, trial: Trial, counts: Counts, *, first: int) -> None:
@@ -56,7 +57,7 @@ def fault_from(nursery: Nursery, trial: Trial, counts: Counts, *, first: int) ->
 def _fault_at(nursery: Nursery, trial: Trial, when: str, *, writable: bool) -> bool:
     """Run one session and check what it leaves; return whether the fault came to pass."""
     setting = Setting(trial.seed, trial.durability.value, 64, 684, 292)
-    all_streams = streams(setting)
+    all_streams = streams(setting, FEW_BATCHES)
     lasting = when.endswith("+")
     with scratch() as place:
         path, crashed, log = place / "data", place / "crashed", place / "trace"

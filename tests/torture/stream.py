@@ -14,6 +14,8 @@ from hft_mmap.testing import assert_close
 
 SYMBOLS = ("ABC-USD", "日本/円")
 BATCHES = 1 << 15
+FEW_BATCHES = 1 << 11
+"""As many as any recorded session gets to."""
 WINDOWS = (1, 2, 63, 64, 65, 128, 777)
 
 
@@ -86,9 +88,9 @@ class Stream:
         """Draw the sizes of all batches: mostly small ones, some larger than a small chunk."""
         self.symbol = SYMBOLS[which]
         self.salt = setting.seed % 65_536 * len(SYMBOLS) + which
-        generator = np.random.default_rng([setting.seed, which])
-        small, large = generator.integers(1, 40, batches), generator.integers(40, 300, batches)
-        sizes = np.where(generator.random(batches) < 0.85, small, large)
+        # One generator each, so that more batches begin like fewer.
+        small, large, kind = (np.random.default_rng([setting.seed, which, i]) for i in range(3))
+        sizes = np.where(kind.random(batches) < 0.85, small.integers(1, 40, batches), large.integers(40, 300, batches))
         self.bounds = np.concatenate([[0], np.cumsum(sizes)]).tolist()
         self.starts = [0]
         for total, n in zip(self.bounds, sizes.tolist(), strict=False):

@@ -14,7 +14,7 @@ from api.cli import main as command_line
 from hft_mmap import Durability, HftMmapError, SeriesReadOnly, SeriesSetAside, Store, SymbolNotFound
 from hft_mmap.errors import StoreUnusable
 from hft_mmap.testing import MEMORY
-from tests.torture.stream import SYMBOLS, Setting, Stream, streams
+from tests.torture.stream import FEW_BATCHES, SYMBOLS, Setting, Stream, streams
 
 Tell = Callable[[str], object]
 
@@ -73,7 +73,7 @@ def session(out: int, path: str, setting: dict[str, Any], batches: int, most_tri
     """
     tell = _teller(out)
     own = Setting(**setting)
-    all_streams = streams(own)
+    all_streams = streams(own, FEW_BATCHES)
     ends: list[int] = []
     tries = 0
     while tries < most_tries:

@@ -1,5 +1,6 @@
 """The long run: `make torture SECONDS=600 SEED=1`. Prints its seed, what it does, and one line of counts at the end."""
 
+import itertools
 import os
 import secrets
 import time
@@ -42,7 +43,7 @@ def test_torture(nursery: Nursery, counts: Counts, capsys: pytest.CaptureFixture
 
     def call_life(own_seed: int, _: Durability) -> None:
         call, fault, tier = CASES[(own_seed - seed) % len(CASES)]
-        fault_at_each(nursery, Trial(own_seed, call, fault, tier), counts)
+        fault_at_each(nursery, Trial(own_seed, call, fault, tier), counts, itertools.count(1))
 
     say(f"\ntorture: make torture SECONDS={seconds:.0f} SEED={seed}")
     repeat(seed, part("library"), lambda s, tier: library_life(nursery, s, tier, KILLS_OF_A_LIFE, counts))
