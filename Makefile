@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 CHECKED := hft_mmap api tests perf
 
-.PHONY: help serve install test check bench peers stress lock clean
+.PHONY: help serve install test check bench peers stress torture lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ $(PEERS_VENV)/installed: perf/peers/requirements.txt
 
 stress: $(VENV)/dev $(VENV)/warm ## run the tests at real size: 150,000,001 points, gigabytes of disk, minutes
 	$(BIN)/python -m pytest -m stress --timeout 3600 $(ARGS)
+
+torture: $(VENV)/dev $(VENV)/warm ## kill, cut power and fail calls for a while (SECONDS=600 SEED=1)
+	TORTURE_SECONDS=$(or $(SECONDS),600) TORTURE_SEED=$(SEED) $(BIN)/python -m pytest -m torture --timeout 0 tests/torture $(ARGS)
 
 # The environment. Each stamp is written last, so that whatever failed half-way is done again.
 
