@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 from perf.memory import touch
 from perf.peers.catalogue import Entry
 from perf.peers.data import cents, exact_answer, exact_variance, near_a_billion
+from perf.peers.machine import Busy
 from perf.peers.measure import windows_of
 from perf.peers.peer import Answer
 from perf.peers.results import PeerResult, Skipped, WindowTime, facts_of
@@ -66,12 +67,12 @@ class Exact:
 
 def measure(entry: Entry, plan: Plan, exact: Exact) -> PeerResult:
     """Run all phases of one store and return what was found; what fails is a result too."""
-    began = time.monotonic()
-    load_before = os.getloadavg()[0]
+    before = Busy.now()
     points = min(plan.points, entry.most_points or plan.points)
     with _scratch(plan.directory) as scratch:
         events, problems = _phases(entry, plan, scratch, points)
-    return _assemble(entry, events, problems, exact, load_before, time.monotonic() - began)
+    after = Busy.now()
+    return _assemble(entry, events, problems, exact, (before, after))
 
 
 @contextmanager
@@ -148,9 +149,10 @@ def _run(
 
 
 def _assemble(
-    entry: Entry, events: Sequence[Event], problems: Sequence[str], exact: Exact, load_before: float, spent_s: float
+    entry: Entry, events: Sequence[Event], problems: Sequence[str], exact: Exact, moments: tuple[Busy, Busy]
 ) -> PeerResult:
     """Put the events of one store together."""
+    before, after = moments
     one: Event = {}
     for event in events:
         if event["event"] in {"append", "memory", "settled", "closed", "disk", "restarted", "variance"}:
@@ -181,8 +183,8 @@ def _assemble(
         restart_same=all(same(answers[window], found) for window, found in again.items()) if again else None,
         var_error=relative_error(one["var"], exact.variance()) if "var" in one else None,
         other_var_errors={name: relative_error(var, exact.variance()) for name, var in one.get("others", {}).items()},
-        load_before=load_before,
-        spent_s=spent_s,
+        others_share=after.others_since(before),
+        spent_s=after.at_s - before.at_s,
     )
 
 

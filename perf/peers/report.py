@@ -15,6 +15,7 @@ _NOTHING = "-"
 _WANTED_QUERY_FACTOR = 1000.0
 _WANTED_INGEST_FACTOR = 3.0
 _RIGHT_ERROR = 1e-6
+_QUIET_SHARE = 0.15
 
 
 # -- numbers as people read them --------------------------------------------------------------------------------------
@@ -53,6 +54,11 @@ def error(value: float | None) -> str:
 def factor(value: float) -> str:
     """Return a factor."""
     return f"{value:,.0f}x" if value >= 10 else f"{value:.1f}x"
+
+
+def percent(share: float | None) -> str:
+    """Return a share of 1."""
+    return _NOTHING if share is None else f"{100 * share:.0f} %"
 
 
 def power(points: int) -> str:
@@ -118,6 +124,17 @@ def _verdicts(run: Run) -> Iterator[str]:
     yield from _query_verdict(run, ours)
     yield from _ingest_verdict(run, ours.rate)
     yield from _variance_verdict(run, ours)
+    yield from _disturbance(run)
+
+
+def _disturbance(run: Run) -> Iterator[str]:
+    shares = [peer.others_share for peer in _measured(run) if peer.others_share is not None]
+    if shares and max(shares) > _QUIET_SHARE:
+        yield from _item(
+            f"**This run was disturbed**: other programs used {percent(min(shares))} to {percent(max(shares))} of "
+            "the cores while a store was measured (listed under [Machine](#machine)), so factors near a limit "
+            "prove nothing."
+        )
 
 
 def _query_verdict(run: Run, ours: PeerResult) -> Iterator[str]:
@@ -330,8 +347,8 @@ def _stores(run: Run) -> Iterator[str]:
 def _environment(run: Run) -> Iterator[str]:
     for key, value in run.environment.items():
         yield from _item(f"{key.removeprefix('env_')}: {value}")
-    loads = [peer.load_before for peer in run.peers]
-    yield from _item(f"load average before each store: {min(loads):.1f} to {max(loads):.1f}")
+    shares = "; ".join(f"{peer.title} {percent(peer.others_share)}" for peer in _measured(run))
+    yield from _item(f"share of the cores that other programs and the kernel used meanwhile: {shares}")
     yield from _item(
         f"limits: {run.append_limit_s:g} s of appending, {run.query_limit_s:g} s of queries, "
         f"{run.restart_limit_s:g} s until it answers after a restart; the whole run took {run.spent_s / 60:.1f} "
@@ -421,7 +438,7 @@ def summary(peer: PeerResult) -> str:
         f"{peer.title:26} {count(peer.rate):>7} points/s"
         f"  window {power(largest.window) if largest else _NOTHING}: {seconds(largest.median_s if largest else None)}"
         f"  memory {size(peer.peak_bytes)}  disk {size(peer.disk_bytes)}  reopen {seconds(peer.restart_open_s)}"
-        f"  var error {error(peer.var_error)}  [{peer.spent_s:.0f} s]"
+        f"  var error {error(peer.var_error)}  [{peer.spent_s:.0f} s, others {percent(peer.others_share)}]"
         + "".join(f"\n    {problem}" for problem in peer.problems)
     )
 

@@ -55,7 +55,7 @@ class PeerResult:
     restart_same: bool | None = None
     var_error: float | None = None
     other_var_errors: Mapping[str, float] | None = None
-    load_before: float = 0.0
+    others_share: float | None = None  # of all cores, while this store was measured
     spent_s: float = 0.0
 
     @property

@@ -1,5 +1,6 @@
 """The comparison with other stores: adapters give right answers, exact values are exact, the report is complete."""
 
+import os
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +13,7 @@ from perf.peers import report
 from perf.peers.catalogue import NAMES, entry_of, make
 from perf.peers.conduct import Exact, Plan, measure
 from perf.peers.data import BATCH_POINTS, batches, cents, exact_answer, exact_variance, near_a_billion
+from perf.peers.machine import Busy
 from perf.peers.measure import percentile_95, windows_of
 from perf.peers.peer import Method, Peer, bytes_on_disk
 from perf.peers.results import PeerResult, Run
@@ -199,3 +201,12 @@ def test_report_marks_what_was_extrapolated(tmp_path: Path, monkeypatch: pytest.
 def test_every_peer_has_a_name_of_its_own() -> None:
     """Names are what the command line and the figures go by."""
     assert len(set(NAMES)) == len(NAMES)
+
+
+def test_own_processor_time_is_not_counted_as_that_of_others() -> None:
+    """A machine whose busy time is all ours was not disturbed; what is beyond that is a share of all cores."""
+    cores = os.cpu_count() or 1
+    before = Busy(at_s=0.0, all_s=100.0, own_s=10.0)
+
+    assert Busy(at_s=10.0, all_s=105.0, own_s=15.0).others_since(before) == 0.0
+    assert Busy(at_s=10.0, all_s=105.0 + 5.0 * cores, own_s=15.0).others_since(before) == 0.5
