@@ -135,3 +135,8 @@ def service(out: int, directory: str, settings: dict[str, str]) -> None:
     os.environ.update(settings)
     os.dup2(out, 1)
     command_line(["serve"])
+
+
+def reopen(_: int, path: str, setting: dict[str, Any]) -> None:
+    """Open a store as a service does that was killed, and be gone."""
+    _opened(path, Setting(**setting))
