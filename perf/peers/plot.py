@@ -36,7 +36,7 @@ def draw(run: Run, target: Path) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("window: the newest points")
-    axes.set_ylabel("seconds for min, max, last, avg, var (median; ours with a shade up to p95; dotted: extrapolated)")
+    axes.set_ylabel("seconds a query (median; ours shaded up to p95; dotted: extrapolated)")
     axes.set_title(
         f"Window statistics over {run.points:,} prices, {run.environment.get('env_cores', '?')} cores, {run.date[:10]}"
     )

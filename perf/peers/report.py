@@ -132,8 +132,9 @@ def _disturbance(run: Run) -> Iterator[str]:
     if shares and max(shares) > _QUIET_SHARE:
         yield from _item(
             f"**This run was disturbed**: other programs used {percent(min(shares))} to {percent(max(shares))} of "
-            "the cores while a store was measured (listed under [Machine](#machine)), so factors near a limit "
-            "prove nothing."
+            "the cores while a store was measured (listed under [Machine](#machine)). Long operations suffer most "
+            "from that, so the factors above are too large; quote none of them, and run it again on a machine that "
+            "has nothing else to do."
         )
 
 
