@@ -7,7 +7,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from perf.lab import DIRECTORY_VARIABLE
@@ -105,21 +107,36 @@ def workers(sides: Sequence[Side], core: int | None) -> Iterator[list[Worker]]:
             worker.close()
 
 
-def fight(pair: Sequence[Worker], case: str, *, first: int) -> list[float]:
-    """Measure a case on both sides in turn, beginning with side `first`; return the p95 of each, in seconds."""
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One round of a case: the p95 of each side in seconds (middle of the blocks), and the second's share of the first.
+
+    `ratio` is the middle of the ratios of blocks that follow each other: whatever disturbs less than half of them
+    does not move it.
+    """
+
+    before_s: float
+    after_s: float
+    ratio: float
+
+
+def fight(pair: Sequence[Worker], case: str, *, first: int) -> Round:
+    """Measure a case on both sides in turn, beginning with side `first`."""
     for worker in pair:
         worker.ask(do="prepare", case=case)
     # One number of operations a sample for both, or the p95 of one would be smoothed more than that of the other.
     loops = max(worker.ask(do="calibrate") for worker in pair)
-    samples: list[list[float]] = [[], []]
+    p95s: list[list[float]] = [[], []]
     for block in range(2 * BLOCKS):
         # ABBA, so that a drift favours neither.
         turn = (block + block // 2 + first) % 2
-        samples[turn] += pair[turn].ask(do="block", loops=loops)
+        p95s[turn].append(p95(pair[turn].ask(do="block", loops=loops)))
     for worker in pair:
         worker.ask(do="finish")
-    return [_p95(taken) for taken in samples]
+    before, after = p95s
+    return Round(median(before), median(after), median(b / a for a, b in zip(before, after, strict=True)))
 
 
-def _p95(samples: Sequence[float]) -> float:
-    return sorted(samples)[int(0.95 * len(samples))]
+def p95(samples: Sequence[float]) -> float:
+    """Return the least sample that 95 % of them do not exceed."""
+    return sorted(samples)[ceil(0.95 * len(samples)) - 1]

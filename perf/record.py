@@ -58,8 +58,8 @@ def summary(bench: Benchmark) -> str:
             rates = [work.amount / value for value in (high, middle, low)]
             text += f"  {quantities(*rates)}{work.unit}/s"
     else:
-        text = f"{quantities(low, middle, high)}{'bytes' if unit == 'byte' else ''}"
-    return f"{bench.get_name():<58}{text}"
+        text = f"{quantities(low, middle, high):>30}{'bytes' if unit == 'byte' else ''}"
+    return f"{bench.get_name():<78}{text}"
 
 
 def durations(*seconds: float) -> str:

@@ -12,22 +12,22 @@ from perf.lab import ROOT
 PACKAGES = ("hft_mmap", "api")
 
 
-def resolve(reference: str) -> str | None:
+def resolve(reference: str, root: Path = ROOT) -> str | None:
     """Return the commit that `reference` names, or None if there is none (a first commit, a shallow clone)."""
-    return git("rev-parse", "--verify", "--quiet", f"{reference}^{{commit}}")
+    return git("rev-parse", "--verify", "--quiet", f"{reference}^{{commit}}", directory=root)
 
 
-def holds_packages(commit: str) -> bool:
+def holds_packages(commit: str, root: Path = ROOT) -> bool:
     """Say whether the packages exist in `commit`."""
-    return all(git("cat-file", "-e", f"{commit}:{package}/__init__.py") is not None for package in PACKAGES)
+    return all(git("cat-file", "-e", f"{commit}:{one}/__init__.py", directory=root) is not None for one in PACKAGES)
 
 
-def lay_out(commit: str, target: Path) -> Path:
+def lay_out(commit: str, target: Path, root: Path = ROOT) -> Path:
     """Put the packages of `commit`, and the present perf/, below `target`; return it."""
     program = shutil.which("git")
     assert program is not None
     command = [program, "archive", "--format=zip", commit, *PACKAGES]
-    archive = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
+    archive = subprocess.run(command, cwd=root, capture_output=True, check=True).stdout
     with zipfile.ZipFile(io.BytesIO(archive)) as packed:
         packed.extractall(target)
     return _with_benchmarks(target)

@@ -6,10 +6,11 @@ from enum import Enum
 from math import exp, log
 from statistics import median
 
+from perf.duel import Round
 from perf.record import durations
 from perf.significance import p_increase_paired
 
-ALPHA = 0.01
+ALPHA = 0.02
 FLOOR_S = 150e-9
 """Least difference that counts: below it lies what the order of functions in memory does."""
 
@@ -39,20 +40,20 @@ class Verdict:
         return f"{self.answer.value:7} {self.case:<48} p95 {times}  {self.change:+7.1%}  p={self.p:.4f}"
 
 
-def judge(case: str, before: Sequence[float], after: Sequence[float], *, threshold: float) -> Verdict:
-    """Compare the p95s of a case, one pair a round; a pair was taken at one time, so what disturbs one disturbs both.
+def judge(case: str, rounds: Sequence[Round], *, threshold: float, alpha: float = ALPHA) -> Verdict:
+    """Judge a case from its rounds; both sides of a round were measured in turn, so what disturbs one disturbs both.
 
-    Slower is: the median of the ratios exceeds 1 + `threshold`, chance explains that in less than ALPHA, and the
+    Slower is: the median of the ratios exceeds 1 + `threshold`, chance explains that in less than `alpha`, and the
     difference is above FLOOR_S.
     """
-    ratios = [log(b / a) for a, b in zip(before, after, strict=True)]
+    ratios = [log(one.ratio) for one in rounds]
     change = exp(median(ratios)) - 1
-    before_s = median(before)
+    before_s = median(one.before_s for one in rounds)
     difference_s = before_s * change
     p_slower, p_faster = p_increase_paired(ratios), p_increase_paired([-one for one in ratios])
-    if change > threshold and p_slower < ALPHA and difference_s > FLOOR_S:
+    if change > threshold and p_slower < alpha and difference_s > FLOOR_S:
         answer = Answer.SLOWER
-    elif change < -threshold and p_faster < ALPHA and -difference_s > FLOOR_S:
+    elif change < -threshold and p_faster < alpha and -difference_s > FLOOR_S:
         answer = Answer.FASTER
     else:
         answer = Answer.OK

@@ -142,12 +142,10 @@ def _contests() -> Iterator[Contest]:
         "stats_beside_writer", {"exponent": 5}, f"/stats/?symbol={SYMBOL}&exponent=5", Work(1, "requests"), writer=True
     )
     for n in (10, 10_000):
-        for tier in ("interval", "process"):
-            yield Contest(
-                "add_batch", {"values": n, "durability": tier}, "/add_batch/", Work(n, "values"), values=n,
-                settings={"store.durability": tier, "store.max_data_retention": 64 * 10**6,
-                          "store.cleanup_keep_count": 16 * 10**6},
-            )  # fmt: skip
+        yield Contest(
+            "add_batch", {"values": n, "durability": "interval"}, "/add_batch/", Work(n, "values"), values=n,
+            settings={"store.max_data_retention": 64 * 10**6, "store.cleanup_keep_count": 16 * 10**6},
+        )  # fmt: skip
 
 
 EXPERIMENTS = tuple(

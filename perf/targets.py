@@ -1,0 +1,165 @@
+"""What the project promises about speed, size and exactness: each figure, its limit, how it is read off results."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import median
+
+from hft_mmap import STANDARD_WINDOWS
+from perf.case import name
+from perf.record import Benchmark, durations, quantities, values_of
+
+Results = Mapping[str, Benchmark]
+BIG = 10**8
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was measured, as text, and whether it is within the limit."""
+
+    text: str
+    met: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One promise. `needs` are patterns of the benchmarks that `read` takes; KeyError if one is missing."""
+
+    title: str
+    limit: str
+    needs: tuple[str, ...]
+    read: Callable[[Results], Reading]
+
+
+def _middle(results: Results, benchmark: str) -> float:
+    return median(values_of(results[benchmark]))
+
+
+def _window_names() -> list[str]:
+    return [name("reading", "window", stored=BIG, window=window) for window in STANDARD_WINDOWS]
+
+
+def _any_window(results: Results) -> Reading:
+    found = {one: _middle(results, one) for one in _window_names()}
+    return Reading(f"{durations(min(found.values()), max(found.values()))}", max(found.values()) <= 3e-6)
+
+
+def _widest_to_narrowest(results: Results) -> Reading:
+    names = _window_names()
+    factor = _middle(results, names[-1]) / _middle(results, names[0])
+    return Reading(f"{factor:.2f} x", factor <= 4)
+
+
+def _append_ten(results: Results) -> Reading:
+    seconds = _middle(results, "store.append[points=10]")
+    return Reading(durations(seconds), seconds <= 5e-6)
+
+
+def _append_million(results: Results) -> Reading:
+    ns = _middle(results, "store.append[points=1e6]") / 1e6 * 1e9
+    return Reading(f"{ns:.2f} ns a point", ns <= 10)
+
+
+def _worst_append(results: Results) -> Reading:
+    worst = {
+        tier: max(values_of(results[f"growth.append[durability={tier},p=worst]"])) for tier in ("process", "interval")
+    }
+    text = ", ".join(f"{durations(seconds)} ({tier})" for tier, seconds in worst.items())
+    return Reading(text, max(worst.values()) <= 20e-3)
+
+
+def _stats_share(results: Results) -> Reading:
+    def middles(what: str) -> list[float]:
+        return [_middle(results, f"throughput.stats[exponent={k},cores=one,what={what}]") for k in (1, 5, 8)]
+
+    shares, by_cpu = middles("share"), middles("cpu_share")
+    rate = 1 / min(middles("ours"))
+    text = f"{_joined(shares)} for exponent 1, 5, 8 (processor time: {_joined(by_cpu)}); {quantities(rate)}requests/s"
+    return Reading(text, min(shares) >= 0.90)
+
+
+def _append_share(results: Results) -> Reading:
+    def middle(what: str) -> float:
+        return _middle(results, f"throughput.add_batch[values=10,durability=interval,cores=one,what={what}]")
+
+    share, of_post = middle("share_of_get"), middle("share")
+    by_cpu = middle("cpu_share_of_get"), middle("cpu_share")
+    text = (
+        f"{share:.2f} of a bare GET, {of_post:.2f} of a bare POST (processor time: {_joined(by_cpu)}); "
+        f"{quantities(1 / middle('ours'))}requests/s"
+    )
+    return Reading(text, share >= 0.80)
+
+
+def _values_a_second(results: Results) -> Reading:
+    prefix = "throughput.add_batch[values=1e4,durability=interval,cores=two,what="
+    by_clock = 10_000 / _middle(results, f"{prefix}ours]")
+    by_cpu = 10_000 / _middle(results, f"{prefix}ours_cpu]")
+    return Reading(f"{by_clock / 1e6:.1f} M (of processor time: {by_cpu / 1e6:.1f} M)", by_clock >= 25e6)
+
+
+def _space(results: Results) -> Reading:
+    disk = _middle(results, "space.disk_bytes_a_point[stored=1e8]")
+    cached = _middle(results, "space.cached_bytes_a_point[stored=1e8]")
+    return Reading(f"{disk:.3f} disk, {cached:.3f} page cache", max(disk, cached) <= 8.6)
+
+
+def _start(results: Results) -> Reading:
+    small, big = (_middle(results, f"process.first_answer[stored={n}]") for n in ("10", "1e8"))
+    return Reading(f"{durations(big)}; with 10 points {durations(small)}", big <= 1.5 and big <= 1.1 * small)
+
+
+def _accuracy(results: Results) -> Reading:
+    avg, var = (_middle(results, f"accuracy.{one}[points=1e6]") for one in ("avg", "var"))
+    return Reading(f"avg {avg:.1e}, var {var:.1e}", max(avg, var) <= 1e-12)
+
+
+def _tail(results: Results) -> Reading:
+    label = "latency.batches_next_door[of=stats,p=99.9]"
+    return Reading(durations(_middle(results, label)), _middle(results, label) <= 10e-3)
+
+
+def _joined(shares: list[float] | tuple[float, ...]) -> str:
+    return " / ".join(f"{share:.2f}" for share in shares)
+
+
+TARGETS = (
+    Target(
+        "window query from the library, slowest of the eight windows, 1e8 points",
+        "median 3 us",
+        ("reading.window[stored=1e8",),
+        _any_window,
+    ),
+    Target("the 1e8-window beside the 1e1-window", "4 x", ("reading.window[stored=1e8",), _widest_to_narrowest),
+    Target("append of 10 points (durability process)", "5 us", ("store.append[points=10]",), _append_ten),
+    Target(
+        "append of 1,000,000 points (durability process)",
+        "10 ns a point",
+        ("store.append[points=1e6]",),
+        _append_million,
+    ),
+    Target(
+        "worst append while growing from 0 to 1e8 in batches of 10,000, cleanup included",
+        "20 ms",
+        ("growth",),
+        _worst_append,
+    ),
+    Target(
+        "/stats requests a second, as a share of a bare Falcon endpoint", "0.90", ("throughput.stats[",), _stats_share
+    ),
+    Target("/add_batch with 10 points, likewise", "0.80", ("throughput.add_batch[values=10,",), _append_share),
+    Target(
+        "/add_batch with 10,000 points, values a second on one core",
+        "25 M",
+        ("throughput.add_batch[values=1e4",),
+        _values_a_second,
+    ),
+    Target("bytes a point", "8.6", ("space",), _space),
+    Target("process start to first 200 with 1e8 points", "1.5 s, as with 10 points", ("process.first_answer",), _start),
+    Target("relative error against exact rationals, 1e6 points at 1e9 ± 1", "1e-12", ("accuracy",), _accuracy),
+    Target(
+        "p99.9 of /stats at half of the maximum rate, 10,000-point batches next door",
+        "10 ms",
+        ("latency.batches_next_door",),
+        _tail,
+    ),
+)
