@@ -1,12 +1,18 @@
 """Several processes on one data directory: writers take turns, readers never wait and never see half a batch."""
 
+from collections.abc import Callable, Iterable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
 
+from hft_mmap import Durability, Limits, Store
 from hft_mmap.chunk import list_chunks
-from hft_mmap.testing import restart_machine
+from hft_mmap.stats import exact_window_stats
+from hft_mmap.testing import PATIENCE_S, PROCESSES, assert_close, restart_machine
+from tests.hft_mmap import actors
 from tests.hft_mmap.conftest import OpenStore, StartStore
+from tests.hft_mmap.test_series import run_together
 
 
 def test_a_reader_opened_before_the_first_append_sees_the_symbol(
@@ -67,3 +73,120 @@ def test_a_writer_that_idled_through_a_cleanup_goes_on_behind_it(
     assert idle.reasons() == busy.reasons() == []
     assert idle.stats("A", 102) == busy.stats("A", 102)
     assert busy.append("A", [61.0]) == 6004
+
+
+# -- whole batches ----------------------------------------------------------------------------------------------------
+
+
+def start(function: Callable[..., None], *arguments: object) -> BaseProcess:
+    """Start a process that does one of the actors' jobs."""
+    process = PROCESSES.Process(target=function, args=arguments, daemon=True)
+    process.start()
+    return process
+
+
+def finish(processes: Iterable[BaseProcess]) -> None:
+    """Wait for processes that have to end well."""
+    for process in processes:
+        process.join(PATIENCE_S)
+        assert process.exitcode == 0
+
+
+def test_batches_of_many_writers_stay_whole_for_every_reader(tmp_path: Path) -> None:
+    """Two writing processes and two threads append to one symbol; two reading processes see whole batches only."""
+    answers, outcome = PROCESSES.Pipe(duplex=False)
+    readers = [start(actors.read_until, tmp_path, 800, outcome) for _ in range(2)]
+    with Store(tmp_path, limits=actors.LIMITS, durability="process") as store:
+        writers = [start(actors.append_batches, tmp_path, seed, 200) for seed in range(2)]
+
+        def append(seed: int) -> None:
+            for batch in actors.run_of_batches(seed, 200):
+                store.append("A", batch)
+
+        run_together(lambda: append(2), lambda: append(3))
+        finish(writers)
+        for _ in readers:
+            assert answers.poll(PATIENCE_S)
+            reads = answers.recv()
+            assert isinstance(reads, int), reads
+            assert reads >= 1
+        finish(readers)
+        expected = np.sort(np.concatenate([batch for seed in range(4) for batch in actors.run_of_batches(seed, 200)]))
+        points = store.window("A", 10**9)
+        assert actors.assert_whole_batches(points) == 800
+        assert np.array_equal(np.sort(points), expected)
+        assert_close(store.stats("A", 10**9), exact_window_stats(points.tolist(), len(points)))
+        assert store.verify()[0].faults == ()
+
+
+def test_reading_and_verifying_go_on_beside_cleanups(tmp_path: Path) -> None:
+    """While another process appends and cleans up, every answer is of one moment, and verify finds nothing wrong."""
+    answers, outcome = PROCESSES.Pipe(duplex=False)
+    stop = PROCESSES.Event()
+    with Store(tmp_path, limits=actors.CLEANING_LIMITS) as store:
+        store.append("A", np.arange(500.0))
+    writer = start(actors.append_with_cleanups, tmp_path, stop, outcome)
+    with Store(tmp_path, mode="r") as reader:
+        series = reader.series("A")
+        first_start = series.start
+        rounds = 0
+        while rounds < 100 or series.start == first_start:
+            points = series.window(10**9)
+            # Batches are 0 to 499, so two neighbours differ by 1, or by -499 where a batch ends.
+            assert set(np.diff(points).tolist()) <= {1.0, -499.0}
+            assert points[-1] == 499.0
+            stats = series.stats(10**9)
+            assert 500 <= stats.points <= 3000
+            assert (stats.last, stats.max) == (499.0, 499.0)
+            assert reader.verify("A")[0].faults == ()
+            with Store(tmp_path, mode="r") as late:
+                assert late.reasons() == []
+                assert late.stats("A", 500).avg == 249.5
+            rounds += 1
+    stop.set()
+    assert answers.poll(PATIENCE_S)
+    assert answers.recv() % 500 == 0
+    finish([writer])
+
+
+# -- limits and locks -------------------------------------------------------------------------------------------------
+
+
+def test_the_symbol_limit_holds_across_processes(tmp_path: Path) -> None:
+    """Of four processes that each bring three symbols, five are taken where there are five places."""
+    limits = Limits(max_symbols=5, starting_capacity=0, chunk_points=64)
+    answers, outcome = PROCESSES.Pipe(duplex=False)
+    processes = [start(actors.bring_symbols, tmp_path, name, limits, outcome) for name in "ABCD"]
+    finish(processes)
+    assert sum(answers.recv() for _ in processes) == 5
+    with Store(tmp_path, mode="r") as store:
+        assert len(store.symbols()) == 5
+
+
+def test_a_killed_holder_of_a_lock_blocks_nobody(tmp_path: Path) -> None:
+    """A process killed in the middle of a write leaves its lock free and the series as it was published."""
+    with Store(tmp_path, limits=actors.LIMITS, durability="process") as store:
+        store.append("A", [1.0])
+        answers, outcome = PROCESSES.Pipe(duplex=False)
+        holder = start(actors.hold_the_lock, tmp_path, outcome)
+        assert answers.poll(PATIENCE_S)
+        assert answers.recv() == "held"
+        assert store.stats("A", 1).last == 1.0
+        holder.kill()
+        holder.join(PATIENCE_S)
+        assert store.append("A", [2.0]) == 2
+
+
+def test_a_killed_process_keeps_what_it_appended(start_store: StartStore) -> None:
+    """Every append that was answered is there after kill -9, again and again, in each tier."""
+    expected: list[float] = []
+    for i, durability in enumerate([*Durability] * 2):
+        store = start_store(durability=durability)
+        for j in range(5):
+            batch = [float(10 * i + j)] * 20
+            assert store.append("A", batch) == len(expected) + 20
+            expected += batch
+        store.kill()
+    store = start_store()
+    assert store.window("A", 10**6).tolist() == expected
+    assert [report.faults for report in store.verify()] == [()]

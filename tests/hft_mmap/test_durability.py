@@ -1,0 +1,297 @@
+"""The three tiers: what an answer waits for, in which order it reaches the disk, and what a disk that fails leaves.
+
+The system calls of a real process are recorded, or made to fail, by strace.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hft_mmap import Durability, SeriesReadOnly, Store
+from hft_mmap.head import Head
+from hft_mmap.testing import PATIENCE_S, restart_machine
+from tests.hft_mmap.conftest import OpenStore, StartStore
+from tests.hft_mmap.damage import slots
+from tests.service import ROOT, wait_until
+
+needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace (Debian package strace)")
+
+_CALL = re.compile(r"\d+ +(\w+)\((\d+)<(.*?)>(.*)")
+_SYNCS = {"fsync", "fdatasync"}
+
+PROGRAM = """
+import json, os, sys
+import numpy as np
+from hft_mmap import HftMmapError, Limits, Store
+limits = Limits(starting_capacity=0, chunk_points=64)
+marks = os.open(os.path.join(sys.argv[1], "marks"), os.O_WRONLY | os.O_CREAT)
+def mark(name): os.write(marks, name.encode())
+answers = []
+def attempt(function, *arguments):
+    try:
+        answers.append(function(*arguments))
+    except HftMmapError as error:
+        answers.append(type(error).__name__)
+"""
+
+
+class Traced:
+    """A program that ran under strace: its answers, and the calls between its marks, as (name, file)."""
+
+    def __init__(self, directory: Path, program: str, *options: str) -> None:
+        """Run `program` after PROGRAM; its first argument is `directory`, which holds the store `data`."""
+        log = directory / "strace.log"
+        self._directory = directory
+        found = subprocess.run(
+            ["strace", "-f", "-y", "-s", "16", "-o", str(log), *options,  # noqa: S607
+             sys.executable, "-c", PROGRAM + program + "\nprint(json.dumps(answers))", str(directory)],
+            env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+        )  # fmt: skip
+        if "attach" in found.stderr or "ptrace" in found.stderr:
+            pytest.skip(f"strace can't trace here: {found.stderr[-300:]}")
+        assert found.returncode == 0, found.stderr[-3000:]
+        self.answers: list[Any] = json.loads(found.stdout)
+        self._lines = log.read_text().splitlines()
+
+    def calls(self, begin: str, end: str) -> list[tuple[str, str]]:
+        """Return the calls between two marks that touched the store, in the order in which they began."""
+        found: list[tuple[str, str]] = []
+        inside = False
+        for line in self._lines:
+            match = _CALL.match(line)
+            if match is None:
+                continue
+            name, _, path, rest = match.groups()
+            if path.endswith("/marks"):
+                inside = f'"{begin}"' in rest or (inside and f'"{end}"' not in rest)
+            elif inside and path.startswith(str(self._directory / "data")):
+                found.append((name, os.path.relpath(path, self._directory / "data")))
+        return found
+
+
+RECORD = ("-e", "trace=pwrite64,write,fsync,fdatasync")
+CHUNK = "A/00000000000000000000.chunk"
+NEXT_CHUNK = "A/00000000000000000064.chunk"
+
+
+@needs_strace
+def test_a_sync_answer_comes_after_data_then_commit_are_on_the_disk(tmp_path: Path) -> None:
+    """The order is: data, fdatasync, commit slot, fdatasync, answer; a new chunk's name is synced before the slot."""
+    traced = Traced(
+        tmp_path,
+        """
+with Store(sys.argv[1] + "/data", limits=limits, durability="sync") as store:
+    store.append("A", np.ones(50))
+    mark("begin")
+    store.append("A", np.ones(10))
+    mark("answered")
+    store.append("A", np.ones(10))
+    mark("rolled")
+""",
+        *RECORD,
+    )
+    assert traced.calls("begin", "answered") == [
+        ("pwrite64", CHUNK),
+        ("fdatasync", CHUNK),
+        ("pwrite64", "A/head"),
+        ("fdatasync", "A/head"),
+    ]
+    rolled = traced.calls("answered", "rolled")
+    slot = rolled.index(("pwrite64", "A/head"))
+    assert {("fdatasync", CHUNK), ("fdatasync", NEXT_CHUNK), ("fsync", "A")} <= set(rolled[:slot])
+    assert ("fdatasync", "A/head") in rolled[slot:]
+    last_data = max(i for i, (name, path) in enumerate(rolled[:slot]) if name == "pwrite64")
+    first_sync = min(i for i, (name, path) in enumerate(rolled) if name in _SYNCS)
+    assert last_data < first_sync
+
+
+@needs_strace
+def test_a_new_symbol_is_on_the_disk_before_it_takes_points(tmp_path: Path) -> None:
+    """The head is synced, then the directory it is made in, then, under its name, the data directory."""
+    traced = Traced(
+        tmp_path,
+        """
+with Store(sys.argv[1] + "/data", limits=limits, durability="process") as store:
+    mark("begin")
+    store.append("A", np.ones(10))
+    mark("answered")
+""",
+        *RECORD,
+    )
+    calls = traced.calls("begin", "answered")
+    syncs = [re.sub(r"\.making-\w+", "MAKING", path) for name, path in calls if name in _SYNCS]
+    first_points = calls.index(("pwrite64", CHUNK))
+    assert syncs[:3] == ["MAKING/head", "MAKING", "."]
+    assert all(call in calls[:first_points] for call in calls if call[0] in _SYNCS and call[1] == ".")
+
+
+@needs_strace
+def test_a_process_answer_waits_for_no_disk(tmp_path: Path) -> None:
+    """In tier "process" an append is one write of points and no sync, whatever the number of appends."""
+    traced = Traced(
+        tmp_path,
+        """
+with Store(sys.argv[1] + "/data", limits=limits, durability="process") as store:
+    store.append("A", np.ones(10))
+    store.sync()
+    mark("begin")
+    for _ in range(10):
+        store.append("A", np.ones(5))
+    mark("answered")
+""",
+        *RECORD,
+    )
+    assert traced.calls("begin", "answered") == [("pwrite64", CHUNK)] * 10
+
+
+# -- a disk that fails ------------------------------------------------------------------------------------------------
+
+FAILING = """
+with Store(sys.argv[1] + "/data", limits=limits, durability="sync") as store:
+    attempt(store.append, "A", np.ones(10))
+    attempt(store.append, "A", np.ones(10))
+    attempt(store.append, "A", np.ones(10))
+    attempt(lambda: store.stats("A", 100).points)
+    attempt(store.append, "B", np.ones(10))
+    attempt(lambda: [(reason.symbol, reason.code) for reason in store.reasons()])
+"""
+
+
+@needs_strace
+@pytest.mark.parametrize("file", [CHUNK, "A/head"])
+def test_a_sync_that_fails_makes_the_series_read_only(tmp_path: Path, file: str) -> None:
+    """The append is not acknowledged, later ones are refused, reads and other symbols go on, and /ready says why."""
+    data = tmp_path / "data"
+    fail = ("-P", str(data / file), "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=2+")
+    traced = Traced(tmp_path, FAILING, *fail)
+    assert traced.answers == [10, "SeriesReadOnly", "SeriesReadOnly", 20, 10, [["A", "read_only"]]]
+    assert slots(data / "A")[0][1] == (10 if file == CHUNK else 20)
+
+
+@needs_strace
+@pytest.mark.parametrize("file", [CHUNK, "A/head"])
+def test_the_next_start_puts_on_the_disk_what_a_failed_sync_left_in_doubt(tmp_path: Path, file: str) -> None:
+    """Data and commit slot are written again before they are synced, for a page may be called clean and be lost."""
+    fail = ("-P", str(tmp_path / "data" / file), "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=2+")
+    Traced(tmp_path, FAILING, *fail)
+    traced = Traced(
+        tmp_path,
+        """
+mark("begin")
+with Store(sys.argv[1] + "/data", limits=limits, durability="sync") as store:
+    mark("opened")
+    attempt(store.append, "A", np.ones(10))
+    attempt(lambda: [report.faults for report in store.verify()])
+""",
+        *RECORD,
+    )
+    assert traced.answers == [30, [[], []]]
+    calls = [call for call in traced.calls("begin", "opened") if call[1] in {CHUNK, "A/head"}]
+    assert [call for call in calls if call[1] == "A/head"] == [("pwrite64", "A/head"), ("fdatasync", "A/head")]
+    if file == CHUNK:
+        assert [call for call in calls if call[1] == CHUNK] == [("pwrite64", CHUNK), ("fdatasync", CHUNK)]
+
+
+@needs_strace
+def test_a_sync_that_fails_in_one_process_stops_the_others(tmp_path: Path, start_store: StartStore) -> None:
+    """Memory and disk may differ for every process of this boot, so none of them acknowledges anything more."""
+    other = start_store(durability="sync")
+    other.append("A", [1.0])
+    fail = ("-P", str(tmp_path / "data" / CHUNK), "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO")
+    assert Traced(tmp_path, FAILING, *fail).answers[0] == "SeriesReadOnly"
+    with pytest.raises(SeriesReadOnly, match="A is read-only since the disk failed"):
+        other.append("A", [1.0])
+    assert [(reason.symbol, reason.code) for reason in other.reasons()] == [("A", "read_only")]
+    assert other.stats("A", 100).points == 11
+
+
+# -- tiers in one process ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("durability", Durability)
+def test_every_tier_keeps_points_through_an_orderly_stop(tmp_path: Path, durability: Durability) -> None:
+    """After close, a restart of the machine finds every point, in every tier."""
+    with Store(tmp_path, durability=durability) as store:
+        store.append("A", np.arange(1000.0))
+    restart_machine(tmp_path)
+    with Store(tmp_path) as store:
+        assert np.array_equal(store.window("A", 10_000), np.arange(1000.0))
+
+
+def test_points_are_committed_by_themselves_in_tier_interval(tmp_path: Path, open_store: OpenStore) -> None:
+    """Nothing has to be called: a commit slot with the newest point follows, again and again."""
+    store = open_store(durability="interval", sync_interval_ms=1)
+    for total in (10, 20, 30):
+        assert store.append("A", np.ones(10)) == total
+        wait_until(partial(is_committed, tmp_path / "data" / "A", total), f"a commit of {total} points")
+
+
+def is_committed(directory: Path, total: int) -> bool:
+    """Say whether the newest commit slot has this total."""
+    return slots(directory)[0][1] == total
+
+
+def test_a_long_interval_does_not_delay_the_end(tmp_path: Path, open_store: OpenStore) -> None:
+    """Closing commits at once, whatever the interval."""
+    open_store(durability="interval", sync_interval_ms=60_000).append("A", np.ones(10))
+    store = open_store(durability="interval", sync_interval_ms=60_000)
+    store.append("A", np.ones(10))
+    store.close()
+    assert slots(tmp_path / "data" / "A")[0][1] == 20
+
+
+def test_sync_waits_for_the_disk_in_every_tier(tmp_path: Path, open_store: OpenStore) -> None:
+    """Store.sync() returns when everything appended before it is in a commit slot."""
+    store = open_store(durability="process")
+    for symbol in ("A", "B"):
+        store.append(symbol, np.ones(10))
+    store.sync()
+    assert [slots(tmp_path / "data" / symbol)[0][1] for symbol in ("A", "B")] == [10, 10]
+
+
+def test_a_sync_answer_is_in_a_commit_slot(tmp_path: Path, open_store: OpenStore) -> None:
+    """When an append returns in tier "sync", the newest slot has its points."""
+    store = open_store(durability="sync")
+    for total in range(30, 300, 30):
+        assert store.append("A", np.ones(30)) == total
+        assert slots(tmp_path / "data" / "A")[0][1] >= total
+
+
+def test_appends_that_come_together_share_a_flush(tmp_path: Path, open_store: OpenStore) -> None:
+    """Group commit: while one flush is under way, many appends wait for the next one, and need only that."""
+    store = open_store(durability="sync")
+    store.append("A", [0.0])
+    series = store.series("A")
+    busy, go_on, done = threading.Event(), threading.Event(), threading.Semaphore(0)
+
+    def keep_the_flusher(_error: BaseException | None) -> None:
+        busy.set()
+        go_on.wait(PATIENCE_S)
+
+    series.on_durable(2, keep_the_flusher)
+    series.append_nowait([1.0])
+    assert busy.wait(PATIENCE_S)
+    before = sequence_of(tmp_path)
+    for _ in range(50):
+        series.on_durable(series.append_nowait([1.0]), lambda _: done.release())
+    go_on.set()
+    assert all(done.acquire(timeout=PATIENCE_S) for _ in range(50))
+    assert sequence_of(tmp_path) == before + 1
+
+
+def sequence_of(directory: Path) -> int:
+    """Return the sequence of the newest commit of A."""
+    head = Head(directory / "data" / "A", writable=False)
+    newest = head.commits()[0].sequence
+    head.close()
+    return newest

@@ -1,0 +1,1 @@
+"""Files that have to type-check: `make check` runs mypy strict over them, the tests run them."""
