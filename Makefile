@@ -14,7 +14,7 @@ CHECKED := hft_mmap api tests perf
 .PHONY: help serve install test check bench peers stress torture lock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: $(VENV)/warm ## install if needed, then start the service on 127.0.0.1:8080 (ARGS="--config FILE")
 	exec $(BIN)/hft-mmap serve $(ARGS)
@@ -32,6 +32,36 @@ check: $(VENV)/dev ## lint, format, types, documents
 
 bench: $(VENV)/dev $(VENV)/warm ## run the benchmarks of perf/ (minutes; see perf/README.md)
 	$(BIN)/python -m perf $(ARGS)
+
+bench-save: $(VENV)/dev $(VENV)/warm ## run them and keep the result in perf/results (LABEL=before)
+	$(BIN)/python -m perf.history save $(LABEL) $(ARGS)
+
+bench-compare: $(VENV)/dev ## compare two results that were kept (A=before B=after)
+	$(BIN)/python -m perf.history compare $(A) $(B) $(ARGS)
+
+figures: $(VENV)/dev $(VENV)/warm ## measure every promised figure and write the table of perf/README.md
+	$(BIN)/python -m perf.figures $(ARGS)
+
+AGAINST ?= HEAD~1
+
+gate: $(VENV)/dev ## fail if a guarded case is slower than in another revision (AGAINST=HEAD~1)
+	$(BIN)/python -m perf.gate --against $(AGAINST) $(ARGS)
+
+gate-proof: $(VENV)/dev ## try the gate on identical code and on code made a fifth slower: half an hour
+	$(BIN)/python -m perf.proof $(ARGS)
+
+# Profile the service under one load: stats, stats_all, add_batch or add_batch_10000.
+OF ?= add_batch
+
+flamegraph memprofile: $(VENV)/dev $(VENV)/profilers ## profile time (SVG) or memory (HTML) of the service (OF=stats)
+	$(BIN)/python -m perf.profiling $@ $(OF) $(ARGS)
+
+syscalls: $(VENV)/dev ## count the system calls of the service (OF=stats); needs strace
+	$(BIN)/python -m perf.profiling $@ $(OF) $(ARGS)
+
+$(VENV)/profilers: $(VENV)/installed perf/requirements-profile.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r perf/requirements-profile.txt
+	@touch $@
 
 # A venv of its own: the project needs none of these packages, and its locks stay free of them.
 PEERS_VENV := .venv-peers
