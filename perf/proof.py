@@ -54,7 +54,7 @@ def inject(directory: Path, module: str, owner: str, method: str) -> None:
 
 def alarms(lab: Lab, case: str | None, *, threshold: float, rounds: int) -> list[str]:
     """Return the cases that the gate calls slower, between two copies of the present code; `case` is slowed in one."""
-    names = [one.name for one in catalogue.everything() if one.guarded]
+    names = list(INJECTIONS) if case else [one.name for one in catalogue.everything() if one.guarded]
     with lab.scratch() as scratch:
         sides = [Side(name, revision.lay_out_present(scratch / name)) for name in (gate.BEFORE, gate.AFTER)]
         if case is not None:
