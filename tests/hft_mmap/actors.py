@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hft_mmap import Limits, Store, SymbolLimitReached, SymbolNotFound
+from hft_mmap.head import START, TOTAL, Head
 
 LIMITS = Limits(starting_capacity=0, chunk_points=320)
 CLEANING_LIMITS = Limits(max_data_retention=3000, cleanup_keep_count=1000, starting_capacity=0, chunk_points=320)
@@ -84,3 +85,24 @@ def hold_the_lock(path: Path, outcome: Connection) -> None:
     with store.series("A")._exclusive():
         outcome.send("held")
         threading.Event().wait()
+
+
+def append_with_a_cleanup_each(path: Path, stop: Event, outcome: Connection) -> None:
+    """Append to A until told to stop, a cleanup before each batch; tell why the store does not serve."""
+    limits = Limits(max_data_retention=100, cleanup_keep_count=10, starting_capacity=0, chunk_points=64)
+    with Store(path, limits=limits, durability="interval", sync_interval_ms=1) as store:
+        while not stop.is_set():
+            store.append("A", np.arange(95.0))
+        store.sync()
+        outcome.send(store.reasons())
+
+
+def advance_live_words(path: Path, stop: Event) -> None:
+    """Move total and start of A as appends and cleanups do that keep nothing, as fast as possible."""
+    head = Head(path / "A", writable=True)
+    total = head.words[TOTAL]
+    while not stop.is_set():
+        head.store(START, total)
+        total += 10
+        head.store(TOTAL, total)
+    head.close()

@@ -1,15 +1,20 @@
 """Several processes on one data directory: writers take turns, readers never wait and never see half a batch."""
 
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from hft_mmap import Durability, Limits, Store
+from hft_mmap.boot import current_boot
 from hft_mmap.chunk import list_chunks
+from hft_mmap.head import TOTAL, Head
+from hft_mmap.recovery import trust
 from hft_mmap.stats import exact_window_stats
-from hft_mmap.testing import PATIENCE_S, PROCESSES, assert_close, restart_machine
+from hft_mmap.testing import MEMORY, PATIENCE_S, PROCESSES, assert_close, restart_machine
 from tests.hft_mmap import actors
 from tests.hft_mmap.conftest import OpenStore, StartStore
 from tests.hft_mmap.test_series import run_together
@@ -147,6 +152,56 @@ def test_reading_and_verifying_go_on_beside_cleanups(tmp_path: Path) -> None:
     assert answers.poll(PATIENCE_S)
     assert answers.recv() % 500 == 0
     finish([writer])
+
+
+@pytest.fixture
+def quick_disk(tmp_path: Path) -> Iterator[Path]:
+    """Yield a directory in memory, where there is one: syncs cost nothing there, so races come often."""
+    if not MEMORY.is_dir():
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=MEMORY) as path:
+        yield Path(path)
+
+
+def test_two_writers_that_clean_up_all_the_time_harm_nobody(quick_disk: Path) -> None:
+    """Chunks that one process unlinks under the other's commit, verify or opening are no fault of the disk."""
+    answers, outcome = PROCESSES.Pipe(duplex=False)
+    stop = PROCESSES.Event()
+    with Store(quick_disk, limits=actors.LIMITS) as store:
+        store.append("A", np.arange(95.0))
+    writers = [start(actors.append_with_a_cleanup_each, quick_disk, stop, outcome) for _ in range(2)]
+    first = 0
+    for i in range(600):
+        with Store(quick_disk, mode="r") as reader:
+            assert reader.reasons() == []
+            series = reader.series("A")
+            while i == 0 and series.start == first:
+                assert series.stats(5).max == 94.0
+            assert series.stats(5).avg == 92.0
+            assert reader.verify("A")[0].faults == ()
+    stop.set()
+    for _ in writers:
+        assert answers.poll(PATIENCE_S)
+        assert answers.recv() == []
+    finish(writers)
+
+
+def test_live_words_are_in_order_however_fast_they_change(open_store: OpenStore, tmp_path: Path) -> None:
+    """Looking at a head while another process appends and cleans up never finds start behind total."""
+    with open_store() as store:
+        store.append("A", [1.0])
+    stop = PROCESSES.Event()
+    mover = start(actors.advance_live_words, tmp_path / "data", stop)
+    head = Head(tmp_path / "data" / "A", writable=False)
+    while head.words[TOTAL] < 1000:
+        assert mover.is_alive()
+    for _ in range(5000):
+        recovered = trust(head, current_boot())
+        assert 0 <= recovered.start <= recovered.total
+    head.close()
+    stop.set()
+    finish([mover])
 
 
 # -- limits and locks -------------------------------------------------------------------------------------------------
