@@ -12,7 +12,8 @@ from hft_mmap import Limits, Store, SymbolLimitReached, SymbolNotFound
 from hft_mmap.head import START, TOTAL, Head
 
 LIMITS = Limits(starting_capacity=0, chunk_points=320)
-CLEANING_LIMITS = Limits(max_data_retention=3000, cleanup_keep_count=1000, starting_capacity=0, chunk_points=320)
+CLEANING_LIMITS = Limits(max_data_retention=100_000, cleanup_keep_count=100, starting_capacity=0, chunk_points=320)
+"""Hundreds of chunks go at once, so that whoever opens them one after the other meets a cleanup half-way."""
 
 
 def run_of_batches(seed: int, count: int) -> list[NDArray[np.float64]]:
@@ -60,7 +61,7 @@ def read_until(path: Path, batches: int, outcome: Connection) -> None:
 
 
 def append_with_cleanups(path: Path, stop: Event, outcome: Connection) -> None:
-    """Append to A until told to stop, with a cleanup every few batches; tell the total."""
+    """Append to A until told to stop, with a cleanup every two hundred batches; tell the total."""
     with Store(path, limits=CLEANING_LIMITS, durability="process") as store:
         while not stop.is_set():
             store.append("A", np.arange(500.0))
@@ -100,9 +101,9 @@ def append_with_a_cleanup_each(path: Path, stop: Event, outcome: Connection) -> 
 def advance_live_words(path: Path, stop: Event) -> None:
     """Move total and start of A as appends and cleanups do that keep nothing, as fast as possible."""
     head = Head(path / "A", writable=True)
-    total = head.words[TOTAL]
+    words = np.tile([TOTAL, START], 1000)
+    values = np.repeat(np.arange(10, 10_010, 10), 2)
     while not stop.is_set():
-        head.store(START, total)
-        total += 10
-        head.store(TOTAL, total)
+        head._array[words] = values
+        values += 10_000
     head.close()
