@@ -66,6 +66,7 @@ class _Flow:
 
     stream: Stream
     due: float
+    first_due: float = 0.0
     idle: list["_Connection"] = field(default_factory=list)
     sent: int = 0
     latencies: "array[float]" = field(default_factory=lambda: array("d"))
@@ -118,7 +119,7 @@ class _Load:
         end = begin + seconds
         opens = [flow for flow in self._flows if flow.stream.rate is not None]
         for i, flow in enumerate(opens):
-            flow.due = begin + i / (len(opens) * float(flow.stream.rate or 1))  # not all at the same moment
+            flow.due = flow.first_due = begin + i / (len(opens) * float(flow.stream.rate or 1))  # not all at once
         for flow in self._flows:
             if flow.stream.rate is None:
                 for connection in flow.idle:
@@ -138,10 +139,10 @@ class _Load:
 
     def _send_due(self, flow: _Flow, now: float) -> None:
         """Send what is due; what finds no free connection stays due, and its latency grows."""
-        gap = 1.0 / float(flow.stream.rate or 1)
+        rate = float(flow.stream.rate or 1)
         while flow.due < now and flow.idle:
             self._send(flow.idle.pop(), flow.due)
-            flow.due += gap
+            flow.due = flow.first_due + flow.sent / rate  # not by adding: the rounding would add up
 
     def _send(self, connection: _Connection, due: float) -> None:
         connection.began = due

