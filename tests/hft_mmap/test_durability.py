@@ -215,6 +215,38 @@ def test_a_sync_that_fails_in_one_process_stops_the_others(tmp_path: Path, start
     assert other.stats("A", 100).points == 11
 
 
+@needs_strace
+def test_a_disk_that_still_fails_at_the_next_start_keeps_the_series_read_only(tmp_path: Path) -> None:
+    """What a failed sync left in doubt can't be made good, so nothing is acknowledged; reads go on."""
+    data = tmp_path / "data"
+    fail = ("-P", str(data / CHUNK), "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=2+")
+    Traced(tmp_path, FAILING, *fail)
+    fail = ("-P", str(data / CHUNK), "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO")
+    again = Traced(tmp_path, FAILING, *fail)
+    assert again.answers == ["SeriesReadOnly"] * 3 + [20, 20, [["A", "read_only"]]]
+    with Store(data) as store:
+        assert store.reasons() == []
+        assert store.append("A", [1.0]) == 21
+
+
+@needs_strace
+def test_a_write_that_fails_for_another_reason_than_space_is_refused_whole(tmp_path: Path) -> None:
+    """EIO is a WriteFailed: nothing is stored, the series is not read-only, and the batch may be sent again."""
+    traced = Traced(
+        tmp_path,
+        """
+events = []
+with Store(sys.argv[1] + "/data", limits=limits, on_event=lambda name, _: events.append(name)) as store:
+    for size in (10, 10, 200, 200):
+        attempt(store.append, "A", np.ones(size))
+    attempt(lambda: [store.stats("A", 1000).points, "write_failed" in events, len(store.reasons())])
+""",
+        *("-P", str(tmp_path / "data" / CHUNK), "-e", "trace=pwrite64"),
+        *("-e", "inject=pwrite64:error=EIO:when=3..5"),
+    )
+    assert traced.answers == [10, "WriteFailed", "WriteFailed", 210, [210, True, 0]]
+
+
 # -- tiers in one process ---------------------------------------------------------------------------------------------
 
 
