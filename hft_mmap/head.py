@@ -14,9 +14,12 @@ process. Commit slots are written in turn with pwrite and made durable by fdatas
 machine. Each block lies in a 512-byte sector of its own, so that a torn sector spoils one block only.
 """
 
+import fcntl
 import os
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -175,6 +178,15 @@ class Head:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the series against writers in other processes; a holder that dies blocks nobody."""
+        fcntl.flock(self.fd, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self.fd, fcntl.LOCK_UN)
 
     def store(self, word: int, value: int) -> None:
         """Store one live word. numpy writes an aligned int64 with one 8-byte store, which readers see whole."""

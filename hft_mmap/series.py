@@ -5,12 +5,11 @@ lock, in any process: everything in [start, total) is immutable, and `total` is 
 """
 
 import errno
-import fcntl
 import operator
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -21,10 +20,10 @@ from numpy.typing import NDArray
 from hft_mmap import recovery
 from hft_mmap.batch import as_row, check_prices
 from hft_mmap.boot import Boot, current_boot
-from hft_mmap.chunk import Chunk, chunk_name, list_chunks
+from hft_mmap.chunk import Chunk
+from hft_mmap.commits import Commits, Waiter
 from hft_mmap.errors import (
     DiskFull,
-    FormatError,
     HftMmapError,
     InvalidWindow,
     OffsetConflict,
@@ -34,9 +33,8 @@ from hft_mmap.errors import (
     SymbolNotFound,
     WriteFailed,
 )
-from hft_mmap.files import sync_directory
-from hft_mmap.head import FLAG_SYNC_FAILED, FLAGS, START, TOTAL, Commit, Head
-from hft_mmap.kernels import FAN_OUT, fold_window, fold_windows
+from hft_mmap.head import FLAG_SYNC_FAILED, FLAGS, START, TOTAL, Head
+from hft_mmap.kernels import fold_window, fold_windows
 from hft_mmap.limits import Limits
 from hft_mmap.stats import STANDARD_WINDOWS, WindowStats
 from hft_mmap.view import View
@@ -105,7 +103,6 @@ class Series:
         self._cleanup_due = False
         self._closing = False
         self._plan: NDArray[np.int64] | None = None
-        self._waiters: list[tuple[int, Callable[[BaseException | None], None]]] = []
         self.refusal: HftMmapError | None = None if waker else StoreReadOnly('the store was opened with mode="r"')
         self.disk_full = False
         self._head = Head(directory, writable=waker is not None)
@@ -113,6 +110,7 @@ class Series:
         try:
             recovery.check_owner(directory, self._head.identity)
             self._layout = recovery.layout_of(self._head.identity)
+            self._commits = Commits(directory, self._head, self._layout, self._lock)
             self._open(boot)
         except BaseException:
             self._head.close()
@@ -136,11 +134,10 @@ class Series:
                 view.chunks[-1].unseal()
             self._words = self._head.words
             self._set_tail(view)
-        self.committed_total = recovered.committed_total
-        self._boot = boot
+        self._commits.begin(boot, recovered.committed_total)
         self.attached = True
         if recovered.sync_failed:
-            self._rewrite(recovered)
+            self._write_again(recovered)
         if recovered.total and not recovered.orderly:
             self._on_event(
                 "recovery",
@@ -155,7 +152,6 @@ class Series:
         """Open for reading only: follow the live words if a process of this boot wrote them, else the newest commit."""
         while True:
             recovered = recovery.trust(self._head, boot)
-            self._boot = boot
             self.attached = recovered.origin == "live"
             if self.attached:
                 self._words = self._head.words
@@ -171,7 +167,7 @@ class Series:
                     recovery.check_chunks(self.directory, recovered, self._layout.points)
                     raise
             else:
-                self.committed_total = recovered.committed_total
+                self._commits.begin(boot, recovered.committed_total)
                 return
 
     def refresh(self) -> None:
@@ -196,26 +192,12 @@ class Series:
         view = self._view if self._view.end >= start else View.empty(self._layout, self._floor(start))
         return self._mapped(view, total).without_before(start)
 
-    def _rewrite(self, recovered: recovery.Recovered) -> None:
-        """Write again what a failed fsync may have left in memory only, and put it on the disk.
-
-        After a failed fsync the kernel may call pages clean that never reached the disk; calling fsync again would
-        then succeed and prove nothing. Writing the same bytes makes the pages dirty again.
-        """
+    def _write_again(self, recovered: recovery.Recovered) -> None:
+        """Make good what a failed sync has left in doubt; read-only if the disk still fails."""
         try:
-            for chunk in self._view.chunks:
-                begin = max(recovered.committed_total - chunk.first, 0) // FAN_OUT * FAN_OUT
-                end = min(recovered.total - chunk.first, self._layout.points)
-                if begin < end:
-                    chunk.write(0, chunk.values[:end].copy())
-                    chunk.sync()
-            sync_directory(self.directory)
-            # The newest slot may be one of the pages in doubt: write the next one.
-            self._record(recovered.total, recovered.start, clean=False)
+            self._commits.write_again(self._view, recovered)
         except OSError as error:
             self._fail(error)
-            return
-        self._head.store(FLAGS, 0)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -329,18 +311,9 @@ class Series:
     # -- writing ------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _other_processes_out(self) -> Iterator[None]:
-        """Hold the series against writers in other processes; the caller holds `_lock` against other threads."""
-        fcntl.flock(self._head.fd, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._head.fd, fcntl.LOCK_UN)
-
-    @contextmanager
     def _exclusive(self) -> Iterator[None]:
         """Hold the series against every other writer, in this process and in others."""
-        with self._lock, self._other_processes_out():
+        with self._lock, self._head.held():
             yield
 
     def append_nowait(self, values: object, *, offset: int | None = None) -> int:
@@ -371,7 +344,7 @@ class Series:
             raise self.refusal
         if self._closing:
             raise StoreClosed(_CLOSED)
-        with self._other_processes_out():
+        with self._head.held():
             total: int = self._words[TOTAL]
             if offset is not None and offset != total:
                 return self._repeated(batch, offset, total)
@@ -476,7 +449,12 @@ class Series:
 
     # -- durability ---------------------------------------------------------------------------------------------------
 
-    def on_durable(self, total: int, callback: Callable[[BaseException | None], None]) -> None:
+    @property
+    def committed_total(self) -> int:
+        """Points that the newest commit vouches for: what a power loss leaves."""
+        return self._commits.total
+
+    def on_durable(self, total: int, callback: Waiter) -> None:
         """Call `callback` once the points below `total` are on the disk, with None, or with the reason they are not.
 
         At once if they already are, else from the flusher's thread.
@@ -484,7 +462,7 @@ class Series:
         with self._lock:
             refusal = self.refusal
             if self.committed_total < total and refusal is None:
-                self._waiters.append((total, callback))
+                self._commits.wait(total, callback)
                 return
         callback(None if self.committed_total >= total else refusal)
 
@@ -501,8 +479,7 @@ class Series:
                 self._fail(error)
         with self._lock:
             refusal, total = self.refusal, self.committed_total
-            ready = [waiter for waiter in self._waiters if refusal is not None or waiter[0] <= total]
-            self._waiters = [waiter for waiter in self._waiters if waiter not in ready]
+            ready = self._commits.take_ready(everyone=refusal is not None)
         for needed, callback in ready:
             try:
                 callback(None if needed <= total else refusal)
@@ -522,58 +499,10 @@ class Series:
                 self._plan = None
             cleanup, self._cleanup_due = self._cleanup_due, False
         if clean or cleanup or total > self.committed_total:
-            self._sync_chunks(view, total)
-            if self._head.words[FLAGS] & FLAG_SYNC_FAILED:
-                raise OSError(errno.EIO, "a sync of this series failed in another process")
-            self._record(total, start, clean=clean)
-        self._seal_chunks(view, total)
+            self._commits.put(view, total, start, clean=clean)
+        self._commits.seal(view, total)
         if cleanup:
-            self._unlink_below(start)
-
-    def _record(self, total: int, start: int, *, clean: bool) -> None:
-        """Put a commit slot on the disk; the points that it speaks of are there already."""
-        with self._exclusive():
-            self._head.write_commit(Commit(0, total, start, 0, self._boot, clean))
-        os.fdatasync(self._head.fd)
-        self.committed_total = total
-
-    def _sync_chunks(self, view: View, total: int) -> None:
-        """Put the points between the last commit and `total` on the disk, and the names of new chunks."""
-        rolled = False
-        for chunk in view.chunks:
-            if chunk.first + self._layout.points > self.committed_total and chunk.first < total:
-                with self._unless_cleaned_up(chunk):
-                    chunk.sync()
-                rolled |= chunk.first >= self.committed_total
-        if rolled:
-            sync_directory(self.directory)
-
-    @contextmanager
-    def _unless_cleaned_up(self, chunk: Chunk) -> Iterator[None]:
-        """Let a missing file pass if another process has cleaned up `chunk` meanwhile."""
-        try:
-            yield
-        except FileNotFoundError:
-            if chunk.first + self._layout.points > self._words[START]:
-                raise
-
-    def _seal_chunks(self, view: View, total: int) -> None:
-        """Seal the chunks that are full and on the disk; O(C) for each, once in their life."""
-        for chunk in view.chunks:
-            if not chunk.sealed and chunk.first + self._layout.points <= total:
-                # A damaged seal stays as it is, for verify to find.
-                with suppress(FormatError), self._unless_cleaned_up(chunk):
-                    if chunk.read_seal() is None:
-                        chunk.seal()
-                chunk.sealed = True
-                chunk.close_writer()
-
-    def _unlink_below(self, start: int) -> None:
-        """Unlink the chunks wholly below `start`, which a commit slot on the disk already holds."""
-        for first in list_chunks(self.directory):
-            if first + self._layout.points <= start:
-                (self.directory / chunk_name(first)).unlink(missing_ok=True)
-        sync_directory(self.directory)
+            self._commits.unlink_below(start)
 
     def _fail(self, error: Exception | None) -> SeriesReadOnly:
         """Make the series read-only until the next start, and return the error that says so.

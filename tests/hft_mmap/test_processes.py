@@ -260,11 +260,11 @@ def test_a_chunk_that_another_process_unlinked_under_a_commit_is_no_fault(open_s
     busy.append("A", np.zeros(300))
     busy.sync()
     assert list_chunks(busy.path / "A")[0] > 64
-    idle.committed_total = 0
-    idle._sync_chunks(view, total)
+    idle._commits.total = 0
+    idle._commits._sync_chunks(view, total)
     for chunk in view.chunks:
         chunk.sealed = False
-    idle._seal_chunks(view, total)
+    idle._commits.seal(view, total)
 
 
 def test_a_kept_chunk_that_vanished_is_a_fault(open_store: OpenStore) -> None:

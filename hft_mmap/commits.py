@@ -1,0 +1,127 @@
+"""What of a series is on the disk for certain, and how it gets there: syncs, commit slots, seals, and unlinking.
+
+`Series` decides when a commit is made and what a failure means; here is what one does, in the order that makes it
+last: data, names, slot, and only then what the slot allows (seals, unlinking). One commit at a time.
+"""
+
+import errno
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from hft_mmap.boot import Boot
+from hft_mmap.chunk import Chunk, Layout, chunk_name, list_chunks
+from hft_mmap.errors import FormatError
+from hft_mmap.files import sync_directory
+from hft_mmap.head import FLAG_SYNC_FAILED, FLAGS, START, Commit, Head
+from hft_mmap.kernels import FAN_OUT
+from hft_mmap.recovery import Recovered
+from hft_mmap.view import View
+
+Waiter = Callable[[BaseException | None], None]
+"""Takes None once its points are on the disk, or the reason why they are not."""
+
+
+class Commits:
+    """The commits of one open series. `total` is how many points the newest of them vouches for."""
+
+    def __init__(self, directory: Path, head: Head, layout: Layout, lock: threading.Lock) -> None:
+        """Prepare; `begin` says where things stand. `lock` holds the series against other threads."""
+        self.total = 0
+        self._directory = directory
+        self._head = head
+        self._layout = layout
+        self._lock = lock
+        self._waiters: list[tuple[int, Waiter]] = []
+
+    def begin(self, boot: Boot, total: int) -> None:
+        """Go on from a commit of `total` points, in the run `boot` of the machine."""
+        self._boot = boot
+        self.total = total
+
+    # -- who waits ----------------------------------------------------------------------------------------------------
+
+    def wait(self, total: int, waiter: Waiter) -> None:
+        """Remember `waiter` until the points below `total` are on the disk. The caller holds the series' lock."""
+        self._waiters.append((total, waiter))
+
+    def take_ready(self, *, everyone: bool) -> list[tuple[int, Waiter]]:
+        """Return the waiters whose points are on the disk, or all, and forget them. The caller holds the lock."""
+        ready = [waiter for waiter in self._waiters if everyone or waiter[0] <= self.total]
+        self._waiters = [waiter for waiter in self._waiters if waiter not in ready]
+        return ready
+
+    # -- one commit ---------------------------------------------------------------------------------------------------
+
+    def put(self, view: View, total: int, start: int, *, clean: bool) -> None:
+        """Put the points of `view` up to `total` on the disk, then a slot that says so; OSError if the disk fails."""
+        self._sync_chunks(view, total)
+        if self._head.words[FLAGS] & FLAG_SYNC_FAILED:
+            raise OSError(errno.EIO, "a sync of this series failed in another process")
+        self._record(total, start, clean=clean)
+
+    def _record(self, total: int, start: int, *, clean: bool) -> None:
+        """Put a commit slot on the disk; the points that it speaks of are there already."""
+        with self._lock, self._head.held():
+            self._head.write_commit(Commit(0, total, start, 0, self._boot, clean))
+        os.fdatasync(self._head.fd)
+        self.total = total
+
+    def _sync_chunks(self, view: View, total: int) -> None:
+        """Put the points between the last commit and `total` on the disk, and the names of new chunks."""
+        rolled = False
+        for chunk in view.chunks:
+            if chunk.first + self._layout.points > self.total and chunk.first < total:
+                with self._unless_cleaned_up(chunk):
+                    chunk.sync()
+                rolled |= chunk.first >= self.total
+        if rolled:
+            sync_directory(self._directory)
+
+    @contextmanager
+    def _unless_cleaned_up(self, chunk: Chunk) -> Iterator[None]:
+        """Let a missing file pass if another process has cleaned up `chunk` meanwhile."""
+        try:
+            yield
+        except FileNotFoundError:
+            if chunk.first + self._layout.points > self._head.words[START]:
+                raise
+
+    def seal(self, view: View, total: int) -> None:
+        """Seal the chunks that are full and on the disk; O(C) for each, once in their life."""
+        for chunk in view.chunks:
+            if not chunk.sealed and chunk.first + self._layout.points <= total:
+                # A damaged seal stays as it is, for verify to find.
+                with suppress(FormatError), self._unless_cleaned_up(chunk):
+                    if chunk.read_seal() is None:
+                        chunk.seal()
+                chunk.sealed = True
+                chunk.close_writer()
+
+    def unlink_below(self, start: int) -> None:
+        """Unlink the chunks wholly below `start`, which a commit slot on the disk already holds."""
+        for first in list_chunks(self._directory):
+            if first + self._layout.points <= start:
+                (self._directory / chunk_name(first)).unlink(missing_ok=True)
+        sync_directory(self._directory)
+
+    # -- after a failed sync ------------------------------------------------------------------------------------------
+
+    def write_again(self, view: View, recovered: Recovered) -> None:
+        """Write again what a failed fsync may have left in memory only, and put it on the disk; OSError if that fails.
+
+        After a failed fsync the kernel may call pages clean that never reached the disk; calling fsync again would
+        then succeed and prove nothing. Writing the same bytes makes the pages dirty again.
+        """
+        for chunk in view.chunks:
+            begin = max(recovered.committed_total - chunk.first, 0) // FAN_OUT * FAN_OUT
+            end = min(recovered.total - chunk.first, self._layout.points)
+            if begin < end:
+                chunk.write(0, chunk.values[:end].copy())
+                chunk.sync()
+        sync_directory(self._directory)
+        # The newest slot may be one of the pages in doubt: write the next one.
+        self._record(recovered.total, recovered.start, clean=False)
+        self._head.store(FLAGS, 0)
