@@ -40,7 +40,7 @@ def routes(store: Store, settings: Settings) -> Mapping[str, object]:
     return {
         "/health": Constant(b'{"status":"ok"}'),
         "/ready": Ready(store),
-        "/add_batch": AddBatch(store, settings.server.max_body_bytes, settings.server.max_batch_values),
+        "/add_batch": AddBatch(store, settings.server),
         "/stats": Stats(store),
         "/symbols": Symbols(store),
         "/openapi.json": Constant(files("api").joinpath("openapi.json").read_bytes()),

@@ -3,23 +3,12 @@
 from http import HTTPStatus
 
 from api.exchange import RECEIVE, Message, Receive
-from api.problems import Refusal, shown
+from api.problems import Refusal
 from api.request import Request
 
-_HINT = "send it with: -H 'Content-Type: application/json'"
 # So many times the bound is read and thrown away of a body that is too large: a client that is still sending when the
 # connection closes gets a reset, and may never see the answer.
 _DRAIN_FACTOR = 4
-
-
-def check_media_type(content_type: str | None) -> None:
-    """Raise Refusal (415) unless `content_type` is application/json, in UTF-8 where it names a charset."""
-    if not content_type:
-        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"The body has no Content-Type; {_HINT}")
-    kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
-    if kind != "application/json" or any(one not in ("charset=utf-8", 'charset="utf-8"', "") for one in parameters):
-        detail = f"The body must be application/json in UTF-8, not {shown(content_type)}; {_HINT}"
-        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
 
 
 async def read_body(req: Request, max_bytes: int) -> bytes:

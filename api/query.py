@@ -1,4 +1,4 @@
-"""The query string of /stats, read strictly: each parameter once, nothing unknown, plain whole numbers.
+"""Query strings, read strictly: each parameter once, nothing unknown, plain whole numbers.
 
 A lenient reader (`int(" 3")`, the last of two values, "٣") answers a question that was not asked; here that is a 400.
 """
@@ -14,7 +14,9 @@ from hft_mmap.symbols import validate_symbol
 _BROKEN_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _EXPONENT = re.compile(r"[1-8]")
 _WINDOW = re.compile(r"[1-9][0-9]*")
-_PARAMETERS = ("symbol", "exponent", "k", "window")
+_INDEX = re.compile(r"[0-9]{1,19}")
+_STATS_PARAMETERS = ("symbol", "exponent", "k", "window")
+LARGEST_OFFSET = 2**63 - 1
 _WIDEST_WINDOW = 10**18  # wider than any series can be, and still a 64-bit integer
 _WIDEST_WINDOW_DIGITS = 18
 
@@ -31,7 +33,7 @@ def parse_stats_query(query: bytes) -> StatsQuery:
 
     Raises Refusal (400) for anything but one symbol and at most one of exponent, k and window; InvalidSymbol.
     """
-    given = _parameters(query)
+    given = _parameters(query, _STATS_PARAMETERS)
     if "symbol" not in given:
         raise _bad("The parameter symbol is missing; ask for /stats?symbol=ABC-USD&exponent=3")
     ways = [name for name in ("exponent", "k", "window") if name in given]
@@ -57,15 +59,43 @@ def _window(name: str, value: str) -> int:
     return int(value) if len(value) <= _WIDEST_WINDOW_DIGITS else _WIDEST_WINDOW
 
 
-def _parameters(query: bytes) -> dict[str, str]:
+class BatchQuery(NamedTuple):
+    """Where the numbers of a binary body go: `offset` is None where none was given, `column` too."""
+
+    symbol: str
+    offset: int | None
+    column: str | None
+
+
+def parse_batch_query(query: bytes, *, columns: bool) -> BatchQuery:
+    """Return what `query` says about a binary body; it may name a column only where the body has `columns`.
+
+    Raises Refusal (400) for anything but one symbol, at most one offset, at most one column.
+    """
+    given = _parameters(query, ("symbol", "offset", "column") if columns else ("symbol", "offset"))
+    if "symbol" not in given:
+        raise _bad("The parameter symbol is missing; a binary body goes to /add_batch?symbol=ABC-USD")
+    offset = parse_index("offset", given["offset"]) if "offset" in given else None
+    return BatchQuery(given["symbol"], offset, given.get("column"))
+
+
+def parse_index(name: str, text: str) -> int:
+    """Return the index of a point written as `text`; raise Refusal (400) that calls it `name`."""
+    if not _INDEX.fullmatch(text) or int(text) > LARGEST_OFFSET:
+        raise _bad(f"{name} must be a whole number from 0 to {LARGEST_OFFSET}, digits only, not {shown(text)}")
+    return int(text)
+
+
+def _parameters(query: bytes, known: tuple[str, ...]) -> dict[str, str]:
+    """Return name and value of each parameter in `query`, all of which must be `known`."""
     given: dict[str, str] = {}
     for part in query.split(b"&"):
         if not part:
             continue  # a lone question mark, or one ampersand too many, asks for nothing
         raw_name, _, raw_value = part.partition(b"=")
         name, value = _decoded(raw_name), _decoded(raw_value)
-        if name not in _PARAMETERS:
-            raise _bad(f"Unknown parameter {shown(name)}; known are {', '.join(_PARAMETERS)}")
+        if name not in known:
+            raise _bad(f"Unknown parameter {shown(name)}; known are {', '.join(known)}")
         if name in given:
             raise _bad(f"The parameter {name} is given twice")
         given[name] = value

@@ -42,3 +42,20 @@ class Request(falcon.asgi.Request):
         self.content_type = None if content_type is None else content_type.decode("latin-1")
         self._receive = receive
         self._first_event = first_event
+
+    def header(self, name: bytes) -> bytes | None:
+        """Return the header `name`, given in lower case, as it was sent; the last one where it was sent twice."""
+        return self._asgi_headers.get(name)
+
+    def is_plain_json(self) -> bool:
+        """Say whether the body is JSON as nearly every client sends it, with nothing beside it that adds to it.
+
+        PERF: 0.15 us; telling it from the other kinds of bodies takes 3 us.
+        """
+        headers = self._asgi_headers
+        return (
+            self.content_type == "application/json"
+            and not self.scope["query_string"]
+            and b"content-encoding" not in headers
+            and b"x-offset" not in headers
+        )
