@@ -6,6 +6,7 @@
 ...     store.stats("ABC-USD", 1000)
 """
 
+from hft_mmap.counters import SeriesCounters, StoreCounters
 from hft_mmap.errors import (
     DiskFull,
     FormatError,
@@ -44,11 +45,13 @@ __all__ = [
     "Reason",
     "RepairReport",
     "Series",
+    "SeriesCounters",
     "SeriesInfo",
     "SeriesReadOnly",
     "SeriesSetAside",
     "Store",
     "StoreClosed",
+    "StoreCounters",
     "StoreReadOnly",
     "StoreUnusable",
     "SymbolLimitReached",

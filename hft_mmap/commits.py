@@ -10,9 +10,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import monotonic
 
 from hft_mmap.boot import Boot
 from hft_mmap.chunk import Chunk, Layout, chunk_name, list_chunks
+from hft_mmap.counters import Syncs
 from hft_mmap.errors import FormatError
 from hft_mmap.files import sync_directory
 from hft_mmap.head import FLAG_SYNC_FAILED, FLAGS, START, Commit, Head
@@ -30,6 +32,7 @@ class Commits:
     def __init__(self, directory: Path, head: Head, layout: Layout, lock: threading.Lock) -> None:
         """Prepare; `begin` says where things stand. `lock` holds the series against other threads."""
         self.total = 0
+        self.syncs = Syncs(0, 0.0, monotonic())
         self._directory = directory
         self._head = head
         self._layout = layout
@@ -57,10 +60,13 @@ class Commits:
 
     def put(self, view: View, total: int, start: int, *, clean: bool) -> None:
         """Put the points of `view` up to `total` on the disk, then a slot that says so; OSError if the disk fails."""
+        begin = monotonic()
         self._sync_chunks(view, total)
         if self._head.words[FLAGS] & FLAG_SYNC_FAILED:
             raise OSError(errno.EIO, "a sync of this series failed in another process")
         self._record(total, start, clean=clean)
+        end = monotonic()
+        self.syncs = Syncs(self.syncs.count + 1, self.syncs.seconds + end - begin, end)
 
     def _record(self, total: int, start: int, *, clean: bool) -> None:
         """Put a commit slot on the disk; the points that it speaks of are there already."""

@@ -68,3 +68,12 @@ def has_space(directory: Path, size: int = 65536) -> bool:
     finally:
         os.close(fd)
     return True
+
+
+def is_nearly_full(directory: Path, size: int = 1 << 20) -> bool:
+    """Say whether the file system of `directory` has less than `size` bytes for this user; OSError if it can't say.
+
+    Takes a microsecond. What it has may still be out of reach, by a quota for one: `has_space` tries it.
+    """
+    found = os.statvfs(directory)
+    return found.f_bavail * found.f_frsize < size

@@ -8,7 +8,7 @@ import errno
 import operator
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from hft_mmap.batch import as_row, check_prices
 from hft_mmap.boot import Boot, current_boot
 from hft_mmap.chunk import Chunk
 from hft_mmap.commits import Commits, Waiter
+from hft_mmap.counters import EventSink, Syncs
 from hft_mmap.errors import (
     DiskFull,
     HftMmapError,
@@ -39,9 +40,6 @@ from hft_mmap.limits import Limits
 from hft_mmap.stats import STANDARD_WINDOWS, WindowStats
 from hft_mmap.view import View
 from hft_mmap.writer import NOT_SHORT, PLAN_HEAD_ADDRESS, PLAN_HEAD_FD, PLAN_MAX_RETENTION, append_short
-
-EventSink = Callable[[str, Mapping[str, object]], None]
-"""Takes the name of an event and its fields; called from whichever thread it happens in."""
 
 _MAX_OFFSET = 2**62
 """Offsets from 0 to this one can be compared in compiled code; the others fit nowhere."""
@@ -453,6 +451,11 @@ class Series:
     def committed_total(self) -> int:
         """Points that the newest commit vouches for: what a power loss leaves."""
         return self._commits.total
+
+    @property
+    def syncs(self) -> Syncs:
+        """How often this process has put points on the disk since it opened the series, and how long that took."""
+        return self._commits.syncs
 
     def on_durable(self, total: int, callback: Waiter) -> None:
         """Call `callback` once the points below `total` are on the disk, with None, or with the reason they are not.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from hft_mmap.batch import Prices, as_row, check_prices
 from hft_mmap.boot import Boot, current_boot
 from hft_mmap.chunk import Chunk, Layout
+from hft_mmap.counters import EventCounter, EventSink, SeriesCounters, StoreCounters
 from hft_mmap.errors import (
     DiskFull,
     FormatError,
@@ -29,13 +30,13 @@ from hft_mmap.errors import (
     SymbolNotFound,
     WriteFailed,
 )
-from hft_mmap.files import file_system_of, has_space, locked, make_directory, sync_directory
+from hft_mmap.files import file_system_of, has_space, is_nearly_full, locked, make_directory, sync_directory
 from hft_mmap.flusher import Flusher
 from hft_mmap.head import HEAD_NAME, Commit, Head, Identity
 from hft_mmap.kernels import FAN_OUT
 from hft_mmap.limits import Durability, Limits
 from hft_mmap.repair import RepairReport, repair_directory
-from hft_mmap.series import EventSink, Series, SeriesInfo
+from hft_mmap.series import Series, SeriesInfo
 from hft_mmap.snapshot import snapshot_series
 from hft_mmap.stats import WindowStats
 from hft_mmap.symbols import directory_name, symbol_of, validate_symbol
@@ -54,10 +55,6 @@ class Reason(NamedTuple):
     symbol: str | None
     code: str
     detail: str
-
-
-def _ignore_event(_name: str, _fields: object) -> None:
-    """Take an event and do nothing."""
 
 
 class Store:
@@ -90,7 +87,7 @@ class Store:
         self.limits = limits if limits is not None else Limits()
         self.durability = Durability(durability)
         self.read_only = mode == "r"
-        self._on_event = on_event if on_event is not None else _ignore_event
+        self._on_event = EventCounter(on_event)
         self._flusher = None if self.read_only else Flusher(self.durability, sync_interval_ms)
         self._lock = threading.RLock()
         self._series: dict[str, Series] = {}
@@ -349,7 +346,8 @@ class Store:
     def reasons(self) -> list[Reason]:
         """Return why the store does not serve in full; empty when it does.
 
-        A full disk is looked at again on each call, so the reason goes by itself when there is space.
+        The disk is looked at on each call: that it is full is known before a batch meets it, and the reason goes by
+        itself when there is space.
         """
         found = [Reason(symbol, "set_aside", reason) for symbol, reason in sorted(self._set_aside.items())]
         with self._lock:
@@ -358,7 +356,7 @@ class Store:
             if not self.read_only and series.refusal is not None:
                 found.append(Reason(symbol, "read_only", str(series.refusal)))
         full = self._creation_failed_for_space or any(series.disk_full for _, series in open_series)
-        if full:
+        if full or (not self.read_only and is_nearly_full(self.path)):
             if has_space(self.path):
                 self._creation_failed_for_space = False
                 for _, series in open_series:
@@ -366,6 +364,31 @@ class Store:
             else:
                 found.append(Reason(None, "disk_full", f"no space left for {self.path}"))
         return found
+
+    def counters(self) -> StoreCounters:
+        """Return how the store stands and what it has done, for monitoring; costs a stat for each chunk.
+
+        Counts are those of this `Store`, since it was opened. StoreClosed; OSError if the directory can't be read.
+        """
+        now = time.monotonic()
+        disk = os.statvfs(self.path)
+        series = tuple(self._counters_of(one, now) for one in sorted(self._all(), key=lambda one: one.symbol))
+        return StoreCounters(
+            series, tuple(sorted(self._set_aside)), self._on_event.counts(), disk.f_bavail * disk.f_frsize,
+            disk.f_blocks * disk.f_frsize,
+        )  # fmt: skip
+
+    def _counters_of(self, series: Series, now_s: float) -> SeriesCounters:
+        # Before the totals: what was put on the disk meanwhile must not come out as more than there is.
+        durable_total, syncs = series.committed_total, series.syncs
+        info = series.info()
+        return SeriesCounters(
+            symbol=info.symbol, total=info.total, start=info.start, count=info.count, bytes=info.bytes,
+            durable_total=durable_total, syncs=syncs.count, sync_s=syncs.seconds,
+            last_sync_age_s=max(now_s - syncs.last_at_s, 0.0),
+            cleanups=self._on_event.of("cleanup", info.symbol), recoveries=self._on_event.of("recovery", info.symbol),
+            read_only=not self.read_only and series.refusal is not None,
+        )  # fmt: skip
 
     # -- maintenance --------------------------------------------------------------------------------------------------
 

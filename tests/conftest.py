@@ -8,6 +8,7 @@ from typing import Protocol
 import pytest
 
 from tests.service import Service, running_service
+from tests.small_disk import SmallDisk, small_disk
 
 
 class StartService(Protocol):
@@ -27,6 +28,15 @@ def start_service(tmp_path: Path) -> Iterator[StartService]:
             return stack.enter_context(running_service(directory or tmp_path, **settings))
 
         yield start
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """Yield a small disk, unmounted when the test ends."""
+    place = tmp_path / "small"
+    place.mkdir()
+    with small_disk(place) as disk:
+        yield disk
 
 
 @pytest.fixture

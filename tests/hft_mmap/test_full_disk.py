@@ -1,9 +1,6 @@
 """A real file system that fills up, in memory; needs root, for mounting it."""
 
 import os
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,45 +9,7 @@ from hft_mmap import DiskFull, Limits, Store
 from hft_mmap.chunk import list_chunks
 from tests.hft_mmap.conftest import OpenStore
 from tests.service import wait_until
-
-SIZE = 1 << 20
-
-
-class SmallDisk:
-    """A mounted file system of a megabyte."""
-
-    def __init__(self, path: Path) -> None:
-        """Use the file system mounted at `path`."""
-        self.path = path
-        self._ballast = path / "ballast"
-
-    def free(self) -> int:
-        """Return how many bytes are free."""
-        found = os.statvfs(self.path)
-        return found.f_bavail * found.f_bsize
-
-    def fill(self, but: int = 0) -> None:
-        """Take all of the space but so many bytes."""
-        with self._ballast.open("ab") as file:
-            file.write(bytes(max(self.free() - but, 0)))
-
-    def clear(self) -> None:
-        """Give the space back."""
-        self._ballast.unlink()
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    """Yield a small disk, unmounted when the test ends."""
-    place = tmp_path / "small"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "none", str(place)]
-    mounted = subprocess.run(command, capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"can't mount here: {mounted.stderr.decode().strip()}")
-    yield SmallDisk(place)
-    subprocess.run(["umount", "--lazy", str(place)], check=True)  # noqa: S607
-
+from tests.small_disk import SmallDisk
 
 LIMITS = Limits(starting_capacity=0, chunk_points=4096)
 
@@ -126,11 +85,14 @@ def test_the_starting_capacity_must_fit(disk: SmallDisk, open_store: OpenStore) 
 
 
 def test_a_restart_on_a_full_disk_serves(disk: SmallDisk, store: Store, open_store: OpenStore) -> None:
-    """Closing, opening and reading need no space."""
+    """Closing, opening and reading need no space, and the store says that there is none before a batch meets that."""
     disk.fill()
     store.close()
     again = open_store(disk.path / "data", limits=LIMITS)
     assert again.stats("A", 5000).points == 5000
+    assert [reason.code for reason in again.reasons()] == ["disk_full"]
+    assert open_store(disk.path / "data", mode="r").reasons() == []
+    disk.clear()
     assert again.reasons() == []
 
 

@@ -20,6 +20,7 @@ from hft_mmap import (
     Series,
     SeriesInfo,
     Store,
+    StoreCounters,
     SymbolNotFound,
     VerifyReport,
     WindowStats,
@@ -51,6 +52,7 @@ def use_a_store(directory: Path) -> WindowStats:
         store.sync()
         assert_type(store.symbols(), list[SeriesInfo])
         assert_type(store.reasons(), list[Reason])
+        assert_type(store.counters(), StoreCounters)
         assert_type(store.verify(), list[VerifyReport])
         assert_type(store.durability, Durability)
         use_a_series(store.series("A"))
