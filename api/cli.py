@@ -15,47 +15,32 @@ Exit codes: 0 fine, 1 faults found or the work could not be done, 2 wrong usage,
 import dataclasses
 import gc
 import sys
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import click
 
-# The store (numba) and the service (falcon, uvicorn) take half a second to import, so each command imports what it
-# needs when it runs: `--help` answers at once.
+from api.console import (
+    CONFIG_OPTION,
+    DATA_DIR_OPTION,
+    EXIT_FAULTS,
+    JSON_OPTION,
+    counted,
+    load_settings,
+    opened_store,
+    print_json,
+    print_table,
+    shown,
+)
+
+# Imported by the commands that need it, when they run; see api/console.py.
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
+    from typing import TypeVar
 
-    from api.settings import Effective
-    from hft_mmap import Store, WindowStats
+    from hft_mmap import RepairReport, VerifyReport, WindowStats
 
-EXIT_FAULTS = 1
-EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h; systemd need not restart what will fail again
-
-_CONFIG_OPTION = click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    help="Settings file, in place of config.toml in the working directory.",
-)
-_DATA_DIR_OPTION = click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="Data directory, in place of the one in the settings."
-)
-_JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
-
-class Failure(click.ClickException):
-    """One line on standard error for each thing that is wrong, and the exit code."""
-
-    def __init__(self, lines: tuple[str, ...], exit_code: int) -> None:
-        super().__init__("; ".join(lines))
-        self.lines = lines
-        self.__dict__["exit_code"] = exit_code  # click declares a class variable and reads it from the instance
-
-    def show(self, file: Any = None) -> None:  # noqa: ANN401 - click's signature
-        """Print the lines, each with the name of the command."""
-        for line in self.lines:
-            click.echo(f"hft-mmap: {line}", file=file, err=file is None)
+    Report = TypeVar("Report", VerifyReport, RepairReport)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -68,7 +53,7 @@ def main() -> None:
 
 
 @main.command(short_help="Start the service.")
-@_CONFIG_OPTION
+@CONFIG_OPTION
 def serve(config_path: Path | None) -> None:
     """Start the service; SIGTERM or Ctrl+C stops it once the requests in flight are answered.
 
@@ -79,7 +64,7 @@ def serve(config_path: Path | None) -> None:
     """
     gc.disable()  # PERF: imports leave no garbage, looking for it takes 15 % of the start; api.server enables it again
     try:
-        effective = _load(config_path)
+        effective = load_settings(config_path)
         from api.server import serve as run
 
         code = run(effective)
@@ -89,8 +74,8 @@ def serve(config_path: Path | None) -> None:
 
 
 @main.command("check-config", short_help="Print each setting and where it came from.")
-@_CONFIG_OPTION
-@_JSON_OPTION
+@CONFIG_OPTION
+@JSON_OPTION
 def check_config(config_path: Path | None, as_json: bool) -> None:
     """Print each setting and where it came from, or everything that is wrong with the settings (exit code 78).
 
@@ -99,17 +84,19 @@ def check_config(config_path: Path | None, as_json: bool) -> None:
       hft-mmap check-config
       APP_LOG__LEVEL=debug hft-mmap check-config --json
     """
-    items = [{"key": key, "value": value, "origin": origin} for key, value, origin in _load(config_path).items()]
+    items = [
+        {"key": key, "value": value, "origin": origin} for key, value, origin in load_settings(config_path).items()
+    ]
     if as_json:
-        _print_json({"settings": items})
+        print_json({"settings": items})
     else:
-        _print_table([[str(item["key"]), _shown(item["value"]), str(item["origin"])] for item in items])
+        print_table([[str(item["key"]), shown(item["value"]), str(item["origin"])] for item in items])
 
 
 @main.command(short_help="List the symbols of a data directory, and what does not serve.")
-@_CONFIG_OPTION
-@_DATA_DIR_OPTION
-@_JSON_OPTION
+@CONFIG_OPTION
+@DATA_DIR_OPTION
+@JSON_OPTION
 def info(config_path: Path | None, data_dir: Path | None, as_json: bool) -> None:
     """Print the symbols of a data directory, and whether each of them serves (exit code 1 if one does not).
 
@@ -118,16 +105,16 @@ def info(config_path: Path | None, data_dir: Path | None, as_json: bool) -> None
       hft-mmap info
       hft-mmap info --data-dir /var/lib/hft-mmap --json
     """
-    with _store(config_path, data_dir) as store:
+    with opened_store(config_path, data_dir) as store:
         series = [dataclasses.asdict(entry) for entry in store.symbols()]
         reasons = [reason._asdict() for reason in store.reasons()]
         path = str(store.path)
     if as_json:
-        _print_json({"data_dir": path, "symbols": series, "reasons": reasons})
+        print_json({"data_dir": path, "symbols": series, "reasons": reasons})
     else:
         columns = ["symbol", "total", "start", "count", "last", "bytes"]
-        click.echo(f"{path}: {_counted(len(series), 'symbol')}")
-        _print_table([columns, *([_shown(entry[column]) for column in columns] for entry in series)])
+        click.echo(f"{path}: {counted(len(series), 'symbol')}")
+        print_table([columns, *([shown(entry[column]) for column in columns] for entry in series)])
         for reason in reasons:
             click.echo(f"{reason['symbol'] or path}: {reason['code']}: {reason['detail']}")
     if reasons:
@@ -137,9 +124,9 @@ def info(config_path: Path | None, data_dir: Path | None, as_json: bool) -> None
 @main.command(short_help="Print the statistics of one symbol.")
 @click.argument("symbol")
 @click.option("--window", type=click.IntRange(min=1), help="One window of this many points, in place of the eight.")
-@_CONFIG_OPTION
-@_DATA_DIR_OPTION
-@_JSON_OPTION
+@CONFIG_OPTION
+@DATA_DIR_OPTION
+@JSON_OPTION
 def stats(
     symbol: str,
     window: int | None,
@@ -156,7 +143,7 @@ def stats(
       hft-mmap stats ABC-USD
       hft-mmap stats ABC-USD --window 12345 --json
     """
-    with _store(config_path, data_dir) as store:
+    with opened_store(config_path, data_dir) as store:
         if window is not None:
             found = {window: store.stats(symbol, window)}
             answer: dict[str, object] = dict(_fields(found[window]))
@@ -166,17 +153,17 @@ def stats(
             by_exponent = {str(exponent): _fields(one) for exponent, one in enumerate(windows, start=1)}
             answer = {"symbol": symbol, "total": total, "count": total - start, "windows": by_exponent}
     if as_json:
-        _print_json(answer)
+        print_json(answer)
         return
-    rows = [[f"{size:,}", *map(_shown, _fields(one).values()), f"{one.points:,}"] for size, one in found.items()]
-    _print_table([["window", "min", "max", "last", "avg", "var", "points"], *rows])
+    rows = [[f"{size:,}", *map(shown, _fields(one).values()), f"{one.points:,}"] for size, one in found.items()]
+    print_table([["window", "min", "max", "last", "avg", "var", "points"], *rows])
 
 
 @main.command(short_help="Read everything back and compare it with the sealed nodes.")
 @click.argument("symbol", required=False)
-@_CONFIG_OPTION
-@_DATA_DIR_OPTION
-@_JSON_OPTION
+@CONFIG_OPTION
+@DATA_DIR_OPTION
+@JSON_OPTION
 def verify(symbol: str | None, config_path: Path | None, data_dir: Path | None, as_json: bool) -> None:
     """Read all points of SYMBOL (or of every symbol) back, and compare them with the sealed nodes.
 
@@ -188,25 +175,17 @@ def verify(symbol: str | None, config_path: Path | None, data_dir: Path | None, 
       hft-mmap verify
       hft-mmap verify ABC-USD --json
     """
-    with _store(config_path, data_dir) as store:
+    with opened_store(config_path, data_dir) as store:
         reports = sorted(store.verify(symbol))
     faulty = any(report.faults for report in reports)
-    if as_json:
-        _print_json({"ok": not faulty, "series": [report._asdict() for report in reports]})
-    for report in () if as_json else reports:
-        state = _counted(len(report.faults), "fault") if report.faults else "ok"
-        click.echo(f"{report.symbol}: {state}, {report.points} points, {report.nodes} nodes")
-        for fault in report.faults:
-            click.echo(f"  {fault}")
-    if faulty:
-        sys.exit(EXIT_FAULTS)
+    _print_reports(reports, _verified, ok=not faulty, as_json=as_json)
 
 
 @main.command(short_help="Rebuild damaged nodes from the values.")
 @click.argument("symbol", required=False)
-@_CONFIG_OPTION
-@_DATA_DIR_OPTION
-@_JSON_OPTION
+@CONFIG_OPTION
+@DATA_DIR_OPTION
+@JSON_OPTION
 def repair(symbol: str | None, config_path: Path | None, data_dir: Path | None, as_json: bool) -> None:
     """Rebuild the nodes and seals of SYMBOL (or of every symbol) that differ from the values they summarise.
 
@@ -218,26 +197,17 @@ def repair(symbol: str | None, config_path: Path | None, data_dir: Path | None, 
       hft-mmap repair
       hft-mmap repair ABC-USD --json
     """
-    with _store(config_path, data_dir, mode="a") as store:
+    with opened_store(config_path, data_dir, mode="a") as store:
         reports = sorted(store.repair(symbol))
     broken = any(report.remaining for report in reports)
-    if as_json:
-        _print_json({"ok": not broken, "series": [report._asdict() for report in reports]})
-    for report in () if as_json else reports:
-        click.echo(f"{report.symbol}: {len(report.repaired)} repaired, {len(report.remaining)} left")
-        for fault in report.repaired:
-            click.echo(f"  repaired: {fault}")
-        for fault in report.remaining:
-            click.echo(f"  left: {fault}")
-    if broken:
-        sys.exit(EXIT_FAULTS)
+    _print_reports(reports, _repaired, ok=not broken, as_json=as_json)
 
 
 @main.command(short_help="Copy a data directory, also while a service writes to it.")
 @click.argument("directory", type=click.Path(path_type=Path))
-@_CONFIG_OPTION
-@_DATA_DIR_OPTION
-@_JSON_OPTION
+@CONFIG_OPTION
+@DATA_DIR_OPTION
+@JSON_OPTION
 def snapshot(directory: Path, config_path: Path | None, data_dir: Path | None, as_json: bool) -> None:
     """Copy every series as it stands now to DIRECTORY, which must be new or empty.
 
@@ -249,63 +219,43 @@ def snapshot(directory: Path, config_path: Path | None, data_dir: Path | None, a
       hft-mmap snapshot /backup/2026-01-31
       hft-mmap verify --data-dir /backup/2026-01-31
     """
-    with _store(config_path, data_dir) as store:
+    with opened_store(config_path, data_dir) as store:
         totals = store.snapshot(directory)
     if as_json:
-        _print_json({"directory": str(directory), "totals": totals})
+        print_json({"directory": str(directory), "totals": totals})
         return
-    click.echo(f"{directory}: {_counted(len(totals), 'symbol')}")
+    click.echo(f"{directory}: {counted(len(totals), 'symbol')}")
     if totals:
-        _print_table([["symbol", "total"], *([symbol, str(total)] for symbol, total in totals.items())])
-
-
-def _load(config_path: Path | None) -> "Effective":
-    from api.settings import SettingsError, load
-
-    try:
-        return load(config_path)
-    except SettingsError as error:
-        raise Failure(error.faults, EXIT_CONFIG) from None
-
-
-@contextmanager
-def _store(config_path: Path | None, data_dir: Path | None, mode: Literal["a", "r"] = "r") -> "Iterator[Store]":
-    """Yield the store of the settings (or of `data_dir`), which must exist; its errors are exit code 1."""
-    path = data_dir or Path(_load(config_path).settings.store.data_dir)
-    from hft_mmap import HftMmapError, Store
-
-    try:
-        if mode == "a":
-            Store(path, mode="r").close()  # mode "a" would make a directory that is missing
-        with Store(path, mode=mode) as store:
-            yield store
-    except (HftMmapError, OSError) as error:
-        raise Failure((str(error),), EXIT_FAULTS) from None
+        print_table([["symbol", "total"], *([symbol, str(total)] for symbol, total in totals.items())])
 
 
 def _fields(stats: "WindowStats") -> dict[str, float]:
     return {"min": stats.min, "max": stats.max, "last": stats.last, "avg": stats.avg, "var": stats.var}
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def _verified(report: "VerifyReport") -> list[str]:
+    state = counted(len(report.faults), "fault") if report.faults else "ok"
+    head = f"{report.symbol}: {state}, {report.points} points, {report.nodes} nodes"
+    return [head, *(f"  {fault}" for fault in report.faults)]
 
 
-def _shown(value: object) -> str:
-    return '""' if value == "" else "-" if value is None else str(value)
+def _repaired(report: "RepairReport") -> list[str]:
+    head = f"{report.symbol}: {len(report.repaired)} repaired, {len(report.remaining)} left"
+    repaired = (f"  repaired: {fault}" for fault in report.repaired)
+    return [head, *repaired, *(f"  left: {fault}" for fault in report.remaining)]
 
 
-def _print_table(rows: list[list[str]]) -> None:
-    """Print rows in aligned columns."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _print_json(value: object) -> None:
-    import orjson
-
-    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+def _print_reports(
+    reports: "list[Report]", lines: "Callable[[Report], list[str]]", *, ok: bool, as_json: bool
+) -> None:  # fmt: skip
+    """Print a report for each series, as JSON or in lines; exit code 1 unless all is well."""
+    if as_json:
+        print_json({"ok": ok, "series": [report._asdict() for report in reports]})
+    else:
+        for report in reports:
+            click.echo("\n".join(lines(report)))
+    if not ok:
+        sys.exit(EXIT_FAULTS)
 
 
 if __name__ == "__main__":
