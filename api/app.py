@@ -19,6 +19,7 @@ from api.exchange import BATCH, RECEIVE, REFUSED, Message, Receive, Scope, Send,
 from api.query import parse_stats_query
 from api.request import Request
 from api.resources import AddBatch, Constant, Ready, Stats, Symbols
+from api.series import SeriesBuckets
 from api.settings import LogSettings, Settings
 from hft_mmap import HftMmapError, Store
 
@@ -42,6 +43,7 @@ def routes(store: Store, settings: Settings) -> Mapping[str, object]:
         "/ready": Ready(store),
         "/add_batch": AddBatch(store, settings.server),
         "/stats": Stats(store),
+        "/series": SeriesBuckets(store),
         "/symbols": Symbols(store),
         "/openapi.json": Constant(files("api").joinpath("openapi.json").read_bytes()),
     }

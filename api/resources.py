@@ -182,6 +182,7 @@ def _row(info: SeriesInfo) -> dict[str, object]:
         "count": info.count,
         "last": info.last,
         "bytes": info.bytes,
+        "appended_at": info.appended_at,
     }
 
 

@@ -6,11 +6,13 @@
 ...     store.stats("ABC-USD", 1000)
 """
 
+from hft_mmap.buckets import Buckets
 from hft_mmap.counters import SeriesCounters, StoreCounters
 from hft_mmap.errors import (
     DiskFull,
     FormatError,
     HftMmapError,
+    InvalidRange,
     InvalidSymbol,
     InvalidValues,
     InvalidWindow,
@@ -33,10 +35,12 @@ from hft_mmap.verify import VerifyReport
 
 __all__ = [
     "STANDARD_WINDOWS",
+    "Buckets",
     "DiskFull",
     "Durability",
     "FormatError",
     "HftMmapError",
+    "InvalidRange",
     "InvalidSymbol",
     "InvalidValues",
     "InvalidWindow",

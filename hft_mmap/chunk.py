@@ -272,6 +272,13 @@ class Chunk:
         except FileNotFoundError:
             return 0
 
+    def written_at(self) -> float | None:
+        """Return when the file was last written to, in Unix seconds; None once it is unlinked."""
+        try:
+            return os.stat(self.path).st_mtime
+        except FileNotFoundError:
+            return None
+
     def close_writer(self) -> None:
         """Close the descriptor for writing, if any; reads go on."""
         if self._fd >= 0:

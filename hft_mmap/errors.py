@@ -20,6 +20,10 @@ class InvalidWindow(HftMmapError, ValueError):
     """The window is not a whole number from 1."""
 
 
+class InvalidRange(HftMmapError, ValueError):
+    """The range of points, or the number or size of its buckets, is none."""
+
+
 class SymbolLimitReached(HftMmapError):
     """A new symbol was refused because the store holds as many as it may."""
 

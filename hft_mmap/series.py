@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from hft_mmap import recovery
 from hft_mmap.batch import as_row, check_prices
 from hft_mmap.boot import Boot, current_boot
+from hft_mmap.buckets import Buckets, in_bars, in_buckets
 from hft_mmap.chunk import Chunk
 from hft_mmap.commits import Commits, Waiter
 from hft_mmap.counters import EventSink, Syncs
@@ -63,7 +64,11 @@ def _checked_window(window: object) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SeriesInfo:
-    """What `Store.symbols` tells of a series; `bytes` is what its files take on the disk."""
+    """What `Store.symbols` tells of a series.
+
+    `bytes` is what its files take on the disk; `appended_at` is when its newest batch was written, in Unix
+    seconds as the file system keeps them, or None if nothing was ever appended.
+    """
 
     symbol: str
     total: int
@@ -71,6 +76,7 @@ class SeriesInfo:
     count: int
     last: float | None
     bytes: int
+    appended_at: float | None
 
 
 class Waker(Protocol):
@@ -289,6 +295,23 @@ class Series:
             ),
         )
 
+    def buckets(self, start: int, end: int, n: int) -> Buckets:
+        """Return the kept points of [start, end) in `n` buckets whose sizes differ by one at most, or in single points.
+
+        Points that are not kept, or not there yet, are left out, so there may be none at all. O(n log N), lock-free.
+        InvalidRange unless 0 <= start <= end and n >= 1, all of them whole numbers.
+        """
+        view, kept, total = self._snapshot()
+        return in_buckets(view, (kept, total), (start, end), n)
+
+    def bars(self, start: int, end: int, size: int) -> Buckets:
+        """Return the kept points of [start, end) in bars of `size` points; only the first and the last may have fewer.
+
+        A bar begins at a multiple of `size`, so the bars of ranges that overlap are the same. Otherwise as `buckets`.
+        """
+        view, kept, total = self._snapshot()
+        return in_bars(view, (kept, total), (start, end), size)
+
     def window(self, n: int) -> NDArray[np.float64]:
         """Return the newest `n` points, oldest first (all that are kept if those are fewer), read-only float64.
 
@@ -304,7 +327,8 @@ class Series:
         last = float(view.read(total - 1, total)[0]) if total > start else None
         used = sum(chunk.allocated_bytes() for chunk in view.chunks)
         used += os.stat(self._head.path).st_blocks * 512
-        return SeriesInfo(self.symbol, total, start, total - start, last, used)
+        appended_at = view.chunks[-1].written_at() if last is not None else None
+        return SeriesInfo(self.symbol, total, start, total - start, last, used, appended_at)
 
     # -- writing ------------------------------------------------------------------------------------------------------
 

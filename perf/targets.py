@@ -118,6 +118,11 @@ def _tail(results: Results) -> Reading:
     return Reading(durations(_middle(results, label)), _middle(results, label) <= 10e-3)
 
 
+def _series(results: Results) -> Reading:
+    seconds = _middle(results, "http_app.series[stored=1e8,buckets=1000]")
+    return Reading(durations(seconds), seconds <= 10e-3)
+
+
 def _joined(shares: list[float] | tuple[float, ...]) -> str:
     return " / ".join(f"{share:.2f}" for share in shares)
 
@@ -161,5 +166,11 @@ TARGETS = (
         "10 ms",
         ("latency.batches_next_door",),
         _tail,
+    ),
+    Target(
+        "/series with 1,000 buckets over 1e8 points, the answer's JSON included",
+        "10 ms",
+        ("http_app.series[stored=1e8,buckets=1000]",),
+        _series,
     ),
 )

@@ -90,6 +90,17 @@ def _stats(stored: int, question: str) -> Prepare:
     return prepare
 
 
+def _series(stored: int, buckets: int) -> Prepare:
+    @contextmanager
+    def prepare(lab: Lab) -> Iterator[TimeFunction]:
+        with Store(lab.stored(stored), mode="r", limits=ROOMY) as store:
+            query = f"symbol={SYMBOL}&buckets={buckets}".encode()
+            with _timing(create_app(store, Settings()), scope("GET", "/series/", query), [b""]) as run:
+                yield run
+
+    return prepare
+
+
 def _stats_after_each_append(question: str) -> Prepare:
     """One append by the library (4 us) before each request, so that no answer can be remembered."""
 
@@ -147,6 +158,9 @@ def cases() -> list[Case]:
         for k in (1, 5, 8)
     ]  # fmt: skip
     found.append(Case(name("http_app", "stats_all"), _stats(10**6, ""), request))
+    found += [
+        Case(name("http_app", "series", stored=10**8, buckets=n), _series(10**8, n), request) for n in (1000, 5000)
+    ]
     found += [
         Case(name("http_app", "append_then_stats", exponent=5), _stats_after_each_append("&exponent=5"), request, True),
         Case(name("http_app", "append_then_stats_all"), _stats_after_each_append(""), request),

@@ -32,6 +32,17 @@ def _all_windows(stored: int) -> Prepare:
     return prepare
 
 
+def _buckets(stored: int, n: int) -> Prepare:
+    @contextmanager
+    def prepare(lab: Lab) -> Iterator[TimeFunction]:
+        with Store(lab.stored(stored), mode="r", limits=ROOMY) as store:
+            series = store.series(SYMBOL)
+            assert len(series.buckets(0, stored, n).index) == n
+            yield timed(lambda: series.buckets(0, stored, n))
+
+    return prepare
+
+
 def _beside_writer(stored: int, window: int) -> Prepare:
     @contextmanager
     def prepare(lab: Lab) -> Iterator[TimeFunction]:
@@ -64,6 +75,13 @@ def cases() -> list[Case]:
             guarded=stored == 1_000_000,
         )
         for stored in STORED
+    ]  # fmt: skip
+    found += [
+        Case(
+            name("reading", "buckets", stored=stored, buckets=1000), _buckets(stored, 1000), Work(1000, "buckets"),
+            guarded=stored == 1_000_000,
+        )
+        for stored in STORED[1:]
     ]  # fmt: skip
     found.append(
         Case(

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -154,8 +155,9 @@ def test_info_lists_the_symbols() -> None:
 def test_info_as_json(data: Path) -> None:
     """The symbols as in GET /symbols, with the reasons of those that do not serve."""
     answer = as_json("info", "--data-dir", str(data))
-    size = answer["symbols"][0].pop("bytes")
+    size, appended_at = (answer["symbols"][0].pop(name) for name in ("bytes", "appended_at"))
     assert size >= 4096
+    assert appended_at <= time.time()
     assert answer["symbols"][0] == {"symbol": "ABC-USD", "total": 10, "start": 0, "count": 10, "last": 151.9}
     assert (answer["data_dir"], answer["reasons"]) == (str(data), [])
 

@@ -197,9 +197,11 @@ def test_symbols(start_service: StartService) -> None:
     service.add("A", [1.5])
     for path in ("/symbols", "/symbols/"):
         rows = service.client.get(path).json()["symbols"]
-        assert [list(row) for row in rows] == [["symbol", "total", "start", "count", "last", "bytes"]] * 2
+        names = ["symbol", "total", "start", "count", "last", "bytes", "appended_at"]
+        assert [list(row) for row in rows] == [names] * 2
         assert [tuple(row.values())[:5] for row in rows] == [("A", 1, 0, 1, 1.5), ("B", 10, 0, 10, 151.9)]
         assert all(row["bytes"] > 0 for row in rows)
+        assert 0 < rows[1]["appended_at"] <= rows[0]["appended_at"]
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,8 @@ def test_symbols_tell_what_is_stored(open_store: OpenStore) -> None:
     store.append("A", np.arange(1000.0))
     store.append("A", [1000.0])
     a, b = store.symbols()
-    assert (a, b) == (SeriesInfo("A", 1001, 400, 601, 1000.0, a.bytes), SeriesInfo("B", 2, 0, 2, 2.0, b.bytes))
+    assert a == SeriesInfo("A", 1001, 400, 601, 1000.0, a.bytes, a.appended_at)
+    assert b == SeriesInfo("B", 2, 0, 2, 2.0, b.bytes, b.appended_at)
     files = list((store.path / "A").iterdir())
     assert a.bytes <= sum(file.stat().st_size for file in files)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hft_mmap import (
     STANDARD_WINDOWS,
+    Buckets,
     Durability,
     HftMmapError,
     Limits,
@@ -68,6 +69,9 @@ def use_a_series(series: Series) -> None:
     assert_type(windows, tuple[WindowStats, ...])
     assert len(windows) == len(STANDARD_WINDOWS)
     assert_type(series.window(5), NDArray[np.float64])
+    assert_type(series.buckets(0, 100, 10), Buckets)
+    assert_type(series.bars(0, 100, 10).index, NDArray[np.int64])
+    assert_type(series.bars(0, 100, 10).mean, NDArray[np.float64])
     stats = series.stats(10)
     assert_type(stats.avg, float)
     assert_type(stats.points, int)
