@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import FrameType
 
 import structlog
@@ -22,15 +23,13 @@ import uvicorn
 
 from api import logs
 from api.app import create_app
+from api.connections import ConnectionLimits, Connections
+from api.protocol import HttpProtocol
 from api.settings import Effective, ServerSettings, Settings
 from hft_mmap import HftMmapError, Store
 
-# Each connection may hold a body of max_body_bytes: at the default of 4 MiB, 1,024 of them are 4 GiB at the very most.
-# uvicorn answers 503 beyond.
-MAX_CONNECTIONS = 1024
-# A client that pushes a price now and then keeps its connection; uvicorn's 5 s would make it reconnect each time, and
-# lose the race between its next request and the close.
-KEEP_ALIVE_S = 75
+# Files that are no connections: chunks, heads, the log, the listener. A store of ten full series maps 360 chunks.
+_RESERVED_FILES = 512
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # What the store reports about a series that no longer serves as it should; everything else it reports is news.
 _WARNINGS = frozenset({"read_only", "set_aside", "disk_full"})
@@ -57,10 +56,12 @@ def _serve(settings: Settings) -> int:
     log = structlog.get_logger()
     try:
         with _signals_noted() as noted, _bind(settings.server) as listener:
-            _raise_open_files_limit()
+            watch = Connections(_connection_limits(settings.server, _raise_open_files_limit()))
             _keep_freed_memory()
             with _open_store(settings, log.bind()) as store:
-                server = _Server(_config(settings.server, create_app(store, settings)), on_serving=_announce)
+                protocol = partial(HttpProtocol, watch=watch)
+                config = uvicorn_config(settings.server, create_app(store, settings), protocol)
+                server = _Server(config, on_serving=_announce)
                 server.should_exit = bool(noted)  # the signal came while the store was being opened
                 server.run(sockets=[listener])
     except (HftMmapError, OSError) as error:
@@ -107,11 +108,28 @@ def _bind(settings: ServerSettings) -> Iterator[socket.socket]:
         yield listener
 
 
-def _raise_open_files_limit() -> None:
-    """Allow as many open files as the system lets this process have: each chunk and each connection is one."""
+def _raise_open_files_limit() -> int:
+    """Allow as many open files as the system lets this process have (each chunk and connection is one); return it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):  # refused in some containers, which then keep what they gave
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def _connection_limits(settings: ServerSettings, open_files: int) -> ConnectionLimits:
+    """Return the limits of the settings, with no more connections than the system has files for."""
+    possible = max(open_files - _RESERVED_FILES, open_files // 2)
+    if settings.max_connections > possible:
+        structlog.get_logger().warning(
+            "fewer_connections", wanted=settings.max_connections, possible=possible, open_files_limit=open_files
+        )
+    return ConnectionLimits(
+        max_connections=min(settings.max_connections, possible),
+        header_timeout_s=settings.header_timeout_s,
+        body_timeout_s=settings.body_timeout_s,
+        keep_alive_s=settings.keep_alive_s,
+        max_body_memory_bytes=settings.max_body_memory_bytes,
+    )
 
 
 def _keep_freed_memory() -> None:
@@ -141,11 +159,12 @@ def _open_store(settings: Settings, log: structlog.typing.FilteringBoundLogger) 
     )
 
 
-def _config(settings: ServerSettings, app: object) -> uvicorn.Config:
+def uvicorn_config(settings: ServerSettings, app: object, http: object = "httptools") -> uvicorn.Config:
+    """Return the configuration of a server for `app`; `http` names or makes the protocol of a connection."""
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         loop="uvloop",
-        http="httptools",
+        http=http,  # type: ignore[arg-type]  # anything that uvicorn can call like a protocol class
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -154,8 +173,7 @@ def _config(settings: ServerSettings, app: object) -> uvicorn.Config:
         access_log=False,  # the application writes one line a request worth a line
         proxy_headers=False,  # nothing here depends on who asks
         server_header=False,
-        limit_concurrency=MAX_CONNECTIONS,
-        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=settings.shutdown_grace_s,
         reset_contextvars=True,
     )

@@ -118,6 +118,13 @@ class ServerSettings:
     port: int = _key(8080, _whole(0, 65_535))  # 0: any free port
     max_batch_values: int = _key(100_000, _whole(1, 100_000_000))
     max_body_bytes: int = _key(4 * 2**20, _size(1024, 2**30), kind="str")
+    max_connections: int = _key(4096, _whole(1, 1_000_000))
+    max_body_memory_bytes: int = _key(256 * 2**20, _size(2**20, 2**40), kind="str")  # of all requests together
+    header_timeout_s: int = _key(10, _whole(1, 3600))
+    body_timeout_s: int = _key(30, _whole(1, 3600))
+    # A client that pushes a price now and then keeps its connection; uvicorn's 5 s would make it reconnect each time,
+    # and lose the race between its next request and the close.
+    keep_alive_s: int = _key(75, _whole(1, 86_400))
     shutdown_grace_s: int = _key(10, _whole(0, 3600))
 
 

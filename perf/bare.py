@@ -1,19 +1,23 @@
 """The ceiling: a Falcon ASGI application that returns constant bytes, in the same server with the same settings.
 
 `python -m perf.bare` serves on a free port and prints it as JSON. GET / returns a constant; POST / reads its body and
-returns a constant. A service on this framework and this server cannot be faster than that.
+returns a constant. A service on this framework and this server, as they come, cannot be faster than that.
+`python -m perf.bare own` runs it on the service's own protocol class in place of uvicorn's.
 """
 
 import gc
 import json
 import socket
 import sys
+from functools import partial
 from typing import Any
 
 import falcon.asgi
 import uvicorn
 
-from api.server import _config as service_config
+from api.connections import ConnectionLimits, Connections
+from api.protocol import HttpProtocol
+from api.server import uvicorn_config
 from api.settings import Settings
 
 GET_ANSWER = b'{"min":149.8,"max":152.0,"last":151.9,"avg":150.93,"var":0.5201}'
@@ -42,7 +46,10 @@ def create_app() -> Any:  # noqa: ANN401 - Falcon's types do not say that an app
 
 def main() -> int:
     """Serve until SIGTERM."""
-    config = service_config(Settings().server, create_app())
+    http: object = (
+        partial(HttpProtocol, watch=Connections(ConnectionLimits())) if "own" in sys.argv[1:] else "httptools"
+    )
+    config = uvicorn_config(Settings().server, create_app(), http)
     with socket.create_server(("127.0.0.1", 0), backlog=config.backlog) as listener:
         print(json.dumps({"event": "serving", "port": listener.getsockname()[1]}), flush=True)
         gc.collect()

@@ -16,6 +16,7 @@ from perf.lab import ROOT
 PATIENCE_S = 60.0
 SERVICE = (sys.executable, "-m", "api.cli", "serve")
 BARE = (sys.executable, "-m", "perf.bare")
+BARE_ON_OUR_PROTOCOL = (*BARE, "own")
 
 
 @dataclass(frozen=True, slots=True)

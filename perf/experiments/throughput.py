@@ -3,6 +3,9 @@
 The generator shares a core with the server it loads, in turn with the bare endpoint: on a core of its own it falls
 asleep between answers, and each answer then pays for a wake-up across cores, which hides what the service costs. That
 placement is measured too (cores=two). A third figure needs no placement: the server's processor time for a request.
+
+`bare` runs on uvicorn as it comes, which is what the service would be without its protocol class; `bare_own` on the
+service's protocol class, so that `share_of_own` says what routes, store and log cost on the same server.
 """
 
 import os
@@ -85,8 +88,11 @@ def _measure(lab: Lab, effort: Effort, contest: Contest) -> Iterator[Benchmark]:
         scratch = stack.enter_context(lab.scratch())
         data = stack.enter_context(lab.borrowed(STORED)) if not contest.values else scratch / "data"
         (scratch / "bare").mkdir()
+        (scratch / "bare_own").mkdir()
         cores = [SERVER_CORE]
         bare = stack.enter_context(servers.running(servers.BARE, scratch / "bare", cores=cores))
+        own = servers.running(servers.BARE_ON_OUR_PROTOCOL, scratch / "bare_own", cores=cores)
+        bare_own = stack.enter_context(own)
         ours = stack.enter_context(servers.service(scratch, data, contest.settings, cores))
         if contest.writer:
             with servers.on_cores([OTHER_CORE]):
@@ -94,6 +100,7 @@ def _measure(lab: Lab, effort: Effort, contest: Contest) -> Iterator[Benchmark]:
         takers = {
             "ours": _taking(ours, contest.path, contest.body(), scratch),
             "bare": _taking(bare, "/", contest.body(), scratch),
+            "bare_own": _taking(bare_own, "/", contest.body(), scratch),
         }
         if contest.values:
             takers["bare_get"] = _taking(bare, "/", None, scratch)
@@ -130,7 +137,7 @@ def _contend(
         yield made(who, [one[who].seconds for one in rounds], work=work)
         yield made(f"{who}_cpu", [one[who].cpu_seconds for one in rounds], work=work)
     for who in list(takers)[1:]:
-        share = "share" if who == "bare" else "share_of_get"
+        share = {"bare": "share", "bare_own": "share_of_own", "bare_get": "share_of_get"}[who]
         yield made(share, [one[who].seconds / one["ours"].seconds for one in rounds], unit="integer")
         yield made(f"cpu_{share}", [one[who].cpu_seconds / one["ours"].cpu_seconds for one in rounds], unit="integer")
 

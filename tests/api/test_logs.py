@@ -359,7 +359,7 @@ def test_console_and_file_have_the_same_valid_lines(service: Service) -> None:
     assert all({"timestamp", "level", "event"} <= event.keys() for event in service.events())
     names = [event["event"] for event in service.events()]
     assert names[-1] == "stopped"
-    assert {"serving", "series_created", "request", "Invalid HTTP request received.", "stopping"} <= set(names)
+    assert {"serving", "series_created", "request", "refused", "stopping"} <= set(names)
 
 
 def test_a_second_service_may_not_write_the_same_file(service: Service) -> None:

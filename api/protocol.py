@@ -1,0 +1,452 @@
+"""HTTP/1.1 on one connection: uvicorn's httptools protocol, with bounds, and with less work a request.
+
+Bounds: a request must arrive in time and its headers must be few; a body that does not, connections beyond the limit
+and bodies beyond the memory for them are refused, as problem documents, and told apart in the log.
+
+PERF: a request that has wholly arrived is run at once, up to where it would wait for something; most never wait. A task
+is made only for the rest of those that do. It saves the task, two callbacks and one turn of the event loop a request.
+One consequence: before its first real wait a resource has no current task, so `asyncio.timeout` and `TaskGroup` are
+not at its disposal there.
+"""
+
+import asyncio
+import contextvars
+import urllib.parse
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from functools import partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import httptools
+import structlog
+from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from api import problems
+from api.connections import Connections
+from api.cycle import STATUS_LINES, Cycle
+
+if TYPE_CHECKING:
+    from api.exchange import Scope
+
+MAX_HEAD_BYTES = 65_536
+MAX_HEADERS = 100
+SMALL_BODY_BYTES = 65_536
+"""A body announced as no longer than this is waited for before the request is run."""
+_MAX_BUFFERED_BODY_BYTES = 65_536
+_MAX_TURNS = 16
+"""So many pipelined requests are run before other connections have their turn."""
+
+_log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One connection. Of uvicorn's protocol it keeps the set-up and the way to web sockets."""
+
+    cycle: Cycle | None  # type: ignore[assignment]  # the newest request, whose body may still be arriving
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        watch: Connections,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._watch = watch
+        self._running: Cycle | None = None
+        self._waiting: deque[Cycle] = deque()
+        self._arriving = False  # a request has begun, and is not whole
+        self._in_body = False
+        self._head_bytes = 0
+        self._content_length: int | None = None
+        self._watched: bool | None = None  # what the watch was told: False for headers, True for a body
+        self._ending = False
+        self._upgrade_ignored = False
+        self._refusal: tuple[HTTPStatus, str] | None = None
+
+    # What the transport tells
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin; a connection too many is told so when it asks."""
+        super().connection_made(transport)
+        if not self._watch.opened(self, self.loop):
+            limit = self._watch.limits.max_connections
+            self._refusal = (
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"All {limit} connections are in use (server.max_connections); close idle ones, or try again later",
+            )
+            self._watch.reading(self, body=False)
+            self._watched = False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End: whoever waits for more of a request, or to write more of an answer, is told."""
+        self.connections.discard(self)
+        self._watch.closed(self)
+        for cycle in (self._running, self.cycle, *self._waiting):
+            if cycle is not None and not cycle.complete:
+                cycle.disconnected = True
+                cycle.wake()
+                self._release(cycle)
+        self._waiting.clear()
+        self.flow.resume_writing()
+        if exc is None:
+            self.transport.close()
+        self.parser = None  # type: ignore[assignment]  # it refers to this protocol: no cycle is left behind
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has arrived, and run the requests that are whole."""
+        watch = self._watch
+        watch.idle.pop(self, None)
+        if self._refusal is not None:
+            self._end_refused()
+            return
+        if not self._in_body:
+            self._head_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            if self._should_upgrade():
+                watch.closed(self)
+                self.handle_websocket_upgrade()
+                return
+            self._upgrade_ignored = True
+        except httptools.HttpParserError as error:
+            self._refuse_malformed(error)
+            return
+        if not self._in_body and self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse_head()
+            return
+        self._go_on()
+
+    def pause_writing(self) -> None:
+        """Let answers wait: the client does not take them as fast as they come."""
+        super().pause_writing()
+        self._watch.stalled(self)
+
+    def resume_writing(self) -> None:
+        """Let answers go on."""
+        super().resume_writing()
+        self._watch.moving(self)
+
+    # What the parser tells
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self._content_length = None
+        self._arriving = True
+        self._in_body = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take one header; those that trail a body are dropped."""
+        if self._in_body:
+            return
+        name = name.lower()
+        if name == b"content-length":
+            self._content_length = int(value)
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+        if len(self.headers) > MAX_HEADERS:
+            raise _HeadTooLarge
+
+    def on_headers_complete(self) -> None:
+        """Make the request, now that its head is known."""
+        parser = self.parser
+        if self._head_bytes > MAX_HEAD_BYTES and self._exact_head_bytes() > MAX_HEAD_BYTES:
+            raise _HeadTooLarge  # it came in one piece, with others behind it or not
+        self._in_body = True
+        self._head_bytes = 0
+        version = parser.get_http_version()
+        url = httptools.parse_url(self.url)
+        raw_path = url.path or b"/"
+        path = raw_path.decode("ascii")
+        scope: Scope = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": "",
+            "method": parser.get_method().decode("ascii"),
+            "path": urllib.parse.unquote(path) if "%" in path else path,
+            "raw_path": raw_path,
+            "query_string": url.query or b"",
+            "headers": self.headers,
+            "state": self.app_state,
+        }
+        self.scope = scope  # type: ignore[assignment]  # the way to web sockets reads it
+        upgrades = parser.should_upgrade()
+        if upgrades and self._should_upgrade():
+            return
+        self.cycle = Cycle(
+            self,
+            scope,
+            keep_alive=version != "1.0" and parser.should_keep_alive() and not upgrades,
+            awaits_continue=self.expect_100_continue,
+        )
+        self._waiting.append(self.cycle)
+
+    def _exact_head_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+
+    def on_body(self, body: bytes) -> None:
+        """Keep some of the body, unless its request has been answered already."""
+        cycle = self.cycle
+        if cycle is None or cycle.complete or cycle.given_up:
+            return
+        length = self._content_length
+        if length is None or length > SMALL_BODY_BYTES:
+            if not self._watch.hold(len(body)):
+                cycle.body = []
+                self._give_up(cycle, HTTPStatus.SERVICE_UNAVAILABLE)
+                return
+            cycle.held_bytes += len(body)
+        cycle.body.append(body)
+        cycle.wake()
+
+    def on_message_complete(self) -> None:
+        """Note that the request is whole."""
+        self._arriving = False
+        self._in_body = False
+        self._head_bytes = 0
+        cycle = self.cycle
+        if cycle is not None and not cycle.complete:
+            cycle.more_body = False
+            cycle.wake()
+
+    # Running requests
+
+    def _go_on(self) -> None:
+        """Run the requests that are due, in their order, then say what this connection is waiting for."""
+        turns = 0
+        waiting = self._waiting
+        while waiting and self._running is None and self._may_run(waiting[0]):
+            if turns == _MAX_TURNS:
+                self.flow.pause_reading()
+                self.loop.call_soon(self._go_on)
+                return
+            turns += 1
+            self._run(waiting.popleft())
+        if self.transport.is_closing():
+            return
+        self._note_state()
+
+    def _note_state(self) -> None:
+        """Tell the watch whether a request is arriving, or the connection idle; hold back a client that is ahead."""
+        watch = self._watch
+        running = self._running
+        if self._arriving:
+            if self._watched is not self._in_body:
+                self._watched = self._in_body
+                watch.reading(self, body=self._in_body)
+        elif self._watched is not None:
+            self._watched = None
+            watch.read(self)
+        if running is not None:
+            if (self._waiting and running is not self.cycle) or _size(running.body) > _MAX_BUFFERED_BODY_BYTES:
+                self.flow.pause_reading()
+            return
+        self.flow.resume_reading()
+        if self._refusal is not None:
+            self._end_refused()
+        elif self._upgrade_ignored and not self._waiting:
+            self.transport.close()
+        elif not self._arriving:
+            watch.idle[self] = watch.now
+
+    def _may_run(self, cycle: Cycle) -> bool:
+        """Return whether `cycle` need not wait for a small body that is still arriving."""
+        if cycle is not self.cycle or not cycle.more_body or cycle.awaits_continue:
+            return True
+        return self._content_length is None or self._content_length > SMALL_BODY_BYTES
+
+    def _run(self, cycle: Cycle) -> None:
+        """Run the application on one request, up to where it waits; a task does the rest."""
+        self._running = cycle
+        coroutine = self._answer(cycle)
+        context = contextvars.Context()
+        try:
+            awaited = context.run(coroutine.send, None)
+        except StopIteration:
+            return
+        cycle.in_task = True
+        cycle.flush_head()
+        task = self.loop.create_task(_continue(coroutine, awaited), context=context)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _answer(self, cycle: Cycle) -> None:
+        try:
+            await self.app(cycle.scope, cycle.receive, cycle.send)
+        except Exception as error:  # noqa: BLE001 - the application answers its own errors; this one it could not
+            _log.error("unanswered", exc_info=error)
+        if not cycle.complete and not cycle.disconnected:
+            self.transport.close()  # half an answer must not look like a whole one
+            self._release(cycle)
+
+    def answered(self, cycle: Cycle) -> None:
+        """Go on after the answer to `cycle` has been written."""
+        self.server_state.total_requests += 1
+        self._running = None
+        self._release(cycle)
+        if not cycle.keep_alive:
+            self._waiting.clear()
+            self.transport.close()
+        elif cycle.in_task:
+            self.loop.call_soon(self._resume)
+
+    def _resume(self) -> None:
+        if not self.transport.is_closing() and self._running is None:
+            self._go_on()
+
+    def is_ending(self, cycle: Cycle) -> bool:
+        """Return whether the answer to `cycle` is the last one on this connection."""
+        return self._ending and not self._waiting and cycle is self.cycle
+
+    def date_lines(self) -> bytes:
+        """Return the header lines that every answer begins with."""
+        headers = self.server_state.default_headers
+        return _lines(headers[0]) if len(headers) == 1 else b"".join(map(_lines, headers))
+
+    def _release(self, cycle: Cycle) -> None:
+        if cycle.held_bytes:
+            self._watch.body_bytes -= cycle.held_bytes
+            cycle.held_bytes = 0
+
+    # Refusing
+
+    def _give_up(self, cycle: Cycle, status: HTTPStatus) -> None:
+        """Stop waiting for the body of `cycle`; the application answers with `status`."""
+        cycle.given_up = status
+        cycle.keep_alive = False
+        cycle.wake()
+
+    def time_out(self) -> None:
+        """Refuse the request that has not arrived in time."""
+        limits = self._watch.limits
+        cycle = self.cycle
+        self._watched = None
+        if self._refusal is not None:
+            self.transport.close()
+        elif self._in_body and cycle is not None and cycle.complete:
+            self.transport.close()  # answered before its body ended, and the rest never came
+        else:
+            what, seconds, key = (
+                ("body", limits.body_timeout_s, "body_timeout_s")
+                if self._in_body
+                else ("headers", limits.header_timeout_s, "header_timeout_s")
+            )
+            detail = f"The {what} did not arrive within {seconds:g} seconds (server.{key})"
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, detail)
+
+    def _refuse_malformed(self, error: httptools.HttpParserError) -> None:
+        if isinstance(error.__context__, _HeadTooLarge):
+            self._refuse_head()
+            return
+        self._watch.counts.malformed += 1
+        self._refuse(HTTPStatus.BAD_REQUEST, "The bytes that arrived are not an HTTP/1.1 request; the connection ends")
+
+    def _refuse_head(self) -> None:
+        detail = f"The request has more than {MAX_HEADERS} headers, or more than {MAX_HEAD_BYTES} bytes before its body"
+        self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
+
+    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+        """Answer what cannot become a request, once the requests before it are answered, and end the connection."""
+        cycle = self.cycle
+        if self._in_body and cycle is not None and not cycle.complete:  # its body will never be whole
+            if cycle is self._running:
+                self._give_up(cycle, status)
+                return
+            self._waiting.pop()
+        self._refusal = (status, detail)
+        self._arriving = False
+        self.flow.pause_reading()
+        self._go_on()
+
+    def _end_refused(self) -> None:
+        if self._refusal is not None and not self.transport.is_closing():
+            status, detail = self._refusal
+            _log.info("refused", status=status.value, detail=detail, client=self.client and self.client[0])
+            body = problems.problem(status, detail)
+            self.transport.write(
+                b"".join(
+                    (
+                        STATUS_LINES[status.value],
+                        self.date_lines(),
+                        b"content-type: application/problem+json\r\n",
+                        b"content-length: %d\r\n" % len(body),
+                        b"retry-after: 1\r\n" if status is HTTPStatus.SERVICE_UNAVAILABLE else b"",
+                        b"connection: close\r\n\r\n",
+                        body,
+                    )
+                )
+            )
+            self.transport.close()
+
+    # Ending
+
+    def close_idle(self) -> None:
+        """Close a connection that has been idle for too long, or that makes room for another."""
+        self.transport.close()
+
+    def abort(self) -> None:
+        """Drop a connection whose client does not take its answer."""
+        self.transport.abort()
+
+    def shutdown(self) -> None:
+        """End once what has begun to arrive is answered. The server calls this when it stops."""
+        self._ending = True
+        if self._running is None and not self._waiting and not self._arriving:
+            self.transport.close()
+
+
+class _HeadTooLarge(Exception):
+    """Ends the parser's work."""
+
+
+class _Rest:
+    """What is left of a coroutine that has been run up to its first wait."""
+
+    __slots__ = ("_awaited", "_coroutine")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], awaited: object) -> None:
+        self._coroutine = coroutine
+        self._awaited = awaited
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        coroutine, awaited = self._coroutine, self._awaited
+        while True:
+            try:
+                sent = yield awaited
+            except GeneratorExit:
+                coroutine.close()
+                raise
+            except BaseException as error:  # noqa: BLE001 - handed on, whatever it is
+                step: Callable[[], Any] = partial(coroutine.throw, error)
+            else:
+                step = partial(coroutine.send, sent)
+            try:
+                awaited = step()
+            except StopIteration:
+                return
+
+
+async def _continue(coroutine: Coroutine[Any, Any, None], awaited: object) -> None:
+    await _Rest(coroutine, awaited)
+
+
+def _size(parts: list[bytes]) -> int:
+    return sum(map(len, parts)) if parts else 0
+
+
+def _lines(header: tuple[bytes, bytes]) -> bytes:
+    return b"%b: %b\r\n" % header

@@ -1,0 +1,320 @@
+"""One connection: requests in pieces and in rows, and the bounds on what a client may hold."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from http.client import HTTPResponse
+from typing import Any
+
+import pytest
+
+from api.connections import ConnectionLimits, Connections
+from api.protocol import MAX_HEAD_BYTES, MAX_HEADERS
+from tests.conftest import StartService
+from tests.service import Service, running_service, wait_until
+
+MIB = 2**20
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Yield a service with one series of three points."""
+    with running_service(tmp_path_factory.mktemp("service")) as service:
+        service.add("A", [1.0, 2.0, 3.0])
+        yield service
+
+
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Yield a service that waits for nothing longer than a second."""
+    hurry = {"server__header_timeout_s": 1, "server__body_timeout_s": 1, "server__keep_alive_s": 1}
+    with running_service(tmp_path_factory.mktemp("service"), **hurry) as service:
+        yield service
+
+
+def answer(connection: socket.socket) -> tuple[int, Any]:
+    """Read one answer with a content-length; return its status and its JSON."""
+    response = HTTPResponse(connection)
+    response.begin()
+    return response.status, json.loads(response.read())
+
+
+def answers(connection: socket.socket) -> list[tuple[int, Any]]:
+    """Read answers until the connection ends; return the status and the JSON of each."""
+    stream = connection.makefile("rb")
+    found = []
+    while status_line := stream.readline():
+        length = 0
+        while (line := stream.readline()) != b"\r\n":
+            name, _, value = line.partition(b":")
+            length = int(value) if name.lower() == b"content-length" else length
+        found.append((int(status_line.split()[1]), json.loads(stream.read(length))))
+    return found
+
+
+def post(body: bytes, *, length: int | None = None, head: str = "") -> bytes:
+    """Return a POST /add_batch/ with `body`, announced as `length` bytes."""
+    lines = f"Content-Type: application/json\r\nContent-Length: {len(body) if length is None else length}\r\n{head}"
+    return f"POST /add_batch/ HTTP/1.1\r\nHost: x\r\n{lines}\r\n".encode() + body
+
+
+def batch(symbol: str, values: list[float]) -> bytes:
+    """Return the JSON of a batch."""
+    return json.dumps({"symbol": symbol, "values": values}).encode()
+
+
+def get(path: str, head: str = "") -> bytes:
+    """Return a GET of `path`."""
+    return f"GET {path} HTTP/1.1\r\nHost: x\r\n{head}\r\n".encode()
+
+
+def test_a_request_byte_by_byte(shared: Service) -> None:
+    """However a request is cut into pieces, it is the same request."""
+    with shared.connect() as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in post(batch("PIECES", [5.0])):
+            connection.sendall(bytes([byte]))
+        assert answer(connection)[1]["total"] == 1
+
+
+def test_requests_in_a_row_are_answered_in_their_order(shared: Service) -> None:
+    """200 requests in one write: each sees what those before it have stored, and none those after it."""
+    rounds = 100
+    request = b"".join(post(batch("ROW", [float(i)])) + get("/stats?symbol=ROW&window=1") for i in range(rounds))
+    with shared.connect() as connection:
+        connection.sendall(request + get("/health", "Connection: close\r\n"))
+        found = answers(connection)
+    assert [body["total"] for _, body in found[:-1:2]] == list(range(1, rounds + 1))
+    assert [body["last"] for _, body in found[1:-1:2]] == [float(i) for i in range(rounds)]
+    assert found[-1] == (200, {"status": "ok"})
+
+
+def test_requests_in_a_row_that_wait_for_the_disk(start_service: StartService) -> None:
+    """The next request of a connection starts when the one before it is answered, waits included."""
+    service = start_service(store__durability="sync")
+    with service.connect() as connection:
+        connection.sendall(
+            b"".join(post(batch("A", [float(i)])) for i in range(20)) + get("/x", "Connection: close\r\n")
+        )
+        found = answers(connection)
+    assert [body.get("total") for _, body in found] == [*range(1, 21), None]
+
+
+def test_a_stop_answers_every_request_of_a_row(start_service: StartService) -> None:
+    """What has arrived when the service is told to stop is answered; only the last answer closes the connection."""
+    service = start_service(store__durability="sync")
+    with service.connect() as connection:
+        connection.sendall(b"".join(post(batch("A", [float(i)])) for i in range(50)))
+        assert answer(connection)[1]["total"] == 1
+        assert service.stop() == 0
+        assert [body["total"] for _, body in answers(connection)] == list(range(2, 51))
+
+
+def test_what_is_no_request_is_refused_after_those_before_it(shared: Service) -> None:
+    """The answer to good requests is not lost because of what follows them."""
+    with shared.connect() as connection:
+        connection.sendall(get("/health") + post(batch("BEFORE", [1.0])) + b"no request at all\r\n\r\n")
+        found = answers(connection)
+    assert [status for status, _ in found] == [200, 200, 400]
+    assert (
+        found[2][1]["error"]
+        == found[2][1]["detail"]
+        == ("The bytes that arrived are not an HTTP/1.1 request; the connection ends")
+    )
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["".join(f"X-{i}: 1\r\n" for i in range(MAX_HEADERS + 1)), f"X-Long: {'x' * MAX_HEAD_BYTES}\r\n"],
+    ids=["many", "long"],
+)
+def test_headers_are_bounded(shared: Service, head: str) -> None:
+    """Neither their number nor their size can use up memory."""
+    with shared.connect() as connection:
+        connection.sendall(get("/health", head))
+        status, body = answer(connection)
+        assert connection.recv(1) == b""
+    assert (status, body["status"]) == (431, 431)
+
+
+def test_headers_that_never_end_are_refused_before_they_do(shared: Service) -> None:
+    """The bound does not wait for the end of the headers."""
+    with shared.connect() as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nX-Endless: " + b"x" * (2 * MAX_HEAD_BYTES))
+        assert answer(connection)[0] == 431
+
+
+def test_a_broken_chunk_is_refused(shared: Service) -> None:
+    """Also when the application is reading the body already; nothing of it is stored."""
+    head = post(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    with shared.connect() as connection:
+        connection.sendall(head + b'5\r\n{"sym\r\n')
+        connection.sendall(b"zz\r\n")
+        found = answers(connection)
+    assert [status for status, _ in found] == [400]
+
+
+def test_trailers_are_not_headers(shared: Service) -> None:
+    """What follows a chunked body changes nothing."""
+    body = batch("TRAILER", [1.0])
+    chunks = b"%x\r\n%b\r\n0\r\nContent-Type: text/plain\r\nX-Request-ID: t\r\n\r\n" % (len(body), body)
+    head = (
+        b"POST /add_batch HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    with shared.connect() as connection:
+        connection.sendall(head + chunks)
+        assert answer(connection)[1]["total"] == 1
+
+
+def test_http_1_0_ends_with_its_answer(shared: Service) -> None:
+    """No keep-alive is offered to a client that may not know it."""
+    with shared.connect() as connection:
+        connection.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+        assert answers(connection) == [(200, {"status": "ok"})]
+
+
+def test_an_upgrade_that_is_not_offered_is_an_ordinary_request(shared: Service) -> None:
+    """A client that would like HTTP/2 gets its answer in HTTP/1.1, and the end of the connection."""
+    with shared.connect() as connection:
+        connection.sendall(
+            get("/health", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n")
+        )
+        assert answers(connection) == [(200, {"status": "ok"})]
+
+
+def test_late_requests_are_refused_and_idle_connections_closed(impatient: Service) -> None:
+    """Headers, small bodies and large bodies have their time; so has a connection without any request."""
+    body = batch("LATE", [1.0])
+    begun = {
+        "headers": b"GET /health HTTP/1.1\r\nHost:",
+        "small body": post(body[:-1], length=len(body)),
+        "large body": post(body, length=MIB),
+        "chunked body": post(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked") + b"5\r\nab",
+        "second of two": get("/health") + b"GET",
+        "nothing": b"",
+        "kept alive": get("/health"),
+    }
+    with ExitStack() as stack:
+        connections = {name: stack.enter_context(impatient.connect()) for name in begun}
+        for name, part in begun.items():
+            connections[name].sendall(part)
+        found = {name: answers(connection) for name, connection in connections.items()}
+    assert {name: [status for status, _ in those] for name, those in found.items()} == {
+        "headers": [408],
+        "small body": [408],
+        "large body": [408],
+        "chunked body": [408],
+        "second of two": [200, 408],
+        "nothing": [],
+        "kept alive": [200],
+    }
+    assert "server.header_timeout_s" in found["headers"][0][1]["error"]
+    assert {"server.body_timeout_s" in found[name][0][1]["error"] for name in found if "body" in name} == {True}
+    assert impatient.client.get("/symbols").json() == {"symbols": []}
+
+
+def test_an_answer_that_is_not_taken_ends_the_connection(impatient: Service) -> None:
+    """A client that asks and does not read holds its connection for server.body_timeout_s, not for ever."""
+    request = get("/openapi.json") * 400  # tens of megabytes of answers: more than the kernel takes in
+    with impatient.connect() as connection:
+        sender = threading.Thread(target=_send_until_reset, args=(connection, request), daemon=True)
+        sender.start()
+        sender.join(30)
+        assert not sender.is_alive()
+    assert impatient.client.get("/health").status_code == 200
+
+
+def _send_until_reset(connection: socket.socket, request: bytes) -> None:
+    try:
+        while True:
+            connection.sendall(request)
+    except OSError:
+        pass
+
+
+def test_a_connection_too_many_takes_the_place_of_the_longest_idle(start_service: StartService) -> None:
+    """Whoever opens most connections can't shut others out with idle ones."""
+    service = start_service(server__max_connections=3)
+    with ExitStack() as stack:
+        held = []
+        for _ in range(3):
+            held.append(stack.enter_context(service.connect()))
+            held[-1].sendall(get("/health"))
+            assert answer(held[-1])[0] == 200
+        held[0].sendall(get("/health"))  # the second has been idle for longest now
+        assert answer(held[0])[0] == 200
+        newcomer = stack.enter_context(service.connect())
+        newcomer.sendall(get("/health"))
+        assert answer(newcomer)[0] == 200
+        assert held[1].recv(1) == b""
+        for connection in (held[0], held[2]):
+            connection.sendall(get("/health"))
+            assert answer(connection)[0] == 200
+
+
+def test_with_every_connection_busy_a_newcomer_is_told_so(start_service: StartService) -> None:
+    """503 as a problem document, and room again as soon as one of them ends."""
+    service = start_service(server__max_connections=2)
+    body = batch("A", [1.0])
+    with ExitStack() as stack:
+        busy = [stack.enter_context(service.connect()) for _ in range(2)]
+        for connection in busy:
+            connection.sendall(post(body[:-1], length=len(body)))
+
+        def refused() -> Any:
+            with service.connect() as newcomer:
+                newcomer.sendall(get("/health"))
+                status, problem = answer(newcomer)
+                return status == 503 and problem
+
+        wait_until(refused, "a refusal")
+        assert "server.max_connections" in refused()["error"]
+        for connection in busy:
+            connection.sendall(body[-1:])
+            assert answer(connection)[0] == 200
+    wait_until(lambda: not refused(), "room for a newcomer")
+
+
+def test_memory_for_bodies_is_bounded_for_all_requests_together(start_service: StartService) -> None:
+    """A body that would exceed it gets 503; what is being read already is not harmed, and its memory comes back."""
+    service = start_service(server__max_body_memory_bytes=MIB)
+    body = b'{"symbol":"A","values":[' + b"1," * 300_000 + b"1]}"
+    assert MIB / 2 < len(body) < MIB
+    with service.connect() as first, service.connect() as second:
+        first.sendall(post(body[:-1], length=len(body)))
+        wait_until(lambda: _refuses(service, body), "the first body to be held")
+        second.sendall(post(body))
+        status, problem = answer(second)
+        assert (status, "server.max_body_memory_bytes" in problem["error"]) == (503, True)
+        assert service.add("SMALL", [1.0]).status_code == 200
+        first.sendall(body[-1:])
+        assert answer(first) == (400, answer_too_many())
+    for _ in range(3):
+        assert not _refuses(service, body)
+
+
+def _refuses(service: Service, body: bytes) -> bool:
+    return (
+        service.client.post("/add_batch", content=body, headers={"Content-Type": "application/json"}).status_code == 503
+    )
+
+
+def answer_too_many() -> object:
+    """Return something that equals any problem about the number of values."""
+
+    class Problem:
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, dict) and "server.max_batch_values" in other["error"]
+
+        __hash__ = None  # type: ignore[assignment]
+
+    return Problem()
+
+
+def test_memory_is_taken_whole_or_not_at_all() -> None:
+    """A refused piece of a body takes nothing of the memory that is left."""
+    connections = Connections(ConnectionLimits(max_body_memory_bytes=10))
+    assert [connections.hold(size) for size in (6, 5, 4, 1)] == [True, False, True, False]
+    assert connections.body_bytes == 10
