@@ -16,6 +16,8 @@ import structlog
 
 from api import problems
 from api.exchange import BATCH, RECEIVE, REFUSED, Message, Receive, Scope, Send, request_id
+from api.latency import RequestCounter
+from api.metrics import Metrics
 from api.query import parse_stats_query
 from api.request import Request
 from api.resources import AddBatch, Constant, Ready, Stats, Symbols
@@ -24,19 +26,25 @@ from api.settings import LogSettings, Settings
 from hft_mmap import HftMmapError, Store
 
 _NO_BODY: Message = {"type": "http.request", "body": b"", "more_body": False}
-_QUIET_PATHS = frozenset({"/health", "/ready"})  # asked every few seconds, by machines
+_QUIET_PATHS = frozenset({"/health", "/ready", "/metrics"})  # asked every few seconds, by machines
 _MAX_LOGGED_PATH_CHARS = 200
 _FIRST_SERVER_ERROR = 500
 
 FalconApp: TypeAlias = falcon.asgi.App[Request, falcon.asgi.Response]
 
 
-def create_app(store: Store, settings: Settings) -> "Service":
-    """Return the ASGI application that serves `store`; it keeps no state but the answers it remembers."""
-    return Service(_falcon_app(store, settings), settings.log)
+def create_app(store: Store, settings: Settings, *, labels: Mapping[str, str] | None = None) -> "Service":
+    """Return the ASGI application that serves `store`; it keeps no state but remembered answers and counts of requests.
+
+    `labels` stand on every sample of /metrics, for telling instances of the service apart.
+    """
+    requests = RequestCounter()
+    served = routes(store, settings, Metrics(store, requests, labels or {}))
+    requests.know(served)
+    return Service(_falcon_app(served), settings.log, requests)
 
 
-def routes(store: Store, settings: Settings) -> Mapping[str, object]:
+def routes(store: Store, settings: Settings, metrics: Metrics) -> Mapping[str, object]:
     """Return the resource behind each route. The OpenAPI document describes exactly these."""
     return {
         "/health": Constant(b'{"status":"ok"}'),
@@ -45,6 +53,7 @@ def routes(store: Store, settings: Settings) -> Mapping[str, object]:
         "/stats": Stats(store),
         "/series": SeriesBuckets(store),
         "/symbols": Symbols(store),
+        "/metrics": metrics,
         "/openapi.json": Constant(files("api").joinpath("openapi.json").read_bytes()),
     }
 
@@ -54,11 +63,10 @@ def methods(resource: object) -> list[str]:
     return [*(name for name in ("GET", "HEAD", "POST") if hasattr(resource, f"on_{name.lower()}")), "OPTIONS"]
 
 
-def _falcon_app(store: Store, settings: Settings) -> FalconApp:
+def _falcon_app(served: Mapping[str, object]) -> FalconApp:
     app = falcon.asgi.App(request_type=Request)
     # Bodies are read and answers written as bytes; without handlers nothing else can happen by accident.
     app.req_options.media_handlers.clear()
-    served = routes(store, settings)
     for path, resource in served.items():
         app.add_route(path, resource)
     problems.install(app, {path: ", ".join(methods(resource)) for path, resource in served.items()})
@@ -68,8 +76,10 @@ def _falcon_app(store: Store, settings: Settings) -> FalconApp:
 class Service:
     """The outermost layer: bounds what Falcon sees of a request, times it, and writes its canonical log line if due."""
 
-    def __init__(self, app: FalconApp, log: LogSettings) -> None:
+    def __init__(self, app: FalconApp, log: LogSettings, requests: RequestCounter) -> None:
         self._app = app
+        self._requests = requests
+        self._count = requests.count
         self._slow_s = log.slow_request_ms / 1000
         self._logs_all = log.level == "debug"
         self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind()
@@ -88,8 +98,10 @@ class Service:
         except Exception as error:  # noqa: BLE001 - the last place where a problem document can still be sent
             await _answer_failure(scope, send, error)
         duration_s = perf_counter() - begin
+        self._count(scope, duration_s)
         # PERF: `send` is not wrapped to learn the status (0.5 us); whoever refuses leaves it in the scope.
         if REFUSED in scope or duration_s >= self._slow_s or self._logs_all:
+            self._requests.count_refusal(scope)
             self._write_line(scope, duration_s)
 
     def _write_line(self, scope: Scope, duration_s: float) -> None:

@@ -52,7 +52,7 @@ def test_a_refused_batch_says_how_large_it_was(service: Service) -> None:
 def test_what_succeeds_quickly_has_no_line(service: Service) -> None:
     """Nor has a refusal by /ready or a question about health, which machines ask all the time."""
     service.add("A", [1.0])
-    for path in ("/stats?symbol=A&k=1", "/symbols", "/health", "/ready", "/openapi.json"):
+    for path in ("/stats?symbol=A&k=1", "/symbols", "/health", "/ready", "/metrics", "/openapi.json"):
         assert service.client.get(path).status_code == 200
     service.client.delete("/health")
     service.client.get("/nothing", headers=named("last"))
@@ -61,9 +61,10 @@ def test_what_succeeds_quickly_has_no_line(service: Service) -> None:
 
 
 def test_at_level_debug_every_request_has_a_line(start_service: StartService) -> None:
-    """But those about health."""
+    """But those about health, and scrapes."""
     service = start_service(log__level="debug")
-    service.client.get("/health", headers=named("quiet"))
+    for path in ("/health", "/ready/", "/metrics"):
+        service.client.get(path, headers=named("quiet"))
     body = {"symbol": "A", "values": [1.0, 2.0]}
     service.client.post("/add_batch/", json=body, headers=named("r1"))
     service.client.get("/stats?symbol=A&k=1", headers=named("r2"))

@@ -10,6 +10,8 @@ from hypothesis import settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from api.app import methods, routes
+from api.latency import RequestCounter
+from api.metrics import Metrics
 from api.settings import Settings
 from hft_mmap import Store
 from tests.service import ROOT, Service
@@ -40,7 +42,7 @@ def test_every_route_is_described_and_every_description_has_a_route(tmp_path: Pa
     with Store(tmp_path) as store:
         served = {
             (path, method.lower())
-            for path, resource in routes(store, Settings()).items()
+            for path, resource in routes(store, Settings(), Metrics(store, RequestCounter(), {})).items()
             for method in methods(resource)
             if method != "OPTIONS"
         }
