@@ -16,9 +16,9 @@ Send = Callable[[Message], Awaitable[None]]
 RECEIVE = "hft_mmap.receive"
 """The server's own `receive`, for reading a body with a bound."""
 REFUSED = "hft_mmap.refused"
-"""The status of the answer, when it is a problem document."""
+"""The status of the answer, when it is a problem document, or when something in it tells of a refusal."""
 BATCH = "hft_mmap.batch"
-"""Symbol and number of points of a batch, once it could be read."""
+"""Symbol (None: several) and number of points of a batch, once it could be read."""
 _REQUEST_ID = "hft_mmap.request_id"
 
 _MAX_REQUEST_ID_BYTES = 128

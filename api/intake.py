@@ -1,14 +1,15 @@
-"""From a request to a batch, for every body that is not plain JSON: raw numbers, compressed, with an offset beside it.
+"""From a request to a batch, for every body that is not plain JSON: binary, compressed, with an offset beside it.
 
-The symbol stands in the query, because such a body has no place for it; the offset there or in the header X-Offset.
+Where a binary body goes stands in the query, because the body has no place for it.
 """
 
 from http import HTTPStatus
 
+from api.arrow import arrow_values
 from api.body import read_body
 from api.decode import Batch, Decoder
 from api.inflate import inflate
-from api.media import JSON, body_coding
+from api.media import ARROW, JSON, body_coding
 from api.problems import Refusal
 from api.query import parse_batch_query, parse_index
 from api.raw import raw_values
@@ -34,9 +35,20 @@ class Intake:
         """Return the batch that `req` carries in a body of type `kind`. Raises Refusal."""
         if kind == JSON:
             return await self._json(req)
-        query = parse_batch_query(req.scope["query_string"], columns=False)
+        query = parse_batch_query(req.scope["query_string"], columns=kind == ARROW)
         offset = _offset(req, query.offset)
-        return query.symbol, raw_values(await self.body(req), self._max_values), offset
+        body = await self.body(req)
+        if kind == ARROW:
+            return query.symbol, await arrow_values(body, query.column, self._max_values), offset
+        return query.symbol, raw_values(body, self._max_values), offset
+
+    async def lines(self, req: Request) -> bytes:
+        """Return the body of `req`, which is NDJSON: each line has its own symbol and offset. Raises Refusal."""
+        if req.scope["query_string"] or req.header(b"x-offset") is not None:
+            raise _bad(
+                "Each line says its own symbol and offset; /add_batch takes no query and no X-Offset beside them"
+            )
+        return await self.body(req)
 
     async def _json(self, req: Request) -> Batch:
         if req.scope["query_string"]:

@@ -6,28 +6,30 @@ from api.problems import Refusal, shown
 
 JSON = "application/json"
 RAW = "application/octet-stream"
-BODY_TYPES = (JSON, RAW)
+ARROW = "application/vnd.apache.arrow.stream"
+LINES = "application/x-ndjson"
+BODY_TYPES = (JSON, RAW, ARROW, LINES)
 
 GZIP = "gzip"
 ZSTD = "zstd"
 CODINGS = (GZIP, ZSTD)
 _CODING_OF = {b"gzip": GZIP, b"x-gzip": GZIP, b"zstd": ZSTD, b"identity": None}
 
-_HINT = f"send it with: -H 'Content-Type: {JSON}', or as {RAW}"
+_HINT = f"send it with: -H 'Content-Type: {JSON}', or as one of {', '.join(BODY_TYPES[1:])}"
 _UTF_8 = frozenset({"charset=utf-8", 'charset="utf-8"', ""})
 
 
 def body_type(content_type: str | None) -> str:
     """Return the one of BODY_TYPES that `content_type` names; raise Refusal (415) for any other.
 
-    JSON must be in UTF-8 where a charset is named; the parameters of binary bodies say nothing.
+    JSON and NDJSON must be in UTF-8 where a charset is named; the parameters of binary bodies say nothing.
     """
     if not content_type:
         raise _unsupported(f"The body has no Content-Type; {_HINT}")
     kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
     if kind not in BODY_TYPES:
         raise _unsupported(f"The body must be {JSON}, not {shown(content_type)}; {_HINT}")
-    if kind == JSON and not _UTF_8.issuperset(parameters):
+    if kind in {JSON, LINES} and not _UTF_8.issuperset(parameters):
         raise _unsupported(f"The body must be {kind} in UTF-8, not {shown(content_type)}; {_HINT}")
     return kind
 

@@ -48,6 +48,13 @@ class Refusal(Exception):
         self.headers = headers or {}
 
 
+def status_of(error: Exception) -> HTTPStatus | None:
+    """Return the status by which `error` is told, None where nobody expected it."""
+    if isinstance(error, Refusal):
+        return error.status
+    return next((_STATUS_OF[cls] for cls in type(error).__mro__ if cls in _STATUS_OF), None)
+
+
 def shown(text: str) -> str:
     """Return `text` quoted and cut, so that an answer never grows with the input it refuses."""
     return repr(text if len(text) <= _MAX_SHOWN_CHARS else f"{text[:_MAX_SHOWN_CHARS]}…")
@@ -85,7 +92,7 @@ async def _on_refusal(req: Request, resp: falcon.asgi.Response, error: Refusal, 
 async def _on_store_error(
     req: Request, resp: falcon.asgi.Response, error: errors.HftMmapError, params: dict[str, object]
 ) -> None:
-    status = next((_STATUS_OF[cls] for cls in type(error).__mro__ if cls in _STATUS_OF), None)
+    status = status_of(error)
     if status is None:
         await _on_unexpected(req, resp, error, params)
     elif isinstance(error, errors.OffsetConflict):

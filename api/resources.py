@@ -1,8 +1,5 @@
 """The resources behind the routes: each reads a request, asks the store, and hands back finished JSON bytes."""
 
-import asyncio
-from collections.abc import Callable
-from contextlib import suppress
 from http import HTTPStatus
 
 import falcon.asgi
@@ -10,10 +7,12 @@ import orjson
 
 from api.body import read_body
 from api.decode import Decoder
+from api.durable import wait_durable
 from api.exchange import BATCH
 from api.intake import Intake
-from api.media import body_type
-from api.problems import Refusal, answer, problem
+from api.lines import Lines
+from api.media import LINES, body_type
+from api.problems import answer, problem
 from api.query import parse_stats_query
 from api.request import Request
 from api.settings import ServerSettings
@@ -69,13 +68,14 @@ class Symbols:
 
 
 class AddBatch:
-    """Appends one batch to one series."""
+    """Appends one batch to one series, or many to many where the body is NDJSON."""
 
     def __init__(self, store: Store, settings: ServerSettings) -> None:
         self._store = store
         self._max_body_bytes = settings.max_body_bytes
         self._decoder = Decoder(settings.max_batch_values)
         self._intake = Intake(settings, self._decoder)
+        self._lines = Lines(store, self._decoder)
         self._waits = store.durability is Durability.SYNC
         durability = store.durability.value.encode()
         self._answer = b'{"status":"success","added":%d,"total":%d,"durability":"' + durability + b'"}'
@@ -86,28 +86,17 @@ class AddBatch:
             body = await read_body(req, self._max_body_bytes)
             symbol, values, offset = self._decoder.quick(body) or await self._decoder.decode(body)
         else:
-            symbol, values, offset = await self._intake.batch(req, body_type(req.content_type))
+            kind = body_type(req.content_type)
+            if kind == LINES:
+                resp.data = await self._lines.take(await self._intake.lines(req), req.scope)
+                return
+            symbol, values, offset = await self._intake.batch(req, kind)
         added = len(values)
         req.scope[BATCH] = symbol, added
         total = self._store.append_nowait(symbol, values, offset=offset)
         if self._waits:
-            await self._durable(symbol, total)
+            await wait_durable(self._store, symbol, total)
         resp.data = self._answer % (added, total)
-
-    async def _durable(self, symbol: str, total: int) -> None:
-        """Wait until the points of `symbol` below `total` are on the disk; the event loop goes on meanwhile."""
-        loop = asyncio.get_running_loop()
-        flushed: asyncio.Future[BaseException | None] = loop.create_future()
-
-        def settle(error: BaseException | None) -> None:
-            if not flushed.done():  # cancelled, when the service stops before the disk has answered
-                flushed.set_result(error)
-
-        self._store.on_durable(symbol, total, lambda error: _call_soon(loop, settle, error))
-        error = await flushed
-        if error is not None:
-            detail = f"The batch was stored, but may not survive a power loss: {error}"
-            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, detail) from error
 
 
 class _Question:
@@ -184,13 +173,6 @@ def _row(info: SeriesInfo) -> dict[str, object]:
         "bytes": info.bytes,
         "appended_at": info.appended_at,
     }
-
-
-def _call_soon(
-    loop: asyncio.AbstractEventLoop, settle: Callable[[BaseException | None], None], error: BaseException | None
-) -> None:
-    with suppress(RuntimeError):  # the loop has closed: the service has stopped, and nobody waits any more
-        loop.call_soon_threadsafe(settle, error)
 
 
 def _fields(stats: WindowStats) -> dict[str, object]:

@@ -1,0 +1,130 @@
+"""NDJSON: many batches, of many symbols, in one request; each line is one, taken whole or refused untouched.
+
+The lines are taken in their order. A line that is refused does not keep those behind it from being taken: the answer
+says of each what became of it, and its status is 200 as soon as the body could be cut into lines.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import numpy as np
+import orjson
+
+from api.decode import Decoder
+from api.durable import wait_durable
+from api.exchange import BATCH, REFUSED, Scope
+from api.problems import Refusal, status_of
+from api.turns import Turns
+from hft_mmap import Durability, HftMmapError, OffsetConflict, Store
+
+MAX_LINES = 10_000
+_NEWLINE = ord("\n")
+_OK = HTTPStatus.OK.value
+
+
+@dataclass(slots=True)
+class _Result:
+    """What became of one line; `total` is None where the series does not exist or its total does not matter."""
+
+    line: int
+    status: int = _OK
+    symbol: str | None = None
+    added: int = 0
+    total: int | None = None
+    error: str = ""
+
+    def told(self) -> bytes:
+        """Return it as JSON."""
+        if self.status == _OK:
+            return orjson.dumps(
+                {"line": self.line, "status": _OK, "symbol": self.symbol, "added": self.added, "total": self.total}
+            )
+        found: dict[str, object] = {"line": self.line, "status": self.status, "error": self.error}
+        if self.symbol is not None:
+            found["symbol"] = self.symbol
+        if self.total is not None:
+            found["total"] = self.total
+        return orjson.dumps(found)
+
+
+class Lines:
+    """Appends the batches of an NDJSON body."""
+
+    def __init__(self, store: Store, decoder: Decoder) -> None:
+        self._store = store
+        self._decoder = decoder
+
+    async def take(self, body: bytes, scope: Scope) -> bytes:
+        """Append each line of `body`; return the answer, once the batches are as durable as the settings promise.
+
+        Raises Refusal (400), with nothing stored, if there is no line or more than MAX_LINES.
+        """
+        count = int(np.count_nonzero(np.frombuffer(body, np.uint8) == _NEWLINE)) if body else 0
+        if count > MAX_LINES or (count == MAX_LINES and not body.endswith(b"\n")):
+            raise Refusal(
+                HTTPStatus.BAD_REQUEST,
+                f"The body has more than {MAX_LINES} lines: send several, or more values on a line",
+            )
+        turns = Turns()
+        results: list[_Result] = []
+        begin = 0
+        number = 0
+        while begin < len(body):
+            number += 1
+            end = body.find(b"\n", begin)
+            line = body[begin : end if end >= 0 else len(body)].strip()
+            begin = end + 1 if end >= 0 else len(body)
+            if line:
+                results.append(await self._take_line(_Result(number), line))
+            await turns.give_way()
+        if not results:
+            raise Refusal(HTTPStatus.BAD_REQUEST, 'The body has no line; each is {"symbol": …, "values": […]}')
+        if self._store.durability is Durability.SYNC:
+            await self._settle(results)
+        return await self._answer(results, scope, turns)
+
+    async def _take_line(self, result: _Result, line: bytes) -> _Result:
+        """Append one line, and note what became of it."""
+        try:
+            symbol, values, offset = self._decoder.quick(line) or await self._decoder.decode(line)
+            result.symbol = symbol
+            result.total = self._store.append_nowait(symbol, values, offset=offset)
+            result.added = len(values)
+        except (Refusal, HftMmapError) as error:
+            status = status_of(error)
+            if status is None:
+                raise
+            result.status, result.error = status.value, str(error)
+            if isinstance(error, OffsetConflict):
+                result.total = error.total
+        return result
+
+    async def _settle(self, results: list[_Result]) -> None:
+        """Wait for the disk, once for each symbol; a line that it failed becomes a refusal that says so."""
+        newest = {one.symbol: one.total for one in results if one.status == _OK and one.symbol and one.total}
+        waits = (wait_durable(self._store, symbol, total) for symbol, total in newest.items())
+        for symbol, outcome in zip(newest, await asyncio.gather(*waits, return_exceptions=True), strict=True):
+            if isinstance(outcome, Refusal):
+                for one in results:
+                    if one.status == _OK and one.symbol == symbol:
+                        one.status, one.error = outcome.status.value, outcome.detail
+            elif outcome is not None:
+                raise outcome
+
+    async def _answer(self, results: list[_Result], scope: Scope, turns: Turns) -> bytes:
+        taken = [one for one in results if one.status == _OK]
+        refused = len(results) - len(taken)
+        added = sum(one.added for one in taken)
+        symbols = {one.symbol for one in taken}
+        scope[BATCH] = (symbols.pop() if len(symbols) == 1 else None), added
+        if refused:
+            scope[REFUSED] = _OK  # the log has a line of every request of which something was refused
+        told = []
+        for one in results:
+            told.append(one.told())
+            await turns.give_way()
+        word = "success" if not refused else "partial" if taken else "refused"
+        head = b'{"status":"%b","added":%d,"refused":%d,"durability":"%b","lines":['
+        named = word.encode(), added, refused, self._store.durability.value.encode()
+        return head % named + b",".join(told) + b"]}"

@@ -1,0 +1,137 @@
+"""NDJSON: many batches in one request, each taken or refused by itself, and the answer says which."""
+
+import gzip
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import StartService
+from tests.service import Service
+
+LINES = "application/x-ndjson"
+
+
+@pytest.fixture
+def symbol(request: pytest.FixtureRequest) -> str:
+    """Return a symbol that no other test uses."""
+    return f"L-{abs(hash(request.node.nodeid)):x}"
+
+
+def post(service: Service, body: str | bytes, query: str = "", **headers: str) -> httpx.Response:
+    """Send an NDJSON body."""
+    return service.client.post(f"/add_batch/{query}", content=body, headers={"Content-Type": LINES, **headers})
+
+
+def batch(symbol: str, values: list[float], **more: object) -> str:
+    """Return one line."""
+    return json.dumps({"symbol": symbol, "values": values, **more}) + "\n"
+
+
+def total(service: Service, symbol: str) -> int:
+    """Return how many points a symbol has."""
+    answer = service.client.get("/stats", params={"symbol": symbol})
+    return 0 if answer.status_code == 404 else int(answer.json()["total"])
+
+
+def refused(answer: httpx.Response, status: int = 400) -> str:
+    """Return the text of a refusal of the whole request."""
+    assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json"), answer.text
+    return str(answer.json()["error"])
+
+
+def test_every_line_is_a_batch(shared_service: Service, symbol: str) -> None:
+    """Of many symbols, in their order; the answer has a result for each."""
+    a, b = f"{symbol}-a", f"{symbol}-日本"
+    answer = post(shared_service, batch(a, [1.0, 2.0]) + batch(b, [3.0]) + batch(a, [4.0], offset=2))
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
+    assert answer.json() == {
+        "status": "success",
+        "added": 4,
+        "refused": 0,
+        "durability": "interval",
+        "lines": [
+            {"line": 1, "status": 200, "symbol": a, "added": 2, "total": 2},
+            {"line": 2, "status": 200, "symbol": b, "added": 1, "total": 1},
+            {"line": 3, "status": 200, "symbol": a, "added": 1, "total": 3},
+        ],
+    }
+    assert (total(shared_service, a), total(shared_service, b)) == (3, 1)
+
+
+def test_a_refused_line_is_told_and_the_others_are_taken(shared_service: Service, symbol: str) -> None:
+    """Each with the status and the text that it would have had by itself; numbers count every line from 1."""
+    lines = [
+        batch(symbol, [1.0, 2.0]),
+        "\n",
+        batch(symbol, [1.0, -2.0]),
+        "{not json\n",
+        batch(symbol, [3.0], offset=7),
+        '{"symbol":"A"}\n',
+        batch("", [1.0]),
+        batch(symbol, [3.0], offset=2).replace("\n", "\r\n"),
+    ]
+    answer = post(shared_service, "".join(lines).removesuffix("\r\n"))
+    found: dict[str, Any] = answer.json()
+    assert answer.status_code == 200
+    assert (found["status"], found["added"], found["refused"]) == ("partial", 3, 5)
+    told = [(one["line"], one["status"]) for one in found["lines"]]
+    assert told == [(1, 200), (3, 400), (4, 400), (5, 409), (6, 422), (7, 400), (8, 200)]
+    by_line = {one["line"]: one for one in found["lines"]}
+    assert (by_line[3]["symbol"], "values[1]" in by_line[3]["error"]) == (symbol, True)
+    assert (by_line[5]["total"], by_line[5]["symbol"]) == (2, symbol)
+    assert "symbol" not in by_line[6]
+    assert total(shared_service, symbol) == 3
+
+
+def test_sent_again_with_offsets_nothing_is_stored_twice(shared_service: Service, symbol: str) -> None:
+    """So a request whose answer was lost, or that was cut off between two lines, is simply repeated."""
+    body = batch(symbol, [1.0, 2.0], offset=0) + batch(symbol, [3.0], offset=2)
+    for _ in range(3):
+        assert [one["total"] for one in post(shared_service, body).json()["lines"]] == [2, 3]
+    assert total(shared_service, symbol) == 3
+
+
+def test_all_lines_refused_is_still_an_answer(shared_service: Service) -> None:
+    """200, because the body could be cut into lines; its own status says `refused`."""
+    found = post(shared_service, "1\n2").json()
+    assert (found["status"], found["added"], [one["status"] for one in found["lines"]]) == ("refused", 0, [422, 422])
+
+
+def test_a_line_may_be_as_large_as_any_batch(shared_service: Service, symbol: str) -> None:
+    """100,000 values, beside a small one, and compressed too."""
+    body = batch(symbol, [1.25] * 100_000) + batch(symbol, [2.0])
+    assert post(shared_service, body).json()["lines"][1]["total"] == 100_001
+    zipped = gzip.compress(body.encode(), compresslevel=1)
+    assert post(shared_service, zipped, **{"Content-Encoding": "gzip"}).json()["lines"][1]["total"] == 200_002
+    assert post(shared_service, batch(symbol, [1.0] * 100_001)).json()["lines"][0]["status"] == 400
+
+
+def test_there_are_lines_and_not_too_many(shared_service: Service, symbol: str) -> None:
+    """None at all, or more than 10,000: the whole is refused, and nothing of it is stored."""
+    for empty in ("", "\n", " \r\n\n"):
+        assert "no line" in refused(post(shared_service, empty))
+    line = batch(symbol, [1.0])
+    assert "10000 lines" in refused(post(shared_service, line * 10_001))
+    assert "10000 lines" in refused(post(shared_service, "\n" * 4_000_000))
+    assert total(shared_service, symbol) == 0
+    found = post(shared_service, (line * 10_000).removesuffix("\n")).json()
+    assert (found["added"], found["lines"][-1]["total"]) == (10_000, 10_000)
+
+
+def test_query_and_header_have_no_place_beside_lines(shared_service: Service, symbol: str) -> None:
+    """A symbol or an offset for all lines would contradict those of the lines."""
+    line = batch(symbol, [1.0])
+    assert "query" in refused(post(shared_service, line, f"?symbol={symbol}"))
+    assert "X-Offset" in refused(post(shared_service, line, **{"X-Offset": "0"}))
+    assert total(shared_service, symbol) == 0
+
+
+def test_with_sync_all_lines_wait_for_the_disk(start_service: StartService) -> None:
+    """The answer says so; and what was refused is in the log."""
+    service = start_service(store__durability="sync", log__level="info")
+    found = post(service, batch("A", [1.0]) + batch("B", [1.0]) + batch("A", [2.0]) + "x").json()
+    assert (found["durability"], [one["status"] for one in found["lines"]]) == ("sync", [200, 200, 200, 400])
+    line = service.wait_for_event("request")
+    assert (line["route"], line["status"], line["points"], line["symbol"]) == ("/add_batch", 200, 3, None)
