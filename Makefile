@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 CHECKED := hft_mmap api tests perf
 
-.PHONY: help serve install test check bench peers stress torture lock clean
+.PHONY: help serve install test check bench peers stress torture fuzz lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,13 @@ stress: $(VENV)/dev $(VENV)/warm ## run the tests at real size: 150,000,001 poin
 
 torture: $(VENV)/dev $(VENV)/warm ## kill, cut power and fail calls for a while (SECONDS=600 SEED=1)
 	TORTURE_SECONDS=$(or $(SECONDS),600) TORTURE_SEED=$(SEED) $(BIN)/python -m pytest -m torture --timeout 0 tests/torture $(ARGS)
+
+fuzz: $(VENV)/dev $(VENV)/warm $(VENV)/fuzzer ## feed the readers inputs that reach new code (SECONDS=60 HARNESS=body)
+	$(BIN)/python -m tests.fuzz $(or $(SECONDS),60) $(HARNESS)
+
+$(VENV)/fuzzer: $(VENV)/installed tests/fuzz/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r tests/fuzz/requirements.txt
+	@touch $@
 
 # The environment. Each stamp is written last, so that whatever failed half-way is done again.
 
