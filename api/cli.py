@@ -7,6 +7,7 @@
     verify        read everything back and compare it with the sealed nodes
     repair        rebuild damaged nodes from the values
     snapshot      copy a data directory, also while a service writes to it
+    import        bring files into series (api/transfer.py)
 
 All but `serve` read the files of the store themselves and ask no service; they may run beside one.
 Exit codes: 0 fine, 1 faults found or the work could not be done, 2 wrong usage, 78 wrong settings.
@@ -32,6 +33,7 @@ from api.console import (
     print_table,
     shown,
 )
+from api.transfer import import_command
 
 # Imported by the commands that need it, when they run; see api/console.py.
 if TYPE_CHECKING:
@@ -50,6 +52,9 @@ def main() -> None:
 
     Each setting has its key in config.toml and its variable APP_SECTION__KEY; see check-config.
     """
+
+
+main.add_command(import_command)
 
 
 @main.command(short_help="Start the service.")

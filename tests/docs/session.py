@@ -1,7 +1,7 @@
 """One reader of one document, who tries every example in the order they stand in: a bash and a Python namespace.
 
 Both work in one scratch folder, where a real service runs on a port of its own; `127.0.0.1:8080` in an example means
-that port. `hft-mmap` is on the path and is the one under test.
+that port. `hft-mmap` and `python` on the path are those under test.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import os
 import secrets
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -35,9 +36,10 @@ class Reader:
         self._names: dict[str, Any] = {"__name__": "__example__"}
         commands = directory / ".commands"
         commands.mkdir()
-        command = commands / "hft-mmap"
-        command.write_text(f'#!/bin/sh\nexec {" ".join(COMMAND)} "$@"\n')
-        command.chmod(0o755)
+        for name, program in (("hft-mmap", COMMAND), ("python", [sys.executable])):
+            command = commands / name
+            command.write_text(f'#!/bin/sh\nexec {" ".join(program)} "$@"\n')
+            command.chmod(0o755)
         variables = environment({"server.port": port} if port else {})
         self._bash = subprocess.Popen(
             ["/bin/bash", "--noprofile", "--norc"],

@@ -1,0 +1,30 @@
+"""Files into series, and series into files: CSV, Parquet, Arrow, NDJSON, NumPy and raw float64.
+
+The store itself imports nothing of this package, and this package nothing of the service.
+"""
+
+from hft_mmap.transfer.errors import (
+    BadRow,
+    ImportConflict,
+    MissingPackage,
+    ServiceRefused,
+    TransferError,
+    UnreadableFile,
+)
+from hft_mmap.transfer.importing import ImportReport, Plan, Progress, import_files
+from hft_mmap.transfer.sink import Sink, StoreSink
+
+__all__ = [
+    "BadRow",
+    "ImportConflict",
+    "ImportReport",
+    "MissingPackage",
+    "Plan",
+    "Progress",
+    "ServiceRefused",
+    "Sink",
+    "StoreSink",
+    "TransferError",
+    "UnreadableFile",
+    "import_files",
+]

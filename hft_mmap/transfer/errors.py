@@ -1,0 +1,34 @@
+"""What an import or an export refuses, one class for each reason a caller may act on."""
+
+from hft_mmap.errors import HftMmapError
+
+
+class TransferError(HftMmapError):
+    """Base of the errors of this package."""
+
+
+class MissingPackage(TransferError):
+    """A format needs a package that is not installed; the text names the extra that brings it."""
+
+
+class UnreadableFile(TransferError):
+    """A file is not there, not of its format, cut short, or has no such column."""
+
+
+class BadRow(TransferError):
+    """A row holds no price. `file` and `row` (from 1, a header not counted) say where, `found` what stands there."""
+
+    def __init__(self, file: str, row: int, found: str) -> None:
+        """Compose the text."""
+        super().__init__(f"{file}: row {row}: {found}")
+        self.file = file
+        self.row = row
+        self.found = found
+
+
+class ImportConflict(TransferError):
+    """The series does not hold what this import has stored so far, or another import of the files is under way."""
+
+
+class ServiceRefused(TransferError):
+    """The service at a URL refused a batch, or could not be reached for too long."""

@@ -1,0 +1,275 @@
+"""Import files into series, each point exactly once, also through crashes.
+
+Every batch carries its offset: where the series stood before the import (the journal keeps that) and how many points
+of this import come before it. So a store that already has a batch says so instead of storing it again, and going on
+after a crash is: read the files anew, and give every batch to the store. What is there is compared, value for value;
+what is missing is appended.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hft_mmap.errors import OffsetConflict
+from hft_mmap.symbols import validate_symbol
+from hft_mmap.transfer.errors import BadRow, ImportConflict
+from hft_mmap.transfer.formats import format_of
+from hft_mmap.transfer.journal import Journal
+from hft_mmap.transfer.pipeline import ahead
+from hft_mmap.transfer.readers import read
+from hft_mmap.transfer.rows import Rows, Wanted
+from hft_mmap.transfer.sink import Sink
+from hft_mmap.transfer.source import Source
+
+READ_AHEAD = 2
+"""Batches that the reader may be ahead of the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to import.
+
+    files: paths, or "-" for standard input. symbol: the series; None: each row goes to the series that its
+    `symbol_column` names. Both: only the rows whose `symbol_column` is `symbol`. format None: by the names.
+    """
+
+    files: Sequence[str]
+    symbol: str | None = None
+    column: str | None = None
+    symbol_column: str | None = None
+    format: str | None = None
+    delimiter: str | None = None
+    header: bool = True
+    skip_bad: bool = False
+
+    def wanted(self) -> Wanted:
+        """Return what readers have to know."""
+        return Wanted(self.column, self.symbol_column, self.delimiter, self.header)
+
+    def identity(self, target: str) -> dict[str, object]:
+        """Return what makes this import the same as an earlier one: where which points go in which order."""
+        paths = [file if file == "-" else str(Path(file).resolve()) for file in self.files]
+        return {
+            "target": target, "files": paths, "symbol": self.symbol, "column": self.column,
+            "symbol_column": self.symbol_column, "format": self.format, "delimiter": self.delimiter,
+            "header": self.header,
+        }  # fmt: skip
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far an import is. done: from 0 to 1, None where nobody knows.
+
+    rows: read. stored: points appended. found: points that an earlier run had stored. skipped: bad rows. others: rows
+    of other symbols. first_skipped: what was wrong with the first of them.
+    """
+
+    file: str = ""
+    done: float | None = None
+    rows: int = 0
+    stored: int = 0
+    found: int = 0
+    skipped: int = 0
+    others: int = 0
+    first_skipped: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What an import did. complete: False if it was stopped. totals: the total of each series after it."""
+
+    complete: bool
+    progress: Progress
+    totals: dict[str, int]
+    seconds: float
+
+
+@dataclass(slots=True)
+class _Series:
+    """A series as the import meets it: what it held when this run began, and where the next point belongs."""
+
+    start: int
+    total: int
+    place: int
+
+
+def _never() -> bool:
+    return False
+
+
+def _ignore(_progress: Progress) -> None:
+    pass
+
+
+@dataclass(slots=True)
+class _Import:
+    """One run."""
+
+    plan: Plan
+    sink: Sink | None
+    journal: Journal | None
+    progress: Progress = field(default_factory=Progress)
+    series: dict[str, _Series] = field(default_factory=dict)
+
+    def take(self, rows: Rows, file: str, before: int) -> None:
+        """Check rows of which `before` precede in `file`, and store what they hold. BadRow unless bad ones are skipped.
+
+        Nothing of `rows` is stored if one of them is bad and that stops the import.
+        """
+        plan = self.plan
+        mine = rows.only(plan.symbol) if plan.symbol is not None and plan.symbol_column is not None else rows
+        bad = mine.bad()
+        if bad:
+            first = BadRow(file, before + bad[0].place + 1, bad[0].found)
+            if not plan.skip_bad:
+                raise first
+            self.progress.first_skipped = self.progress.first_skipped or str(first)
+        good = mine.without(bad)
+        parts = [(plan.symbol, good.values)] if plan.symbol is not None else list(good.by_symbol())
+        self._meet([symbol for symbol, values in parts if len(values)])
+        for symbol, values in parts:
+            if len(values):
+                self._store(symbol, values)
+        self.progress.rows += rows.count
+        self.progress.skipped += len(bad)
+        self.progress.others += rows.count - len(bad) - len(good.values)
+
+    def _meet(self, symbols: Iterable[str]) -> None:
+        """Find out where series stand that were not met before, and keep it for a later run."""
+        new = [symbol for symbol in symbols if symbol not in self.series]
+        if not new:
+            return
+        bounds = {symbol: self.sink.bounds(symbol) if self.sink else (0, 0) for symbol in new}
+        known = self.journal.bases if self.journal else {}
+        if self.journal and (unknown := {symbol: bounds[symbol][1] for symbol in new if symbol not in known}):
+            self.journal.note(unknown)
+        for symbol, (start, total) in bounds.items():
+            base = known.get(symbol, total)
+            if base > total:
+                raise ImportConflict(
+                    f"{symbol} has {total} points, but had {base} when the import began: it was removed, or lost "
+                    f"points to a power loss; nothing was appended to it"
+                )
+            self.series[symbol] = _Series(start, total, base)
+
+    def _store(self, symbol: str, values: NDArray[np.float64]) -> None:
+        """Give values to the store where they belong: those it has are compared, the others appended."""
+        series = self.series[symbol]
+        begin, end = series.place, series.place + len(values)
+        # A run before this one may have cut its batches differently, or points of it may have gone to a cleanup.
+        cuts = [cut for cut in (series.start, series.total) if begin < cut < end]
+        for low, high in pairwise(sorted({begin, *cuts, end})):
+            if high > series.start and self.sink:
+                try:
+                    self.sink.append(symbol, values[low - begin : high - begin], low)
+                except OffsetConflict as error:
+                    raise ImportConflict(self._conflict(symbol, low, str(error))) from error
+        fresh = max(end - max(begin, series.total), 0)
+        self.progress.stored += fresh
+        self.progress.found += len(values) - fresh
+        series.place = end
+
+    def _conflict(self, symbol: str, low: int, reason: str) -> str:
+        if low < self.series[symbol].total:
+            return (
+                f"{symbol} does not hold what the files say, from point {low} on: something else was appended "
+                f"since the import began, or the files are not the same ({reason})"
+            )
+        return f"{symbol}: something else was appended during the import ({reason}); one writer a series, please"
+
+    def totals(self) -> dict[str, int]:
+        """Return the total of each series that this import has met."""
+        return {symbol: max(series.place, series.total) for symbol, series in self.series.items()}
+
+
+def import_files(
+    plan: Plan, sink: Sink | None, *, resume: bool = False, stop: Callable[[], bool] = _never,
+    tell: Callable[[Progress], None] = _ignore,
+) -> ImportReport:  # fmt: skip
+    """Import `plan.files`, one after the other, and return what was done; sink None: only read and check everything.
+
+    resume: go on with an import that was cut off, or begin one; of one that was finished nothing is left to do.
+    Without it an import that was cut off is refused. stop: asked between batches; when it is true the import ends
+    there, whole batches stored. tell: called after each batch.
+
+    BadRow, UnreadableFile, MissingPackage, ImportConflict, and what the sink raises. Then what was stored until there
+    stays, in whole batches, and a later run may resume. When this returns everything stored is on the disk. Memory is
+    bounded, whatever the size of the files.
+    """
+    if plan.symbol is not None:
+        validate_symbol(plan.symbol)
+    begin = perf_counter()
+    sources = [Source(file) for file in plan.files]
+    for source in sources:
+        format_of(source.given, plan.format)
+        source.check()
+    with ExitStack() as stack:
+        journal = stack.enter_context(Journal(sink.journals, plan.identity(sink.name))) if sink else None
+        if journal is not None and journal.totals is not None and resume:
+            return ImportReport(True, Progress(done=1.0), journal.totals, perf_counter() - begin)
+        if journal is not None and journal.started and not resume:
+            raise ImportConflict(
+                f"an import of these files was cut off: --resume goes on with it; to import them once more from the "
+                f"start, after what is stored, remove {journal.path}"
+            )
+        if journal is not None and not journal.started:
+            journal.begin()
+        run = _Import(plan, sink, journal)
+        try:
+            complete = _run(run, sources, stop, tell)
+        finally:
+            if sink:
+                sink.settle()
+        totals = run.totals()
+        if journal is not None and complete:
+            journal.finish(totals)
+        return ImportReport(complete, run.progress, totals, perf_counter() - begin)
+
+
+def _run(run: _Import, sources: list[Source], stop: Callable[[], bool], tell: Callable[[Progress], None]) -> bool:
+    """Import the sources; return whether all of it was read."""
+    share = _Shares(sources)
+    for source in sources:
+        run.progress.file = source.name
+        before = 0
+        ended = False
+
+        def rows(source: Source = source) -> Iterator[Rows]:
+            nonlocal ended
+            yield from read(source, run.plan.wanted(), run.plan.format)
+            ended = True
+
+        with closing(ahead(rows(), READ_AHEAD, stop)) as runs:
+            for some in runs:
+                if stop():
+                    return False
+                run.take(some, source.name, before)
+                before += some.count
+                run.progress.done = share.done(source)
+                tell(run.progress)
+        if not ended or stop():
+            return False
+    run.progress.done = 1.0
+    return True
+
+
+class _Shares:
+    """How much of all files was read, weighed by their sizes."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
+        self._size = sum(source.size or 0 for source in sources) if all(source.size for source in sources) else 0
+
+    def done(self, now: Source) -> float | None:
+        """Return it while `now` is read."""
+        done = now.done
+        if not self._size or done is None:
+            return None
+        before = sum(source.size or 0 for source in self._sources[: self._sources.index(now)])
+        return (before + done * (now.size or 0)) / self._size

@@ -1,0 +1,99 @@
+"""What an import has to remember, so that it can go on where it was cut off: where each series stood before it.
+
+A file of JSON lines, locked for as long as the import runs. Nothing in it is ever changed, and each line is on the
+disk before the points that depend on it are written. How far an import got is nowhere noted: the series themselves
+say it.
+"""
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+
+from hft_mmap.files import make_directory, sync_directory
+from hft_mmap.transfer.errors import ImportConflict
+
+FINISHED_KEPT = 100
+"""Journals of finished imports that are kept, so that a late --resume finds that nothing is left to do."""
+
+
+class Journal:
+    """The journal of one import: the same files into the same series have the same one."""
+
+    def __init__(self, directory: Path, identity: Mapping[str, object]) -> None:
+        """Open it, made if it is missing, and lock it. ImportConflict if another process has it."""
+        make_directory(directory)
+        name = hashlib.sha256(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS)).hexdigest()[:24]
+        self.path = directory / f"{name}.jsonl"
+        self.bases: dict[str, int] = {}
+        self.totals: dict[str, int] | None = None
+        self._identity = dict(identity)
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                message = "another process is importing these files into these series at this moment"
+                raise ImportConflict(message) from error
+            self._read()
+        except BaseException:
+            os.close(self._fd)
+            raise
+        sync_directory(directory)
+
+    @property
+    def started(self) -> bool:
+        """Whether an import was begun and did not come to its end."""
+        return bool(self.bases) and self.totals is None
+
+    def _read(self) -> None:
+        for line in self.path.read_bytes().splitlines():
+            try:
+                entry: dict[str, Any] = orjson.loads(line)
+            except orjson.JSONDecodeError:
+                continue  # cut off while it was written, so nothing that depends on it was
+            self.bases |= entry.get("bases", {})
+            self.totals = entry.get("totals", self.totals)
+
+    def begin(self) -> None:
+        """Forget everything: a new import begins."""
+        os.ftruncate(self._fd, 0)
+        self.bases, self.totals = {}, None
+        self._write({"import": self._identity})
+
+    def note(self, bases: Mapping[str, int]) -> None:
+        """Keep where series stand before the first point of this import; on the disk when this returns."""
+        self._write({"bases": dict(bases)})
+        self.bases |= bases
+
+    def finish(self, totals: Mapping[str, int]) -> None:
+        """Keep that everything is imported; remove the oldest journals of finished imports."""
+        self._write({"totals": dict(totals)})
+        self.totals = dict(totals)
+        ended = sorted(self.path.parent.glob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+        for path in [path for path in ended if b'\n{"totals":' in path.read_bytes()][:-FINISHED_KEPT]:
+            path.unlink(missing_ok=True)
+
+    def _write(self, entry: Mapping[str, object]) -> None:
+        # A line end first: what a crash has cut off stays a line of its own.
+        os.write(self._fd, b"\n" + orjson.dumps(entry) + b"\n")
+        os.fsync(self._fd)
+
+    def close(self) -> None:
+        """Let others have it."""
+        os.close(self._fd)
+
+    def __enter__(self) -> Self:
+        """Return the journal."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, stack: TracebackType | None
+    ) -> None:
+        """Let others have it."""
+        self.close()

@@ -1,0 +1,64 @@
+"""Where imported points go."""
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hft_mmap.errors import SymbolNotFound
+from hft_mmap.store import Store
+
+JOURNALS_NAME = ".imports"
+"""The folder of a data directory that keeps the journals; no symbol has a name that begins with a dot."""
+
+
+class Sink(Protocol):
+    """What an import needs of a store, near or far."""
+
+    name: str
+    """What a journal calls it, always the same for the same series."""
+    journals: Path
+    """The directory of the journals."""
+
+    def bounds(self, symbol: str) -> tuple[int, int]:
+        """Return (start, total) of a series, (0, 0) if there is none; all of it is on the disk, or will be."""
+        ...
+
+    def append(self, symbol: str, values: NDArray[np.float64], offset: int) -> None:
+        """Append a batch that belongs at `offset`; one that is already there, value for value, is not stored again."""
+        ...
+
+    def settle(self) -> None:
+        """Put everything appended on the disk."""
+        ...
+
+
+class StoreSink:
+    """A store of this process, opened for writing."""
+
+    def __init__(self, store: Store) -> None:
+        """Append to `store`."""
+        self._store = store
+        self.name = str(store.path.resolve())
+        self.journals = store.path / JOURNALS_NAME
+
+    def bounds(self, symbol: str) -> tuple[int, int]:
+        """Return (start, total); what others have appended is put on the disk first.
+
+        Else a power loss could take points from below the place where the import began, and nothing would fit.
+        """
+        try:
+            series = self._store.series(symbol)
+        except SymbolNotFound:
+            return 0, 0
+        self._store.sync()
+        return series.bounds()
+
+    def append(self, symbol: str, values: NDArray[np.float64], offset: int) -> None:
+        """Append; errors as `Store.append` has them."""
+        self._store.append_nowait(symbol, values, offset=offset)
+
+    def settle(self) -> None:
+        """Put everything on the disk; SeriesReadOnly if the disk fails."""
+        self._store.sync()

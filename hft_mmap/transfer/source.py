@@ -1,0 +1,119 @@
+"""The bytes of a file or of standard input, decompressed on the way, and how far they were read."""
+
+import gzip
+import io
+import os
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from hft_mmap.transfer.errors import UnreadableFile
+from hft_mmap.transfer.formats import STANDARD_STREAM, compression_of
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+STANDARD_INPUT = "standard input"
+
+
+class Stream(Protocol):
+    """What readers need of a stream."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to `size` bytes; none at the end."""
+        ...
+
+
+class _Counted(io.RawIOBase):
+    """A file whose reads are counted, for another thread to look at."""
+
+    def __init__(self, file: io.FileIO) -> None:
+        super().__init__()
+        self._file = file
+        self.count = 0
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Read as the file does."""
+        data = self._file.read(size) or b""
+        self.count += len(data)
+        return data
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        """Read as the file does."""
+        count = self._file.readinto(buffer) or 0
+        self.count += count
+        return count
+
+
+class Source:
+    """One input. `name` is what messages call it; `done` goes from 0 to 1 as far as its length is known."""
+
+    def __init__(self, given: str) -> None:
+        """Take a path, or "-" for standard input. Nothing is opened yet."""
+        self.given = given
+        self.is_stream = given == STANDARD_STREAM
+        self.name = STANDARD_INPUT if self.is_stream else given
+        self.compression = None if self.is_stream else compression_of(given)
+        self.size: int | None = None
+        self.rows_done: float | None = None
+        self._counted: _Counted | None = None
+
+    def check(self) -> None:
+        """Make sure that the file is there and can be read; UnreadableFile."""
+        if self.is_stream:
+            return
+        try:
+            with open(self.given, "rb") as file:  # noqa: PTH123 - the name as the user gave it
+                status = os.fstat(file.fileno())
+        except OSError as error:
+            raise UnreadableFile(f"{self.name}: {error.strerror}") from error
+        self.size = status.st_size if os.path.isfile(self.given) else None  # noqa: PTH113 - a pipe has no size
+
+    @property
+    def done(self) -> float | None:
+        """How much of it was read, from 0 to 1; None where nobody knows."""
+        if self.rows_done is not None:
+            return self.rows_done
+        return min(self._counted.count / self.size, 1.0) if self._counted and self.size else None
+
+    def path(self, what: str) -> str:
+        """Return the path, for a format that is read from several places; UnreadableFile for a stream."""
+        if self.is_stream or self.compression:
+            raise UnreadableFile(
+                f"{self.name}: {what} is not read from front to back, so it can come neither from a pipe nor "
+                f"compressed as a whole: give the file itself"
+            )
+        return self.given
+
+    @contextmanager
+    def opened(self) -> Iterator[Stream]:
+        """Yield the stream of its bytes, decompressed; UnreadableFile for whatever goes wrong with them."""
+        try:
+            if self.is_stream:
+                yield sys.stdin.buffer
+                return
+            with open(self.given, "rb", buffering=0) as file:  # noqa: PTH123 - the name as the user gave it
+                raw = self._counted = _Counted(file)
+                if self.compression == "gzip":
+                    with gzip.GzipFile(fileobj=raw, mode="rb") as stream:
+                        yield stream
+                elif self.compression == "zstd":
+                    with zstd.ZstdFile(raw) as stream:
+                        yield stream
+                else:
+                    yield raw
+        except (EOFError, zlib.error, zstd.ZstdError) as error:
+            raise UnreadableFile(f"{self.name}: {error}") from error
+        except OSError as error:
+            raise UnreadableFile(f"{self.name}: {error.strerror or error}") from error

@@ -1,0 +1,271 @@
+"""The commands `hft-mmap import` and `hft-mmap export`: what they print, their exit codes, signals and pipes."""
+
+import contextlib
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+
+from api import progress, transfer
+from api.cli import main
+from hft_mmap import Store
+from hft_mmap.transfer import Progress, formats
+from tests.service import COMMAND, Service, environment, wait_until
+
+STOCKS = distribution("bokeh_sampledata").locate_file("bokeh_sampledata/_data/stocks.csv.gz")
+"""Daily prices of five stocks, 2000 to 2013, in one file: Quandl WIKI, public domain; the package is BSD-3-Clause."""
+
+
+@pytest.fixture(autouse=True)
+def _empty_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test a working directory of its own, and an environment without settings."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("APP_")]:
+        monkeypatch.delenv(name)
+
+
+def hft_mmap(*args: str, text: bytes | None = None) -> Result:
+    """Run the command in this process."""
+    return CliRunner().invoke(main, args, input=text)
+
+
+def as_json(*args: str) -> Any:
+    """Run the command with --json and return what it printed."""
+    result = hft_mmap(*args, "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    return json.loads(result.stdout)
+
+
+def stored(symbol: str, data: str = "data") -> list[float]:
+    """Return the points of a symbol."""
+    with Store(data, mode="r") as store:
+        return list(map(float, store.window(symbol, 10**8)))
+
+
+def test_the_formats_of_the_command_are_those_of_the_library() -> None:
+    """The command lists them without importing the library."""
+    assert transfer.FORMATS == formats.FORMATS
+
+
+def test_import_says_what_it_stored(tmp_path: Path) -> None:
+    """And the points are there."""
+    Path("a.csv").write_text("price\n1\n2.5\n")
+    result = hft_mmap("import", "ABC-USD", "a.csv")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == ["2 rows read: 2 points stored", "symbol   total", "ABC-USD  2"]
+    assert stored("ABC-USD") == [1.0, 2.5]
+    assert as_json("import", "ABC-USD", "a.csv", "--data-dir", str(tmp_path / "other"))["totals"] == {"ABC-USD": 2}
+
+
+def test_import_takes_standard_input() -> None:
+    """With --format, for a pipe has no name."""
+    result = hft_mmap("import", "A", "-", "--format", "csv", text=b"price\n1\n2\n")
+    assert (result.exit_code, stored("A")) == (0, [1.0, 2.0])
+    result = hft_mmap("import", "B", "-", "--format", "parquet", text=b"PAR1")
+    assert result.exit_code == 1
+    assert "standard input: Parquet is not read from front to back" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["A"], "name the SYMBOL, then at least one FILE"),
+        (["A", "-"], "give --format"),
+        (["--symbol-column", "a", "--where-symbol-column", "b", "f.csv"], "exclude each other"),
+        (["A", "a.csv", "--format", "xlsx"], "'xlsx' is not one of"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(args: list[str], message: str) -> None:
+    """With a word on what is right."""
+    result = hft_mmap("import", *args)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_a_bad_row_is_one_line_and_exit_code_1() -> None:
+    """File, row and value; --skip-bad counts it, --resume goes on."""
+    Path("a.csv").write_text("price\n1\nx\n2\n")
+    result = hft_mmap("import", "A", "a.csv")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "hft-mmap: a.csv: row 2: 'x' is no number\n"
+    result = hft_mmap("import", "A", "a.csv", "--skip-bad", "--resume")
+    assert result.stdout.splitlines()[0] == (
+        "3 rows read: 2 points stored, 1 bad row skipped (the first: a.csv: row 2: 'x' is no number)"
+    )
+    answer = as_json("import", "A", "a.csv", "--skip-bad")
+    assert (answer["stored"], answer["skipped"], answer["totals"]) == (2, 1, {"A": 4})
+
+
+def test_a_dry_run_makes_no_data_directory() -> None:
+    """It reads and checks everything."""
+    Path("a.csv").write_text("ticker,price\nX,1\nY,2\n")
+    result = hft_mmap("import", "--symbol-column", "ticker", "a.csv", "--dry-run")
+    assert result.stdout.splitlines() == ["2 rows read: 2 points fine", "symbol  points", "X       1", "Y       1"]
+    assert not Path("data").exists()
+
+
+def test_import_beside_a_running_service(service: Service) -> None:
+    """The service answers with the imported points at once, and goes on behind them."""
+    service.add("A", [9.0])
+    path = service.directory / "a.csv"
+    path.write_text("ticker,price\nA,1\nB,2\nA,3\n")
+    answer = as_json("import", "--symbol-column", "ticker", str(path), "--data-dir", str(service.data_dir))
+    assert answer["totals"] == {"A": 3, "B": 1}
+    assert service.client.get("/stats/", params={"symbol": "A", "window": 2}).json()["avg"] == 2.0
+    assert service.add("B", [5.0]).json()["total"] == 2
+
+
+def test_a_missing_pyarrow_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what needs no pyarrow works without."""
+    np.save("a.npy", np.array([1.5]))
+    Path("a.csv").write_text("price\n1\n")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert hft_mmap("import", "A", "a.npy").exit_code == 0
+    result = hft_mmap("import", "A", "a.csv")
+    assert result.exit_code == 1
+    assert result.stderr == "hft-mmap: reading a.csv needs the package pyarrow: pip install 'hft-mmap[import]'\n"
+
+
+class Importing:
+    """An import of standard input, which this test writes, in a process of its own."""
+
+    def __init__(self, *args: str, stderr: int = subprocess.PIPE) -> None:
+        """Start it."""
+        self.process = subprocess.Popen(
+            [*COMMAND, "import", "A", "-", *args],
+            env=environment({}), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr,
+        )  # fmt: skip
+        assert self.process.stdin is not None
+        self.input = self.process.stdin
+
+    def write(self, values: list[float]) -> None:
+        """Send values."""
+        self.input.write(np.array(values, dtype="<f8").tobytes())
+        self.input.flush()
+
+    def close_input(self) -> None:
+        """End what it reads."""
+        self.input.close()
+        self.process.stdin = None  # or `communicate` would flush it
+
+    def close(self) -> None:
+        """Kill it if it still runs, and close every pipe."""
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.input, self.process.stdout, self.process.stderr):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
+
+    def end(self) -> tuple[int, str, str]:
+        """Return exit code, output and errors."""
+        out, errors = self.process.communicate(timeout=30)
+        return self.process.returncode, out.decode(), (errors or b"").decode()
+
+
+@pytest.fixture
+def start_import() -> Iterator[Callable[..., Importing]]:
+    """Return a function that starts imports, which end with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*args: str, stderr: int = subprocess.PIPE) -> Importing:
+            importing = Importing(*args, stderr=stderr)
+            stack.callback(importing.close)
+            return importing
+
+        yield start
+
+
+StartImport = Callable[..., Importing]
+
+
+def total_of(symbol: str) -> int:
+    """Return the total of a symbol, 0 while there is none."""
+    if not Path("data", symbol).exists():
+        return 0
+    with Store("data", mode="r") as store:
+        return store.series(symbol).total
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_whole_batches_and_resume_goes_on(start_import: StartImport, number: signal.Signals) -> None:
+    """Also while it waits for a pipe. Exit code 130."""
+    block = np.arange(1 << 20, dtype=np.float64).tolist()
+    first = start_import("--format", "f64")
+    first.write([*block, 1.0])
+    wait_until(lambda: total_of("A"), "the first batch")
+    first.process.send_signal(number)
+    code, out, errors = first.end()
+    assert (code, errors.splitlines()[-1]) == (130, "hft-mmap: stopped; --resume goes on from here")
+    assert out.splitlines()[0] == "1048576 rows read: 1048576 points stored"
+    again = start_import("--format", "f64", "--resume")
+    again.write([*block, 1.0, 2.0])
+    again.close_input()
+    code, out, _ = again.end()
+    assert (code, out.splitlines()[0]) == (
+        0, "1048578 rows read: 2 points stored, 1048576 were there already"
+    )  # fmt: skip
+    assert stored("A") == [*block, 1.0, 2.0]
+
+
+def test_progress_is_a_json_line_a_second_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """On standard error, with rate and time left; a short import says nothing."""
+    now = 100.0
+    tell = progress.lines(lambda: now)
+    for second in range(9):
+        now = 100.0 + second
+        tell(Progress("a.csv", done=second / 10, rows=1000 * second, stored=900 * second, skipped=100 * second))
+        tell(Progress("a.csv"))
+    out, errors = capsys.readouterr()
+    assert out == ""
+    said = [json.loads(line) for line in errors.splitlines()]
+    assert [line["rows"] for line in said] == [5000, 6000, 7000, 8000]
+    assert said[0] == {
+        "event": "importing", "file": "a.csv", "done": 0.5, "rows": 5000, "stored": 4500, "found": 0, "skipped": 500,
+        "rows_per_s": 1000, "elapsed_s": 5.0, "left_s": 5.0,
+    }  # fmt: skip
+
+
+def test_progress_is_a_bar_on_a_terminal(start_import: StartImport) -> None:
+    """With the rows so far; it goes away at the end."""
+    terminal, side = pty.openpty()
+    importing = start_import("--format", "f64", stderr=side)
+    os.close(side)
+    importing.write(np.arange(1 << 21, dtype=np.float64).tolist())
+    importing.close_input()
+    shown = b""
+    try:
+        while data := os.read(terminal, 1 << 16):
+            shown += data
+    except OSError:
+        pass  # the other side was closed: that is how a terminal ends
+    assert importing.process.wait(30) == 0
+    os.close(terminal)
+    assert b"standard input" in shown
+    assert b"rows" in shown
+
+
+def test_real_prices_give_what_pandas_says() -> None:
+    """12,154 daily bars of five stocks, in one compressed file, each to its own series."""
+    answer = as_json("import", "--symbol-column", "Ticker", "--column", "Close", str(STOCKS))
+    frame = pd.read_csv(STOCKS)
+    assert answer["totals"] == frame.groupby("Ticker").size().to_dict()
+    for symbol, prices in frame.groupby("Ticker")["Close"]:
+        assert stored(str(symbol)) == prices.tolist()
+        for window in (10, 100, 1000):
+            newest = prices.tail(window)
+            found = as_json("stats", str(symbol), "--window", str(window))
+            assert (found["min"], found["max"], found["last"]) == (newest.min(), newest.max(), newest.iloc[-1])
+            assert found["avg"] == pytest.approx(newest.mean(), rel=1e-12)
+            assert found["var"] == pytest.approx(newest.var(ddof=0), rel=1e-9)
