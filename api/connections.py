@@ -55,6 +55,7 @@ class Connections:
         self.counts = ConnectionCounts()
         self.body_bytes = 0
         self.now = 0.0
+        self.leaving = False  # the server stops: connections end after their next answer, new ones too
         # In the order in which they became so: the first is the oldest.
         self.idle: dict[Connection, float] = {}
         self._open: set[Connection] = set()

@@ -46,18 +46,25 @@ def today_utc() -> date:
     return datetime.now(UTC).date()
 
 
-def configure(settings: LogSettings, *, today: Today = today_utc) -> "LogWriter":
+def configure(settings: LogSettings, *, instance: str = "", today: Today = today_utc) -> "LogWriter":
     """Send all logging of this process to the console and to `settings.file`; return the writer, to be closed last.
 
-    Raises LogFileError if the file cannot be opened, or belongs to another running process.
+    An `instance` stands in every line, and in the name of the file: logs/app.log becomes logs/app-INSTANCE.log. Raises
+    LogFileError if the file cannot be opened, or belongs to another running process.
     """
-    file = DailyFile(Path(settings.file), keep_days=settings.keep_days, today=today) if settings.file else None
+    file = None
+    if settings.file:
+        path = Path(settings.file)
+        own = path.with_stem(f"{path.stem}-{instance}") if instance else path
+        file = DailyFile(own, keep_days=settings.keep_days, today=today)
     # Started without standard output, Python has None here, and descriptor 1 may become one of the store's files.
-    writer = LogWriter(file, sys.stdout.fileno() if sys.stdout else None)
+    naming = _Naming(instance)
+    writer = LogWriter(file, sys.stdout.fileno() if sys.stdout else None, naming=naming)
     threshold = logging.getLevelNamesMapping()[settings.level.upper()]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            naming,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -84,6 +91,16 @@ def render(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> bytes
         return json.dumps(line, default=repr).encode() + b"\n"
 
 
+class _Naming:
+    """Puts the name of this process among several, if it has one, into every line."""
+
+    def __init__(self, instance: str) -> None:
+        self._fields = {"instance": instance} if instance else {}
+
+    def __call__(self, _logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
+        return {**self._fields, **event_dict}
+
+
 class _LineLogger:
     """What structlog calls with a finished line; the level was decided and written before."""
 
@@ -106,11 +123,17 @@ class LogWriter:
     """Write lines to a file descriptor and a daily file, in order, from a thread of its own."""
 
     def __init__(
-        self, file: "DailyFile | None", console_fd: int | None, *, max_queued_lines: int = MAX_QUEUED_LINES
+        self,
+        file: "DailyFile | None",
+        console_fd: int | None,
+        *,
+        max_queued_lines: int = MAX_QUEUED_LINES,
+        naming: _Naming | None = None,
     ) -> None:
         self._file = file
         self._console_fd = console_fd
         self._max_queued_lines = max_queued_lines
+        self._naming = naming or _Naming("")
         self._queue: SimpleQueue[bytes | None] = SimpleQueue()
         self._dropped = 0
         self._file_fails = False
@@ -177,9 +200,9 @@ class LogWriter:
                 _write_all(self._console_fd, self._own_line("error", "log_file_failed", reason=str(error)))
         self._file_fails = True
 
-    @staticmethod
-    def _own_line(level: str, event: str, **fields: object) -> bytes:
-        return render(None, "", {"event": event, **fields, "level": level, "timestamp": datetime.now(UTC).isoformat()})
+    def _own_line(self, level: str, event: str, **fields: object) -> bytes:
+        line = {"event": event, **fields, "level": level, "timestamp": datetime.now(UTC).isoformat()}
+        return render(None, "", self._naming(None, "", line))
 
 
 class DailyFile:

@@ -65,7 +65,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._content_length: int | None = None
         self._watched: bool | None = None  # what the watch was told: False for headers, True for a body
-        self._ending = False
+        self._ending = watch.leaving
         self._upgrade_ignored = False
         self._refusal: tuple[HTTPStatus, str] | None = None
 
@@ -402,8 +402,17 @@ class HttpProtocol(HttpToolsProtocol):
         """Drop a connection whose client does not take its answer."""
         self.transport.abort()
 
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing of a request has arrived yet."""
+        return self.cycle is None and not self._arriving
+
+    def leave(self) -> None:
+        """End after the next answer, which says so: the client may still send a request until it has read that."""
+        self._ending = True
+
     def shutdown(self) -> None:
-        """End once what has begun to arrive is answered. The server calls this when it stops."""
+        """End once what has begun to arrive is answered."""
         self._ending = True
         if self._running is None and not self._waiting and not self._arriving:
             self.transport.close()

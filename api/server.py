@@ -2,9 +2,10 @@
 
 uvicorn's command line is not used, because the order matters here: first the log file and the port (whoever lacks
 either must not touch the data), then the store, then the application; on the way out the same backwards. And an
-orderly stop exits with 0, where uvicorn would send itself the signal again.
+orderly stop exits with 0, where uvicorn would send itself the signal again. Under systemd it is told of each step.
 """
 
+import asyncio
 import ctypes
 import gc
 import os
@@ -13,8 +14,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from types import FrameType
 
@@ -24,8 +25,11 @@ import uvicorn
 from api import logs
 from api.app import create_app
 from api.connections import ConnectionLimits, Connections
+from api.drain import drain
+from api.listening import Listeners, listening
 from api.protocol import HttpProtocol
 from api.settings import Effective, ServerSettings, Settings
+from api.systemd import ServiceManager
 from hft_mmap import HftMmapError, Store
 
 # Files that are no connections: chunks, heads, the log, the listener. A store of ten full series maps 360 chunks.
@@ -43,7 +47,7 @@ EXIT_FAILED = 1
 def serve(effective: Effective) -> int:
     """Run the service until SIGTERM or SIGINT; return the exit code. A failed start is one line on standard error."""
     try:
-        writer = logs.configure(effective.settings.log)
+        writer = logs.configure(effective.settings.log, instance=effective.settings.server.instance)
     except logs.LogFileError as error:
         return _fail(str(error))
     try:
@@ -55,15 +59,21 @@ def serve(effective: Effective) -> int:
 def _serve(settings: Settings) -> int:
     log = structlog.get_logger()
     try:
-        with _signals_noted() as noted, _bind(settings.server) as listener:
+        with (
+            _signals_noted() as noted,
+            closing(ServiceManager()) as manager,
+            listening(settings.server) as listeners,
+        ):
             watch = Connections(_connection_limits(settings.server, _raise_open_files_limit()))
             _keep_freed_memory()
-            with _open_store(settings, log.bind()) as store:
-                protocol = partial(HttpProtocol, watch=watch)
-                config = uvicorn_config(settings.server, create_app(store, settings), protocol)
-                server = _Server(config, on_serving=_announce)
+            with _open_store(settings, log.bind(), manager) as store:
+                instance = settings.server.instance
+                app = create_app(store, settings, labels={"instance": instance} if instance else None)
+                config = uvicorn_config(settings.server, app, partial(HttpProtocol, watch=watch))
+                server = _Server(config, listeners, watch, manager)
                 server.should_exit = bool(noted)  # the signal came while the store was being opened
-                server.run(sockets=[listener])
+                server.run(sockets=listeners.sockets)
+                manager.stopping("writing everything to the disk")
     except (HftMmapError, OSError) as error:
         log.error("failed", reason=str(error))  # noqa: TRY400 - the reason says it all, a traceback would not
         return _fail(str(error))
@@ -86,26 +96,6 @@ def _signals_noted() -> Iterator[list[int]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _bind(settings: ServerSettings) -> Iterator[socket.socket]:
-    """Yield a socket bound to the host and port; uvicorn listens on it once the store is open. Raises OSError."""
-    listener = None
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
-        )[0]
-        # The protocol is named because event loops turn Nagle's algorithm off only where they see TCP.
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except OSError as error:
-        if listener is not None:
-            listener.close()
-        raise OSError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from error
-    with listener:
-        yield listener
 
 
 def _raise_open_files_limit() -> int:
@@ -144,8 +134,11 @@ def _keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, 64 << 20)
 
 
-def _open_store(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> Store:
+def _open_store(settings: Settings, log: structlog.typing.FilteringBoundLogger, manager: ServiceManager) -> Store:
     def on_event(name: str, fields: Mapping[str, object]) -> None:
+        if name == "opening":
+            manager.progress(f"opening series {fields['number']} of {fields['of']}")
+            return
         say = log.warning if name in _WARNINGS else log.info
         say(name, **fields)
 
@@ -179,16 +172,6 @@ def uvicorn_config(settings: ServerSettings, app: object, http: object = "httpto
     )
 
 
-def _announce(listener: socket.socket) -> None:
-    """Log that requests are answered from now on, and where; what was imported leaves the garbage collector's sight."""
-    gc.freeze()
-    gc.enable()
-    host, port = listener.getsockname()[:2]
-    structlog.get_logger().info(
-        "serving", host=host, port=port, pid=os.getpid(), startup_ms=round(_seconds_since_process_start() * 1000)
-    )
-
-
 def _seconds_since_process_start() -> float:
     """Return the age of this process, interpreter start and imports included (resolution 10 ms)."""
     with open("/proc/self/stat", encoding="ascii") as stat:  # noqa: PTH123 - not a file of anybody
@@ -197,21 +180,48 @@ def _seconds_since_process_start() -> float:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server that tells when it serves, and does not raise a stop signal again once it has stopped."""
+    """uvicorn's server that tells when it serves, lets clients go, and does not raise a stop signal again."""
 
-    def __init__(self, config: uvicorn.Config, *, on_serving: Callable[[socket.socket], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, listeners: Listeners, watch: Connections, manager: ServiceManager
+    ) -> None:
         super().__init__(config)
-        self._on_serving = on_serving
+        self._listeners = listeners
+        self._watch = watch
+        self._manager = manager
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start as uvicorn does, then tell."""
         await super().startup(sockets)
-        if sockets and not self.should_exit:
-            self._on_serving(sockets[0])
+        if not self.should_exit:
+            self._announce()
+            self._manager.watch(asyncio.get_running_loop())
+
+    def _announce(self) -> None:
+        """Tell that requests are answered from now on, and where; the garbage collector forgets what was imported."""
+        gc.freeze()
+        gc.enable()
+        host, port = self._listeners.host_and_port()
+        addresses = self._listeners.addresses()
+        structlog.get_logger().info(
+            "serving",
+            host=host,
+            port=port,
+            addresses=addresses,
+            passed_by_systemd=self._listeners.passed,
+            pid=os.getpid(),
+            startup_ms=round(_seconds_since_process_start() * 1000),
+        )
+        self._manager.ready(f"serving on {', '.join(addresses)}")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what was sent, then close all connections; uvicorn's own way would close some unanswered."""
+        await drain(self, self._watch, own=() if self._listeners.passed else sockets or ())
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature is uvicorn's
         """Stop accepting and finish what is in flight; a second Ctrl+C does not wait for it."""
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True
         self.should_exit = True
+        self._manager.stopping("answering the requests in flight")
         structlog.get_logger().info("stopping", signal=signal.Signals(sig).name)

@@ -28,6 +28,8 @@ _PREFIX = "APP_"
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _SIZE = re.compile(r"([0-9][0-9_]*)\s*([a-z]*)", re.IGNORECASE)
 _BYTES_OF_UNIT = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_INSTANCE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")  # part of a file name
+_MAX_SOCKET_PATH_BYTES = 107  # of sun_path, unix(7)
 _LIMITS = Limits()
 # Each limit of the store is tried beside these, which accept any value that is right on its own.
 _WIDEST = Limits(max_data_retention=2**62, cleanup_keep_count=0)
@@ -94,6 +96,19 @@ def _text_or_empty(value: object) -> str:
     return "" if value == "" else _text(value)
 
 
+def _socket_path(value: object) -> str:
+    path = _text_or_empty(value)
+    if len(os.fsencode(path)) > _MAX_SOCKET_PATH_BYTES:
+        raise ValueError(f"must be a path of at most {_MAX_SOCKET_PATH_BYTES} bytes, not {value!r}")
+    return path
+
+
+def _instance(value: object) -> str:
+    if not isinstance(value, str) or (value and _INSTANCE.fullmatch(value) is None):
+        raise ValueError(f"must be 1 to 64 letters, digits, dots, hyphens or underscores, or empty, not {value!r}")
+    return value
+
+
 def _limit(name: str) -> Check:
     """Return the check that `hft_mmap.Limits` itself makes of its field `name`."""
 
@@ -116,6 +131,8 @@ class ServerSettings:
 
     host: str = _key("127.0.0.1", _text, kind="str")
     port: int = _key(8080, _whole(0, 65_535))  # 0: any free port
+    unix_socket: str = _key("", _socket_path, kind="str")  # besides host and port; empty: none
+    instance: str = _key("", _instance, kind="str")  # of several processes over one data directory; empty: the only one
     max_batch_values: int = _key(100_000, _whole(1, 100_000_000))
     max_body_bytes: int = _key(4 * 2**20, _size(1024, 2**30), kind="str")
     max_connections: int = _key(4096, _whole(1, 1_000_000))

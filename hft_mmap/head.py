@@ -15,6 +15,7 @@ machine. Each block lies in a 512-byte sector of its own, so that a torn sector 
 """
 
 import fcntl
+import mmap
 import os
 import struct
 import zlib
@@ -153,7 +154,8 @@ class Head:
         self.fd = os.open(self.path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
         try:
             self.identity = decode_identity(os.pread(self.fd, HEAD_BYTES + 1, 0))
-            self._array = np.memmap(self.path, dtype=np.int64, mode="r+" if writable else "r", shape=(HEAD_BYTES // 8,))
+            access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
+            self._array = np.frombuffer(mmap.mmap(self.fd, HEAD_BYTES, access=access), dtype=np.int64)
         except BaseException:
             os.close(self.fd)
             raise

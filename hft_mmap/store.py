@@ -72,10 +72,10 @@ class Store:
         """Open the store at `path`, made if it is missing (mode "a"), or only read one that exists (mode "r").
 
         limits: what it may hold (`Limits()` by default). durability: see `Durability`. sync_interval_ms: 1 to 60000.
-        on_event: called with (name, fields) for "series_created", "recovery", "cleanup", "read_only", "set_aside",
-        "disk_full", "write_failed", "callback_failed" and "file_system" (one not known to keep a commit's promise),
-        from whichever thread it happens in. StoreUnusable if the directory can't be used, ValueError for a bad option.
-        Costs the same whatever the number of points.
+        on_event: called with (name, fields) for "opening", "series_created", "recovery", "cleanup", "read_only",
+        "set_aside", "disk_full", "write_failed", "callback_failed" and "file_system" (one not known to keep a commit's
+        promise), from whichever thread it happens in. StoreUnusable if the directory can't be used, ValueError for a
+        bad option. Costs the same whatever the number of points.
         """
         if mode not in {"a", "r"}:
             message = f'mode must be "a" or "r", not {mode!r}'
@@ -119,10 +119,10 @@ class Store:
         except OSError as error:
             message = f"data directory {self.path} can't be used: {error.strerror}"
             raise StoreUnusable(message) from error
-        for name in names:
-            symbol = symbol_of(name)
-            if symbol is not None and (self.path / name).is_dir():
-                self._try_open(symbol)
+        found = [symbol for name in names if (symbol := symbol_of(name)) is not None and (self.path / name).is_dir()]
+        for number, symbol in enumerate(found, start=1):
+            self._on_event("opening", {"symbol": symbol, "number": number, "of": len(found)})
+            self._try_open(symbol)
 
     def _check_file_system(self) -> None:
         """Tell where the data lies on a file system whose syncs were not shown to hold what a commit promises."""

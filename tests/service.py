@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -50,8 +50,15 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
 class Service:
     """A running service: its process, where it listens, its files, and every line that it logged."""
 
-    def __init__(self, directory: Path, settings: Mapping[str, object]) -> None:
-        """Start it in `directory`, where `data/` and `logs/` will be."""
+    def __init__(
+        self,
+        directory: Path,
+        settings: Mapping[str, object],
+        *,
+        launcher: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
+    ) -> None:
+        """Start it in `directory`, where `data/` and `logs/` will be; `launcher` is a command that becomes it."""
         self.directory = directory
         self.data_dir = directory / "data"
         self.log_file = directory / "logs" / "app.log"
@@ -62,9 +69,10 @@ class Service:
         self._log_ended = False
         self._news = threading.Condition()
         self.process = subprocess.Popen(
-            [*COMMAND, "serve"],
+            [*launcher, *COMMAND, "serve"],
             cwd=directory,
             env=environment({**TEST_SETTINGS, **settings}),
+            pass_fds=pass_fds,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -5,6 +5,7 @@ import json
 import resource
 import signal
 import socket
+import threading
 from pathlib import Path
 
 import httpx
@@ -12,7 +13,7 @@ import pytest
 
 from hft_mmap.head import Commit, Head
 from tests.conftest import StartService
-from tests.service import Service, run_command
+from tests.service import PATIENCE_S, Service, run_command, wait_until
 
 PRICES = [150.1, 150.5, 151.0, 149.8, 150.2, 151.1, 151.2, 152.0, 151.5, 151.9]
 STATISTICS = {"min": 149.8, "max": 152.0, "last": 151.9, "avg": 150.93, "var": pytest.approx(0.5201, rel=1e-12)}
@@ -64,6 +65,51 @@ def test_a_stop_signal_lets_the_request_in_flight_finish(start_service: StartSer
     assert service.wait() == 0
     assert service.events()[-1]["event"] == "stopped"
     assert statistics(start_service(), "ABC-USD") == STATISTICS
+
+
+class Pusher(threading.Thread):
+    """A client that sends batch after batch on a connection it keeps, and opens another when it is told to."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(daemon=True)
+        self.port = port
+        self.answered = 0
+        self.lost: list[str] = []
+
+    def run(self) -> None:
+        """Push until nobody listens any more."""
+        body = batch("ABC-USD", [1.0])
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+        while True:
+            try:
+                if connection.sock is None:  # never connected, or the last answer said `Connection: close`
+                    connection.connect()
+            except ConnectionRefusedError:
+                break
+            try:
+                connection.request("POST", "/add_batch/", body, {"Content-Type": "application/json"})
+                answer = connection.getresponse()
+                answer.read()
+            except (OSError, http.client.HTTPException) as error:
+                self.lost.append(repr(error))
+                break
+            self.answered += answer.status == 200
+        connection.close()
+
+
+def test_stopped_under_load_it_answers_every_request(start_service: StartService) -> None:
+    """Whoever got a connection gets the answers to what it sends there; then nobody is let in any more."""
+    service = start_service()
+    pushers = [Pusher(service.port) for _ in range(8)]
+    for pusher in pushers:
+        pusher.start()
+    wait_until(lambda: all(pusher.answered > 20 for pusher in pushers), "load")
+    assert service.stop() == 0
+    for pusher in pushers:
+        pusher.join(PATIENCE_S)
+    assert [pusher.lost for pusher in pushers] == [[]] * len(pushers)
+    commit = newest_commit(service, "ABC-USD")
+    assert (commit.clean, commit.total) == (True, sum(pusher.answered for pusher in pushers))
 
 
 def test_idle_connections_do_not_delay_the_stop(service: Service) -> None:

@@ -16,6 +16,8 @@ from tests.service import ROOT
 DEFAULTS = {
     "server.host": "127.0.0.1",
     "server.port": 8080,
+    "server.unix_socket": "",
+    "server.instance": "",
     "server.max_batch_values": 100_000,
     "server.max_body_bytes": 4_194_304,
     "server.max_connections": 4096,
@@ -143,6 +145,18 @@ def test_a_named_config_file_must_exist() -> None:
         ('[server]\nport = "80"', "server.port must be a whole number from 0 to 65535, not '80'"),
         ("[server]\nhost = ''", "server.host must be a text, neither empty nor with control characters, not ''"),
         ("[server]\nhost = 1", "server.host must be a text, neither empty nor with control characters, not 1"),
+        (
+            "[server]\nunix_socket = 1",
+            "server.unix_socket must be a text, neither empty nor with control characters, not 1",
+        ),
+        (
+            f"[server]\nunix_socket = '{'x' * 108}'",
+            f"server.unix_socket must be a path of at most 107 bytes, not '{'x' * 108}'",
+        ),
+        (
+            "[server]\ninstance = '../app'",
+            "server.instance must be 1 to 64 letters, digits, dots, hyphens or underscores, or empty, not '../app'",
+        ),
         ("[server]\nmax_body_bytes = 1", "server.max_body_bytes must be 1024 to 1073741824 bytes, not 1"),
         (
             "[server]\nmax_body_bytes = '4 potatoes'",

@@ -81,6 +81,28 @@ def test_a_writer_that_idled_through_a_cleanup_goes_on_behind_it(
     assert busy.append("A", [61.0]) == 6004
 
 
+@pytest.mark.parametrize("keep", [0, 10])
+def test_a_writer_that_idled_through_a_cleanup_may_clean_up_next(
+    open_store: OpenStore, start_store: StartStore, keep: int
+) -> None:
+    """A batch that needs a cleanup is taken although another process has unlinked every chunk this one knew."""
+    limits = Limits(max_data_retention=200, cleanup_keep_count=keep, starting_capacity=0, chunk_points=64)
+    idle = open_store(limits=limits, durability="process")
+    idle.append("A", np.zeros(64))
+    idle.sync()
+    busy = start_store(limits=limits, durability="process")
+    total = 64
+    while total < 64 * 30:
+        total = busy.append("A", np.full(64, float(total)))
+    busy.sync()
+    assert list_chunks(idle.path / "A")[0] > 64
+    assert idle.append("A", np.ones(190)) == total + 190
+    idle.sync()
+    assert busy.append("A", np.ones(190)) == total + 380
+    assert idle.reasons() == busy.reasons() == []
+    assert idle.stats("A", 10**9) == busy.stats("A", 10**9)
+
+
 # -- whole batches ----------------------------------------------------------------------------------------------------
 
 

@@ -316,3 +316,40 @@ def test_a_callback_for_what_is_already_durable_is_called_at_once(open_store: Op
     calls: list[BaseException | None] = []
     store.on_durable("A", 1, calls.append)
     assert calls == [None]
+
+
+class MovingWords:
+    """Live words that another process moves as soon as one of them was read."""
+
+    def __init__(self, words: memoryview, move: Callable[[], object]) -> None:
+        """Give out `words`, and call `move` after the first of them."""
+        self._words = words
+        self._move: Callable[[], object] | None = move
+
+    def __getitem__(self, index: int) -> int:
+        """Return a word as it is, and have all of them moved before the next."""
+        found = int(self._words[index])
+        if self._move is not None:
+            move, self._move = self._move, None
+            move()
+        return found
+
+
+def test_bounds_and_statistics_are_of_one_moment(open_store: OpenStore) -> None:
+    """A cleanup in another process between the reading of one word and of the next is noticed."""
+    mine, other = open_store(), open_store()
+    mine.append("A", np.arange(1000.0))
+    series = mine.series("A")
+    words = series._words
+    for ask in (series.bounds, lambda: series.windows_at()[:2]):
+        expected = other.series("A").bounds()
+        total = expected[1] + 900
+
+        def move(total: int = total) -> None:
+            while other.series("A").total < total:
+                other.append("A", np.zeros(300))
+
+        series._words = MovingWords(words, move)  # type: ignore[assignment]
+        found = ask()
+        series._words = words
+        assert found in {expected, series.bounds()}

@@ -1,73 +1,130 @@
-"""Faults at system calls: each call of append, roll, cleanup, commit and creation kills the process, or fails, once."""
+"""Faults at system calls: each call of creation, append, roll, cleanup and commit kills the process, or fails, once."""
 
 import json
+import re
 import shutil
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from hft_mmap import Durability
 from hft_mmap.testing import lose_power
-from tests.torture.counts import Counts
+from tests.torture.counts import Counts, Kind
 from tests.torture.kills import acknowledged, check_twice, scratch
 from tests.torture.nursery import Child, Nursery
-from tests.torture.stream import FEW_BATCHES, SYMBOLS, Fault, Setting, Totals, streams
+from tests.torture.stream import FEW_BATCHES, Fault, Setting, Totals, streams
 from tests.torture.tracing import traced
 
 CALLS = ("pwrite64", "fdatasync", "fsync", "openat", "unlink", "rename", "ftruncate", "fallocate", "mkdir")
 KILL, NO_SPACE, DISK_ERROR = "signal=SIGKILL", "error=ENOSPC", "error=EIO"
 FAULTS = (KILL, NO_SPACE, DISK_ERROR)
-BATCHES = 10
 DOCUMENTED = frozenset({"DiskFull", "WriteFailed", "SeriesReadOnly", "SeriesSetAside", "StoreUnusable"})
+
+_CALL = re.compile(r"(\d+) +(\w+)\(")
+_SYNCED = "O_RDONLY|O_CLOEXEC|O_DIRECTORY"
+"""How a directory is opened that is to be synced; the other openings for reading are none of the write path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a process does under the fault: so many batches for each symbol, then the close, and another opening."""
+
+    setting: Setting
+    batches: int
+
+    @staticmethod
+    def short(durability: Durability, seed: int) -> "Session":
+        """Return the shortest session there is with everything in it: creation, append, roll, cleanup, commits."""
+        return Session(Setting(seed, durability.value, 64, 150, 20, symbols=1, sizes=(10, 70, 10, 70)), 4)
+
+    @staticmethod
+    def drawn(durability: Durability, seed: int) -> "Session":
+        """Return a session of two symbols with batches of any size."""
+        return Session(Setting(seed, durability.value, 64, 684, 292), 10)
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Which call meets which fault, in which tier; the seed gives the batches."""
+    """Which call of which session meets which fault."""
 
-    seed: int
+    session: Session
     call: str
     fault: str
-    durability: Durability
+
+    @property
+    def durability(self) -> Durability:
+        """Return the tier."""
+        return Durability(self.session.setting.durability)
 
     def __str__(self) -> str:
         """Return what shows it again."""
-        return f"{self.fault} at {self.call}, tier {self.durability}, seed {self.seed}"
+        return f"{self.fault} at {self.call}, tier {self.durability}, {self.session}"
 
 
-def fault_at_each(nursery: Nursery, trial: Trial, counts: Counts, numbers: Iterable[int]) -> None:
-    """Run a session for each of `numbers`, with the fault at the use of the call of that number, while there is one.
+def trials(session: Session) -> Iterator[Trial]:
+    """Yield every fault at every kind of call of `session`."""
+    for call in CALLS:
+        for fault in FAULTS:
+            yield Trial(session, call, fault)
+
+
+def uses(nursery: Nursery, session: Session) -> dict[str, list[int]]:
+    """Return, for each call, which of its uses in `session` belong to the write path, as numbers within a thread."""
+    with scratch() as place:
+        child, log = _spawned(nursery, session, place, most_tries=1), place / "trace"
+        with traced(child, log, "-e", f"trace={','.join(CALLS)}"):
+            child.wait()
+        lines = log.read_text().splitlines()
+    numbers: Counter[tuple[str, str]] = Counter()
+    found: dict[str, set[int]] = {call: set() for call in CALLS}
+    for line in lines:
+        if match := _CALL.match(line):
+            thread, call = match.groups()
+            numbers[thread, call] += 1
+            if "O_RDONLY" not in line or _SYNCED in line:
+                found[call].add(numbers[thread, call])
+    return {call: sorted(found[call]) for call in CALLS}
+
+
+def _spawned(nursery: Nursery, session: Session, place: Path, most_tries: int) -> Child:
+    return nursery.spawn(
+        "session", path=str(place / "data"), setting=session.setting.fields(), batches=session.batches,
+        most_tries=most_tries,
+    )  # fmt: skip
+
+
+def fault_at(nursery: Nursery, trial: Trial, counts: Counts, n: int) -> bool:
+    """Run a session with the fault at the n-th use of the call; return whether it came to that.
 
     A thread counts its own calls: number n of the writer and of every flusher fail in the same session.
     """
-    for n in numbers:
-        injected = False
-        with counts.judged(f"number {n}: {trial}"):
-            injected = _fault_at(nursery, trial, str(n), writable=n % 2 == 0)
-            counts.call_faults += injected
-        if not injected:
-            return
+    injected = False
+    with counts.judged(f"number {n}: {trial}"):
+        injected = _fault_at(nursery, trial, str(n), writable=n % 2 == 0)
+        counts.add(Kind.CALL_FAULTS, trial.durability, int(injected))
+    return injected
 
 
 def fault_from(nursery: Nursery, trial: Trial, counts: Counts, *, first: int) -> None:
     """Run a session in which the call fails from its `first` use on, as on a disk that stays full or broken."""
     with counts.judged(f"from number {first} on: {trial}"):
-        counts.call_faults += _fault_at(nursery, trial, f"{first}+", writable=True)
+        injected = _fault_at(nursery, trial, f"{first}+", writable=True)
+        counts.add(Kind.CALL_FAULTS, trial.durability, int(injected))
 
 
 def _fault_at(nursery: Nursery, trial: Trial, when: str, *, writable: bool) -> bool:
     """Run one session and check what it leaves; return whether the fault came to pass."""
-    setting = Setting(trial.seed, trial.durability.value, 64, 684, 292)
+    setting = trial.session.setting
     all_streams = streams(setting, FEW_BATCHES)
     lasting = when.endswith("+")
     with scratch() as place:
         path, crashed, log = place / "data", place / "crashed", place / "trace"
-        child = nursery.spawn(
-            "session", path=str(path), setting=setting.fields(), batches=BATCHES, most_tries=4 if lasting else 100
-        )
+        child = _spawned(nursery, trial.session, place, most_tries=4 if lasting else 100)
         inject = f"inject={trial.call}:{trial.fault}:when={when}"
         with traced(child, log, "-e", f"trace={trial.call}", "-e", inject):
             code = child.wait()
-        nothing: Totals = (0,) * len(SYMBOLS)
+        nothing: Totals = (0,) * len(all_streams)
         taken = acknowledged(child, "ack", nothing)
         sent = acknowledged(child, "sent", taken)
         injected = code == -9 if trial.fault == KILL else "(INJECTED)" in log.read_text()

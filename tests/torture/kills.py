@@ -17,7 +17,7 @@ import numpy as np
 from hft_mmap import Durability, Store
 from hft_mmap.testing import MEMORY
 from tests.service import PATIENCE_S
-from tests.torture.counts import Counts
+from tests.torture.counts import Counts, Kind
 from tests.torture.nursery import Child, Nursery
 from tests.torture.stream import (
     BATCHES,
@@ -88,7 +88,8 @@ def library_life(nursery: Nursery, seed: int, durability: Durability, most: int,
     generator = np.random.default_rng([seed, 99])
     all_streams = streams(setting)
     totals: Totals = (0,) * len(SYMBOLS)
-    with scratch() as root, counts.judged(f"kill {counts.kills}, tier {durability}, seed {seed}"):
+    number = counts.of(Kind.KILLS)
+    with scratch() as root, counts.judged(f"kill {number} and following, tier {durability}, seed {seed}"):
         path = root / "data"
         for _ in range(most):
             if max(map(Stream.index, all_streams, totals)) > BATCHES // 2:
@@ -97,7 +98,7 @@ def library_life(nursery: Nursery, seed: int, durability: Durability, most: int,
             child.start()
             child.read_for(generator.random() * LONGEST_DELAY_S)
             child.kill()
-            counts.kills += 1
+            counts.add(Kind.KILLS, durability)
             least = acknowledged(child, "ack", totals)
             sent = tuple(map(Stream.after, all_streams, least))
             writable = bool(generator.integers(2))
@@ -106,7 +107,7 @@ def library_life(nursery: Nursery, seed: int, durability: Durability, most: int,
             )
 
 
-def _serving_port(child: Child) -> int:
+def serving_port(child: Child) -> int:
     """Return the port that the service logs when it serves."""
     deadline = monotonic() + PATIENCE_S
     while monotonic() < deadline:
@@ -124,7 +125,8 @@ def service_life(nursery: Nursery, seed: int, durability: Durability, most: int,
     generator = np.random.default_rng([seed, 98])
     all_streams = streams(setting)
     totals: Totals = (0,) * len(SYMBOLS)
-    with scratch() as root, counts.judged(f"service kill {counts.service_kills}, tier {durability}, seed {seed}"):
+    number = counts.of(Kind.SERVICE_KILLS)
+    with scratch() as root, counts.judged(f"service kill {number} and following, tier {durability}, seed {seed}"):
         environment = SERVICE_ENVIRONMENT | {"APP_STORE__DURABILITY": durability.value}
         for _ in range(most):
             child = nursery.spawn("service", directory=str(root), settings=environment)
@@ -133,7 +135,7 @@ def service_life(nursery: Nursery, seed: int, durability: Durability, most: int,
                 least = _post_until_killed(child, all_streams, totals, delay_s=generator.random() * 0.15)
             finally:
                 child.kill()
-            counts.service_kills += 1
+            counts.add(Kind.SERVICE_KILLS, durability)
             sent = tuple(map(Stream.after, all_streams, least))
             state = check_twice(
                 root / "data", setting, all_streams, (least, sent), writable=bool(generator.integers(2))
@@ -145,7 +147,7 @@ def _post_until_killed(child: Child, all_streams: tuple[Stream, ...], totals: To
     """Post batches in turn until the service is killed; return the totals that it answered with."""
     newest = list(totals)
     killer = threading.Timer(delay_s, os.kill, (child.pid, signal.SIGKILL))
-    with httpx.Client(base_url=f"http://127.0.0.1:{_serving_port(child)}", timeout=PATIENCE_S) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{serving_port(child)}", timeout=PATIENCE_S) as client:
         killer.start()
         try:
             while True:

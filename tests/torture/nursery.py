@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from types import TracebackType
@@ -31,6 +32,7 @@ class Child:
         self._go = go
         self._text = b""
         self._ended = False
+        self._waited = False
 
     def start(self) -> None:
         """Let it begin."""
@@ -54,11 +56,17 @@ class Child:
         self.read_for(PATIENCE_S)
         if not self._ended:
             os.kill(self.pid, signal.SIGKILL)
+        self._waited = True
         os.close(self._out)
         os.close(self._go)
         code = int(self._nursery.ask({"wait": self.pid}))
         assert self._ended, f"a child did not end within {PATIENCE_S} s; it told {self.lines()[-5:]}"
         return code
+
+    def end(self) -> None:
+        """Kill it if nobody has waited for its end."""
+        if not self._waited:
+            self.kill()
 
     def kill(self) -> int:
         """Kill it as `kill -9` does, if it has not ended; return its exit code."""
@@ -73,13 +81,15 @@ class Nursery:
         """Start it; it is ready when it answers the first request."""
         self._socket, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-m", "tests.torture.nursery", str(other.fileno())]
+        self._turn = threading.Lock()
         self._process = subprocess.Popen(command, pass_fds=[other.fileno()], cwd=ROOT)
         other.close()
 
     def ask(self, request: dict[str, Any], *fds: int) -> Any:
-        """Send a request and return the answer."""
-        socket.send_fds(self._socket, [json.dumps(request).encode()], fds)
-        return json.loads(self._socket.recv(1 << 16))
+        """Send a request and return the answer; threads take turns."""
+        with self._turn:
+            socket.send_fds(self._socket, [json.dumps(request).encode()], fds)
+            return json.loads(self._socket.recv(1 << 16))
 
     def spawn(self, task: str, **arguments: object) -> Child:
         """Fork a child for `task` of tests/torture/tasks.py; it waits for `start`."""
@@ -111,6 +121,8 @@ def _live(request: dict[str, Any], out: int, go: int) -> None:
         if os.read(go, 1):
             getattr(tasks, request["task"])(out, **request["arguments"])
         code = 0
+    except SystemExit as end:
+        code = int(end.code or 0)
     except BaseException:  # noqa: BLE001 - whatever it is, the parent has to hear of it
         os.write(out, f"crash {json.dumps(traceback.format_exc())}\n".encode())
     os._exit(code)

@@ -8,7 +8,7 @@ import numpy as np
 
 from hft_mmap import Durability
 from hft_mmap.testing import lose_power
-from tests.torture.counts import Counts
+from tests.torture.counts import Counts, Kind
 from tests.torture.disk import Disk
 from tests.torture.kills import LONGEST_DELAY_S, acknowledged, check_twice, scratch
 from tests.torture.nursery import Nursery
@@ -16,8 +16,8 @@ from tests.torture.stream import SYMBOLS, Fault, Setting, State, Stream, Totals,
 from tests.torture.tracing import Moment, record
 
 SESSION_CHUNKS = 3
-CUTS_OF_A_SESSION = 60
-SESSIONS_OF_A_LIFE = 4
+CUTS_OF_A_SESSION = 40
+SESSIONS_OF_A_LIFE = 2
 
 
 class Bounds:
@@ -52,8 +52,9 @@ class Cuts:
         self._state = state
         self._disk = Disk(root)
 
-    def run(self, moments: Sequence[Moment], target: Path, cuts: int, counts: Counts, what: str) -> State:
-        """Cut the power `cuts` times; the directory of the last cut stays in `target`. Return its state."""
+    def run(self, moments: Sequence[Moment], untouched: Path, cuts: int, counts: Counts, what: str) -> State:
+        """Cut the power `cuts` times; what the last cut leaves is put into `untouched`. Return its state."""
+        target = untouched.with_name("crashed")
         chosen = set(self._generator.integers(0, len(moments) + 1, cuts).tolist())
         bounds = Bounds(self._state, Durability(self.setting.durability))
         state = self._state
@@ -61,7 +62,10 @@ class Cuts:
             if i in chosen:
                 shutil.rmtree(target, ignore_errors=True)
                 self._disk.crash(self._generator, target)
-                counts.power_cuts += 1
+                if i == max(chosen):
+                    # What another session starts from is the disk as it was, with nothing repaired yet.
+                    shutil.copytree(target, untouched)
+                counts.add(Kind.POWER_CUTS, Durability(self.setting.durability))
                 with counts.judged(f"power cut at moment {i} of {len(moments)}, {what}"):
                     state = self._check(target, (tuple(bounds.least), tuple(bounds.most)))
             if i < len(moments):
@@ -69,20 +73,15 @@ class Cuts:
                 (self._disk.begin if begins else self._disk.end)(call)
                 if begins and call.name == "write":
                     bounds.told(call.strings[0])
+        shutil.rmtree(target)
         return state
 
     def _check(self, root: Path, bounds: tuple[Totals, Totals]) -> State:
         """Check a state of the disk, every fourth one also after more appends and another cut."""
         path = root / "data"
-        untouched = root.with_name("untouched")
-        shutil.rmtree(untouched, ignore_errors=True)
-        shutil.copytree(root, untouched)
         state = check_twice(path, self.setting, self._streams, bounds, writable=True)
         if not self._generator.integers(4):
             _cut_again(self._nursery, path, self.setting, self._streams, state)
-        # What another session may start from is the disk as it was, with nothing repaired yet.
-        shutil.rmtree(root)
-        untouched.rename(root)
         return state
 
 
@@ -106,7 +105,7 @@ def power_life(nursery: Nursery, seed: int, durability: Durability, sessions: in
     generator = np.random.default_rng([seed, 97])
     state: State = ((0, 0),) * len(SYMBOLS)
     with scratch() as place:
-        root, target = place / "disk", place / "crashed"
+        root, next_root = place / "disk", place / "next"
         root.mkdir()
         for number in range(sessions):
             what = f"tier {durability}, session {number}, seed {seed}"
@@ -119,8 +118,8 @@ def power_life(nursery: Nursery, seed: int, durability: Durability, sessions: in
             moments = record(child, place / "trace")
             if child.lines()[-1] != ["done"]:
                 raise Fault(f"{what}: the session did not end: {child.lines()[-3:]}")
-            state = cutter.run(moments, target, cuts, counts, what)
+            state = cutter.run(moments, next_root, cuts, counts, what)
             if len(counts.texts) > broken:
                 return
             shutil.rmtree(root)
-            target.rename(root)
+            next_root.rename(root)

@@ -3,6 +3,7 @@
 Prices are whole numbers, so sums and sums of squares are exact in int64 and the oracle costs microseconds.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -61,6 +62,9 @@ class Setting:
     chunk_points: int
     max_data_retention: int
     cleanup_keep_count: int
+    symbols: int = len(SYMBOLS)
+    sizes: Sequence[int] = ()
+    """The sizes of the batches, again and again; drawn from the seed if there are none."""
 
     @staticmethod
     def drawn(seed: int, durability: Durability) -> "Setting":
@@ -91,6 +95,8 @@ class Stream:
         # One generator each, so that more batches begin like fewer.
         small, large, kind = (np.random.default_rng([setting.seed, which, i]) for i in range(3))
         sizes = np.where(kind.random(batches) < 0.85, small.integers(1, 40, batches), large.integers(40, 300, batches))
+        if setting.sizes:
+            sizes = np.resize(setting.sizes, batches)
         self.bounds = np.concatenate([[0], np.cumsum(sizes)]).tolist()
         self.starts = [0]
         for total, n in zip(self.bounds, sizes.tolist(), strict=False):
@@ -121,8 +127,8 @@ State = tuple[tuple[int, int], ...]
 
 
 def streams(setting: Setting, batches: int = BATCHES) -> tuple[Stream, ...]:
-    """Return the streams of all symbols."""
-    return tuple(Stream(setting, which, batches) for which in range(len(SYMBOLS)))
+    """Return the streams of the symbols that the setting asks for."""
+    return tuple(Stream(setting, which, batches) for which in range(setting.symbols))
 
 
 def check_series(store: Store, stream: Stream, least: int, most: int) -> tuple[int, int]:

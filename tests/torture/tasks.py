@@ -10,11 +10,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from api.cli import main as command_line
-from hft_mmap import Durability, HftMmapError, SeriesReadOnly, SeriesSetAside, Store, SymbolNotFound
+from hft_mmap import (
+    Durability,
+    HftMmapError,
+    OffsetConflict,
+    SeriesReadOnly,
+    SeriesSetAside,
+    Store,
+    SymbolNotFound,
+)
 from hft_mmap.errors import StoreUnusable
 from hft_mmap.testing import MEMORY
-from tests.torture.stream import FEW_BATCHES, SYMBOLS, Setting, Stream, streams
+from tests.torture import endless
+from tests.torture.endless import Endless
+from tests.torture.stream import FEW_BATCHES, SYMBOLS, Fault, Setting, Stream, streams
 
 Tell = Callable[[str], object]
 
@@ -140,3 +152,49 @@ def service(out: int, directory: str, settings: dict[str, str]) -> None:
 def reopen(_: int, path: str, setting: dict[str, Any]) -> None:
     """Open a store as a service does that was killed, and be gone."""
     _opened(path, Setting(**setting))
+
+
+def soak_write(out: int, path: str, durability: str, stop: str) -> None:
+    """Append to each symbol in turn what belongs there, against other writers, until there is a file `stop`."""
+    tell = _teller(out)
+    all_streams = [Endless(which) for which in range(len(endless.SYMBOLS))]
+    appends = conflicts = 0
+    with Store(path, limits=endless.LIMITS, durability=durability, sync_interval_ms=5) as store:
+        while not Path(stop).exists():
+            for i, stream in enumerate(all_streams):
+                total = store.series(stream.symbol).total
+                batch, end = stream.batch(total)
+                try:
+                    answer = store.append(stream.symbol, batch, offset=total)
+                except OffsetConflict as conflict:
+                    conflicts += 1
+                    stream.index(conflict.total)
+                    continue
+                if answer != end:
+                    raise Fault(f"{stream.symbol}: {answer} points after an append up to {end}")
+                appends += 1
+                if appends % 50 == 0:
+                    tell(f"ack {i} {answer}")
+    tell(f"done {appends} {conflicts}")
+
+
+def soak_read(out: int, path: str, seed: int, stop: str) -> None:
+    """Ask for each symbol in turn and check every answer, with a new look at the directory now and then."""
+    generator = np.random.default_rng(seed)
+    all_streams = [Endless(which) for which in range(len(endless.SYMBOLS))]
+    totals = [0] * len(all_streams)
+    answers = 0
+    while not Path(stop).exists():
+        with Store(path, mode="r") as store:
+            for i, stream in [*enumerate(all_streams)] * 100:
+                series = store.series(stream.symbol)
+                start, total, windows = series.windows_at()
+                stream.check_windows(start, total, windows)
+                if total < totals[i]:
+                    raise Fault(f"{stream.symbol}: {total} points, and {totals[i]} before")
+                totals[i] = max(total, stream.check_reads(series, int(generator.integers(1, 4000))))
+                answers += 3
+            faults = [fault for report in store.verify() for fault in report.faults]
+            if faults or store.reasons():
+                raise Fault(f"verify found {faults}, not served in full: {store.reasons()}")
+    _teller(out)(f"done {answers}")

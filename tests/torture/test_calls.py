@@ -1,48 +1,77 @@
 """Every system call of the write path kills the process or fails: nothing is lost, every append is answered."""
 
+import re
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from hft_mmap import Durability
-from tests.torture.calls import CALLS, DISK_ERROR, KILL, NO_SPACE, Trial, fault_at_each, fault_from
-from tests.torture.counts import Counts
+from tests.torture.calls import CALLS, DISK_ERROR, FAULTS, NO_SPACE, Session, Trial, fault_at, fault_from, uses
+from tests.torture.counts import Counts, Kind
+from tests.torture.http_calls import service_under_fault
+from tests.torture.kills import scratch
 from tests.torture.nursery import Nursery
-from tests.torture.tracing import needs_strace
+from tests.torture.tracing import needs_strace, traced
 
 pytestmark = needs_strace
 
-NUMBERS = {
-    "pwrite64": (5, 40), "fdatasync": (2, 10), "fsync": (2, 5), "openat": (20, 60), "unlink": (4,), "rename": (2,),
-    "ftruncate": (4,), "fallocate": (3,), "mkdir": (2,),
+_PATH = re.compile(r'/data(?:/([^/">]+))?(?:/([^/">]+))?[">]')
+
+WRITE_PATH = {
+    ("mkdir", "data"), ("fsync", "data"),  # the data directory
+    ("mkdir", "making"), ("rename", "making"), ("openat", "head"), ("pwrite64", "head"), ("fsync", "head"),  # creation
+    ("openat", "chunk"), ("ftruncate", "chunk"), ("fallocate", "chunk"), ("fsync", "making"),
+    ("pwrite64", "chunk"),  # append, roll
+    ("fdatasync", "chunk"), ("fdatasync", "head"), ("fsync", "series"),  # commit
+    ("unlink", "chunk"),  # roll, cleanup
 }  # fmt: skip
-"""Which uses of a call fail in a quick test; `make torture` takes each."""
-CASES = [(call, tuple(Durability)[i % 3]) for i, call in enumerate(CALLS)]
+"""What the write path does with which files."""
 
 
-@pytest.mark.parametrize(("call", "durability"), CASES)
-def test_death_at_a_system_call_loses_nothing(
-    nursery: Nursery, counts: Counts, call: str, durability: Durability
-) -> None:
-    """A process that dies at a call of creation, append, roll, cleanup or commit leaves all it acknowledged."""
-    fault_at_each(nursery, Trial(7, call, KILL, durability), counts, NUMBERS[call])
-    assert (counts.call_faults, counts.texts) == (len(NUMBERS[call]), [])
+def kind_of(line: str) -> str:
+    """Return which kind of file a line of a trace is about."""
+    found = _PATH.search(line)
+    if found is None:
+        return "other"
+    directory, file = found.groups()
+    if file:
+        return file.rpartition(".")[2]
+    if directory is None:
+        return "data"
+    return "making" if directory.startswith(".making-") else "series"
 
 
-@pytest.mark.parametrize(("call", "durability"), CASES)
-def test_a_full_disk_at_a_system_call_is_answered_and_survived(
-    nursery: Nursery, counts: Counts, call: str, durability: Durability
-) -> None:
-    """ENOSPC at one call: the append is taken or refused with a documented error, and the store serves on."""
-    fault_at_each(nursery, Trial(8, call, NO_SPACE, durability), counts, NUMBERS[call])
-    assert (counts.call_faults, counts.texts) == (len(NUMBERS[call]), [])
+@pytest.mark.parametrize("durability", Durability)
+def test_the_session_of_the_faults_takes_the_whole_write_path(nursery: Nursery, durability: Durability) -> None:
+    """The session that the next tests fail call by call creates, appends, rolls, cleans up and commits."""
+    session = Session.short(durability, 7)
+    with scratch() as place:
+        child = nursery.spawn(
+            "session", path=str(place / "data"), setting=session.setting.fields(), batches=session.batches, most_tries=1
+        )
+        with traced(child, place / "trace", "-y", "-e", f"trace={','.join(CALLS)}"):
+            assert child.wait() == 0
+        lines = (place / "trace").read_text().splitlines()
+    found = {(call, kind_of(line)) for line in lines for call in CALLS if f" {call}(" in line}
+    assert WRITE_PATH - found == set()
 
 
-@pytest.mark.parametrize(("call", "durability"), CASES)
-def test_a_disk_error_at_a_system_call_is_answered_and_survived(
-    nursery: Nursery, counts: Counts, call: str, durability: Durability
-) -> None:
-    """EIO at one call: the append is taken or refused with a documented error, and the store serves on."""
-    fault_at_each(nursery, Trial(9, call, DISK_ERROR, durability), counts, NUMBERS[call])
-    assert (counts.call_faults, counts.texts) == (len(NUMBERS[call]), [])
+@pytest.mark.parametrize("durability", Durability)
+@pytest.mark.parametrize("fault", FAULTS, ids=["death", "full disk", "disk error"])
+def test_every_system_call_of_the_write_path_fails_once(nursery: Nursery, durability: Durability, fault: str) -> None:
+    """Whichever call dies or fails, no acknowledged batch is lost, every append is answered, the store serves on."""
+    session = Session.short(durability, 7)
+    numbers = uses(nursery, session)
+    found = {call: Counts() for call in CALLS}
+
+    def fail_each(call: str) -> None:
+        for n in numbers[call]:
+            fault_at(nursery, Trial(session, call, fault), found[call], n)
+
+    with ThreadPoolExecutor(2) as both_cores:
+        list(both_cores.map(fail_each, sorted(CALLS, key=lambda call: -len(numbers[call]))))
+    assert [text for counts in found.values() for text in counts.texts] == []
+    assert [call for call, counts in found.items() if not counts.of(Kind.CALL_FAULTS, durability)] == []
 
 
 @pytest.mark.parametrize(
@@ -53,5 +82,25 @@ def test_a_disk_that_stays_full_or_broken_loses_nothing(
     nursery: Nursery, counts: Counts, call: str, fault: str, durability: Durability
 ) -> None:
     """From one call on everything fails: what was acknowledged before is there when the disk is well again."""
-    fault_from(nursery, Trial(10, call, fault, durability), counts, first=12)
-    assert (counts.call_faults, counts.texts) == (1, [])
+    fault_from(nursery, Trial(Session.drawn(durability, 10), call, fault), counts, first=12)
+    assert (counts.of(Kind.CALL_FAULTS), counts.texts) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("call", "fault", "durability", "refusal"),
+    [
+        ("pwrite64", NO_SPACE, Durability.PROCESS, 507),
+        ("pwrite64", NO_SPACE, Durability.SYNC, 507),
+        ("pwrite64", DISK_ERROR, Durability.INTERVAL, 503),
+        ("ftruncate", NO_SPACE, Durability.INTERVAL, 507),
+        ("fdatasync", DISK_ERROR, Durability.SYNC, 503),
+        ("fsync", DISK_ERROR, Durability.PROCESS, 503),
+        ("unlink", DISK_ERROR, Durability.SYNC, 503),
+    ],
+)
+def test_the_service_answers_every_request_while_calls_fail(
+    nursery: Nursery, call: str, fault: str, durability: Durability, refusal: int
+) -> None:
+    """Over HTTP: 507 or 503 where a batch is not stored, exact reads all the while, and it serves on afterwards."""
+    client = service_under_fault(nursery, Trial(Session.short(durability, 11), call, fault), first=3)
+    assert set(client.refused) == {refusal}

@@ -7,7 +7,7 @@ import pytest
 
 from hft_mmap import Durability
 from tests.torture import power
-from tests.torture.counts import Counts
+from tests.torture.counts import Counts, Kind
 from tests.torture.disk import Disk
 from tests.torture.nursery import Child, Nursery
 from tests.torture.power import power_life
@@ -21,7 +21,7 @@ SEEDS = {Durability.PROCESS: 1, Durability.INTERVAL: 3, Durability.SYNC: 4}
 def test_a_power_cut_keeps_what_the_tier_promises(nursery: Nursery, counts: Counts, durability: Durability) -> None:
     """All that was called durable is there, as whole batches, with the right statistics; tier sync: all answered."""
     power_life(nursery, SEEDS[durability], durability, 2, 6, counts)
-    assert counts.power_cuts >= 10
+    assert counts.of(Kind.POWER_CUTS, durability) >= 10
     assert counts.texts == []
 
 

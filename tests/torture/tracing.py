@@ -76,8 +76,11 @@ def _is_traced(pid: int) -> bool:
 
 
 @contextmanager
-def traced(child: Child, log: Path, *options: str) -> Iterator[None]:
-    """Attach strace to a child that waits, have it start, and yield; strace ends with the child."""
+def traced(child: Child, log: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """Attach strace to a child that waits, have it start, and yield strace, which ends with the child.
+
+    Told to terminate, strace lets go of the child, which goes on with nothing injected any more.
+    """
     command = ["strace", "-f", "-q", "-o", str(log), *options, "-p", str(child.pid)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
         deadline = time.monotonic() + PATIENCE_S
@@ -87,7 +90,7 @@ def traced(child: Child, log: Path, *options: str) -> Iterator[None]:
             child.kill()
             pytest.skip(f"strace can't attach here: {strace.communicate()[1]}")
         child.start()
-        yield
+        yield strace
         strace.communicate(timeout=PATIENCE_S)
 
 
