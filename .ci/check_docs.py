@@ -123,6 +123,11 @@ def faults(path: Path) -> Iterator[Fault]:
                 yield number, f"{language} block does not parse: {error}"
 
 
+def written(value: object) -> str:
+    """Return a default as the table shows it: true and false as in TOML, an empty text as two quotes."""
+    return str(value).lower() if isinstance(value, bool) else str(value) or '""'
+
+
 def setting_faults(readme: str, config: str) -> Iterator[Fault]:
     """Yield where the table of settings in `readme` and the settings in `config` differ: keys, defaults, variables."""
     actual = {
@@ -135,8 +140,8 @@ def setting_faults(readme: str, config: str) -> Iterator[Fault]:
             documented.add(key)
             if key not in actual:
                 yield number, f"config.toml has no {key}"
-            elif str(actual[key]) != default:
-                yield number, f"{key} is {actual[key]} in config.toml, not {default}"
+            elif written(actual[key]) != default:
+                yield number, f"{key} is {written(actual[key])} in config.toml, not {default}"
             if variable != (expected := f"APP_{key.upper().replace('.', '__')}"):
                 yield number, f"the variable of {key} is {expected}, not {variable}"
     for key in actual:

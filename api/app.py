@@ -12,10 +12,12 @@ from time import perf_counter
 from typing import TypeAlias
 
 import falcon.asgi
+import falcon.routing
 import structlog
 
 from api import problems
-from api.exchange import BATCH, RECEIVE, REFUSED, Message, Receive, Scope, Send, request_id
+from api.exchange import BATCH, CALLER, RECEIVE, REFUSED, Message, Receive, Scope, Send, request_id
+from api.guard import WEBSOCKET, Access, Application, guarded
 from api.latency import RequestCounter
 from api.metrics import Metrics
 from api.query import parse_stats_query
@@ -23,6 +25,7 @@ from api.request import Request
 from api.resources import AddBatch, Constant, Ready, Stats, Symbols
 from api.series import SeriesBuckets
 from api.settings import LogSettings, Settings
+from api.tokens import ANY, OPEN, READ, WRITE, Tokens
 from hft_mmap import HftMmapError, Store
 
 _NO_BODY: Message = {"type": "http.request", "body": b"", "more_body": False}
@@ -33,15 +36,42 @@ _FIRST_SERVER_ERROR = 500
 FalconApp: TypeAlias = falcon.asgi.App[Request, falcon.asgi.Response]
 
 
-def create_app(store: Store, settings: Settings, *, labels: Mapping[str, str] | None = None) -> "Service":
+# The scope that a token must have for each route; where the methods of a route differ, a dict of them (a web socket is
+# the method WEBSOCKET). A route that is missing here stops the start: nothing is open, or closed, by oversight.
+ACCESS: Mapping[str, Access] = {
+    "/health": OPEN,
+    "/ready": OPEN,  # whether it is; the reasons, which name symbols and files, need READ
+    "/add_batch": WRITE,
+    "/stats": READ,
+    "/symbols": READ,
+    "/series": READ,
+    "/metrics": READ,  # who watches sees what /symbols tells, and needs no right to do anything
+    "/openapi.json": OPEN,  # holds no data, and is public anyway
+}
+
+
+def create_app(
+    store: Store, settings: Settings, tokens: Tokens | None = None, *, labels: Mapping[str, str] | None = None
+) -> Application:
     """Return the ASGI application that serves `store`; it keeps no state but remembered answers and counts of requests.
 
-    `labels` stand on every sample of /metrics, for telling instances of the service apart.
+    With `tokens` each request needs one with the scope that `ACCESS` has for its route. `labels` stand on every sample
+    of /metrics, for telling instances of the service apart.
     """
     requests = RequestCounter()
     served = routes(store, settings, Metrics(store, requests, labels or {}))
     requests.know(served)
-    return Service(_falcon_app(served), settings.log, requests)
+    router = falcon.routing.CompiledRouter()
+    service = Service(_falcon_app(served, router), settings.log, requests)
+    access = {route: access_by_method(ACCESS[route], resource) for route, resource in served.items()}
+    if tokens is None:
+        return service
+
+    def find(path: str) -> str | None:
+        found = router.find(path)
+        return found[3] if found else None
+
+    return guarded(service, service.refuse, tokens, access, find)
 
 
 def routes(store: Store, settings: Settings, metrics: Metrics) -> Mapping[str, object]:
@@ -63,8 +93,15 @@ def methods(resource: object) -> list[str]:
     return [*(name for name in ("GET", "HEAD", "POST") if hasattr(resource, f"on_{name.lower()}")), "OPTIONS"]
 
 
-def _falcon_app(served: Mapping[str, object]) -> FalconApp:
-    app = falcon.asgi.App(request_type=Request)
+def access_by_method(access: Access, resource: object) -> dict[str, str]:
+    """Return the scope that each method of `resource` needs. Raises KeyError for a method that `access` leaves out."""
+    present = methods(resource)[:-1] + [WEBSOCKET] * hasattr(resource, "on_websocket")
+    needed = {method: access if isinstance(access, str) else access[method] for method in present}
+    return {**needed, "OPTIONS": OPEN if set(needed.values()) == {OPEN} else ANY}
+
+
+def _falcon_app(served: Mapping[str, object], router: falcon.routing.CompiledRouter) -> FalconApp:
+    app = falcon.asgi.App(request_type=Request, router=router)
     # Bodies are read and answers written as bytes; without handlers nothing else can happen by accident.
     app.req_options.media_handlers.clear()
     for path, resource in served.items():
@@ -104,6 +141,19 @@ class Service:
             self._requests.count_refusal(scope)
             self._write_line(scope, duration_s)
 
+    async def refuse(self, scope: Scope, send: Send, refusal: problems.Refusal) -> None:
+        """Answer a request that Falcon is not to see, and write its line."""
+        scope[REFUSED] = refusal.status.value
+        if scope["type"] == "http":
+            self._count(scope, 0.0)
+            self._requests.count_refusal(scope)
+        self._write_line(scope, 0.0)
+        if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", ()):
+            await send({"type": "websocket.close"})  # which the server answers with 403
+            return
+        body = problems.problem(refusal.status, refusal.detail)
+        await _send_problem(scope, send, refusal.status.value, body, refusal.headers)
+
     def _write_line(self, scope: Scope, duration_s: float) -> None:
         """Write the canonical line of one request."""
         path: str = scope["path"].rstrip("/") or "/"
@@ -117,15 +167,17 @@ class Service:
             say = self._log.warning
         else:
             say = self._log.info if REFUSED in scope else self._log.debug
+        caller = {"caller": scope[CALLER].name or None} if CALLER in scope else {}
         say(
             "request",
-            method=scope["method"],
+            method=scope.get("method", WEBSOCKET),
             route=path[:_MAX_LOGGED_PATH_CHARS],
             status=status,
             duration_ms=round(duration_s * 1000, 3),
             symbol=symbol,
             points=points,
             request_id=request_id(scope),
+            **caller,
         )
 
 
@@ -147,17 +199,24 @@ async def _answer_failure(scope: Scope, send: Send, error: Exception) -> None:
     """Answer 500 to what Falcon itself could not handle, or raise `error` again if an answer is already on its way."""
     problems.log_unexpected(error, request_id(scope), scope["path"][:_MAX_LOGGED_PATH_CHARS])
     scope[REFUSED] = _FIRST_SERVER_ERROR
-    body = problems.internal_error()
-    headers = [
-        (b"content-type", problems.PROBLEM_JSON.encode()),
-        (b"content-length", str(len(body)).encode()),
-        (b"x-request-id", request_id(scope).encode()),
-    ]
     try:
-        await send({"type": "http.response.start", "status": _FIRST_SERVER_ERROR, "headers": headers})
+        await _send_problem(scope, send, _FIRST_SERVER_ERROR, problems.internal_error(), {})
     except RuntimeError:
         raise error from None
-    await send({"type": "http.response.body", "body": body})
+
+
+async def _send_problem(scope: Scope, send: Send, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+    """Send a problem document without Falcon."""
+    sent = {
+        "content-type": problems.PROBLEM_JSON,
+        "content-length": str(len(body)),
+        "x-request-id": request_id(scope),
+        **headers,
+    }
+    start = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in sent.items()]
+    kind = "http" if scope["type"] == "http" else "websocket.http"
+    await send({"type": f"{kind}.response.start", "status": status, "headers": start})
+    await send({"type": f"{kind}.response.body", "body": body})
 
 
 async def _other_protocol(scope: Scope, receive: Receive, send: Send) -> None:

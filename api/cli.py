@@ -6,6 +6,7 @@
     stats         the statistics of one symbol
     verify        read everything back and compare it with the sealed nodes
     repair        rebuild damaged nodes from the values
+    token         make a token for a client
     snapshot      copy a data directory, also while a service writes to it
     import        bring files into series (api/transfer.py)
 
@@ -26,6 +27,7 @@ from api.console import (
     DATA_DIR_OPTION,
     EXIT_FAULTS,
     JSON_OPTION,
+    Failure,
     counted,
     load_settings,
     opened_store,
@@ -232,6 +234,48 @@ def snapshot(directory: Path, config_path: Path | None, data_dir: Path | None, a
     click.echo(f"{directory}: {counted(len(totals), 'symbol')}")
     if totals:
         print_table([["symbol", "total"], *([symbol, str(total)] for symbol, total in totals.items())])
+
+
+@main.command(short_help="Make a token for a client, and append its hash to the tokens file.")
+@click.argument("name")
+@click.option(
+    "--scope",
+    "scopes",
+    type=click.Choice(["read", "write", "admin"]),
+    multiple=True,
+    required=True,
+    help="What it allows; give several for several. admin allows everything.",
+)
+@click.option("--file", "path", type=click.Path(path_type=Path), help="Tokens file, in place of auth.tokens_file.")
+@CONFIG_OPTION
+@JSON_OPTION
+def token(name: str, scopes: tuple[str, ...], path: Path | None, config_path: Path | None, as_json: bool) -> None:
+    """Make a token for the client NAME, append its hash to the tokens file, and print the token, this once.
+
+    The file is made if it is missing. A running service takes the token after SIGHUP. To revoke a token remove
+    its line from the file, and send SIGHUP.
+
+    \b
+    Examples:
+      hft-mmap token feed-1 --scope write --file /etc/hft-mmap/tokens
+      hft-mmap token dashboard --scope read
+    """
+    from api.secret_files import CredentialsError, resolve
+    from api.tokens import add
+
+    named = str(path) if path is not None else load_settings(config_path).settings.auth.tokens_file
+    if not named:
+        raise Failure(("auth.tokens_file is not set, so name the file: --file tokens",), EXIT_FAULTS)
+    try:
+        path = resolve(named, "auth.tokens_file")
+        made = add(path, name, scopes)
+    except CredentialsError as error:
+        raise Failure((str(error),), EXIT_FAULTS) from None
+    if as_json:
+        print_json({"name": name, "scopes": scopes, "file": str(path), "token": made})
+        return
+    click.echo(made)
+    click.echo(f"hft-mmap: {path} has its hash; the token itself is not shown again", err=True)
 
 
 def _fields(stats: "WindowStats") -> dict[str, float]:

@@ -19,6 +19,8 @@ REFUSED = "hft_mmap.refused"
 """The status of the answer, when it is a problem document, or when something in it tells of a refusal."""
 BATCH = "hft_mmap.batch"
 """Symbol (None: several) and number of points of a batch, once it could be read."""
+CALLER = "hft_mmap.caller"
+"""Whose token the request came with (`api.tokens.Token`); missing where the service has no tokens."""
 _REQUEST_ID = "hft_mmap.request_id"
 
 _MAX_REQUEST_ID_BYTES = 128

@@ -9,6 +9,7 @@ from api.body import read_body
 from api.decode import Decoder
 from api.durable import wait_durable
 from api.exchange import BATCH
+from api.guard import authorise
 from api.intake import Intake
 from api.lines import Lines
 from api.media import LINES, body_type
@@ -16,6 +17,7 @@ from api.problems import answer, problem
 from api.query import parse_stats_query
 from api.request import Request
 from api.settings import ServerSettings
+from api.tokens import READ
 from hft_mmap import Durability, Series, SeriesInfo, Store, WindowStats
 
 _MAX_QUESTIONS = 1024  # remembered; one with its answer takes at most 2.5 kB
@@ -42,10 +44,16 @@ class Ready:
         self._store = store
 
     async def on_get(self, req: Request, resp: falcon.asgi.Response) -> None:
-        """Answer 200, or 503 with the reasons."""
+        """Answer 200, or 503 with the reasons, which name symbols and files and are not for everybody."""
         reasons = self._store.reasons()
         if not reasons:
             resp.data = b'{"status":"ready"}'
+            return
+        if authorise(req.scope, READ) is not None:
+            detail = "Not every series serves; ask with a token that has the scope read for the reasons"
+            answer(
+                req, resp, HTTPStatus.SERVICE_UNAVAILABLE, problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, reasons=[])
+            )
             return
         detail = "; ".join(reason.detail for reason in reasons)
         body = problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, reasons=[reason._asdict() for reason in reasons])

@@ -25,11 +25,15 @@ import uvicorn
 from api import logs
 from api.app import create_app
 from api.connections import ConnectionLimits, Connections
+from api.credentials import Credentials
 from api.drain import drain
+from api.exposure import ExposedError, check_exposure
 from api.listening import Listeners, listening
 from api.protocol import HttpProtocol
+from api.secret_files import CredentialsError
 from api.settings import Effective, ServerSettings, Settings
 from api.systemd import ServiceManager
+from api.tls import Certificate
 from hft_mmap import HftMmapError, Store
 
 # Files that are no connections: chunks, heads, the log, the listener. A store of ten full series maps 360 chunks.
@@ -42,6 +46,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 
 EXIT_OK = 0
 EXIT_FAILED = 1
+EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h; systemd need not restart what will fail again
 
 
 def serve(effective: Effective) -> int:
@@ -59,31 +64,34 @@ def serve(effective: Effective) -> int:
 def _serve(settings: Settings) -> int:
     log = structlog.get_logger()
     try:
+        credentials = Credentials(settings)
         with (
             _signals_noted() as noted,
             closing(ServiceManager()) as manager,
             listening(settings.server) as listeners,
         ):
+            check_exposure(listeners.sockets, settings.auth)
             watch = Connections(_connection_limits(settings.server, _raise_open_files_limit()))
             _keep_freed_memory()
             with _open_store(settings, log.bind(), manager) as store:
-                instance = settings.server.instance
-                app = create_app(store, settings, labels={"instance": instance} if instance else None)
-                config = uvicorn_config(settings.server, app, partial(HttpProtocol, watch=watch))
-                server = _Server(config, listeners, watch, manager)
+                labels = {"instance": settings.server.instance} if settings.server.instance else None
+                app = create_app(store, settings, credentials.tokens, labels=labels)
+                protocol = partial(HttpProtocol, watch=watch)
+                config = uvicorn_config(settings.server, app, protocol, credentials.certificate)
+                server = _Server(config, listeners, watch, manager, credentials)
                 server.should_exit = bool(noted)  # the signal came while the store was being opened
                 server.run(sockets=listeners.sockets)
                 manager.stopping("writing everything to the disk")
-    except (HftMmapError, OSError) as error:
+    except (HftMmapError, OSError, CredentialsError, ExposedError) as error:
         log.error("failed", reason=str(error))  # noqa: TRY400 - the reason says it all, a traceback would not
-        return _fail(str(error))
+        return _fail(str(error), EXIT_CONFIG if isinstance(error, CredentialsError | ExposedError) else EXIT_FAILED)
     log.info("stopped")
     return EXIT_OK
 
 
-def _fail(reason: str) -> int:
+def _fail(reason: str, code: int = EXIT_FAILED) -> int:
     print(f"hft-mmap: {reason}", file=sys.stderr)  # noqa: T201 - for the one who typed the command
-    return EXIT_FAILED
+    return code
 
 
 @contextmanager
@@ -91,6 +99,8 @@ def _signals_noted() -> Iterator[list[int]]:
     """Collect the stop signals that arrive before uvicorn handles them, or after that, while the store closes."""
     noted: list[int] = []
     previous = {number: signal.signal(number, lambda number, _: noted.append(number)) for number in STOP_SIGNALS}
+    # Once it serves, a hang-up has the credentials read again; before that they were read just now.
+    previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         yield noted
     finally:
@@ -152,7 +162,9 @@ def _open_store(settings: Settings, log: structlog.typing.FilteringBoundLogger, 
     )
 
 
-def uvicorn_config(settings: ServerSettings, app: object, http: object = "httptools") -> uvicorn.Config:
+def uvicorn_config(
+    settings: ServerSettings, app: object, http: object = "httptools", certificate: Certificate | None = None
+) -> uvicorn.Config:
     """Return the configuration of a server for `app`; `http` names or makes the protocol of a connection."""
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
@@ -169,6 +181,7 @@ def uvicorn_config(settings: ServerSettings, app: object, http: object = "httpto
         timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=settings.shutdown_grace_s,
         reset_contextvars=True,
+        ssl_context_factory=(lambda *_: certificate.context) if certificate else None,
     )
 
 
@@ -183,15 +196,22 @@ class _Server(uvicorn.Server):
     """uvicorn's server that tells when it serves, lets clients go, and does not raise a stop signal again."""
 
     def __init__(
-        self, config: uvicorn.Config, listeners: Listeners, watch: Connections, manager: ServiceManager
+        self,
+        config: uvicorn.Config,
+        listeners: Listeners,
+        watch: Connections,
+        manager: ServiceManager,
+        credentials: Credentials,
     ) -> None:
         super().__init__(config)
         self._listeners = listeners
         self._watch = watch
         self._manager = manager
+        self._credentials = credentials
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start as uvicorn does, then tell."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         await super().startup(sockets)
         if not self.should_exit:
             self._announce()
@@ -213,6 +233,12 @@ class _Server(uvicorn.Server):
             startup_ms=round(_seconds_since_process_start() * 1000),
         )
         self._manager.ready(f"serving on {', '.join(addresses)}")
+
+    def _reload(self) -> None:
+        """Read tokens and certificate again: `systemctl reload`."""
+        self._manager.reloading()
+        self._credentials.reload()
+        self._manager.ready(f"serving on {', '.join(self._listeners.addresses())}")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer what was sent, then close all connections; uvicorn's own way would close some unanswered."""

@@ -30,6 +30,7 @@ _SIZE = re.compile(r"([0-9][0-9_]*)\s*([a-z]*)", re.IGNORECASE)
 _BYTES_OF_UNIT = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _INSTANCE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")  # part of a file name
 _MAX_SOCKET_PATH_BYTES = 107  # of sun_path, unix(7)
+_KINDS = {"int": "a whole number", "bool": "true or false"}
 _LIMITS = Limits()
 # Each limit of the store is tried beside these, which accept any value that is right on its own.
 _WIDEST = Limits(max_data_retention=2**62, cleanup_keep_count=0)
@@ -92,6 +93,12 @@ def _text(value: object) -> str:
     return value
 
 
+def _yes_or_no(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"must be true or false, not {value!r}")  # noqa: TRY004 - a wrong value like any other here
+    return value
+
+
 def _text_or_empty(value: object) -> str:
     return "" if value == "" else _text(value)
 
@@ -143,6 +150,27 @@ class ServerSettings:
     # and lose the race between its next request and the close.
     keep_alive_s: int = _key(75, _whole(1, 86_400))
     shutdown_grace_s: int = _key(10, _whole(0, 3600))
+    tls_certificate: str = _key("", _text_or_empty, kind="str")  # PEM, with the chain; empty: no TLS
+    tls_key: str = _key("", _text_or_empty, kind="str")
+
+    def check(self) -> None:
+        """Raise ValueError where the settings contradict each other."""
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            given, missing = ("tls_certificate", "tls_key") if self.tls_certificate else ("tls_key", "tls_certificate")
+            raise ValueError(f"{given} is set and {missing} is not; TLS needs both")
+
+
+@dataclass(frozen=True, slots=True)
+class AuthSettings:
+    """Who may use the service."""
+
+    tokens_file: str = _key("", _text_or_empty, kind="str")  # empty: no tokens, everybody who reaches it
+    allow_anonymous: bool = _key(default=False, check=_yes_or_no, kind="bool")  # also beyond this machine
+
+    def check(self) -> None:
+        """Raise ValueError where the settings contradict each other."""
+        if self.tokens_file and self.allow_anonymous:
+            raise ValueError("allow_anonymous is for a service without tokens; with tokens_file it must be false")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +206,14 @@ class Settings:
     """All settings; the names of the fields are the sections of `config.toml`."""
 
     server: ServerSettings = field(default_factory=ServerSettings)
+    auth: AuthSettings = field(default_factory=AuthSettings)
     log: LogSettings = field(default_factory=LogSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
 
 
-_SECTIONS: dict[str, type[ServerSettings | LogSettings | StoreSettings]] = {
+_SECTIONS: dict[str, type[ServerSettings | AuthSettings | LogSettings | StoreSettings]] = {
     "server": ServerSettings,
+    "auth": AuthSettings,
     "log": LogSettings,
     "store": StoreSettings,
 }
@@ -235,14 +265,18 @@ class _Loader:
         self._read_environment(dotenv_path)
         settings = Settings(
             server=ServerSettings(**self._section("server")),
+            auth=AuthSettings(**self._section("auth")),
             log=LogSettings(**self._section("log")),
             store=StoreSettings(**self._section("store")),
         )
         if not self.faults:
-            try:
-                settings.store.limits()
-            except ValueError as error:  # each limit is right on its own, so this one is about two of them
-                self.faults.append(f"store: {error}")
+            # Each setting is right on its own; these are about two of them.
+            checks = {"server": settings.server.check, "auth": settings.auth.check, "store": settings.store.limits}
+            for section, check in checks.items():
+                try:
+                    check()
+                except ValueError as error:
+                    self.faults.append(f"{section}: {error}")
         if self.faults:
             raise SettingsError(self.faults)
         return Effective(settings, self.origins)
@@ -303,10 +337,11 @@ class _Loader:
 
     def _take_from_variable(self, env: Env, name: str, key: str, *, origin: str, text: str) -> None:
         # environs skips `validate=` for defaults and its ranges know one value at a time; so it only gives the type.
+        kind = _KEYS[key].metadata["kind"]
         try:
-            value = env.int(name) if _KEYS[key].metadata["kind"] == "int" else env.str(name)
+            value = env.int(name) if kind == "int" else env.bool(name) if kind == "bool" else env.str(name)
         except EnvError:
-            self.faults.append(f"{text} must be a whole number, not {env.str(name)!r}")
+            self.faults.append(f"{text} must be {_KINDS[kind]}, not {env.str(name)!r}")
         else:
             self._take(key, value, origin, text)
 

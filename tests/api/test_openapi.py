@@ -9,10 +9,11 @@ import schemathesis
 from hypothesis import settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from api.app import methods, routes
+from api.app import ACCESS, access_by_method, methods, routes
 from api.latency import RequestCounter
 from api.metrics import Metrics
 from api.settings import Settings
+from api.tokens import ANY, OPEN
 from hft_mmap import Store
 from tests.service import ROOT, Service
 
@@ -66,6 +67,23 @@ def test_the_document_is_valid() -> None:
     """By the meta-schema of OpenAPI 3.1."""
     assert DOCUMENT["openapi"].startswith("3.1.")
     schema.validate()
+
+
+def test_every_operation_names_its_scope(tmp_path: Path) -> None:
+    """What a token must allow is what the service holds requests against; the open routes name nothing."""
+    with Store(tmp_path) as store:
+        needed = {
+            (path, method.lower()): scope
+            for path, resource in routes(store, Settings(), Metrics(store, RequestCounter(), {})).items()
+            for method, scope in access_by_method(ACCESS[path], resource).items()
+        }
+    for (path, method), operation in OPERATIONS.items():
+        scope = needed[path, method]
+        if scope == OPEN:
+            assert "security" not in operation, (path, method)
+        else:
+            assert operation["security"] == [{}, {"bearer": [] if scope == ANY else [scope]}], (path, method)
+            assert {"401", "403"} <= operation["responses"].keys(), (path, method)
 
 
 def test_the_limits_are_those_of_the_settings() -> None:

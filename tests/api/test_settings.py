@@ -26,6 +26,10 @@ DEFAULTS = {
     "server.body_timeout_s": 30,
     "server.keep_alive_s": 75,
     "server.shutdown_grace_s": 10,
+    "server.tls_certificate": "",
+    "server.tls_key": "",
+    "auth.tokens_file": "",
+    "auth.allow_anonymous": False,
     "log.level": "info",
     "log.file": "logs/app.log",
     "log.keep_days": 14,
@@ -162,6 +166,7 @@ def test_a_named_config_file_must_exist() -> None:
             "[server]\nmax_body_bytes = '4 potatoes'",
             "server.max_body_bytes must be a number of bytes, or a text such as \"4 MiB\", not '4 potatoes'",
         ),
+        ("[auth]\nallow_anonymous = 1", "auth.allow_anonymous must be true or false, not 1"),
         ("[log]\nlevel = 'loud'", "log.level must be one of debug, info, warning, error, not 'loud'"),
         ("[store]\nmax_symbols = 0", "store.max_symbols must be a whole number from 1, not 0"),
         ("[store]\nmax_symbols = true", "store.max_symbols must be a whole number from 1, not True"),
@@ -184,6 +189,20 @@ def test_a_limit_that_contradicts_a_default_is_a_fault() -> None:
     assert faults() == ["store: cleanup_keep_count (100000000) must be at most max_data_retention (1000)"]
     write("config.toml", "[store]\nmax_data_retention = 1000\ncleanup_keep_count = 1000\n")
     assert load().settings.store.limits().max_data_retention == 1000
+
+
+def test_settings_that_contradict_each_other_are_faults(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokens and everybody, a certificate without its key: nobody can have meant both, or only half."""
+    write("config.toml", "[auth]\nallow_anonymous = true\ntokens_file = 'tokens'\n[server]\ntls_key = 'key.pem'\n")
+    assert faults() == [
+        "server: tls_key is set and tls_certificate is not; TLS needs both",
+        "auth: allow_anonymous is for a service without tokens; with tokens_file it must be false",
+    ]
+    monkeypatch.setenv("APP_AUTH__ALLOW_ANONYMOUS", "no")
+    monkeypatch.setenv("APP_SERVER__TLS_CERTIFICATE", "certificate.pem")
+    assert load().settings.auth.tokens_file == "tokens"
+    monkeypatch.setenv("APP_AUTH__ALLOW_ANONYMOUS", "perhaps")
+    assert faults() == ["APP_AUTH__ALLOW_ANONYMOUS must be true or false, not 'perhaps'"]
 
 
 def test_all_faults_of_all_sources_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
