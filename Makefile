@@ -42,6 +42,9 @@ bench-compare: $(VENV)/dev ## compare two results that were kept (A=before B=aft
 figures: $(VENV)/dev $(VENV)/warm ## measure every promised figure and write the table of perf/README.md
 	$(BIN)/python -m perf.figures $(ARGS)
 
+report: $(VENV)/dev $(VENV)/warm $(VENV)/profilers ## measure, and write perf/REPORT.md and perf/HIGHLIGHTS.md with their plots
+	$(BIN)/python -m perf.report $(ARGS)
+
 AGAINST ?= HEAD~1
 
 gate: $(VENV)/dev ## fail if a guarded case is slower than in another revision (AGAINST=HEAD~1)

@@ -51,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not revision.holds_packages(commit):
         print(f"gate: nothing to compare with: {args.against} does not hold {' and '.join(revision.PACKAGES)}")
         return OK
+    if revision.same_packages(commit):
+        print(f"gate: nothing to measure: {' and '.join(revision.PACKAGES)} are the same in {args.against}")
+        return OK
     cases = [one.name for one in catalogue.everything() if one.guarded and catalogue.matches(one.name, args.only)]
     with Lab().scratch() as scratch:
         sides = [

@@ -22,6 +22,12 @@ def holds_packages(commit: str, root: Path = ROOT) -> bool:
     return all(git("cat-file", "-e", f"{commit}:{one}/__init__.py", directory=root) is not None for one in PACKAGES)
 
 
+def same_packages(commit: str, root: Path = ROOT) -> bool:
+    """Say whether the packages in the working tree are those of `commit`, with no new file beside them."""
+    unchanged = git("diff", "--quiet", commit, "--", *PACKAGES, directory=root) is not None
+    return unchanged and not git("ls-files", "--others", "--exclude-standard", "--", *PACKAGES, directory=root)
+
+
 def lay_out(commit: str, target: Path, root: Path = ROOT) -> Path:
     """Put the packages of `commit`, and the present perf/, below `target`; return it."""
     program = shutil.which("git")

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 
 from perf.experiment import Experiment
-from perf.experiments import accuracy, growth, latency, space, throughput
+from perf.experiments import accuracy, allocations, cold, growth, latency, space, throughput
 
 EXPERIMENTS: Sequence[Experiment] = (
     *growth.EXPERIMENTS,
     *space.EXPERIMENTS,
+    *cold.EXPERIMENTS,
+    *allocations.EXPERIMENTS,
     *accuracy.EXPERIMENTS,
     *throughput.EXPERIMENTS,
     *latency.EXPERIMENTS,

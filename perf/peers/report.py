@@ -116,7 +116,8 @@ def _rescans(peer: PeerResult) -> bool:
 # -- sections ---------------------------------------------------------------------------------------------------------
 
 
-def _verdicts(run: Run) -> Iterator[str]:
+def in_short(run: Run) -> Iterator[str]:
+    """Yield the items of the summary: query, ingest, variance, and whether the run was disturbed."""
     ours = _library(run)
     if ours is None or ours.rate is None:
         yield from _item("hft-mmap was not measured in this run, so nothing is compared with it.")
@@ -393,7 +394,7 @@ def _lines(run: Run, plot: Path | None) -> Iterator[str]:
     )
     yield "## In short"
     yield ""
-    yield from _verdicts(run)
+    yield from in_short(run)
     yield ""
     if plot is not None:
         yield f"![Query latency against window, log axes]({plot.name})"

@@ -1,6 +1,7 @@
 """Reading the JSON body of an append, and what the plain way would take: orjson, then numpy."""
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import repeat
@@ -55,6 +56,13 @@ def _plainly(raw: bytes) -> Prepare:
     return simple(build)
 
 
+def _most_plainly(raw: bytes) -> Prepare:
+    def build() -> Callable[[], object]:
+        return lambda: np.array(json.loads(raw)["values"], dtype=np.float64)
+
+    return simple(build)
+
+
 def cases() -> list[Case]:
     """Return the cases of this suite."""
     found = [
@@ -68,5 +76,6 @@ def cases() -> list[Case]:
     found.append(
         Case(name("decode", "bytes", values=10_000), _decode(body(10_000), 10_000), Work(len(body(10_000)), "bytes"))
     )
+    found.append(Case(name("decode", "json_numpy", values=10_000), _most_plainly(body(10_000)), Work(10_000, "values")))
     found += [Case(name("decode", "orjson_numpy", values=n), _plainly(body(n)), Work(n, "values")) for n in SIZES]
     return found

@@ -6,6 +6,7 @@ from itertools import cycle
 from time import perf_counter
 
 from hft_mmap import Durability, Limits, Store
+from hft_mmap.batch import check_prices
 from perf.case import Case, Prepare, TimeFunction, Work, name, timed
 from perf.lab import ROOMY, SYMBOL, Lab
 from perf.memory import no_collection, touch
@@ -35,6 +36,22 @@ def _append(points: int, durability: Durability) -> Prepare:
         ):
             store.append(SYMBOL, next(batches))
             yield timed(lambda: store.append(SYMBOL, next(batches)))
+
+    return prepare
+
+
+def _append_in_python(points: int) -> Prepare:
+    """Append by the way that batches take which roll or clean up: the same steps, from Python."""
+
+    @contextmanager
+    def prepare(lab: Lab) -> Iterator[TimeFunction]:
+        batches = cycle([random_walk(points, seed) for seed in range(4)])
+        touch(warm_bytes(points))
+        with lab.scratch() as scratch, Store(scratch / "data", limits=LIMITS, durability=Durability.PROCESS) as store:
+            store.append(SYMBOL, next(batches))
+            series = store.series(SYMBOL)
+            with no_collection():
+                yield timed(lambda: series._append_long(check_prices(next(batches)), None))
 
     return prepare
 
@@ -77,6 +94,12 @@ def cases() -> list[Case]:
             metadata={"durability": tier},
         )
         for tier in (Durability.INTERVAL, Durability.SYNC)
+    ]  # fmt: skip
+    found += [
+        Case(
+            name("store", "append_in_python", points=10), _append_in_python(10), Work(10, "points"),
+            metadata={"durability": Durability.PROCESS},
+        )
     ]  # fmt: skip
     found += [
         Case(name("store", "open", stored=stored), _open(stored), Work(1, "stores"), guarded=stored == 10)

@@ -55,6 +55,24 @@ def test_a_revision_without_the_packages_is_told_apart(tmp_path: Path) -> None:
     assert revision.resolve("HEAD~2", tmp_path) is None
 
 
+def test_unchanged_packages_need_not_be_measured(tmp_path: Path) -> None:
+    """A commit that only changes documents costs no minutes; a changed or a new file of a package does."""
+    git(tmp_path, "init", "--quiet")
+    for package in revision.PACKAGES:
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text('"""Old."""\n')
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--quiet", "--message", "old")
+    (tmp_path / "README.md").touch()
+    assert revision.same_packages("HEAD", tmp_path)
+    new = tmp_path / "api" / "new.py"
+    new.touch()
+    assert not revision.same_packages("HEAD", tmp_path)
+    new.unlink()
+    (tmp_path / "api" / "__init__.py").write_text('"""New."""\n')
+    assert not revision.same_packages("HEAD", tmp_path)
+
+
 def test_a_commit_is_laid_out_with_its_own_packages_and_the_present_benchmarks(tmp_path: Path) -> None:
     """What is compared is the code, not the way it is measured."""
     git(tmp_path, "init", "--quiet")
@@ -135,4 +153,4 @@ def test_p95_is_a_sample_that_was_taken() -> None:
 def test_there_are_guarded_cases_of_the_store_the_body_and_the_service() -> None:
     """A gate that guards nothing passes everything."""
     suites = {case.suite for case in catalogue.everything() if case.guarded}
-    assert suites == {"kernels", "store", "reading", "decode", "http_app"}
+    assert suites == {"kernels", "store", "reading", "decode", "protocol", "http_app"}
