@@ -1,0 +1,137 @@
+"""TLS: a real handshake with a real service, renewal while it runs, and files that cannot be used."""
+
+import shutil
+import signal
+import ssl
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from api.secret_files import CredentialsError
+from api.settings import ServerSettings
+from api.tls import Certificate
+from tests.conftest import StartService
+from tests.service import PATIENCE_S, Service, run_command
+
+OPENSSL = shutil.which("openssl") or ""
+pytestmark = pytest.mark.skipif(not OPENSSL, reason="the package openssl is not installed")
+
+
+def issue(directory: Path, name: str, stem: str = "") -> None:
+    """Write a self-signed certificate for 127.0.0.1 with the common name `name`, and its key."""
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    files = ["-keyout", f"{stem}key.pem", "-out", f"{stem}cert.pem"]
+    about = ["-days", "2", "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([OPENSSL, "req", "-x509", *curve, *files, *about], cwd=directory, check=True, capture_output=True)
+
+
+def common_name(service: Service, trusted: Path) -> str:
+    """Return the common name of the certificate that a new connection gets, which `trusted` must vouch for."""
+    context = ssl.create_default_context(cafile=trusted)
+    with context.wrap_socket(service.connect(), server_hostname="127.0.0.1") as connection:
+        certificate: Any = connection.getpeercert()
+    return str(certificate["subject"][0][0][1])
+
+
+def test_it_speaks_tls_and_takes_a_renewed_certificate(start_service: StartService, tmp_path: Path) -> None:
+    """Requests over TLS 1.2 and 1.3 only; SIGHUP renews, open connections go on, and bad files change nothing."""
+    issue(tmp_path, "first")
+    service = start_service(server__tls_certificate="cert.pem", server__tls_key="key.pem")
+    trusted = tmp_path / "trusted.pem"
+    shutil.copy(tmp_path / "cert.pem", trusted)
+    with httpx.Client(
+        base_url=f"https://127.0.0.1:{service.port}", verify=ssl.create_default_context(cafile=trusted)
+    ) as client:
+        assert client.post("/add_batch", json={"symbol": "A", "values": [1.0] * 50_000}).status_code == 200
+        assert client.get("/stats?symbol=A&exponent=1").json()["last"] == 1.0
+        check_versions(service, trusted)
+        assert common_name(service, trusted) == "first"
+
+        issue(tmp_path, "second")
+        service.process.send_signal(signal.SIGHUP)
+        service.wait_for_event("reloaded", what="certificate")
+        assert common_name(service, tmp_path / "cert.pem") == "second"
+
+        shutil.copy(tmp_path / "cert.pem", trusted)
+        issue(tmp_path, "third", "other-")
+        shutil.copy(tmp_path / "other-cert.pem", tmp_path / "cert.pem")  # without its key
+        service.process.send_signal(signal.SIGHUP)
+        reason = service.wait_for_event("reload_failed", what="certificate")["reason"]
+        assert (
+            reason == "TLS certificate cert.pem and key key.pem cannot be used: the key is not that of the certificate"
+        )
+        assert common_name(service, trusted) == "second"
+        assert client.get("/health").status_code == 200  # on the connection of before
+    assert service.stop() == 0
+
+
+def check_versions(service: Service, trusted: Path) -> None:
+    """Only TLS 1.2 and newer get an answer."""
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        context = ssl.create_default_context(cafile=trusted)
+        context.minimum_version = context.maximum_version = version
+        assert httpx.get(f"https://127.0.0.1:{service.port}/health", verify=context).status_code == 200
+    old = subprocess.run(
+        [OPENSSL, "s_client", "-tls1_1", "-cipher", "ALL:@SECLEVEL=0", "-connect", f"127.0.0.1:{service.port}"],
+        input=b"", capture_output=True, check=False, timeout=PATIENCE_S,
+    )  # fmt: skip
+    assert (old.returncode, b"Cipher is (NONE)" in old.stdout) == (1, True)
+    with service.connect() as plain:
+        plain.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"HTTP/1.1 200" not in plain.recv(4096)
+
+
+def test_an_orderly_stop_answers_what_is_in_flight(start_service: StartService, tmp_path: Path) -> None:
+    """Also over TLS: the batch whose body arrives after SIGTERM is answered and kept."""
+    issue(tmp_path, "x")
+    service = start_service(server__tls_certificate="cert.pem", server__tls_key="key.pem")
+    context = ssl.create_default_context(cafile=tmp_path / "cert.pem")
+    with context.wrap_socket(service.connect(), server_hostname="127.0.0.1") as connection:
+        body = b'{"symbol":"A","values":[1.0]}'
+        connection.sendall(
+            b"POST /add_batch HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
+            b"Content-Length: %d\r\n\r\n" % len(body)
+        )
+        assert connection.recv(4096).startswith(b"HTTP/1.1 100 ")
+        service.process.send_signal(signal.SIGTERM)
+        service.wait_for_event("stopping")
+        connection.sendall(body)
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+    assert service.wait() == 0
+
+
+def test_a_certificate_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
+    """With 78, one line, and before the data is touched."""
+    (tmp_path / "cert.pem").write_text("no certificate")
+    (tmp_path / "key.pem").write_text("no key")
+    files = {"server__tls_certificate": "cert.pem", "server__tls_key": "key.pem"}
+    result = run_command(tmp_path, "serve", server__port=0, **files)
+    text = "hft-mmap: TLS certificate cert.pem and key key.pem cannot be used: both must be PEM, "
+    assert (result.returncode, result.stderr.count("\n")) == (78, 1)
+    assert result.stderr.startswith(text)
+    assert not (tmp_path / "data").exists()
+
+
+def test_each_file_that_is_missing_or_wrong_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Missing, of another pair, with a password: the text says which file, and never asks a terminal."""
+    monkeypatch.chdir(tmp_path)
+    settings = ServerSettings(tls_certificate="cert.pem", tls_key="key.pem")
+
+    def refusal() -> str:
+        with pytest.raises(CredentialsError) as caught:
+            Certificate(settings)
+        return str(caught.value)
+
+    assert refusal() == "TLS certificate cert.pem cannot be read: No such file or directory"
+    issue(tmp_path, "one")
+    Path("key.pem").rename("away.pem")
+    assert refusal() == "TLS key key.pem cannot be read: No such file or directory"
+    command = [OPENSSL, "ec", "-in", "away.pem", "-out", "key.pem", "-aes256", "-passout", "pass:secret"]
+    subprocess.run(command, check=True, capture_output=True)
+    assert "the key without a password" in refusal()
+    issue(tmp_path, "two", "other-")
+    Path("other-key.pem").rename("key.pem")
+    assert "the key is not that of the certificate" in refusal()
