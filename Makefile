@@ -24,11 +24,12 @@ install: $(VENV)/warm ## install into .venv and compile the kernels, without sta
 test: $(VENV)/dev $(VENV)/warm ## run the tests (ARGS="tests/api -k ready")
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(VENV)/dev ## lint, format, types, documents
+check: $(VENV)/dev ## lint, format, types, documents, units
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(CHECKED)
 	$(BIN)/python .ci/check_docs.py
+	$(BIN)/python .ci/check_units.py
 
 bench: $(VENV)/dev $(VENV)/warm ## run the benchmarks of perf/ (minutes; see perf/README.md)
 	$(BIN)/python -m perf $(ARGS)

@@ -1,0 +1,78 @@
+"""Several processes over one data directory: hft-mmap.service, and hft-mmap@.service for each further core."""
+
+import http.client
+import os
+
+from tests.service import PATIENCE_S, wait_until
+from tests.systemd.clients import load, wait_for_more
+from tests.systemd.machine import LOGS, SERVICE, Machine
+from tests.systemd.test_service import add, total
+
+SECOND = "hft-mmap@2.service"
+DEBUG = "[Service]\nEnvironment=APP_LOG__LEVEL=debug\n"
+
+
+def test_instances_share_the_work_and_the_store(machine: Machine) -> None:
+    """Both accept from the shared sockets, both append to one series; each names itself in its lines and its file."""
+    for unit in (SERVICE, SECOND):
+        machine.drop_in(DEBUG, unit)
+    machine.systemctl("start", SERVICE, SECOND)
+    tries = 0
+
+    def both_have_answered() -> bool:
+        nonlocal tries
+        for _ in range(8):
+            tries += 1
+            assert add(machine, [1.0]).json()["total"] == tries
+        return all(machine.events("request", unit) for unit in (SERVICE, SECOND))
+
+    wait_until(both_have_answered, "an answer of each instance")
+    assert total(machine) == tries
+    assert {event.get("instance") for event in machine.events(unit=SECOND)} == {"2"}
+    assert {event.get("instance") for event in machine.events()} == {None}
+    assert sorted(path.name for path in (machine.root / LOGS).iterdir()) == ["app-2.log", "app.log"]
+
+
+def test_each_further_instance_has_a_port_for_its_metrics(machine: Machine) -> None:
+    """127.0.0.1:8082 is hft-mmap@2 alone, and its samples have its name."""
+    machine.systemctl("start", SERVICE, SECOND)
+    answers: list[str] = []
+
+    def scrape() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", 8082, timeout=PATIENCE_S)
+        connection.request("GET", "/metrics")
+        answers.append(connection.getresponse().read().decode())
+        connection.close()
+
+    machine.in_network(scrape).join(PATIENCE_S)
+    assert 'hft_mmap_ready{instance="2"} 1.0' in answers[0].splitlines()
+    machine.systemctl("stop", SECOND)
+    assert machine.show("ActiveState", "hft-mmap@2.socket") == "inactive"  # or the next scrape would start it again
+
+
+def test_a_rolling_restart_fails_no_request(machine: Machine) -> None:
+    """One instance after the other, under load: the other one takes the clients over."""
+    machine.systemctl("start", SERVICE, SECOND)
+    with load(machine) as pushers:
+        for unit in (SERVICE, SECOND):
+            pid = machine.main_pid(unit)
+            machine.systemctl("restart", unit)
+            assert machine.main_pid(unit) != pid
+            wait_for_more(pushers)
+    assert [pusher.lost for pusher in pushers] == [[]] * len(pushers)
+    assert total(machine) == sum(pusher.answered for pusher in pushers)
+
+
+def test_starting_an_instance_does_not_block_the_others(machine: Machine) -> None:
+    """The O_NONBLOCK of a shared socket is shared: cleared by a start, it would hang whoever waits in accept().
+
+    The instance here ends before it could set the flag again.
+    """
+    machine.systemctl("start", SERVICE)
+    machine.drop_in("[Service]\nEnvironment=APP_LOG__LEVEL=loud\n", SECOND)
+    machine.systemctl("start", SECOND, expect=1)
+    for fd in (3, 4):
+        lines = (machine.root / f"proc/{machine.main_pid()}/fdinfo/{fd}").read_text().splitlines()
+        (flags,) = (int(line.split()[1], 8) for line in lines if line.startswith("flags:"))
+        assert flags & os.O_NONBLOCK
+    assert add(machine, [1.0]).status_code == 200

@@ -1,0 +1,39 @@
+"""The unit files as texts; needs no systemd."""
+
+from api.settings import load
+from tests.service import ROOT, environment
+
+UNITS = ROOT / "systemd"
+
+
+def lines(name: str) -> list[str]:
+    """Return the settings of a unit file, in its order."""
+    text = (UNITS / name).read_text(encoding="utf-8")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def test_the_template_is_the_service_with_a_name() -> None:
+    """Unit files can't include each other, so nobody may change one of the two alone."""
+    service, template = lines("hft-mmap.service"), lines("hft-mmap@.service")
+    assert [line for line in template if line not in service] == [
+        "Description=Rolling price statistics over HTTP (hft-mmap, instance %i)",
+        "Sockets=hft-mmap.socket hft-mmap@%i.socket",
+        "Environment=APP_SERVER__INSTANCE=%i",
+    ]
+    assert [line for line in service if line not in template] == [
+        "Description=Rolling price statistics over HTTP (hft-mmap)"
+    ]
+
+
+def test_the_installed_settings_lie_in_the_directories_of_the_units() -> None:
+    """Nothing of them is relative, or where the sandbox lets nobody write."""
+    assert not [name for name in environment({}) if name.startswith("APP_")]
+    effective = load(UNITS / "config.toml")
+    assert effective.settings.store.data_dir == "/var/lib/hft-mmap/data"
+    assert effective.settings.log.file == "/var/log/hft-mmap/app.log"
+
+
+def test_the_stop_has_more_time_than_the_grace() -> None:
+    """What has not ended in time is killed, and the disk needs some of it as well."""
+    (stop_s,) = (int(line.partition("=")[2]) for line in lines("hft-mmap.service") if line.startswith("TimeoutStopSec"))
+    assert stop_s >= load(UNITS / "config.toml").settings.server.shutdown_grace_s + 15
