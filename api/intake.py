@@ -3,6 +3,9 @@
 Where a binary body goes stands in the query, because the body has no place for it.
 """
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 
 from api.arrow import arrow_values
@@ -16,6 +19,9 @@ from api.raw import raw_values
 from api.request import Request
 from api.settings import ServerSettings
 
+MOST_INFLATED = 8
+"""Compressed bodies that are inflated at the same time."""
+
 
 class Intake:
     """Reads bodies of all types. Belongs to one event loop, like its decoder."""
@@ -24,12 +30,21 @@ class Intake:
         self._max_body_bytes = settings.max_body_bytes
         self._max_values = settings.max_batch_values
         self._decoder = decoder
+        self._inflating = asyncio.Semaphore(MOST_INFLATED)
 
-    async def body(self, req: Request) -> bytes:
-        """Return the body of `req`, inflated where it is compressed. Raises Refusal (400, 413, 415)."""
+    @asynccontextmanager
+    async def body(self, req: Request) -> AsyncIterator[bytes]:
+        """Yield the body of `req`, inflated where it is compressed. Raises Refusal (400, 413, 415).
+
+        Only MOST_INFLATED bodies are in memory at a time that may be larger than what was sent; others wait.
+        """
         coding = body_coding(req.header(b"content-encoding"))
         body = await read_body(req, self._max_body_bytes)
-        return body if coding is None else await inflate(body, coding, self._max_body_bytes)
+        if coding is None:
+            yield body
+        else:
+            async with self._inflating:
+                yield await inflate(body, coding, self._max_body_bytes)
 
     async def batch(self, req: Request, kind: str) -> Batch:
         """Return the batch that `req` carries in a body of type `kind`. Raises Refusal."""
@@ -37,24 +52,23 @@ class Intake:
             return await self._json(req)
         query = parse_batch_query(req.scope["query_string"], columns=kind == ARROW)
         offset = _offset(req, query.offset)
-        body = await self.body(req)
-        if kind == ARROW:
-            return query.symbol, await arrow_values(body, query.column, self._max_values), offset
-        return query.symbol, raw_values(body, self._max_values), offset
+        async with self.body(req) as body:
+            if kind == ARROW:
+                return query.symbol, await arrow_values(body, query.column, self._max_values), offset
+            return query.symbol, raw_values(body, self._max_values), offset
 
-    async def lines(self, req: Request) -> bytes:
-        """Return the body of `req`, which is NDJSON: each line has its own symbol and offset. Raises Refusal."""
+    def check_lines(self, req: Request) -> None:
+        """Raise Refusal (400) if there is something beside an NDJSON body, whose lines have symbols and offsets."""
         if req.scope["query_string"] or req.header(b"x-offset") is not None:
             raise _bad(
                 "Each line says its own symbol and offset; /add_batch takes no query and no X-Offset beside them"
             )
-        return await self.body(req)
 
     async def _json(self, req: Request) -> Batch:
         if req.scope["query_string"]:
             raise _bad("A JSON body says everything itself, and /add_batch takes no query beside it")
-        body = await self.body(req)
-        symbol, values, offset = self._decoder.quick(body) or await self._decoder.decode(body)
+        async with self.body(req) as body:
+            symbol, values, offset = self._decoder.quick(body) or await self._decoder.decode(body)
         return symbol, values, _offset(req, offset)
 
 

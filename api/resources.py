@@ -96,7 +96,9 @@ class AddBatch:
         else:
             kind = body_type(req.content_type)
             if kind == LINES:
-                resp.data = await self._lines.take(await self._intake.lines(req), req.scope)
+                self._intake.check_lines(req)
+                async with self._intake.body(req) as body:
+                    resp.data = await self._lines.take(body, req.scope)
                 return
             symbol, values, offset = await self._intake.batch(req, kind)
         added = len(values)

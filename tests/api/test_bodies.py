@@ -5,6 +5,7 @@ import json
 import sys
 import zlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -304,3 +305,30 @@ def test_the_bound_is_on_what_comes_out(shared_service: Service, coding: str) ->
     for size, status in ((4 * MIB, 400), (4 * MIB + 1, 413)):
         body = CODERS.get(coding, bytes)(bytes(size))
         refused(post(shared_service, body, "?symbol=A", Content_Encoding=coding), status)
+
+
+def peak_memory(service: Service) -> int:
+    """Return the most memory that the service had at once since `forget_peak`."""
+    status = Path(f"/proc/{service.process.pid}/status").read_text()
+    return next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+def forget_peak(service: Service) -> None:
+    """Have the kernel begin anew with what `peak_memory` returns."""
+    Path(f"/proc/{service.process.pid}/clear_refs").write_text("5")
+
+
+def test_many_small_bodies_that_inflate_take_turns(shared_service: Service) -> None:
+    """A hundred at once that become 4 MiB each never take 400 MiB: some are inflated while the others wait."""
+    body = gzip.compress(bytes(4 * MIB))
+    head = f"POST /add_batch?symbol=A HTTP/1.1\r\nHost: a\r\nContent-Type: {RAW}\r\nContent-Encoding: gzip\r\n"
+    request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    forget_peak(shared_service)
+    before = peak_memory(shared_service)
+    with ExitStack() as stack:
+        connections = [stack.enter_context(shared_service.connect()) for _ in range(100)]
+        for connection in connections:
+            connection.sendall(request)
+        for connection in connections:
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 400 ")
+    assert peak_memory(shared_service) - before < 160 * MIB
