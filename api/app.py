@@ -26,6 +26,7 @@ from api.resources import AddBatch, Constant, Ready, Stats, Symbols
 from api.series import SeriesBuckets
 from api.settings import LogSettings, Settings
 from api.tokens import ANY, OPEN, READ, WRITE, Tokens
+from api.values import Values
 from hft_mmap import HftMmapError, Store
 
 _NO_BODY: Message = {"type": "http.request", "body": b"", "more_body": False}
@@ -45,6 +46,7 @@ ACCESS: Mapping[str, Access] = {
     "/stats": READ,
     "/symbols": READ,
     "/series": READ,
+    "/values": READ,
     "/metrics": READ,  # who watches sees what /symbols tells, and needs no right to do anything
     "/openapi.json": OPEN,  # holds no data, and is public anyway
 }
@@ -82,6 +84,7 @@ def routes(store: Store, settings: Settings, metrics: Metrics) -> Mapping[str, o
         "/add_batch": AddBatch(store, settings.server),
         "/stats": Stats(store),
         "/series": SeriesBuckets(store),
+        "/values": Values(store),
         "/symbols": Symbols(store),
         "/metrics": metrics,
         "/openapi.json": Constant(files("api").joinpath("openapi.json").read_bytes()),

@@ -6,6 +6,8 @@ all proportion to its size (buffers compressed inside the stream, dictionaries, 
 
 import asyncio
 import struct
+from collections import Counter
+from collections.abc import Iterator
 from http import HTTPStatus
 from importlib import import_module
 from importlib.util import find_spec
@@ -17,7 +19,9 @@ from numpy.typing import NDArray
 from api.problems import Refusal, shown
 from api.raw import check_count
 from api.turns import Turns
+from hft_mmap import Span
 
+INSTALL = "it was installed without pyarrow; pip install 'hft-mmap[import]'"
 MAX_METADATA_BYTES = 65_536
 """How much the schema or one record batch may say about itself."""
 
@@ -28,6 +32,7 @@ Arrow: TypeAlias = Any
 _MESSAGE_HEADER, _BATCH_COMPRESSION = 2, 3
 # What writers before Arrow 1.0 called it.
 _OLD_COMPRESSION = b"ARROW:experimental_compression"
+_END = b"\xff\xff\xff\xff\0\0\0\0"
 
 
 _modules: dict[str, Arrow] = {}
@@ -56,8 +61,7 @@ async def arrow_values(body: bytes, column: str | None, max_values: int) -> NDAr
     try:
         arrow = await loaded()
     except ModuleNotFoundError:
-        detail = "This service reads no Arrow: it was installed without pyarrow; pip install 'hft-mmap[import]'"
-        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail) from None
+        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"This service reads no Arrow: {INSTALL}") from None
     turns = Turns()
     try:
         schema = await _looked_through(arrow, body, turns)
@@ -159,6 +163,29 @@ async def _read(arrow: Arrow, body: bytes, index: int, max_values: int, turns: T
         parts.append(column.to_numpy().astype(np.float64, copy=False))
         await turns.give_way()
     return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0), *parts])
+
+
+class Written:
+    """A span as an Arrow stream of one float64 column, `price`, in record batches over the mapped files."""
+
+    def __init__(self, arrow: Arrow, span: Span) -> None:
+        self._arrow = arrow
+        self._span = span
+        self._schema = arrow.schema([arrow.field("price", arrow.float64(), nullable=False)])
+        # How long a message is follows from the number of values in it.
+        lengths = Counter(end - begin for begin, end in span.cuts())
+        bodies = sum(arrow.ipc.get_record_batch_size(self._batch(np.empty(n))) * times for n, times in lengths.items())
+        self.length = self._schema.serialize().size + bodies + len(_END)
+
+    def pieces(self) -> Iterator[memoryview]:
+        """Yield the messages of the stream."""
+        yield memoryview(self._schema.serialize())
+        for piece in self._span.pieces():
+            yield memoryview(self._batch(piece).serialize())
+        yield memoryview(_END)
+
+    def _batch(self, piece: NDArray[np.float64]) -> Arrow:
+        return self._arrow.record_batch([self._arrow.array(piece)], schema=self._schema)
 
 
 def _bad(detail: str) -> Refusal:

@@ -29,6 +29,7 @@ _STATUS_OF: Mapping[type[Exception], HTTPStatus] = {
     errors.SymbolLimitReached: HTTPStatus.BAD_REQUEST,
     errors.SymbolNotFound: HTTPStatus.NOT_FOUND,
     errors.OffsetConflict: HTTPStatus.CONFLICT,
+    errors.OutOfRange: HTTPStatus.CONFLICT,
     errors.DiskFull: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.SeriesReadOnly: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.SeriesSetAside: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -97,6 +98,8 @@ async def _on_store_error(
         await _on_unexpected(req, resp, error, params)
     elif isinstance(error, errors.OffsetConflict):
         answer(req, resp, status, problem(status, str(error), total=error.total))
+    elif isinstance(error, errors.OutOfRange):
+        answer(req, resp, status, problem(status, str(error), start=error.start, total=error.total))
     else:
         answer(req, resp, status, problem(status, str(error)))
 

@@ -17,6 +17,7 @@ from hft_mmap.errors import (
     InvalidValues,
     InvalidWindow,
     OffsetConflict,
+    OutOfRange,
     SeriesReadOnly,
     SeriesSetAside,
     StoreClosed,
@@ -29,6 +30,7 @@ from hft_mmap.errors import (
 from hft_mmap.limits import Durability, Limits
 from hft_mmap.repair import RepairReport
 from hft_mmap.series import Series, SeriesInfo
+from hft_mmap.span import Span
 from hft_mmap.stats import STANDARD_WINDOWS, WindowStats
 from hft_mmap.store import Reason, Store
 from hft_mmap.verify import VerifyReport
@@ -46,6 +48,7 @@ __all__ = [
     "InvalidWindow",
     "Limits",
     "OffsetConflict",
+    "OutOfRange",
     "Reason",
     "RepairReport",
     "Series",
@@ -53,6 +56,7 @@ __all__ = [
     "SeriesInfo",
     "SeriesReadOnly",
     "SeriesSetAside",
+    "Span",
     "Store",
     "StoreClosed",
     "StoreCounters",

@@ -54,6 +54,20 @@ class OffsetConflict(HftMmapError):
         return str(self.args[0])
 
 
+class OutOfRange(HftMmapError, IndexError):
+    """Points were asked for that the series does not hold; it holds [start, total)."""
+
+    def __init__(self, message: str, start: int, total: int) -> None:
+        """Keep the bounds, so that a reader can ask again."""
+        super().__init__(message, start, total)
+        self.start = start
+        self.total = total
+
+    def __str__(self) -> str:
+        """Return the message alone."""
+        return str(self.args[0])
+
+
 class DiskFull(HftMmapError):
     """There is no space for the batch; nothing was stored, and reads go on."""
 

@@ -29,6 +29,7 @@ from hft_mmap.errors import (
     HftMmapError,
     InvalidWindow,
     OffsetConflict,
+    OutOfRange,
     SeriesReadOnly,
     StoreClosed,
     StoreReadOnly,
@@ -38,6 +39,7 @@ from hft_mmap.errors import (
 from hft_mmap.head import FLAG_SYNC_FAILED, FLAGS, START, TOTAL, Head
 from hft_mmap.kernels import fold_window, fold_windows
 from hft_mmap.limits import Limits
+from hft_mmap.span import Span
 from hft_mmap.stats import STANDARD_WINDOWS, WindowStats
 from hft_mmap.view import View
 from hft_mmap.writer import NOT_SHORT, PLAN_HEAD_ADDRESS, PLAN_HEAD_FD, PLAN_MAX_RETENTION, append_short
@@ -323,6 +325,30 @@ class Series:
         n = _checked_window(n)
         view, start, total = self._snapshot()
         return view.read(max(start, total - n), total)
+
+    def span(self, *, last: int | None = None, first: int | None = None, end: int | None = None) -> Span:
+        """Return the newest `last` points, or the points [first, end), as they stand now; all that are kept by default.
+
+        `last` and `end` are cut to what there is. InvalidWindow unless `last` is a whole number from 1, OutOfRange if
+        `first` is below `start` or above `total`, ValueError for `last` beside the others or an `end` below `first`.
+        O(1), no lock; reading it is another matter.
+        """
+        view, start, total = self._snapshot()
+        if last is not None:
+            if first is not None or end is not None:
+                message = "give last, or first and end, not both"
+                raise ValueError(message)
+            return Span(self.symbol, start, total, max(start, total - _checked_window(last)), total, view)
+        first = start if first is None else first
+        if not start <= first <= total:
+            reason = "are no longer kept" if 0 <= first < start else "do not exist"
+            message = f"points from {first} of {self.symbol} {reason}: it holds those from {start} up to {total}"
+            raise OutOfRange(message, start, total)
+        end = total if end is None else min(end, total)
+        if end < first:
+            message = f"end {end} lies before first {first}"
+            raise ValueError(message)
+        return Span(self.symbol, start, total, first, end, view)
 
     def info(self) -> SeriesInfo:
         """Return bounds, newest value and bytes on the disk; costs a stat for each chunk."""

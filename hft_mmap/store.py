@@ -38,6 +38,7 @@ from hft_mmap.limits import Durability, Limits
 from hft_mmap.repair import RepairReport, repair_directory
 from hft_mmap.series import Series, SeriesInfo
 from hft_mmap.snapshot import snapshot_series
+from hft_mmap.span import Span
 from hft_mmap.stats import WindowStats
 from hft_mmap.symbols import directory_name, symbol_of, validate_symbol
 from hft_mmap.verify import VerifyReport, verify_directory
@@ -336,6 +337,10 @@ class Store:
     def window(self, symbol: str, n: int) -> NDArray[np.float64]:
         """Return the newest `n` points of `symbol`, oldest first, as a read-only array; see `Series.window`."""
         return self.series(symbol).window(n)
+
+    def span(self, symbol: str, *, last: int | None = None, first: int | None = None, end: int | None = None) -> Span:
+        """Return points of `symbol` to be read piece by piece, with no copy; see `Series.span`."""
+        return self.series(symbol).span(last=last, first=first, end=end)
 
     def symbols(self) -> list[SeriesInfo]:
         """Return what is stored for each symbol, in the order of their names."""
