@@ -40,7 +40,7 @@ from hft_mmap import HftMmapError, Store
 _RESERVED_FILES = 512
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # What the store reports about a series that no longer serves as it should; everything else it reports is news.
-_WARNINGS = frozenset({"read_only", "set_aside", "disk_full"})
+_WARNINGS = frozenset({"read_only", "set_aside", "disk_full", "write_failed", "callback_failed", "file_system"})
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 

@@ -18,6 +18,9 @@ FLOAT64 = np.dtype(np.float64)
 def _convert(values: object) -> NDArray[np.float64]:
     """Return `values` as a contiguous float64 array; InvalidValues unless they are one row of real numbers."""
     if isinstance(values, np.ndarray):
+        if isinstance(values, np.ma.MaskedArray):
+            message = "values must not be a masked array: take the points that count, values.compressed()"
+            raise InvalidValues(message)
         if values.dtype.kind not in "fiu":
             message = f"values must be real numbers, not an array of {values.dtype}"
             raise InvalidValues(message)
@@ -26,7 +29,7 @@ def _convert(values: object) -> NDArray[np.float64]:
             raise InvalidValues(message)
         with np.errstate(over="ignore"):
             return np.require(values, dtype=FLOAT64, requirements=["C", "A"])
-    if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
+    if isinstance(values, (str, bytes, bytearray)) or not isinstance(values, Sequence):
         message = f"values must be an array or a sequence of numbers, not {type(values).__name__}"
         raise InvalidValues(message)
     for i, value in enumerate(values):

@@ -169,7 +169,7 @@ class Chunk:
 
     @staticmethod
     def create(directory: Path, series_id: bytes, first: int, layout: Layout, allocated_points: int = 0) -> None:
-        """Create the file at its full length, the first `allocated_points` values allocated on the disk.
+        """Create the file at its full length, with space on the disk for the first `allocated_points` and their nodes.
 
         A file of that name is left from an append that was never published, or from before a power loss: nothing
         reads it, and it is replaced. The caller syncs the directory before it relies on the file after a power loss.
@@ -181,7 +181,11 @@ class Chunk:
         try:
             os.ftruncate(fd, layout.size)
             if allocated_points:
-                os.posix_fallocate(fd, 0, 8 * min(allocated_points, layout.points))
+                points = min(allocated_points, layout.points)
+                os.posix_fallocate(fd, 0, 8 * points)
+                for level in range(1, layout.levels + 1):
+                    if nodes := points // FAN_OUT**level:
+                        os.posix_fallocate(fd, layout.offsets[level], NODE_BYTES * nodes)
             os.pwrite(fd, _identity_block(series_id, first, layout.points), layout.footer)
         except BaseException:
             path.unlink()

@@ -1,9 +1,10 @@
 """Directory operations that last: create, rename and unlink count only once the directory itself is synced."""
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -17,11 +18,20 @@ def sync_directory(path: Path) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Make the directory `path` and those above it that are missing; each new name is on the disk on return."""
+    """Make the directory `path` and those above it that are missing; every name of theirs is on the disk on return.
+
+    Each is synced before the next is made, and the lowest that was there already is synced first: whoever made it may
+    have been killed before its own sync.
+    """
     missing = [directory for directory in (path, *path.parents) if not directory.exists()]
-    path.mkdir(parents=True, exist_ok=True)
+    lowest = missing[-1].parent if missing else path
+    with suppress(PermissionError):  # a parent that may not be read was not made by us
+        sync_directory(lowest.parent)
     for directory in reversed(missing):
+        directory.mkdir(exist_ok=True)
         sync_directory(directory.parent)
+    if not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
 
 
 def sync_file(path: Path) -> None:

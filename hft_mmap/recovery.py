@@ -99,6 +99,11 @@ def check_chunks(directory: Path, recovered: Recovered, points: int) -> None:
             raise FormatError(f"chunk {chunk_name(first)} is missing: it held the points {first} to {last}")
 
 
+def describe(error: OSError | FormatError) -> str:
+    """Return what is wrong with a chunk that could not be mapped, with its name."""
+    return f"chunk {Path(error.filename).name} is missing" if isinstance(error, FileNotFoundError) else str(error)
+
+
 def publish(head: Head, recovered: Recovered, boot: Boot) -> None:
     """Make the decision visible to every process (step 5): live words first, then the boot they are valid in."""
     if recovered.origin == "live":

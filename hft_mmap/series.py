@@ -26,11 +26,13 @@ from hft_mmap.commits import Commits, Waiter
 from hft_mmap.counters import EventSink, Syncs
 from hft_mmap.errors import (
     DiskFull,
+    FormatError,
     HftMmapError,
     InvalidWindow,
     OffsetConflict,
     OutOfRange,
     SeriesReadOnly,
+    SeriesSetAside,
     StoreClosed,
     StoreReadOnly,
     SymbolNotFound,
@@ -257,10 +259,14 @@ class Series:
                 view = View.empty(self._layout, self._floor(start))
             try:
                 self._view = self._mapped(view, total).without_before(start)
-            except FileNotFoundError:
-                # Cleaned up between the load of `start` and the opening of the file: look again.
+            except (FileNotFoundError, FormatError) as error:
+                # Cleaned up between the load of `start` and the opening of the file: look again. Else somebody removed,
+                # cut or replaced a chunk that is still needed.
                 if self._words[START] == start:
-                    raise
+                    raise SeriesSetAside(
+                        f"{self.symbol} can't be read: {recovery.describe(error)}; its other files are left as they "
+                        "are, `hft-mmap verify` says which points are affected"
+                    ) from error
 
     def stats(self, window: int) -> WindowStats:
         """Return the statistics of the newest `window` points, or of all that are kept if those are fewer.
@@ -405,7 +411,7 @@ class Series:
                 if total - self._words[START] + n > self._limits.max_data_retention:
                     self._retain(total, n)
                 self._write(total, batch)
-            except OSError as error:
+            except (OSError, FormatError) as error:
                 raise self._not_written(n, error) from error
             self._head.store(TOTAL, total + n)
         return total + n
@@ -469,7 +475,7 @@ class Series:
         while done < n:
             position = total + done
             if position == view.end:
-                view = self._roll(view)
+                view = self._roll(view, n)
             chunk = view.chunks[-1]
             take = min(n - done, view.end - position)
             chunk.write(position - chunk.first, batch if take == n else batch[done : done + take])
@@ -479,9 +485,9 @@ class Series:
             self._set_tail(view)
             self._wake()
 
-    def _not_written(self, n: int, error: OSError) -> HftMmapError:
+    def _not_written(self, n: int, error: OSError | FormatError) -> HftMmapError:
         """Return the error that tells a caller why a batch was not stored."""
-        if error.errno in _NO_SPACE:
+        if isinstance(error, OSError) and error.errno in _NO_SPACE:
             if not self.disk_full:
                 self._on_event("disk_full", {"symbol": self.symbol, "error": str(error)})
             self.disk_full = True
@@ -492,11 +498,11 @@ class Series:
         self._on_event("write_failed", {"symbol": self.symbol, "error": str(error)})
         return WriteFailed(f"{n} values of {self.symbol} could not be written: {error}; nothing was stored")
 
-    def _roll(self, view: View) -> View:
-        """Return `view` with the next chunk, new and empty, at its end."""
+    def _roll(self, view: View, n: int) -> View:
+        """Return `view` with the next chunk, new and empty, at its end, for a batch of `n` points."""
         series_id = self._head.identity.series_id
         # The file that came with the series is replaced like any other leftover, and must take its space again.
-        allocated_points = 0 if view.end else self._limits.starting_capacity
+        allocated_points = 0 if view.end else max(self._limits.starting_capacity, n)
         Chunk.create(self.directory, series_id, view.end, self._layout, allocated_points)
         return view.extended(Chunk(self.directory, series_id, view.end, self._layout))
 

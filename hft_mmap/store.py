@@ -199,8 +199,11 @@ class Store:
 
     # -- creating -----------------------------------------------------------------------------------------------------
 
-    def _find_or_create(self, symbol: str) -> Series:
-        """Return the series of `symbol`, made now if there is none; SymbolLimitReached when there is no place."""
+    def _find_or_create(self, symbol: str, n: int) -> Series:
+        """Return the series of `symbol`, made now, with space for `n` points, if there is none.
+
+        SymbolLimitReached when there is no place for it.
+        """
         try:
             return self.series(symbol)
         except SymbolNotFound:
@@ -212,7 +215,7 @@ class Store:
                 return self._find(symbol)
             except SymbolNotFound:
                 self._check_limit(symbol)
-                self._create(symbol)
+                self._create(symbol, n)
                 return self._find(symbol)
 
     @contextmanager
@@ -242,15 +245,19 @@ class Store:
             )
             raise SymbolLimitReached(message)
 
-    def _create(self, symbol: str) -> None:
-        """Make the files of a new series aside, and give them their name when they are on the disk."""
+    def _create(self, symbol: str, n: int) -> None:
+        """Make the files of a new series aside, and give them their name when they are on the disk.
+
+        They have space for the first batch, of `n` points: a full disk refuses the symbol, and leaves no empty series
+        that would count against the limit.
+        """
         points = self.limits.chunk_points
         identity = Identity(symbol, points, FAN_OUT, uuid.uuid4().bytes, time.time_ns())
         making = self.path / f"{MAKING_PREFIX}{uuid.uuid4().hex}"
         making.mkdir()
         try:
             Head.create(making, identity, Commit(1, 0, 0, 0, self._boot, clean=False), live=self._boot)
-            Chunk.create(making, identity.series_id, 0, Layout.of(points), self.limits.starting_capacity)
+            Chunk.create(making, identity.series_id, 0, Layout.of(points), max(self.limits.starting_capacity, n))
             sync_directory(making)
             making.rename(self.path / directory_name(symbol))
         except BaseException:
@@ -276,7 +283,7 @@ class Store:
                 message = f"offset {offset} does not fit: {symbol} does not exist yet, its total is 0"
                 raise OffsetConflict(message, 0)
             self.limits.check_batch(values.shape[0])
-            series = self._find_or_create(symbol)
+            series = self._find_or_create(symbol, values.shape[0])
         return series.append_nowait(values, offset=offset)
 
     def append(self, symbol: str, values: Prices, *, offset: int | None = None) -> int:
@@ -285,7 +292,8 @@ class Store:
         values: one row of prices (finite, 0 <= x <= 1e140), a float64 array for speed. Visible to every reader, in
         any process, when this returns; in tier `sync` also on the disk. Errors: InvalidSymbol, InvalidValues,
         SymbolLimitReached, OffsetConflict, DiskFull, WriteFailed, SeriesReadOnly, SeriesSetAside, StoreReadOnly,
-        StoreClosed. O(n): about 4 us and 4 ns a point.
+        StoreClosed (in tier `sync`, from an append that waited for the disk during `close`: the batch was stored).
+        O(n): about 4 us and 4 ns a point.
         """
         total = self.append_nowait(symbol, values, offset=offset)
         if self.durability is Durability.SYNC:

@@ -113,3 +113,16 @@ def test_what_is_no_batch_is_refused_with_the_reason(values: object, reason: str
     """Nothing is guessed: text, booleans, null, nesting, and anything that is no price give InvalidValues."""
     with pytest.raises(InvalidValues, match=reason):
         prepared(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (np.ma.masked_array([1.0, 2.0], mask=[False, True]), "must not be a masked array"),
+        (bytearray(b"12"), "not bytearray"),
+    ],
+)
+def test_what_only_looks_like_a_row_is_refused(values: object, reason: str) -> None:
+    """A mask would be lost and the masked points stored; bytes are no prices."""
+    with pytest.raises(InvalidValues, match=reason):
+        prepared(values)

@@ -1,11 +1,14 @@
 """Directory operations, locks, and looking for space."""
 
+import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
-from hft_mmap.files import has_space, locked
+import pytest
+
+from hft_mmap.files import has_space, locked, make_directory
 from hft_mmap.testing import PATIENCE_S
 
 
@@ -43,3 +46,29 @@ def test_there_is_space_where_it_can_be_allocated(tmp_path: Path) -> None:
     assert not has_space(tmp_path, 2**60)
     assert not has_space(tmp_path / "missing")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("there", "synced"),
+    [
+        ("a/b/c", ["a/b"]),  # made by a process that may have been killed before it could sync
+        ("a", [".", "a", "a/b"]),
+        ("", ["..", ".", "a", "a/b"]),
+    ],
+)
+def test_every_name_of_a_new_directory_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str, synced: list[str]
+) -> None:
+    """Each parent is synced before the next directory is made, beginning with the one of the lowest that was there."""
+    (tmp_path / there).mkdir(parents=True, exist_ok=True)
+    found: list[str] = []
+    really = os.fsync
+
+    def recorded(fd: int) -> None:
+        found.append(os.path.relpath(Path(f"/proc/self/fd/{fd}").readlink(), tmp_path))
+        really(fd)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    make_directory(tmp_path / "a" / "b" / "c")
+    assert found == synced
+    assert (tmp_path / "a" / "b" / "c").is_dir()

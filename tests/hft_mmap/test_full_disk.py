@@ -114,3 +114,20 @@ def test_a_cleanup_makes_room_by_itself(disk: SmallDisk, open_store: OpenStore) 
     assert store.series("A").bounds() == (40_000 - 4096, 48_192)
     wait_until(lambda: list_chunks(disk.path / "data" / "A")[0] == 32_768, "the cleanup")
     assert store.verify()[0].faults == ()
+
+
+def test_a_symbol_whose_first_batch_does_not_fit_is_not_made(disk: SmallDisk, open_store: OpenStore) -> None:
+    """However little space there is, a new symbol has its first batch, or there is no symbol that counts."""
+    store = open_store(disk.path / "data", limits=Limits(starting_capacity=0, chunk_points=4096, max_symbols=1))
+    refused = 0
+    for pages in range(30):
+        disk.fill(but=4096 * pages)
+        try:
+            assert store.append("A", np.ones(4000)) == 4000
+            break
+        except DiskFull:
+            refused += 1
+            assert os.listdir(store.path) == [".lock"]
+        disk.clear()
+    assert refused >= 8
+    assert store.series("A").total == 4000

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hft_mmap import Durability, Limits, SeriesReadOnly, Store
+from hft_mmap import Durability, Limits, SeriesReadOnly, SeriesSetAside, Store
 from hft_mmap.boot import current_boot
 from hft_mmap.chunk import chunk_name, list_chunks
 from hft_mmap.head import FLAG_SYNC_FAILED, TOTAL, Head
@@ -18,7 +18,7 @@ from hft_mmap.testing import MEMORY, PATIENCE_S, PROCESSES, assert_close, restar
 from tests.hft_mmap import actors
 from tests.hft_mmap.conftest import OpenStore, StartStore
 from tests.hft_mmap.damage import set_flags, slots
-from tests.hft_mmap.test_series import run_together
+from tests.hft_mmap.test_series import MovingWords, run_together
 
 
 def test_a_reader_opened_before_the_first_append_sees_the_symbol(
@@ -314,3 +314,46 @@ def test_points_are_not_committed_after_a_sync_failed_elsewhere(open_store: Open
     with pytest.raises(SeriesReadOnly, match="a sync of this series failed in another process"):
         store.sync()
     assert slots(tmp_path / "data" / "A")[0][1] == 1
+
+
+@pytest.mark.parametrize("fault", ["missing", "short", "foreign"])
+def test_a_reader_that_meets_a_kept_chunk_removed_by_hand_says_which(open_store: OpenStore, fault: str) -> None:
+    """SeriesSetAside names the chunk and leaves everything as it is; where the file comes back, reading goes on."""
+    writer = open_store(durability="process")
+    writer.append("A", np.zeros(60))
+    writer.append("B", np.zeros(100))
+    reader = open_store(mode="r")
+    series = reader.series("A")
+    writer.append("A", np.ones(100))
+    chunk = writer.path / "A" / chunk_name(64)
+    hidden = chunk.with_suffix(".hidden")
+    chunk.rename(hidden)
+    if fault == "short":
+        chunk.write_bytes(hidden.read_bytes()[:-1])
+    elif fault == "foreign":
+        chunk.write_bytes((writer.path / "B" / chunk_name(64)).read_bytes())
+    told = {"missing": "is missing", "short": "has 8191 bytes instead of 8192", "foreign": "belongs to another series"}
+    for ask in (lambda: series.stats(10), lambda: reader.windows("A"), lambda: reader.window("A", 5)):
+        with pytest.raises(SeriesSetAside, match=f"A can't be read: chunk {chunk.name} {told[fault]}"):
+            ask()
+    assert chunk.name in reader.verify("A")[0].faults[0]
+    hidden.rename(chunk)
+    assert reader.stats("A", 1000).points == 160
+
+
+def test_a_reader_looks_again_where_a_cleanup_came_between(open_store: OpenStore) -> None:
+    """Chunks that are unlinked after the bounds were read, and before they could be mapped, are no fault."""
+    writer = open_store(durability="process")
+    writer.append("A", np.zeros(60))
+    reader = open_store(mode="r")
+    series = reader.series("A")
+    writer.append("A", np.zeros(900))
+
+    def clean_up() -> None:
+        for _ in range(3):
+            writer.append("A", np.ones(900))
+        writer.sync()
+
+    # The reader's four loads: start and total, which its view does not cover; then both again, to map what is missing.
+    series._words = MovingWords(series._words, clean_up, after=4)  # type: ignore[assignment]
+    assert series.stats(10).avg == 1.0

@@ -129,7 +129,7 @@ def test_a_series_held_after_close_still_answers(store: Store) -> None:
 def test_nothing_appended_is_not_found(open_store: OpenStore) -> None:
     """A symbol whose first batch was not stored has no statistics: SymbolNotFound, not a division by zero."""
     store = open_store()
-    store._find_or_create("A")
+    store._find_or_create("A", 1)
     for ask in (lambda: store.stats("A", 10), lambda: store.windows("A")):
         with pytest.raises(SymbolNotFound, match="Symbol not found: A"):
             ask()
@@ -319,19 +319,20 @@ def test_a_callback_for_what_is_already_durable_is_called_at_once(open_store: Op
 
 
 class MovingWords:
-    """Live words that another process moves as soon as one of them was read."""
+    """Live words that another process moves as soon as some of them were read."""
 
-    def __init__(self, words: memoryview, move: Callable[[], object]) -> None:
-        """Give out `words`, and call `move` after the first of them."""
+    def __init__(self, words: memoryview, move: Callable[[], object], after: int = 1) -> None:
+        """Give out `words`, and call `move` when so many of them were."""
         self._words = words
-        self._move: Callable[[], object] | None = move
+        self._move = move
+        self._left = after
 
     def __getitem__(self, index: int) -> int:
-        """Return a word as it is, and have all of them moved before the next."""
+        """Return a word as it is, and have all of them moved before the next if it is time."""
         found = int(self._words[index])
-        if self._move is not None:
-            move, self._move = self._move, None
-            move()
+        self._left -= 1
+        if not self._left:
+            self._move()
         return found
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from hft_mmap import DiskFull, Limits, Store
 from hft_mmap.testing import MEMORY
+from tests.service import running_service
 
 LIMITS = Limits(starting_capacity=0, chunk_points=65_536)
 
@@ -65,12 +66,14 @@ def test_a_full_disk_refuses_whole_batches_and_takes_them_when_there_is_space(sm
 
 
 @pytest.mark.skipif(not MEMORY.is_dir(), reason="needs /dev/shm")
-def test_a_file_system_that_is_not_known_to_keep_the_promise_is_named() -> None:
-    """A store in memory says so, as the event `file_system`."""
+def test_a_file_system_that_is_not_known_to_keep_the_promise_is_named(tmp_path: Path) -> None:
+    """A store in memory says so, as the event `file_system`, which the service logs as a warning."""
     events: dict[str, object] = {}
     path = MEMORY / f"hft-mmap-{os.getpid()}"
     try:
         Store(path, on_event=lambda name, fields: events.update({name: fields["kind"]})).close()
+        with running_service(tmp_path, store__data_dir=path) as service:
+            assert service.wait_for_event("file_system", kind="tmpfs")["level"] == "warning"
     finally:
         shutil.rmtree(path)
     assert events == {"file_system": "tmpfs"}

@@ -23,7 +23,7 @@ from tests.torture.nursery import Nursery
 from tests.torture.power import CUTS_OF_A_SESSION, SESSIONS_OF_A_LIFE, power_life
 from tests.torture.tracing import needs_strace
 
-SHARES = {"library": 0.4, "service": 0.06, "power": 0.3, "calls": 0.24}
+SHARES = {"library": 0.5, "service": 0.04, "power": 0.28, "calls": 0.18}
 
 
 def _ends_after(seconds: float) -> Callable[[], bool]:
