@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 CHECKED := hft_mmap api tests perf
 
-.PHONY: help serve install test check bench peers stress torture fuzz lock clean
+.PHONY: help serve install test check bench peers stress torture fuzz lock assets clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -125,6 +125,9 @@ lock: $(VENV)/created pyproject.toml ## write requirements.lock and requirements
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(LOCK) --group build --output-file requirements.lock $(ARGS)
 	$(LOCK) --group dev --constraint requirements.lock --output-file requirements-dev.lock $(ARGS)
+
+assets: $(VENV)/created ## fetch what the dashboard ships of others anew (needs npm; .ci/assets names the versions)
+	$(BIN)/python .ci/vendor.py
 
 clean: ## remove the environment and everything generated; data/ and logs/ stay
 	rm -rf $(VENV) $(PEERS_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -28,7 +28,7 @@ FENCE = re.compile(r"\s*(`{3,}|~{3,})\s*([\w-]*)")
 SETTING = re.compile(r"\| `(\w+\.\w+)` \| `([^`]*)` \| `(\w+)` \| ")
 # "GET /stats" anywhere in a document, and the path of an example's URL; either may end with a slash.
 ROUTES = (
-    re.compile(r"\b(GET|HEAD|POST|PUT|PATCH|DELETE) (/[\w./-]*)"),
+    re.compile(r"\b(GET|HEAD|POST|PUT|PATCH|DELETE) (/[\w./{}-]*)"),
     re.compile(r"()http://127\.0\.0\.1:8080(/[\w./-]*)"),
 )
 PARSERS: dict[str, Callable[[str], object]] = {

@@ -20,6 +20,7 @@ from api.exchange import BATCH, CALLER, RECEIVE, REFUSED, Message, Receive, Scop
 from api.guard import WEBSOCKET, Access, Application, guarded
 from api.latency import RequestCounter
 from api.metrics import Metrics
+from api.pages import Page, Static
 from api.query import parse_stats_query
 from api.request import Request
 from api.resources import AddBatch, Constant, Ready, Stats, Symbols
@@ -48,6 +49,9 @@ ACCESS: Mapping[str, Access] = {
     "/series": READ,
     "/values": READ,
     "/metrics": READ,  # who watches sees what /symbols tells, and needs no right to do anything
+    "/": OPEN,  # the pages hold no data; they ask for a token and send it
+    "/docs": OPEN,
+    "/static/{name}": OPEN,
     "/openapi.json": OPEN,  # holds no data, and is public anyway
 }
 
@@ -87,6 +91,9 @@ def routes(store: Store, settings: Settings, metrics: Metrics) -> Mapping[str, o
         "/values": Values(store),
         "/symbols": Symbols(store),
         "/metrics": metrics,
+        "/": Page("index.html"),
+        "/docs": Page("docs.html"),
+        "/static/{name}": Static(),
         "/openapi.json": Constant(files("api").joinpath("openapi.json").read_bytes()),
     }
 

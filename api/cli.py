@@ -1,6 +1,7 @@
 """The command `hft-mmap`.
 
     serve         start the service
+    demo          start one over synthetic prices that keep coming, and show where to look
     check-config  print each setting and where it came from
     info          what a data directory holds
     stats         the statistics of one symbol
@@ -78,6 +79,35 @@ def serve(config_path: Path | None) -> None:
     finally:
         gc.enable()
     sys.exit(code)
+
+
+@main.command(short_help="Start a service with synthetic prices that keep coming.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Data directory, in place of one that is removed.")
+@click.option("--port", type=click.IntRange(1, 65_535), help="Port, in place of 8080 or any free one.")
+@click.option("--history", type=click.IntRange(0, 100_000_000), default=5_000_000, show_default=True, help="Points.")
+@click.option("--rate", type=click.IntRange(0, 100_000), default=200, show_default=True, help="Points a second.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the random walks.")
+def demo(data_dir: Path | None, port: int | None, history: int, rate: int, seed: int) -> None:
+    """Start a service on 127.0.0.1 with a few symbols: a history to look through, and prices that keep coming.
+
+    The prices are random walks. Open the address that is printed; Ctrl+C stops it and removes the data, unless
+    --data-dir says where to keep it. Reads no settings.
+
+    \b
+    Examples:
+      hft-mmap demo
+      hft-mmap demo --history 100000000 --port 9000 --data-dir /tmp/demo
+    """
+    from tempfile import TemporaryDirectory
+
+    from api.demo import run
+    from hft_mmap import HftMmapError
+
+    try:
+        with TemporaryDirectory(prefix="hft-mmap-demo-") as directory:
+            sys.exit(run(data_dir or Path(directory), port, history, rate, seed))
+    except (HftMmapError, OSError) as error:
+        raise Failure((str(error),), EXIT_FAULTS) from None
 
 
 @main.command("check-config", short_help="Print each setting and where it came from.")

@@ -1,5 +1,7 @@
 """The project's own files: locks that match `pyproject.toml`, and a wheel that has everything."""
 
+import hashlib
+import json
 import re
 import shutil
 import subprocess
@@ -60,6 +62,23 @@ def test_the_locks_name_no_index(lock: str) -> None:
     assert all("--hash=sha256:" in entry for entry in re.split(r"\n(?=[a-z])", text)[1:])
 
 
+def test_what_is_shipped_of_others_is_what_was_fetched() -> None:
+    """The files in git have the hashes that `make assets` wrote down, and come with their licence."""
+    vendor = ROOT / "api" / "static" / "vendor"
+    locked = json.loads((ROOT / ".ci" / "assets" / "package-lock.json").read_text(encoding="utf-8"))["packages"]
+    record = json.loads((vendor / "vendor.json").read_text(encoding="utf-8"))
+    shipped = {"vendor.json"}
+    for package, entry in record.items():
+        assert {name: locked[f"node_modules/{package}"][name] for name in ("version", "license", "integrity")} == {
+            name: entry[name] for name in ("version", "license", "integrity")
+        }
+        for name, digest in entry["sha256"].items():
+            assert hashlib.sha256((vendor / name).read_bytes()).hexdigest() == digest, name
+        assert any("licence" in name for name in entry["sha256"])
+        shipped |= set(entry["sha256"])
+    assert {path.name for path in vendor.iterdir()} == shipped
+
+
 def test_the_wheel_has_every_module_and_the_data_files(tmp_path: Path) -> None:
     """`pip install .` gives what a checkout has: modules, type markers, the OpenAPI document."""
     source = tmp_path / "source"
@@ -79,6 +98,6 @@ def test_the_wheel_has_every_module_and_the_data_files(tmp_path: Path) -> None:
         str(path.relative_to(ROOT))
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.suffix in {".py", ".json", ".typed"}
+        if path.is_file() and "__pycache__" not in path.parts
     }
     assert packed == expected
