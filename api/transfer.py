@@ -139,7 +139,8 @@ def _print_import(report: "ImportReport", *, as_json: bool, dry_run: bool) -> No
             {
                 "complete": report.complete, "dry_run": dry_run, "rows": progress.rows, "stored": progress.stored,
                 "found": progress.found, "skipped": progress.skipped, "first_skipped": progress.first_skipped,
-                "others": progress.others, "seconds": round(report.seconds, 3), "totals": report.totals,
+                "others": progress.others, "seconds": round(report.seconds, 3),
+                "sync_seconds": round(report.sync_seconds, 3), "totals": report.totals,
             }
         )  # fmt: skip
         return

@@ -134,7 +134,7 @@ def _identity_block(series_id: bytes, first: int, points: int) -> bytes:
 class Chunk:
     """An open chunk file. Reads need no lock; the series that owns it makes sure of one writer at a time."""
 
-    __slots__ = ("_fd", "_mapping", "address", "first", "layout", "path", "plan", "sealed", "values")
+    __slots__ = ("_fd", "_map", "_mapping", "address", "first", "layout", "path", "plan", "sealed", "values")
 
     def __init__(self, directory: Path, series_id: bytes, first: int, layout: Layout) -> None:
         """Map the file read-only. FileNotFoundError if there is none, FormatError if it is not this chunk."""
@@ -154,7 +154,8 @@ class Chunk:
             if raw != expected:
                 raise FormatError(f"chunk {self.path.name} {_difference(raw, expected)}")
             # PERF: np.memmap opens the file again and resolves its path, which takes half of the opening of a series.
-            self._mapping = np.frombuffer(mmap.mmap(fd, layout.size, access=mmap.ACCESS_READ), dtype=np.float64)
+            self._map = mmap.mmap(fd, layout.size, access=mmap.ACCESS_READ)
+            self._mapping = np.frombuffer(self._map, dtype=np.float64)
         finally:
             os.close(fd)
         self.values: NDArray[np.float64] = self._mapping[: layout.points]
@@ -284,6 +285,13 @@ class Chunk:
             return os.stat(self.path).st_mtime
         except FileNotFoundError:
             return None
+
+    def forget_pages(self) -> None:
+        """Take the pages out of the memory of this process; they stay in the page cache, and come back when read.
+
+        Else a process that has written 1e8 points counts as one of a gigabyte, for nodes it will hardly read again.
+        """
+        self._map.madvise(mmap.MADV_DONTNEED)
 
     def close_writer(self) -> None:
         """Close the descriptor for writing, if any; reads go on."""

@@ -105,6 +105,7 @@ class Commits:
                         chunk.seal()
                 chunk.sealed = True
                 chunk.close_writer()
+                chunk.forget_pages()
 
     def unlink_below(self, start: int) -> None:
         """Unlink the chunks wholly below `start`, which a commit slot on the disk already holds."""

@@ -504,6 +504,8 @@ class Series:
         # The file that came with the series is replaced like any other leftover, and must take its space again.
         allocated_points = 0 if view.end else max(self._limits.starting_capacity, n)
         Chunk.create(self.directory, series_id, view.end, self._layout, allocated_points)
+        if view.chunks:
+            view.chunks[-1].forget_pages()
         return view.extended(Chunk(self.directory, series_id, view.end, self._layout))
 
     # -- durability ---------------------------------------------------------------------------------------------------

@@ -123,6 +123,35 @@ def _series(results: Results) -> Reading:
     return Reading(durations(seconds), seconds <= 10e-3)
 
 
+def _import_name(kind: str, what: str) -> str:
+    return name("import", kind, rows=BIG, what=what)
+
+
+def _csv_import(results: Results) -> Reading:
+    stored, on_disk = (BIG / _middle(results, _import_name("csv", what)) for what in ("stored", "on_disk"))
+    return Reading(f"{on_disk / 1e6:.1f} M rows/s on the disk ({stored / 1e6:.1f} M stored)", on_disk >= 8e6)
+
+
+def _parquet_import(results: Results) -> Reading:
+    stored, on_disk = (8 * BIG / _middle(results, _import_name("parquet", what)) for what in ("stored", "on_disk"))
+    return Reading(f"{stored / 1e6:.0f} MB/s stored; {on_disk / 1e6:.0f} MB/s on the disk", stored >= 690e6)
+
+
+def _import_memory(results: Results) -> Reading:
+    peaks = [max(values_of(results[_import_name(kind, "memory_above_empty")])) for kind in ("csv", "parquet")]
+    return Reading(f"{peaks[0] / 1e6:.0f} MB (CSV), {peaks[1] / 1e6:.0f} MB (Parquet)", max(peaks) <= 400e6)
+
+
+def _points_a_second(results: Results) -> Reading:
+    rate = BIG / _middle(results, name("reading", "window", stored=BIG, window=BIG))
+    return Reading(f"{rate:.1e}", rate >= 1e12)
+
+
+def _beside_writer(results: Results) -> Reading:
+    seconds = _middle(results, name("reading", "window_beside_writer", stored=10**6, window=10**5))
+    return Reading(durations(seconds), seconds <= 3e-6)
+
+
 def _joined(shares: list[float] | tuple[float, ...]) -> str:
     return " / ".join(f"{share:.2f}" for share in shares)
 
@@ -172,5 +201,27 @@ TARGETS = (
         "10 ms",
         ("http_app.series[stored=1e8,buckets=1000]",),
         _series,
+    ),
+    Target(
+        "import of CSV, a time and a price, 1e8 rows, to the disk with nodes",
+        "8 M rows/s",
+        ("import.csv",),
+        _csv_import,
+    ),
+    Target(
+        "import of Parquet, counted as float64 bytes stored, 1e8 rows", "690 MB/s", ("import.parquet",), _parquet_import
+    ),
+    Target("peak memory of these imports above that of an empty process", "400 MB", ("import.",), _import_memory),
+    Target(
+        "statistics of a 1e8-window, points a second of one core",
+        "1e12",
+        ("reading.window[stored=1e8",),
+        _points_a_second,
+    ),
+    Target(
+        "window query in another process while a writer appends at full speed",
+        "median 3 us",
+        ("reading.window_beside_writer",),
+        _beside_writer,
     ),
 )

@@ -82,12 +82,16 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What an import did. complete: False if it was stopped. totals: the total of each series after it."""
+    """What an import did. complete: False if it was stopped. totals: the total of each series after it.
+
+    seconds: until everything was stored and visible; sync_seconds: after that, until it was on the disk.
+    """
 
     complete: bool
     progress: Progress
     totals: dict[str, int]
     seconds: float
+    sync_seconds: float
 
 
 @dataclass(slots=True)
@@ -212,7 +216,7 @@ def import_files(
     with ExitStack() as stack:
         journal = stack.enter_context(Journal(sink.journals, plan.identity(sink.name))) if sink else None
         if journal is not None and journal.totals is not None and resume:
-            return ImportReport(True, Progress(done=1.0), journal.totals, perf_counter() - begin)
+            return ImportReport(True, Progress(done=1.0), journal.totals, perf_counter() - begin, 0.0)
         if journal is not None and journal.started and not resume:
             raise ImportConflict(
                 f"an import of these files was cut off: --resume goes on with it; to import them once more from the "
@@ -224,12 +228,14 @@ def import_files(
         try:
             complete = _run(run, sources, stop, tell)
         finally:
+            stored = perf_counter()
             if sink:
                 sink.settle()
+        synced = perf_counter()
         totals = run.totals()
         if journal is not None and complete:
             journal.finish(totals)
-        return ImportReport(complete, run.progress, totals, perf_counter() - begin)
+        return ImportReport(complete, run.progress, totals, stored - begin, synced - stored)
 
 
 def _run(run: _Import, sources: list[Source], stop: Callable[[], bool], tell: Callable[[Progress], None]) -> bool:

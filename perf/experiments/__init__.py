@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from perf.experiment import Experiment
-from perf.experiments import accuracy, allocations, cold, growth, latency, space, throughput
+from perf.experiments import accuracy, allocations, cold, growth, importing, latency, space, throughput
 
 EXPERIMENTS: Sequence[Experiment] = (
     *growth.EXPERIMENTS,
@@ -13,5 +13,6 @@ EXPERIMENTS: Sequence[Experiment] = (
     *accuracy.EXPERIMENTS,
     *throughput.EXPERIMENTS,
     *latency.EXPERIMENTS,
+    *importing.EXPERIMENTS,
 )
 """In the order they are run in."""

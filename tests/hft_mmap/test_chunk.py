@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -260,3 +261,27 @@ def test_a_chunk_that_is_not_there_is_not_found(tmp_path: Path) -> None:
     """A missing file is told from a damaged one."""
     with pytest.raises(FileNotFoundError):
         Chunk(tmp_path, SERIES, 64, Layout.of(64))
+
+
+def mapped_bytes(path: Path) -> int:
+    """Return how much of a file counts as memory of this process."""
+    found = 0
+    for block in re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text()):
+        if str(path) in block.partition("\n")[0]:
+            found += 1024 * sum(int(kib) for kib in re.findall(r"^Rss:\s+(\d+) kB$", block, re.MULTILINE))
+    return found
+
+
+def test_pages_can_be_forgotten_and_come_back(tmp_path: Path) -> None:
+    """They stop counting as memory of the process, and read as before."""
+    layout = Layout.of(64 * 1024)
+    Chunk.create(tmp_path, bytes(16), 0, layout)
+    chunk = Chunk(tmp_path, bytes(16), 0, layout)
+    prices = np.arange(layout.points, dtype=np.float64)
+    chunk.write(0, prices)
+    assert chunk.values.sum() == prices.sum()
+    assert mapped_bytes(chunk.path) >= 8 * layout.points
+    chunk.forget_pages()
+    assert mapped_bytes(chunk.path) == 0
+    assert np.array_equal(chunk.values, prices)
+    chunk.close_writer()

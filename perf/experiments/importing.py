@@ -1,0 +1,92 @@
+"""Import of files of 1e8 rows, a time and a price each: rows a second, and the most memory it takes.
+
+Two rates: until every point is stored and visible with its nodes (`what=stored`), and until it is on the disk as well
+(`what=on_disk`), which is the speed of the disk where that is slower.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from perf.case import Work, name
+from perf.experiment import Effort, Experiment
+from perf.importer import import_in_process
+from perf.lab import Lab
+from perf.memory import touch
+from perf.prices import BLOCK_POINTS, random_walk
+from perf.record import Benchmark, benchmark
+
+ROWS = 100_000_000
+SAMPLE_BLOCKS = 4
+_WARM_BYTES = 3_000_000_000
+
+
+def write_csv(path: Path) -> None:
+    """Write ROWS rows as pyarrow writes them: a time in milliseconds, a price with two decimals."""
+    import pyarrow as pa  # noqa: PLC0415 - loaded where it is needed
+    from pyarrow import csv  # noqa: PLC0415
+
+    blocks = []
+    for seed in range(SAMPLE_BLOCKS):
+        sink = pa.BufferOutputStream()
+        time = 1_700_000_000_000 + np.arange(BLOCK_POINTS)
+        csv.write_csv(
+            pa.table({"time": time, "price": random_walk(BLOCK_POINTS, seed)}), sink,
+            csv.WriteOptions(include_header=False),
+        )  # fmt: skip
+        blocks.append(sink.getvalue())
+    with path.open("wb") as file:
+        file.write(b'"time","price"\n')
+        for i in range(ROWS // BLOCK_POINTS):
+            file.write(blocks[i % SAMPLE_BLOCKS])
+
+
+def write_parquet(path: Path) -> None:
+    """Write ROWS rows with pyarrow's defaults: snappy, dictionaries, row groups of a million rows."""
+    import pyarrow as pa  # noqa: PLC0415 - loaded where it is needed
+    from pyarrow import parquet  # noqa: PLC0415
+
+    time = 1_700_000_000_000 + np.arange(BLOCK_POINTS)
+    tables = [pa.table({"time": time, "price": random_walk(BLOCK_POINTS, seed)}) for seed in range(SAMPLE_BLOCKS)]
+    with parquet.ParquetWriter(path, tables[0].schema) as writer:
+        for i in range(ROWS // BLOCK_POINTS):
+            writer.write_table(tables[i % SAMPLE_BLOCKS])
+
+
+def _made(lab: Lab, file_name: str, write: Callable[[Path], None]) -> Path:
+    """Return a file of the lab, written at first use."""
+    path = lab.directory / file_name
+    if not path.exists():
+        with lab.scratch() as scratch:
+            write(scratch / file_name)
+            (scratch / file_name).rename(path)
+    return path
+
+
+def _measure(lab: Lab, effort: Effort, kind: str, write: Callable[[Path], None]) -> Iterator[Benchmark]:
+    file = _made(lab, f"import-{ROWS}.{kind}", write)
+    taken = []
+    for _ in range(effort.rounds):
+        with lab.scratch() as scratch:
+            touch(_WARM_BYTES)
+            shutil.copyfile(file, "/dev/null")  # into the page cache, if it is not there
+            taken.append(import_in_process(file, scratch / "data"))
+    assert all(one.rows == ROWS for one in taken)
+    rows = Work(ROWS, "rows")
+
+    def named(what: str) -> str:
+        return name("import", kind, rows=ROWS, what=what)
+
+    yield benchmark(named("stored"), [[one.seconds] for one in taken], work=rows)
+    yield benchmark(named("on_disk"), [[one.seconds + one.sync_seconds] for one in taken], work=rows)
+    above = [[one.peak_bytes - one.empty_bytes] for one in taken]
+    yield benchmark(named("memory_above_empty"), above, unit="byte")
+
+
+EXPERIMENTS = tuple(
+    Experiment(f"import.{kind}", partial(_measure, kind=kind, write=write))
+    for kind, write in (("csv", write_csv), ("parquet", write_parquet))
+)
