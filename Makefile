@@ -21,8 +21,11 @@ serve: $(VENV)/warm ## install if needed, then start the service on 127.0.0.1:80
 
 install: $(VENV)/warm ## install into .venv and compile the kernels, without starting anything
 
+# Only where all run: starting the processes costs seconds. The tests of a file stay together, for they share services.
+ON_ALL_CORES := --numprocesses auto --maxprocesses 4 --dist loadfile
+
 test: $(VENV)/dev $(VENV)/warm ## run the tests (ARGS="tests/api -k ready")
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),$(ON_ALL_CORES))
 
 check: $(VENV)/dev ## lint, format, types, documents, units
 	$(BIN)/ruff check .
