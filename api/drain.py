@@ -8,9 +8,12 @@ answers those that then wait in the queue, takes a second to come.
 """
 
 import asyncio
+import ctypes
 import select
 import socket
+import struct
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 import structlog
@@ -25,6 +28,17 @@ LINGER_S = 0.1
 """How long an idle connection may still bring a request: longer than busy clients pause, not felt by who stops us."""
 _LOOK_EVERY_S = 0.002
 
+_SO_ATTACH_FILTER = 26  # socket(7); Python has no name for it
+# Classic BPF (operation, jump if true, jump if false, operand) on a TCP segment: nothing of it is kept, which drops it,
+# if of its flags SYN is set and ACK is not; all of it otherwise.
+_DROP_SYN = (
+    (0x30, 0, 0, 13),  # load the byte of flags
+    (0x54, 0, 0, 0x12),  # ... SYN and ACK
+    (0x15, 0, 1, 0x02),  # only SYN?
+    (0x06, 0, 0, 0),
+    (0x06, 0, 0, 0xFFFFFFFF),
+)
+
 
 async def drain(server: uvicorn.Server, watch: Connections, own: Sequence[socket.socket]) -> None:
     """Answer what was sent, then close all listeners and connections; takes the server's grace at most, and 0.2 s.
@@ -38,8 +52,9 @@ async def drain(server: uvicorn.Server, watch: Connections, own: Sequence[socket
     for connection in before:
         connection.leave()
     for listener in own:
-        listener.listen(0)  # the queue takes nobody in any more, and its connections are accepted; closing resets them
+        _let_nobody_in(listener)
     await _wait(lambda: not (connections or _anyone_waits(own)) or server.force_exit, LINGER_S)
+    await _wait(lambda: not _anyone_waits(own) or server.force_exit, LINGER_S)  # who is closed in the queue is reset
     for listening in server.servers:
         listening.close()
     for connection in before & connections:
@@ -53,6 +68,22 @@ async def drain(server: uvicorn.Server, watch: Connections, own: Sequence[socket
         structlog.get_logger().error("grace_exceeded", shutdown_grace_s=grace_s, requests=len(tasks))
         for task in tasks:
             task.cancel("the grace is over")
+
+
+def _let_nobody_in(listener: socket.socket) -> None:
+    """Keep new clients out of the queue of `listener`; those in it are accepted as before.
+
+    Closing a listener resets whoever is in its queue, perhaps with a request sent already, and between the last accept
+    and the close somebody always can get in. So the kernel is told to drop what begins a connection: a client that
+    comes now tries again after a second by itself, and then is refused, or finds the next process.
+    """
+    listener.listen(0)  # all there is for Unix sockets: the queue takes one more at most
+    if listener.family != socket.AF_UNIX:
+        program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in _DROP_SYN))
+        with suppress(OSError):  # a kernel that has no socket filters
+            listener.setsockopt(
+                socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(_DROP_SYN), ctypes.addressof(program))
+            )
 
 
 def _anyone_waits(listeners: Sequence[socket.socket]) -> bool:

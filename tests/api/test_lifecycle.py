@@ -68,11 +68,12 @@ def test_a_stop_signal_lets_the_request_in_flight_finish(start_service: StartSer
 
 
 class Pusher(threading.Thread):
-    """A client that sends batch after batch on a connection it keeps, and opens another when it is told to."""
+    """A client that sends batch after batch, on a connection it keeps until it is told not to, or on one for each."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, keeps: bool) -> None:
         super().__init__(daemon=True)
         self.port = port
+        self.keeps = keeps
         self.answered = 0
         self.lost: list[str] = []
 
@@ -94,13 +95,16 @@ class Pusher(threading.Thread):
                 self.lost.append(repr(error))
                 break
             self.answered += answer.status == 200
+            if not self.keeps:
+                connection.close()
         connection.close()
 
 
-def test_stopped_under_load_it_answers_every_request(start_service: StartService) -> None:
+@pytest.mark.parametrize("keeps", [True, False], ids=["kept", "new"])
+def test_stopped_under_load_it_answers_every_request(start_service: StartService, *, keeps: bool) -> None:
     """Whoever got a connection gets the answers to what it sends there; then nobody is let in any more."""
     service = start_service()
-    pushers = [Pusher(service.port) for _ in range(8)]
+    pushers = [Pusher(service.port, keeps=keeps) for _ in range(8)]
     for pusher in pushers:
         pusher.start()
     wait_until(lambda: all(pusher.answered > 20 for pusher in pushers), "load")
