@@ -16,6 +16,7 @@ import falcon.routing
 import structlog
 
 from api import problems
+from api.connections import ConnectionLimits, Connections
 from api.exchange import BATCH, CALLER, RECEIVE, REFUSED, Message, Receive, Scope, Send, request_id
 from api.guard import WEBSOCKET, Access, Application, guarded
 from api.latency import RequestCounter
@@ -57,15 +58,21 @@ ACCESS: Mapping[str, Access] = {
 
 
 def create_app(
-    store: Store, settings: Settings, tokens: Tokens | None = None, *, labels: Mapping[str, str] | None = None
+    store: Store,
+    settings: Settings,
+    tokens: Tokens | None = None,
+    *,
+    connections: Connections | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> Application:
     """Return the ASGI application that serves `store`; it keeps no state but remembered answers and counts of requests.
 
-    With `tokens` each request needs one with the scope that `ACCESS` has for its route. `labels` stand on every sample
-    of /metrics, for telling instances of the service apart.
+    With `tokens` each request needs one with the scope that `ACCESS` has for its route. /metrics counts `connections`;
+    `labels` stand on every sample of it, for telling instances of the service apart.
     """
     requests = RequestCounter()
-    served = routes(store, settings, Metrics(store, requests, labels or {}))
+    watch = Connections(ConnectionLimits()) if connections is None else connections
+    served = routes(store, settings, Metrics(store, requests, watch, labels or {}))
     requests.know(served)
     router = falcon.routing.CompiledRouter()
     service = Service(_falcon_app(served, router), settings.log, requests)

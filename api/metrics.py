@@ -7,7 +7,7 @@ registry, so several applications in one process do not mix. docs/metrics.md has
 
 import asyncio
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -25,6 +25,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
+from api.connections import Connections
 from api.latency import BUCKETS_S, RequestCounter, RequestCounts
 from api.request import Request
 from hft_mmap import Store
@@ -49,9 +50,12 @@ _OF_SERIES = (
 class Metrics:
     """Answers scrapes. `labels` are put on every sample: what tells one instance of the service from another."""
 
-    def __init__(self, store: Store, requests: RequestCounter, labels: Mapping[str, str]) -> None:
+    def __init__(
+        self, store: Store, requests: RequestCounter, connections: Connections, labels: Mapping[str, str]
+    ) -> None:
         self._store = store
         self._requests = requests
+        self._connections = connections
         self._labels = dict(labels)
         self._process = ProcessCollector(registry=None)
         # One thread: scrapes that come at the same time are rendered one after the other.
@@ -62,7 +66,8 @@ class Metrics:
         # NOTE: prometheus_client's choose_encoder would put what the client calls a version into our Content-Type.
         wants_openmetrics = "application/openmetrics-text" in (req.get_header("Accept") or "").lower()
         encode = openmetrics.generate_latest if wants_openmetrics else generate_latest
-        scrape = _Scrape(self._store, self._requests.copy(), self._process, self._labels)
+        connections = list(_connection_families(self._connections))
+        scrape = _Scrape(self._store, self._requests.copy(), connections, self._process, self._labels)
         resp.data = await asyncio.get_running_loop().run_in_executor(self._pool, encode, scrape)
         resp.content_type = openmetrics.CONTENT_TYPE_LATEST if wants_openmetrics else CONTENT_TYPE_PLAIN_0_0_4
 
@@ -75,6 +80,7 @@ class _Scrape:
 
     store: Store
     requests: RequestCounts
+    connections: Sequence[Metric]
     process: ProcessCollector
     labels: Mapping[str, str]
 
@@ -89,6 +95,7 @@ class _Scrape:
         build = {"version": version("hft-mmap"), "python": platform.python_version()}
         yield InfoMetricFamily("hft_mmap_build", "What runs: the release and the Python below it.", value=build)
         yield from _request_families(self.requests)
+        yield from self.connections
         yield from _store_families(self.store)
         yield from self.process.collect()
 
@@ -111,6 +118,20 @@ def _request_families(counts: RequestCounts) -> Iterator[Metric]:
         durations.add_metric([route], list(zip(bounds, accumulate(buckets), strict=True)), seconds)
     yield requests
     yield durations
+
+
+def _connection_families(connections: Connections) -> Iterator[Metric]:
+    counts = connections.counts
+    yield _gauge("hft_mmap_connections", "Connections that are open.", len(connections))
+    yield _gauge("hft_mmap_max_connections", "Connections that may be open.", connections.limits.max_connections)
+    yield CounterMetricFamily("hft_mmap_connections_opened", "Connections accepted.", value=counts.opened)
+    ended = CounterMetricFamily(
+        "hft_mmap_connections_cut", "Connections that the service ended, or bodies it refused.", labels=["reason"]
+    )
+    for reason in ("evicted", "refused", "timed_out", "malformed"):
+        ended.add_metric([reason], getattr(counts, reason))
+    yield ended
+    yield _gauge("hft_mmap_body_memory_bytes", "Memory that large bodies take now.", connections.body_bytes)
 
 
 def _store_families(store: Store) -> Iterator[Metric]:

@@ -75,7 +75,7 @@ def _serve(settings: Settings) -> int:
             _keep_freed_memory()
             with _open_store(settings, log.bind(), manager) as store:
                 labels = {"instance": settings.server.instance} if settings.server.instance else None
-                app = create_app(store, settings, credentials.tokens, labels=labels)
+                app = create_app(store, settings, credentials.tokens, connections=watch, labels=labels)
                 protocol = partial(HttpProtocol, watch=watch)
                 config = uvicorn_config(settings.server, app, protocol, credentials.certificate)
                 server = _Server(config, listeners, watch, manager, credentials)

@@ -9,6 +9,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from api.app import create_app, routes
+from api.connections import ConnectionLimits, Connections
 from api.latency import BUCKETS_S, RequestCounter
 from api.metrics import Metrics
 from api.settings import Settings
@@ -72,6 +73,21 @@ def test_requests_are_counted_by_route_method_and_status(shared_service: Service
         frozenset({("route", route), ("method", method), ("status", status)}): number
         for (route, method, status), number in expected.items()
     }
+
+
+def test_connections_are_counted_and_why_they_were_cut(service: Service) -> None:
+    """Who shuts clients out, or is shut out, can be seen."""
+    before = samples(scraped(service))
+    with service.connect() as connection:
+        connection.sendall(b"no request\r\n\r\n")
+        assert connection.makefile("rb").read().startswith(b"HTTP/1.1 400 ")
+    assert new_samples(service, before, "hft_mmap_connections_cut_total") == {frozenset({("reason", "malformed")}): 1}
+    assert new_samples(service, before, "hft_mmap_connections_opened_total") == {frozenset(): 1}
+    with service.connect() as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(1) == b"H"
+        assert value(service, "hft_mmap_connections") == 2
+    assert value(service, "hft_mmap_max_connections") == 4096
 
 
 def test_what_is_made_up_shares_one_label(shared_service: Service) -> None:
@@ -249,7 +265,7 @@ def test_every_route_has_its_own_label(tmp_path: Path) -> None:
     """None of them is counted as `other`."""
     with Store(tmp_path) as store:
         counter = RequestCounter()
-        served = routes(store, Settings(), Metrics(store, counter, {}))
+        served = routes(store, Settings(), Metrics(store, counter, Connections(ConnectionLimits()), {}))
         counter.know(served)
         for path in served:
             counter.count({"path": path, "method": "GET"}, 1e-3)

@@ -10,6 +10,7 @@ from hypothesis import settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from api.app import ACCESS, access_by_method, methods, routes
+from api.connections import ConnectionLimits, Connections
 from api.latency import RequestCounter
 from api.metrics import Metrics
 from api.settings import Settings
@@ -49,7 +50,9 @@ def test_every_route_is_described_and_every_description_has_a_route(tmp_path: Pa
     with Store(tmp_path) as store:
         served = {
             (path, method.lower())
-            for path, resource in routes(store, Settings(), Metrics(store, RequestCounter(), {})).items()
+            for path, resource in routes(
+                store, Settings(), Metrics(store, RequestCounter(), Connections(ConnectionLimits()), {})
+            ).items()
             for method in methods(resource)
             if method != "OPTIONS"
         }
@@ -74,7 +77,9 @@ def test_every_operation_names_its_scope(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
         needed = {
             (path, method.lower()): scope
-            for path, resource in routes(store, Settings(), Metrics(store, RequestCounter(), {})).items()
+            for path, resource in routes(
+                store, Settings(), Metrics(store, RequestCounter(), Connections(ConnectionLimits()), {})
+            ).items()
             for method, scope in access_by_method(ACCESS[path], resource).items()
         }
     for (path, method), operation in OPERATIONS.items():
