@@ -45,6 +45,8 @@ CHUNK_VERSION = 1
 FOOTER_BYTES = 4096
 NAME_DIGITS = 20
 SEAL_OFFSET = 512
+MAX_CHUNK_POINTS = 1 << 40
+"""Nine terabytes; what lies above is a damaged number, and byte offsets would leave 64 bits."""
 
 _IDENTITY = struct.Struct("<8sI16sqQ")
 _SEAL = struct.Struct("<4dII")
@@ -79,9 +81,9 @@ class Layout:
 
     @staticmethod
     def of(points: int) -> "Layout":
-        """Return the layout of chunks of `points` values, a multiple of 64; ValueError otherwise."""
-        if points <= 0 or points % FAN_OUT:
-            message = f"chunk_points must be a positive multiple of {FAN_OUT}, not {points}"
+        """Return the layout of chunks of `points` values, a multiple of 64 up to MAX_CHUNK_POINTS; else ValueError."""
+        if not 0 < points <= MAX_CHUNK_POINTS or points % FAN_OUT:
+            message = f"chunk_points must be a multiple of {FAN_OUT} from {FAN_OUT} to {MAX_CHUNK_POINTS}, not {points}"
             raise ValueError(message)
         offsets = [0]
         end = 8 * points

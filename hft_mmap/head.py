@@ -44,6 +44,9 @@ BOOT_ID = TOTAL + 2
 BOOT_CLOCK = TOTAL + 4
 FLAGS = TOTAL + 5
 
+MAX_TOTAL = 1 << 62
+"""At a million points a second that takes 146,000 years; a larger number is a damaged one."""
+
 FLAG_SYNC_FAILED = 1
 """Live flag: an fsync failed in this run of the machine, so pages may be clean in memory and not on the disk."""
 
@@ -138,7 +141,7 @@ def decode_commit(raw: bytes) -> Commit | None:
     if block is None:
         return None
     sequence, total, start, source_position, boot_id, clock_ns, flags = _SLOT.unpack(block)
-    if sequence == 0 or not 0 <= start <= total:
+    if sequence == 0 or not 0 <= start <= total <= MAX_TOTAL:
         return None
     return Commit(sequence, total, start, source_position, Boot(boot_id, clock_ns), bool(flags & _SLOT_CLEAN))
 

@@ -11,7 +11,7 @@ from typing import Literal
 from hft_mmap.boot import Boot, is_same_boot
 from hft_mmap.chunk import Layout, chunk_name, list_chunks
 from hft_mmap.errors import FormatError
-from hft_mmap.head import FLAG_SYNC_FAILED, FLAGS, START, TOTAL, Head, Identity
+from hft_mmap.head import FLAG_SYNC_FAILED, FLAGS, MAX_TOTAL, START, TOTAL, Head, Identity
 from hft_mmap.kernels import FAN_OUT
 from hft_mmap.symbols import directory_name
 
@@ -61,7 +61,7 @@ def trust(head: Head, boot: Boot) -> Recovered:
         # In this order: both only grow, so whatever another process does between the two loads, start <= total.
         start = head.words[START]
         total = head.words[TOTAL]
-        if not 0 <= start <= total:
+        if not 0 <= start <= total <= MAX_TOTAL:
             message = f"live words are not in order: start {start}, total {total}"
             raise FormatError(message)
         failed = bool(head.words[FLAGS] & FLAG_SYNC_FAILED)

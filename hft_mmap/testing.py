@@ -18,6 +18,7 @@ import tempfile
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,15 +29,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from numpy.typing import NDArray
 
 from hft_mmap.batch import Prices
-from hft_mmap.chunk import Layout, chunk_name, list_chunks
+from hft_mmap.chunk import SEAL_OFFSET, Layout, chunk_name, list_chunks
 from hft_mmap.errors import HftMmapError, InvalidValues, OffsetConflict, SymbolLimitReached, SymbolNotFound
-from hft_mmap.head import BOOT_ID, HEAD_NAME, START, TOTAL, Head
+from hft_mmap.head import BOOT_ID, HEAD_NAME, LIVE_OFFSET, SLOT_OFFSETS, START, TOTAL, Head
 from hft_mmap.kernels import FAN_OUT, MAX_PRICE, NODE_BYTES
 from hft_mmap.limits import Durability, Limits
 from hft_mmap.series import SeriesInfo
 from hft_mmap.stats import STANDARD_WINDOWS, WindowStats, exact_window_stats
 from hft_mmap.store import Reason, Store
-from hft_mmap.symbols import validate_symbol
+from hft_mmap.symbols import directory_name, validate_symbol
 from hft_mmap.verify import VerifyReport
 
 RELATIVE_ERROR = 1e-12
@@ -279,6 +280,36 @@ def lose_power(directory: Path) -> None:
                     file.write(b"\xff" * (width * lost))
 
 
+class Damage(Enum):
+    """What a damaged byte of a series belongs to, and so what a store can know of it."""
+
+    UNPROTECTED = "the live words, or a value in a chunk that is not sealed yet: no checksum covers it"
+    SLOT = "a commit slot: the other one is as good"
+    PROTECTED = "everything else: the damage is harmless, or it is found"
+
+    @staticmethod
+    def of(path: Path, offset: int, *, restarted: bool) -> "Damage":
+        """Return what the byte at `offset` of the file `path` is; after a restart the live words do not count."""
+        if path.name == HEAD_NAME:
+            if LIVE_OFFSET <= offset < SLOT_OFFSETS[0]:
+                return Damage.PROTECTED if restarted else Damage.UNPROTECTED
+            return Damage.SLOT if offset >= SLOT_OFFSETS[0] and restarted else Damage.PROTECTED
+        head = Head(path.parent, writable=False)
+        layout = Layout.of(head.identity.chunk_points)
+        head.close()
+        seal = path.read_bytes()[layout.footer + SEAL_OFFSET :][:64]
+        return Damage.PROTECTED if any(seal) or offset >= 8 * layout.points else Damage.UNPROTECTED
+
+
+def _damage_byte(path: Path, offset: int, mask: int) -> None:
+    """Change the bits `mask` of one byte of a file."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        found = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([found ^ mask]))
+
+
 # -- the state machine ------------------------------------------------------------------------------------------------
 
 SYMBOLS = ("ABC-USD", "EUR/USD", "日本円-USD", "..")
@@ -412,21 +443,70 @@ class StoreMachine(RuleBasedStateMachine):
         """Check every file bit for bit."""
         assert [report.faults for report in self.store.verify()] == [()] * len(self.model.series)
 
-    @rule(limits_change=st.booleans())
-    def reopen(self, *, limits_change: bool) -> None:
+    def _change_settings(self, durability: Durability, *, other_limits: bool) -> None:
+        """Have the next opening use other settings; the size of chunks is fixed when a series is made."""
+        self.durability = durability
+        self.model.limits = self.other_limits if other_limits else self.limits
+
+    @rule(durability=st.sampled_from(Durability), other_limits=st.booleans())
+    def reopen(self, durability: Durability, *, other_limits: bool) -> None:
         """Stop in order and start again, perhaps with other settings."""
         self.store.close()
         self.reader.close()
         self._mark_durable()
-        if limits_change:
-            self.model.limits = self.other_limits
+        self._change_settings(durability, other_limits=other_limits)
         self._open()
 
-    @rule()
-    def kill(self) -> None:
+    @rule(durability=st.sampled_from(Durability), other_limits=st.booleans())
+    def kill(self, durability: Durability, *, other_limits: bool) -> None:
         """Kill the process; the machine goes on, so nothing may be lost. The reader does not notice."""
         self.store.kill()
+        self._change_settings(durability, other_limits=other_limits)
         self.store = self.open_store()
+
+    @precondition(lambda self: self.model.series)
+    @rule(data=st.data(), place=st.floats(0, 1, exclude_max=True), mask=st.integers(1, 255), restarted=st.booleans())
+    def damage(self, data: st.DataObject, place: float, mask: int, *, restarted: bool) -> None:
+        """Damage a byte of a copy of the files: it is set aside, or found by verify, or every answer is still right."""
+        self.store.sync()
+        self._mark_durable()
+        with tempfile.TemporaryDirectory(dir=self.directory.parent) as place_of_copy:
+            copy = Path(place_of_copy) / "data"
+            shutil.copytree(self.directory, copy)
+            if restarted:
+                restart_machine(copy)
+            symbol = data.draw(st.sampled_from(sorted(self.model.series)))
+            path = data.draw(st.sampled_from(sorted((copy / directory_name(symbol)).iterdir())))
+            offset = int(place * path.stat().st_size)
+            _damage_byte(path, offset, mask)
+            self._check_damaged(copy, symbol, Damage.of(path, offset, restarted=restarted))
+
+    def _check_damaged(self, copy: Path, symbol: str, damage: "Damage") -> None:
+        """Check a copy in which `symbol` is damaged: the others are as they were, and it is not wrong in silence."""
+        with Store(copy, mode="r") as store:
+            aside = {reason.symbol for reason in store.reasons()}
+            assert aside <= {symbol}, f"{damage} of {symbol} sets {aside} aside"
+            for name, series in self.model.series.items():
+                if name in aside:
+                    continue
+                faults = store.verify(name)[0].faults
+                start, total = store.series(name).bounds()
+                right = store.window(name, 10**9).tolist() == series.values[start:total]
+                if name != symbol:
+                    assert right, f"{damage} of {symbol} spoils {name}"
+                    assert not faults
+                elif not faults and damage is not Damage.UNPROTECTED:
+                    assert right, f"{damage} goes unnoticed: {copy}"
+                    assert total == series.total or damage is Damage.SLOT
+                if right and total > start and not faults:
+                    for window in (1, 63, 64, 65, 1000):
+                        assert_close(store.stats(name, window), exact_window_stats(series.values[start:total], window))
+        with Store(copy, limits=self.limits) as store:
+            for name in self.model.series:
+                try:
+                    store.append(name, [1.0])
+                except HftMmapError:
+                    assert name == symbol, f"{damage} of {symbol} stops {name}"
 
     @rule()
     def cut_power(self) -> None:

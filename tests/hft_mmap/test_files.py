@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hft_mmap.files import has_space, locked, make_directory
+from hft_mmap.files import file_system_of, has_space, locked, make_directory
 from hft_mmap.testing import PATIENCE_S
 
 
@@ -72,3 +72,10 @@ def test_every_name_of_a_new_directory_is_synced(
     make_directory(tmp_path / "a" / "b" / "c")
     assert found == synced
     assert (tmp_path / "a" / "b" / "c").is_dir()
+
+
+def test_a_file_system_that_no_mount_tells_of_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a sandbox that hides its mounts the type is not guessed."""
+    assert file_system_of(tmp_path) != "unknown"
+    monkeypatch.setattr(Path, "read_text", lambda _path: "")
+    assert file_system_of(tmp_path) == "unknown"

@@ -23,7 +23,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         ("max_symbols", "10", "whole number"),
         ("starting_capacity", -1, "from 0, not -1"),
         ("chunk_points", 0, "from 1, not 0"),
-        ("chunk_points", 100, "multiple of 64, not 100"),
+        ("chunk_points", 100, "multiple of 64 from 64 to 1099511627776, not 100"),
         ("cleanup_keep_count", 150_000_001, r"cleanup_keep_count \(150000001\) must be at most max_data_retention"),
     ],
 )

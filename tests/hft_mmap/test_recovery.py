@@ -274,7 +274,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "head short": (lambda path: os.truncate(head_of(path), 2000), "head file has 2000 bytes instead of 4096"),
     "head version": (lambda path: rewrite_head(path, 8, b"\2"), "head file has format version 2"),
     "head fan-out": (lambda path: rewrite_head(path, 12, b"\7"), "nodes of 7 children"),
-    "head chunk size": (lambda path: rewrite_head(path, 16, b"\7"), "positive multiple of 64, not 7"),
+    "head chunk size": (lambda path: rewrite_head(path, 16, b"\7"), "multiple of 64 from 64 to 1099511627776, not 7"),
     "head of another symbol": (lambda path: rewrite_head(path, 50, b"C"), "belongs to the symbol 'C'"),
     "chunk missing": (lambda path: chunk_of(path).unlink(), "64.chunk is missing: it held the points 64 to 127"),
     "last chunk missing": (lambda path: chunk_of(path, 256).unlink(), "it held the points 256 to 299"),

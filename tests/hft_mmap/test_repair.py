@@ -7,6 +7,8 @@ import pytest
 
 from hft_mmap import Limits, Store, StoreReadOnly, SymbolNotFound
 from hft_mmap.chunk import SEAL_OFFSET, Layout, chunk_name
+from hft_mmap.testing import restart_machine
+from tests.hft_mmap.damage import tear_slots
 
 POINTS = 8192
 LAYOUT = Layout.of(POINTS)
@@ -98,3 +100,18 @@ def test_a_store_opened_for_reading_repairs_nothing(data: Path) -> None:
     """mode="r" never writes."""
     with Store(data, mode="r") as store, pytest.raises(StoreReadOnly):
         store.repair()
+
+
+def test_a_head_that_cannot_be_trusted_is_reported(data: Path) -> None:
+    """Repair touches no series whose head is damaged, and says what is wrong with it."""
+    head = data / "A" / "head"
+    raw = head.read_bytes()
+    with Store(data) as store:
+        head.write_bytes(b"x" + raw[1:])
+        assert store.repair() == [("A", (), ("head: head file does not start with the magic of a head file",))]
+        head.write_bytes(raw)
+        tear_slots(data / "A", 0, 1)
+        restart_machine(data)
+        (report,) = store.repair()
+        assert report.repaired == ()
+        assert "neither commit slot is valid" in report.remaining[0]

@@ -1,12 +1,16 @@
 """hft_mmap.snapshot: a copy of a store that is being written to."""
 
+import os
+import tempfile
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hft_mmap import Limits, Store, StoreUnusable
+from hft_mmap import FormatError, Limits, Store, StoreUnusable
+from hft_mmap.chunk import chunk_name
+from hft_mmap.testing import MEMORY
 
 LIMITS = Limits(chunk_points=8192, starting_capacity=0)
 
@@ -101,3 +105,63 @@ def test_a_store_opened_for_reading_can_be_copied(tmp_path: Path) -> None:
         store.append("A", prices(10_000))
         with Store(tmp_path / "store", mode="r") as reader:
             assert reader.snapshot(tmp_path / "copy") == {"A": 10_000}
+
+
+@pytest.mark.skipif(not MEMORY.is_dir(), reason="needs /dev/shm")
+def test_a_snapshot_on_another_file_system_is_copied(tmp_path: Path) -> None:
+    """Where no file can be shared every chunk is copied, and nothing is missing."""
+    with tempfile.TemporaryDirectory(dir=MEMORY) as elsewhere, Store(tmp_path / "store", limits=LIMITS) as store:
+        store.append("A", prices(20_000))
+        store.sync()
+        copy = Path(elsewhere) / "copy"
+        assert store.snapshot(copy) == {"A": 20_000}
+        assert {path.stat().st_nlink for path in (copy / "A").iterdir()} == {1}
+        with Store(copy) as opened:
+            assert np.array_equal(opened.window("A", 10**6), prices(20_000))
+            assert opened.verify()[0].faults == ()
+
+
+def test_a_cleanup_under_a_snapshot_makes_it_begin_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chunk that is unlinked between the look at the bounds and its copy is no fault: the next try is of later."""
+    limits = Limits(chunk_points=64, starting_capacity=0, max_data_retention=1000, cleanup_keep_count=100)
+    with Store(tmp_path / "store", limits=limits) as store:
+        store.append("A", np.zeros(1000))
+        store.sync()
+        link = os.link
+
+        def clean_up_first(source: Path, target: Path) -> None:
+            monkeypatch.undo()
+            store.append("A", np.ones(1000))
+            store.append("A", np.ones(900))
+            store.sync()
+            link(source, target)
+
+        monkeypatch.setattr(os, "link", clean_up_first)
+        assert store.snapshot(tmp_path / "copy") == {"A": 2900}
+    with Store(tmp_path / "copy") as copy:
+        assert copy.series("A").total == 2900
+        assert copy.verify()[0].faults == ()
+
+
+def test_a_series_that_cannot_be_read_ends_the_snapshot_and_is_named(tmp_path: Path) -> None:
+    """A chunk that was removed or replaced by hand is told, and no half of a copy is left."""
+    with Store(tmp_path / "store", limits=LIMITS) as store:
+        for symbol in "AB":
+            store.append(symbol, prices(20_000))
+        store.sync()
+        chunk = tmp_path / "store" / "A" / chunk_name(8192)
+        chunk.rename(tmp_path / "hidden")
+        with pytest.raises(StoreUnusable, match=f"{chunk.name} is missing in"):
+            store.snapshot(tmp_path / "copy")
+        assert list((tmp_path / "copy").iterdir()) == []
+        chunk.write_bytes((tmp_path / "store" / "B" / chunk.name).read_bytes())
+        with pytest.raises(FormatError, match=f"chunk {chunk.name} belongs to another series"):
+            store.snapshot(tmp_path / "copy")
+        assert list((tmp_path / "copy").iterdir()) == []
+
+
+def test_a_snapshot_that_cannot_be_written_says_why(tmp_path: Path) -> None:
+    """A target below a file is refused with the reason."""
+    (tmp_path / "file").touch()
+    with Store(tmp_path / "store", limits=LIMITS) as store, pytest.raises(StoreUnusable, match=r"failed: .*directory"):
+        store.snapshot(tmp_path / "file" / "copy")
