@@ -86,7 +86,7 @@ stress: $(VENV)/dev $(VENV)/warm ## run the tests at real size: 150,000,001 poin
 	$(BIN)/python -m pytest -m stress --timeout 3600 $(ARGS)
 
 torture: $(VENV)/dev $(VENV)/warm ## kill, cut power and fail calls for a while (SECONDS=600 SEED=1 REPORT=counts.json)
-	TORTURE_SECONDS=$(or $(SECONDS),600) TORTURE_SEED=$(SEED) TORTURE_REPORT=$(REPORT) $(BIN)/python -m pytest -m torture --timeout 0 tests/torture $(ARGS)
+	TORTURE_SECONDS=$(or $(SECONDS),600) TORTURE_SEED=$(SEED) TORTURE_REPORT=$(REPORT) $(BIN)/python -m pytest -m torture --timeout 0 tests/torture tests/client $(ARGS)
 
 fuzz: $(VENV)/dev $(VENV)/warm $(VENV)/fuzzer ## feed the readers inputs that reach new code (SECONDS=60 HARNESS=body)
 	$(BIN)/python -m tests.fuzz $(or $(SECONDS),60) $(HARNESS)

@@ -1,0 +1,53 @@
+"""The client of the service, sync and async: batches, retries that store each point once, answers as numpy arrays.
+
+    wire.py       what is asked and how answers are read; no connection, so both clients share it
+    retry.py      when a call is tried again, and when no more
+    errors.py     what a refusal becomes
+    blocking.py   Client
+    awaiting.py   AsyncClient
+    buffer.py     the points that a producer has not sent yet
+    producers.py  Producer and AsyncProducer, which send points in batches
+
+It needs httpx: `pip install 'hft-mmap[client]'`. Nothing of the store imports it.
+"""
+
+try:
+    import httpx as _httpx  # noqa: F401 - only to say clearly that it is missing
+except ModuleNotFoundError as error:
+    message = "hft_mmap.client needs httpx: pip install 'hft-mmap[client]'"
+    raise ModuleNotFoundError(message, name="httpx") from error
+
+from hft_mmap.client.awaiting import AsyncClient
+from hft_mmap.client.blocking import Client
+from hft_mmap.client.errors import (
+    Conflict,
+    NoSpace,
+    NotFound,
+    RequestRefused,
+    ServiceError,
+    Unauthorized,
+    Unavailable,
+    Unreachable,
+)
+from hft_mmap.client.producers import AsyncProducer, Producer
+from hft_mmap.client.retry import Retry
+from hft_mmap.client.wire import Added, Stats, Windows
+
+__all__ = [
+    "Added",
+    "AsyncClient",
+    "AsyncProducer",
+    "Client",
+    "Conflict",
+    "NoSpace",
+    "NotFound",
+    "Producer",
+    "RequestRefused",
+    "Retry",
+    "ServiceError",
+    "Stats",
+    "Unauthorized",
+    "Unavailable",
+    "Unreachable",
+    "Windows",
+]

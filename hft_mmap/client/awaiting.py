@@ -1,0 +1,134 @@
+"""The client for programs with an event loop."""
+
+import asyncio
+import ssl
+from types import TracebackType
+from typing import Self, TypeVar
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from hft_mmap.batch import Prices
+from hft_mmap.client import wire
+from hft_mmap.client.address import Address
+from hft_mmap.client.errors import refusal
+from hft_mmap.client.producers import AsyncProducer
+from hft_mmap.client.retry import Retry, Tries, unreachable
+from hft_mmap.client.wire import Added, Ask, Points, Stats, Windows
+from hft_mmap.series import SeriesInfo
+
+Answer = TypeVar("Answer")
+
+
+class AsyncClient:
+    """A connection to a service, for one event loop. Use it with `async with`, or call `close`.
+
+    Every call is tried again, as `retry` says, where that can do no harm: questions always, batches if they carry an
+    `offset`. It raises Unreachable when no answer came in that time, else what `hft_mmap.client` has for a refusal.
+    """
+
+    def __init__(
+        self, url: str = "http://127.0.0.1:8080", *, token: str | None = None, timeout_s: float = 10.0,
+        retry: Retry | None = None, verify: ssl.SSLContext | bool = True,
+    ) -> None:  # fmt: skip
+        """Prepare a connection to `url`: "http://host:port", "https://…", or "unix:/path" for a Unix socket.
+
+        token: sent as a bearer token. timeout_s: for connecting, and each wait on the network. Nothing is asked yet.
+        """
+        address = Address.of(url, token)
+        self._retry = retry if retry is not None else Retry()
+        self._http = httpx.AsyncClient(
+            base_url=address.base_url, headers=address.headers, timeout=timeout_s,
+            transport=httpx.AsyncHTTPTransport(verify=verify, uds=address.unix_socket),
+        )  # fmt: skip
+
+    async def append(self, symbol: str, values: Prices, *, offset: int | None = None) -> Added:
+        """Append a batch whole or not at all, creating the symbol.
+
+        With `offset`, the `total` before it, the batch is stored exactly once however often it had to be sent. Without,
+        it is not sent again once it may have arrived. InvalidValues, RequestRefused, Conflict, NoSpace, Unavailable.
+        """
+        return await self._call(wire.append(symbol, values, offset))
+
+    def producer(
+        self, symbol: str, *, max_points: int = 10_000, max_age_s: float = 0.1, offset: int | None = None
+    ) -> AsyncProducer:
+        """Return a producer, which sends points of `symbol` in batches, each exactly once; see `AsyncProducer`."""
+        return AsyncProducer(self, symbol, max_points=max_points, max_age_s=max_age_s, offset=offset)
+
+    async def stats(self, symbol: str, window: int) -> Stats:
+        """Return the statistics of the newest `window` points. NotFound."""
+        return await self._call(wire.stats(symbol, window))
+
+    async def windows(self, symbol: str) -> Windows:
+        """Return the statistics of the newest 10, 100, … 100,000,000 points. NotFound."""
+        return await self._call(wire.windows(symbol))
+
+    async def total(self, symbol: str) -> int:
+        """Return how many points of `symbol` were ever appended: the offset of the next batch."""
+        return await self._call(wire.total(symbol))
+
+    async def values(
+        self, symbol: str, *, last: int | None = None, first: int | None = None, end: int | None = None
+    ) -> NDArray[np.float64]:
+        """Return the newest `last` points, those of the indexes [first, end), or all that are kept; oldest first.
+
+        NotFound; Conflict if points from `first` are no longer kept or do not exist yet.
+        """
+        ask = wire.values(symbol, last, first, end)
+        tries = Tries(self._retry, repeatable=True)
+        while True:
+            try:
+                async with self._http.stream(ask.method, ask.path, params=ask.params, headers=ask.headers) as response:
+                    if response.is_success:
+                        points = Points(response)
+                        async for part in response.aiter_raw():
+                            points.take(part)
+                        return points.whole()
+                    await response.aread()
+                    failure = refusal(response)
+            except httpx.TransportError as error:
+                await asyncio.sleep(tries.pause_s(unreachable(error)))
+            else:
+                await asyncio.sleep(tries.pause_s(failure))
+
+    async def symbols(self) -> list[SeriesInfo]:
+        """Return what is stored of each symbol, in the order of their names."""
+        return await self._call(wire.symbols())
+
+    async def health(self) -> bool:
+        """Return True as soon as the process answers."""
+        return await self._call(wire.health())
+
+    async def ready(self) -> list[str]:
+        """Return why the service does not serve in full; an empty list if it does."""
+        return await self._call(wire.ready())
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        """Return the client."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        await self.close()
+
+    async def _call(self, ask: Ask[Answer]) -> Answer:
+        tries = Tries(self._retry, repeatable=ask.repeatable)
+        while True:
+            try:
+                response = await self._http.request(
+                    ask.method, ask.path, params=ask.params, headers=ask.headers, content=ask.content
+                )
+            except httpx.TransportError as error:
+                await asyncio.sleep(tries.pause_s(unreachable(error)))
+                continue
+            if response.status_code in ask.accepted:
+                return ask.read(response)
+            await asyncio.sleep(tries.pause_s(refusal(response)))

@@ -1,0 +1,95 @@
+"""What a client raises: the refusals of the service, as the errors of the store where they mean the same."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+
+from hft_mmap.errors import DiskFull, HftMmapError, OffsetConflict, SymbolNotFound
+
+
+class Unreachable(HftMmapError, ConnectionError):
+    """No answer came, for as long as the client was willing to try; with an offset it may be sent again."""
+
+
+class ServiceError(HftMmapError):
+    """The service refused; `status`, `detail`, `request_id` and the whole `problem` document say what and why."""
+
+    retry_after_s = 0.0
+    """How long the service asked to wait before it is asked again."""
+
+    def __init__(self, status: int, problem: Mapping[str, Any], request_id: str | None) -> None:
+        """Keep what the problem document says."""
+        self.status = status
+        self.problem = dict(problem)
+        self.detail = str(problem.get("detail", ""))
+        self.request_id = request_id
+        Exception.__init__(self, status, self.detail)
+
+    def __str__(self) -> str:
+        """Return status and detail."""
+        return f"{self.status}: {self.detail}"
+
+
+class RequestRefused(ServiceError, ValueError):
+    """The request is wrong as it is (400, 406, 413, 415, 422): sending it again changes nothing."""
+
+
+class Unauthorized(ServiceError, PermissionError):
+    """The token is missing, unknown, or lacks the scope (401, 403)."""
+
+
+class NotFound(ServiceError, SymbolNotFound):
+    """There is no such series (404)."""
+
+    def __init__(self, status: int, problem: Mapping[str, Any], request_id: str | None) -> None:
+        """Keep the symbol as well."""
+        super().__init__(status, problem, request_id)
+        self.symbol = self.detail.removeprefix("Symbol not found: ")
+
+
+class Conflict(ServiceError, OffsetConflict):
+    """The batch does not belong at its offset, or the points asked for are not there (409); `total` is the end."""
+
+    def __init__(self, status: int, problem: Mapping[str, Any], request_id: str | None) -> None:
+        """Keep where the series ends as well."""
+        super().__init__(status, problem, request_id)
+        self.total = int(problem.get("total", 0))
+
+
+class NoSpace(ServiceError, DiskFull):
+    """The disk of the service is full (507); nothing was stored."""
+
+
+class Unavailable(ServiceError):
+    """The service, or this series, does not serve at present (429, 500, 502, 503, 504)."""
+
+
+_CLASS_OF: Mapping[int, type[ServiceError]] = {
+    HTTPStatus.UNAUTHORIZED: Unauthorized,
+    HTTPStatus.FORBIDDEN: Unauthorized,
+    HTTPStatus.NOT_FOUND: NotFound,
+    HTTPStatus.CONFLICT: Conflict,
+    HTTPStatus.INSUFFICIENT_STORAGE: NoSpace,
+    HTTPStatus.REQUEST_TIMEOUT: Unavailable,
+    HTTPStatus.TOO_MANY_REQUESTS: Unavailable,
+}
+_FIRST_SERVER_ERROR = 500
+
+
+def refusal(response: httpx.Response) -> ServiceError:
+    """Return the error that a refusal, whose body was read, stands for."""
+    try:
+        problem = response.json()
+    except ValueError:  # whoever stands between, and knows nothing of problem documents
+        problem = None
+    if not isinstance(problem, dict):
+        problem = {"status": response.status_code, "detail": response.text[:200] or response.reason_phrase}
+    other = Unavailable if response.status_code >= _FIRST_SERVER_ERROR else RequestRefused
+    cls = _CLASS_OF.get(response.status_code, other)
+    error = cls(response.status_code, problem, response.headers.get("X-Request-ID"))
+    after = response.headers.get("Retry-After", "")
+    if after.isdecimal():  # it may also be a date, which nobody here sends
+        error.retry_after_s = float(after)
+    return error

@@ -1,0 +1,155 @@
+"""What is asked of the service and how its answers are read; opens no connection, so both clients share it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from hft_mmap.batch import Prices, as_row, check_prices
+from hft_mmap.series import SeriesInfo
+
+RAW = "application/octet-stream"
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A batch was stored: points of it, points ever appended to the series, and how durable they are."""
+
+    added: int
+    total: int
+    durability: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Min, max, last, average and population variance of a window."""
+
+    min: float
+    max: float
+    last: float
+    avg: float
+    var: float
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """The statistics of the newest 10, 100, … 100,000,000 points, by their number, all of one moment."""
+
+    symbol: str
+    total: int
+    count: int
+    windows: Mapping[int, Stats]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask(Generic[Answer]):
+    """One request, how its answer is read, and whether it may be sent again after it was perhaps carried out."""
+
+    read: Callable[[httpx.Response], Answer]
+    method: str
+    path: str
+    params: Mapping[str, str | int]
+    headers: Mapping[str, str]
+    content: bytes | None = None
+    repeatable: bool = True
+    accepted: tuple[int, ...] = (200,)
+
+
+def append(symbol: str, values: Prices, offset: int | None) -> Ask[Added]:
+    """Ask for a batch to be stored, as raw float64. InvalidValues if it is none, before anything is sent."""
+    batch = check_prices(as_row(values))
+    headers = {"Content-Type": RAW}
+    if offset is not None:
+        headers["X-Offset"] = str(offset)
+    return Ask(_added, "POST", "/add_batch", {"symbol": symbol}, headers, batch.tobytes(), offset is not None)
+
+
+def stats(symbol: str, window: int) -> Ask[Stats]:
+    """Ask for the statistics of one window."""
+    return Ask(lambda response: Stats(**response.json()), "GET", "/stats", {"symbol": symbol, "window": window}, {})
+
+
+def windows(symbol: str) -> Ask[Windows]:
+    """Ask for the statistics of the eight standard windows."""
+    return Ask(_windows, "GET", "/stats", {"symbol": symbol}, {})
+
+
+def total(symbol: str) -> Ask[int]:
+    """Ask how many points were ever appended; 0 where the series does not exist."""
+    return Ask(_total, "GET", "/stats", {"symbol": symbol}, {}, accepted=(200, 404))
+
+
+def symbols() -> Ask[list[SeriesInfo]]:
+    """Ask what is stored."""
+    return Ask(lambda response: [SeriesInfo(**row) for row in response.json()["symbols"]], "GET", "/symbols", {}, {})
+
+
+def health() -> Ask[bool]:
+    """Ask whether the process answers."""
+    return Ask(lambda response: bool(response.json()["status"] == "ok"), "GET", "/health", {}, {})
+
+
+def ready() -> Ask[list[str]]:
+    """Ask whether every series serves; the answer has the reasons why not."""
+    return Ask(_reasons, "GET", "/ready", {}, {}, accepted=(200, 503))
+
+
+def values(symbol: str, last: int | None, first: int | None, end: int | None) -> Ask[NDArray[np.float64]]:
+    """Ask for points, as raw float64."""
+    given = {"last": last, "from": first, "to": end}
+    params: dict[str, str | int] = {name: value for name, value in given.items() if value is not None}
+    return Ask(_no_body, "GET", "/values", {"symbol": symbol, **params}, {"Accept": RAW})
+
+
+class Points:
+    """Takes the body of an answer with points, part by part, into the array that it becomes."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        """Make room for as many points as the headers announce."""
+        self.array = np.empty(int(response.headers["X-Values"]))
+        self._room = self.array.data.cast("B") if self.array.size else memoryview(b"")
+        self._place = 0
+
+    def take(self, part: bytes) -> None:
+        """Take the next part."""
+        self._room[self._place : self._place + len(part)] = part
+        self._place += len(part)
+
+    def whole(self) -> NDArray[np.float64]:
+        """Return the points; RemoteProtocolError if not all have come."""
+        if self._place != self.array.nbytes:
+            message = f"{self._place} of {self.array.nbytes} bytes arrived"
+            raise httpx.RemoteProtocolError(message)
+        return self.array
+
+
+def _added(response: httpx.Response) -> Added:
+    found: dict[str, Any] = response.json()
+    return Added(found["added"], found["total"], found["durability"])
+
+
+def _windows(response: httpx.Response) -> Windows:
+    found: dict[str, Any] = response.json()
+    by_size = {10 ** int(exponent): Stats(**one) for exponent, one in found["windows"].items()}
+    return Windows(found["symbol"], found["total"], found["count"], by_size)
+
+
+def _total(response: httpx.Response) -> int:
+    return int(response.json().get("total", 0))
+
+
+def _reasons(response: httpx.Response) -> list[str]:
+    found: dict[str, Any] = response.json()
+    return [str(one["detail"]) for one in found["reasons"]] if "reasons" in found else _not_ready(response)
+
+
+def _not_ready(response: httpx.Response) -> list[str]:
+    return [] if response.is_success else [str(response.json().get("detail", response.reason_phrase))]
+
+
+def _no_body(_response: httpx.Response) -> NDArray[np.float64]:
+    return np.empty(0)

@@ -1,0 +1,347 @@
+"""Client and AsyncClient against a real service: every call, every refusal, and what is tried again."""
+
+import asyncio
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pytest
+
+from api.tokens import WRITE, add
+from hft_mmap import DiskFull, HftMmapError, InvalidValues, OffsetConflict, SymbolNotFound
+from hft_mmap.client import (
+    Added,
+    AsyncClient,
+    Client,
+    Conflict,
+    NoSpace,
+    NotFound,
+    RequestRefused,
+    Retry,
+    ServiceError,
+    Stats,
+    Unauthorized,
+    Unavailable,
+    Unreachable,
+)
+from tests.conftest import StartService
+from tests.service import Service, running_service, wait_until
+
+PRICES = [150.1, 150.5, 151.0, 149.8]
+AT_ONCE = Retry(give_up_s=0)
+EAGER = Retry(give_up_s=30, first_pause_s=0.001, longest_pause_s=0.01)
+
+
+class Blocking:
+    """An AsyncClient that is called like a Client, so that every test holds both."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Take what AsyncClient takes."""
+        self._runner = asyncio.Runner()
+        self._client = AsyncClient(*args, **options)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Return the method of that name, run to its end."""
+        method = getattr(self._client, name)
+        return lambda *args, **options: self._runner.run(method(*args, **options))
+
+    def __enter__(self) -> Self:
+        """Return the client."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self._runner.run(self._client.close())
+        self._runner.close()
+
+
+@pytest.fixture(params=[Client, Blocking], ids=["sync", "async"])
+def connect(request: pytest.FixtureRequest) -> Any:
+    """Return the class of the client under test."""
+    return request.param
+
+
+@pytest.fixture
+def symbol(request: pytest.FixtureRequest) -> str:
+    """Return a symbol that no other test uses."""
+    return f"C/{abs(hash(request.node.nodeid)):x}"
+
+
+def test_every_call_gives_what_the_service_has(shared_service: Service, connect: Any, symbol: str) -> None:
+    """Batches, statistics, points, symbols, health."""
+    with connect(shared_service.url) as client:
+        assert client.health() is True
+        assert client.ready() == []
+        assert client.total(symbol) == 0
+        assert client.append(symbol, PRICES) == Added(4, 4, "interval")
+        assert client.append(symbol, np.array(PRICES), offset=4) == Added(4, 8, "interval")
+        assert client.total(symbol) == 8
+        stats = client.stats(symbol, 4)
+        assert (stats.min, stats.max, stats.last, stats.avg) == (149.8, 151.0, 149.8, pytest.approx(150.35))
+        assert stats == Stats(149.8, 151.0, 149.8, stats.avg, stats.var)
+        windows = client.windows(symbol)
+        assert (windows.symbol, windows.total, windows.count, windows.windows[10].max) == (symbol, 8, 8, 151.0)
+        assert list(windows.windows) == [10**k for k in range(1, 9)]
+        for options, expected in (({}, PRICES * 2), ({"last": 3}, PRICES[1:]), ({"first": 6, "end": 7}, [151.0])):
+            assert client.values(symbol, **options).tolist() == expected
+        assert client.values(symbol, first=8).size == 0
+        rows = {row.symbol: (row.total, row.start, row.count, row.last) for row in client.symbols()}
+        assert rows[symbol] == (8, 0, 8, 149.8)
+
+
+def test_refusals_are_errors_that_say_why(shared_service: Service, connect: Any, symbol: str) -> None:
+    """As the errors of the store where they mean the same, with the whole problem document."""
+    with connect(shared_service.url, retry=AT_ONCE) as client:
+        client.append(symbol, PRICES)
+        with pytest.raises(InvalidValues, match=r"values\[1\]"):
+            client.append(symbol, [1.0, -1.0])
+        with pytest.raises(NotFound) as missing:
+            client.stats("NO/NE", 10)
+        assert isinstance(missing.value, SymbolNotFound)
+        assert (missing.value.symbol, missing.value.status) == ("NO/NE", 404)
+        assert str(missing.value) == "404: Symbol not found: NO/NE"
+        with pytest.raises(Conflict, match="offset 7 does not fit") as conflict:
+            client.append(symbol, [1.0], offset=7)
+        assert isinstance(conflict.value, OffsetConflict)
+        assert conflict.value.total == 4
+        assert conflict.value.problem["title"] == "Conflict"
+        assert conflict.value.request_id
+        with pytest.raises(Conflict, match="do not exist"):
+            client.values(symbol, first=5)
+        with pytest.raises(RequestRefused, match=r"400: .*window"):
+            client.stats(symbol, 0)
+        with pytest.raises(ValueError, match="last"):
+            client.values(symbol, last=0)
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """Yield the path of a Unix socket where a service listens that wants a token, and one that may only write."""
+    directory = tmp_path_factory.mktemp("guarded")
+    token = add(directory / "tokens", "feed", [WRITE])
+    path = directory / "http.sock"
+    with running_service(directory, server__unix_socket=str(path), auth__tokens_file="tokens"):
+        yield str(path), token
+
+
+def test_a_token_is_sent_and_a_unix_socket_is_a_way(guarded: tuple[str, str], connect: Any) -> None:
+    """Without a token, or without the scope that a call needs, it is Unauthorized."""
+    path, token = guarded
+    with connect(f"unix:{path}", token=token) as client:
+        assert client.append("A", PRICES).added == 4
+        with pytest.raises(Unauthorized, match="403: ") as error:
+            client.symbols()
+    assert isinstance(error.value, PermissionError)
+    for wrong in (None, f"{token}x"):
+        with connect(f"unix:{path}", token=wrong) as client, pytest.raises(Unauthorized, match="401: "):
+            client.append("A", PRICES)
+
+
+@pytest.mark.parametrize("url", ["unix:", "127.0.0.1:8080", "ftp://a"])
+def test_a_url_of_another_kind_is_refused(connect: Any, url: str) -> None:
+    """The text names the kinds that there are."""
+    with pytest.raises(ValueError, match="unix:"):
+        connect(url)
+
+
+@pytest.fixture
+def scripted() -> Iterator[Callable[[list[bytes]], tuple[str, list[bytes]]]]:
+    """Return a function that starts a server with these answers, one a connection; b"" hangs up unanswered."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    threads: list[threading.Thread] = []
+
+    def start(answers: list[bytes]) -> tuple[str, list[bytes]]:
+        requests: list[bytes] = []
+
+        def serve() -> None:
+            for answer in answers:
+                connection, _ = listener.accept()
+                with connection:
+                    requests.append(connection.recv(65_536))
+                    connection.sendall(answer)
+
+        threads.append(threading.Thread(target=serve, daemon=True))
+        threads[0].start()
+        return f"http://127.0.0.1:{listener.getsockname()[1]}", requests
+
+    yield start
+    for thread in threads:
+        thread.join(30)
+    listener.close()
+
+
+def answer(status: int, body: bytes, *headers: bytes) -> bytes:
+    """Return an answer after which the connection closes."""
+    lines = [b"HTTP/1.1 %d X" % status, b"Content-Length: %d" % len(body), b"Connection: close", *headers]
+    return b"\r\n".join([*lines, b"", body])
+
+
+ADDED = answer(200, b'{"status":"success","added":1,"total":1,"durability":"interval"}')
+
+
+@pytest.mark.parametrize(
+    "trouble", [b"", answer(503, b"{}"), answer(500, b"oops"), answer(502, b""), answer(507, b"{}"), ADDED[:-9]]
+)
+def test_a_batch_with_an_offset_is_sent_until_it_is_answered(scripted: Any, connect: Any, trouble: bytes) -> None:
+    """Whatever went wrong before: the same request again, offset included."""
+    url, requests = scripted([trouble, trouble, ADDED])
+    with connect(url, retry=EAGER) as client:
+        assert client.append("A", [1.0], offset=0).total == 1
+    assert len(requests) == 3
+    assert all(b"x-offset: 0" in one.lower() for one in requests)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "error"), [(b"", Unreachable), (answer(503, b"{}"), Unavailable), (answer(500, b"oops"), Unavailable)]
+)
+def test_a_batch_without_an_offset_is_not_sent_twice(
+    scripted: Any, connect: Any, trouble: bytes, error: type[HftMmapError]
+) -> None:
+    """It may have been stored."""
+    url, requests = scripted([trouble])
+    with connect(url, retry=EAGER) as client, pytest.raises(error):
+        client.append("A", [1.0])
+    assert len(requests) == 1
+
+
+def test_questions_are_asked_again(scripted: Any, connect: Any) -> None:
+    """Also the one whose answer was cut off in the middle of the points."""
+    points = answer(200, bytes(16), b"X-Values: 2")
+    url, requests = scripted([b"", answer(503, b"{}"), points[:-5], points])
+    with connect(url, retry=EAGER) as client:
+        assert client.values("A").tolist() == [0.0, 0.0]
+    assert len(requests) == 4
+
+
+def test_a_full_disk_is_told_in_the_end(scripted: Any, connect: Any) -> None:
+    """As DiskFull, once the time to try is over."""
+    problem = answer(507, b'{"status":507,"detail":"no space"}')
+    url, _ = scripted([problem])
+    with connect(url, retry=AT_ONCE) as client, pytest.raises(NoSpace, match="507: no space") as error:
+        client.append("A", [1.0])
+    assert isinstance(error.value, DiskFull)
+
+
+def test_nobody_there_is_unreachable(connect: Any) -> None:
+    """Once the time to try is over; it is a ConnectionError as well."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with connect(f"http://127.0.0.1:{port}", retry=AT_ONCE) as client, pytest.raises(Unreachable) as error:
+        client.health()
+    assert isinstance(error.value, ConnectionError)
+
+
+def test_a_wish_to_wait_is_granted(scripted: Any, connect: Any) -> None:
+    """Retry-After: the client gives up where that would take too long."""
+    url, requests = scripted([answer(503, b"{}", b"Retry-After: 3600")])
+    with connect(url, retry=EAGER) as client, pytest.raises(ServiceError) as error:
+        client.health()
+    assert error.value.retry_after_s == 3600
+    assert len(requests) == 1
+
+
+@pytest.mark.parametrize("wrong", [{"give_up_s": -1}, {"first_pause_s": 0}, {"first_pause_s": 3}])
+def test_a_retry_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> None:
+    """Times above 0, the first pause not longer than the longest."""
+    with pytest.raises(ValueError, match="first_pause_s"):
+        Retry(**wrong)
+
+
+def test_a_producer_sends_full_batches_and_old_ones(shared_service: Service, symbol: str) -> None:
+    """By size at once, by age without another call, and the rest at the end."""
+    with Client(shared_service.url) as client:
+        with client.producer(symbol, max_points=4, max_age_s=60) as producer:
+            producer.extend([1.0, 2.0, 3.0])
+            assert (producer.total, producer.pending, client.total(symbol)) == (0, 3, 0)
+            producer.extend(range(4, 14))
+            assert (producer.total, producer.pending, client.total(symbol)) == (12, 1, 12)
+            producer.flush()
+            assert (producer.total, producer.pending) == (13, 0)
+            producer.add(14.0)
+        assert client.values(symbol).tolist() == [float(i) for i in range(1, 15)]
+        with client.producer(symbol, max_age_s=0.001) as producer:
+            producer.add(15.0)
+            wait_until(lambda: producer.total == 15, "the old point to be sent")
+            assert producer.pending == 0
+        with pytest.raises(ValueError, match="closed"):
+            producer.add(1.0)
+
+
+def test_an_async_producer_does_the_same(shared_service: Service, symbol: str) -> None:
+    """By size, by age and at the end."""
+
+    async def produce() -> list[float]:
+        async with AsyncClient(shared_service.url) as client:
+            async with client.producer(symbol, max_points=4, max_age_s=60) as producer:
+                await producer.extend(range(1, 14))
+                assert (producer.total, producer.pending) == (12, 1)
+                await producer.flush()
+                await producer.add(14.0)
+            async with client.producer(symbol, max_age_s=0.001) as producer:
+                await producer.add(15.0)
+                while producer.total < 15:  # noqa: ASYNC110 - there is no event: nobody is told but by `total`
+                    await asyncio.sleep(0.001)
+            with pytest.raises(ValueError, match="not open"):
+                await producer.add(1.0)
+            found: list[float] = (await client.values(symbol)).tolist()
+            return found
+
+    assert asyncio.run(asyncio.wait_for(produce(), 30)) == [float(i) for i in range(1, 16)]
+
+
+def test_a_wrong_price_takes_no_other_with_it(shared_service: Service, symbol: str) -> None:
+    """It is refused where it is given, with the values of the same call only."""
+    with Client(shared_service.url) as client, client.producer(symbol, max_age_s=60) as producer:
+        producer.extend([1.0, 2.0])
+        with pytest.raises(InvalidValues):
+            producer.extend([3.0, float("nan")])
+        producer.add(4.0)
+        producer.flush()
+        assert client.values(symbol).tolist() == [1.0, 2.0, 4.0]
+
+
+def test_a_batch_that_failed_is_sent_again_as_it_was(start_service: StartService, tmp_path: Path) -> None:
+    """It may have been stored: with the points that came since it would overlap itself, and be refused for ever."""
+    service = start_service()
+    with Client(service.url, retry=AT_ONCE) as client:
+        producer = client.producer("A", max_points=4, max_age_s=60)
+        producer.extend([1.0, 2.0])
+        service.client.post("/add_batch", json={"symbol": "A", "values": [1.0, 2.0]})  # stored, and its answer lost
+        port = service.port
+        service.kill()
+        with pytest.raises(Unreachable):
+            producer.flush()
+        with pytest.raises(Unreachable):
+            producer.extend([3.0, 4.0, 5.0])
+        assert producer.pending == 5
+        again = start_service(tmp_path, server__port=port)
+        producer.close()
+        assert (producer.total, producer.pending) == (5, 0)
+        assert client.values("A").tolist() == [1.0, 2.0, 3.0, 4.0, 5.0]
+        assert again.stop() == 0
+
+
+def test_a_second_writer_shows_as_a_conflict(shared_service: Service, symbol: str) -> None:
+    """The points that wait stay with the producer."""
+    with Client(shared_service.url) as client:
+        producer = client.producer(symbol, max_age_s=60)
+        producer.extend([1.0, 2.0])
+        client.append(symbol, [9.0])
+        with pytest.raises(Conflict):
+            producer.close()
+        assert producer.pending == 2
+
+
+def test_without_httpx_the_import_says_what_to_install() -> None:
+    """And the store itself imports nothing of the client."""
+    code = (
+        "import sys; sys.modules['httpx'] = None; import hft_mmap; assert 'hft_mmap.client' not in sys.modules\n"
+        "try:\n    import hft_mmap.client\nexcept ModuleNotFoundError as error:\n    print(error)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "pip install 'hft-mmap[client]'" in said
