@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from types import FrameType
+from typing import Any
 
 import structlog
 import uvicorn
@@ -38,6 +39,8 @@ from hft_mmap import HftMmapError, Store
 
 # Files that are no connections: chunks, heads, the log, the listener. A store of ten full series maps 360 chunks.
 _RESERVED_FILES = 512
+# How long a TLS connection that was closed waits for its client to say that it has understood.
+TLS_GOODBYE_S = 1.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # What the store reports about a series that no longer serves as it should; everything else it reports is news.
 _WARNINGS = frozenset({"read_only", "set_aside", "disk_full", "write_failed", "callback_failed", "file_system"})
@@ -210,12 +213,32 @@ class _Server(uvicorn.Server):
         self._credentials = credentials
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start as uvicorn does, then tell."""
+        """Listen, then tell."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
-        await super().startup(sockets)
+        await self._listen(sockets or [])
         if not self.should_exit:
             self._announce()
             self._manager.watch(asyncio.get_running_loop())
+
+    async def _listen(self, sockets: list[socket.socket]) -> None:
+        """Accept connections, as uvicorn's start does, but with bounds on how long TLS may take to begin and to end.
+
+        Without them a client that says nothing keeps its connection for a minute, before any other limit counts it; and
+        one that is idle when the service stops keeps it from stopping, until the grace is over.
+        """
+        await self.lifespan.startup()
+        config, watch = self.config, self._watch
+        protocol_class: Any = config.http_protocol_class
+        protocol = partial(protocol_class, config, self.server_state, self.lifespan.state)
+        bounds: dict[str, Any] = {}
+        if config.ssl is not None:
+            bounds = {"ssl_handshake_timeout": watch.limits.header_timeout_s, "ssl_shutdown_timeout": TLS_GOODBYE_S}
+        loop = asyncio.get_running_loop()
+        self.servers = [
+            await loop.create_server(protocol, sock=listener, ssl=config.ssl, backlog=config.backlog, **bounds)
+            for listener in sockets
+        ]
+        self.started = True
 
     def _announce(self) -> None:
         """Tell that requests are answered from now on, and where; the garbage collector forgets what was imported."""

@@ -85,11 +85,17 @@ def check_versions(service: Service, trusted: Path) -> None:
 
 
 def test_an_orderly_stop_answers_what_is_in_flight(start_service: StartService, tmp_path: Path) -> None:
-    """Also over TLS: the batch whose body arrives after SIGTERM is answered and kept."""
+    """Also over TLS: the body that arrives after SIGTERM is answered; who is idle or silent is not waited for."""
     issue(tmp_path, "x")
     service = start_service(server__tls_certificate="cert.pem", server__tls_key="key.pem")
     context = ssl.create_default_context(cafile=tmp_path / "cert.pem")
-    with context.wrap_socket(service.connect(), server_hostname="127.0.0.1") as connection:
+    with (
+        service.connect(),
+        context.wrap_socket(service.connect(), server_hostname="127.0.0.1") as idle,
+        context.wrap_socket(service.connect(), server_hostname="127.0.0.1") as connection,
+    ):
+        idle.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert idle.recv(4096).startswith(b"HTTP/1.1 200 ")
         body = b'{"symbol":"A","values":[1.0]}'
         connection.sendall(
             b"POST /add_batch HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
@@ -100,7 +106,21 @@ def test_an_orderly_stop_answers_what_is_in_flight(start_service: StartService, 
         service.wait_for_event("stopping")
         connection.sendall(body)
         assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
-    assert service.wait() == 0
+        assert service.wait() == 0
+    assert not service.events("grace_exceeded")
+
+
+def test_a_silent_client_has_no_minute_to_begin_tls(start_service: StartService, tmp_path: Path) -> None:
+    """Its connection is closed after server.header_timeout_s, as that of one who never ends its headers is."""
+    issue(tmp_path, "x")
+    service = start_service(
+        server__tls_certificate="cert.pem",
+        server__tls_key="key.pem",
+        server__header_timeout_s=1,
+        server__keep_alive_s=30,
+    )
+    with service.connect() as silent:
+        assert silent.recv(1) == b""
 
 
 def test_a_certificate_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
