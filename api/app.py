@@ -7,6 +7,7 @@ a request takes, and saves 2 us, because Falcon need not wait for a body event t
 """
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from importlib.resources import files
 from time import perf_counter
 from typing import TypeAlias
@@ -17,7 +18,7 @@ import structlog
 
 from api import problems
 from api.connections import ConnectionLimits, Connections
-from api.exchange import BATCH, CALLER, RECEIVE, REFUSED, Message, Receive, Scope, Send, request_id
+from api.exchange import BATCH, CALLER, RECEIVE, REFUSED, SEND, STREAM, Message, Receive, Scope, Send, request_id
 from api.guard import WEBSOCKET, Access, Application, guarded
 from api.latency import RequestCounter
 from api.metrics import Metrics
@@ -27,6 +28,8 @@ from api.request import Request
 from api.resources import AddBatch, Constant, Ready, Stats, Symbols
 from api.series import SeriesBuckets
 from api.settings import LogSettings, Settings
+from api.streams.registry import Streams
+from api.streams.resource import Stream, configure
 from api.tokens import ANY, OPEN, READ, WRITE, Tokens
 from api.values import Values
 from hft_mmap import HftMmapError, Store
@@ -49,6 +52,7 @@ ACCESS: Mapping[str, Access] = {
     "/symbols": READ,
     "/series": READ,
     "/values": READ,
+    "/stream": ANY,  # WRITE or READ, which its query decides
     "/metrics": READ,  # who watches sees what /symbols tells, and needs no right to do anything
     "/": OPEN,  # the pages hold no data; they ask for a token and send it
     "/docs": OPEN,
@@ -64,15 +68,18 @@ def create_app(
     *,
     connections: Connections | None = None,
     labels: Mapping[str, str] | None = None,
+    streams: Streams | None = None,
 ) -> Application:
     """Return the ASGI application that serves `store`; it keeps no state but remembered answers and counts of requests.
 
     With `tokens` each request needs one with the scope that `ACCESS` has for its route. /metrics counts `connections`;
-    `labels` stand on every sample of it, for telling instances of the service apart.
+    `labels` stand on every sample of it, for telling instances of the service apart. Whoever stops the service tells
+    `streams` to end first.
     """
     requests = RequestCounter()
     watch = Connections(ConnectionLimits()) if connections is None else connections
-    served = routes(store, settings, Metrics(store, requests, watch, labels or {}))
+    streams = Streams(settings.server.max_streams) if streams is None else streams
+    served = routes(store, settings, Metrics(store, requests, watch, labels or {}), streams)
     requests.know(served)
     router = falcon.routing.CompiledRouter()
     service = Service(_falcon_app(served, router), settings.log, requests)
@@ -87,7 +94,7 @@ def create_app(
     return guarded(service, service.refuse, tokens, access, find)
 
 
-def routes(store: Store, settings: Settings, metrics: Metrics) -> Mapping[str, object]:
+def routes(store: Store, settings: Settings, metrics: Metrics, streams: Streams) -> Mapping[str, object]:
     """Return the resource behind each route. The OpenAPI document describes exactly these."""
     return {
         "/health": Constant(b'{"status":"ok"}'),
@@ -97,6 +104,7 @@ def routes(store: Store, settings: Settings, metrics: Metrics) -> Mapping[str, o
         "/series": SeriesBuckets(store),
         "/values": Values(store),
         "/symbols": Symbols(store),
+        "/stream": Stream(store, settings.server, streams),
         "/metrics": metrics,
         "/": Page("index.html"),
         "/docs": Page("docs.html"),
@@ -121,6 +129,7 @@ def _falcon_app(served: Mapping[str, object], router: falcon.routing.CompiledRou
     app = falcon.asgi.App(request_type=Request, router=router)
     # Bodies are read and answers written as bytes; without handlers nothing else can happen by accident.
     app.req_options.media_handlers.clear()
+    configure(app.ws_options)
     for path, resource in served.items():
         app.add_route(path, resource)
     problems.install(app, {path: ", ".join(methods(resource)) for path, resource in served.items()})
@@ -141,7 +150,7 @@ class Service:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
-            await _other_protocol(scope, receive, send)
+            await self._other_protocol(scope, receive, send)
             return
         begin = perf_counter()
         # Falcon waits for a first event before it looks at the route. It gets an empty one: the body is read by the
@@ -165,11 +174,8 @@ class Service:
             self._count(scope, 0.0)
             self._requests.count_refusal(scope)
         self._write_line(scope, 0.0)
-        if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", ()):
-            await send({"type": "websocket.close"})  # which the server answers with 403
-            return
         body = problems.problem(refusal.status, refusal.detail)
-        await _send_problem(scope, send, refusal.status.value, body, refusal.headers)
+        await problems.send_problem(scope, send, refusal.status, body, refusal.headers)
 
     def _write_line(self, scope: Scope, duration_s: float) -> None:
         """Write the canonical line of one request."""
@@ -197,6 +203,25 @@ class Service:
             **caller,
         )
 
+    async def _other_protocol(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a WebSocket, and write its line when it has ended; take part in the lifespan protocol."""
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+            return
+        begin = perf_counter()
+        scope[SEND] = send
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            if REFUSED in scope:
+                self._write_line(scope, perf_counter() - begin)
+            elif STREAM in scope:
+                self._write_stream_line(scope, perf_counter() - begin)
+
+    def _write_stream_line(self, scope: Scope, duration_s: float) -> None:
+        """Write the line of a stream that has ended."""
+        self._log.info("stream", duration_ms=round(duration_s * 1000, 3), **scope[STREAM], request_id=request_id(scope))
+
 
 async def _receive_no_body() -> Message:
     return _NO_BODY
@@ -217,30 +242,13 @@ async def _answer_failure(scope: Scope, send: Send, error: Exception) -> None:
     problems.log_unexpected(error, request_id(scope), scope["path"][:_MAX_LOGGED_PATH_CHARS])
     scope[REFUSED] = _FIRST_SERVER_ERROR
     try:
-        await _send_problem(scope, send, _FIRST_SERVER_ERROR, problems.internal_error(), {})
+        await problems.send_problem(scope, send, HTTPStatus.INTERNAL_SERVER_ERROR, problems.internal_error(), {})
     except RuntimeError:
         raise error from None
 
 
-async def _send_problem(scope: Scope, send: Send, status: int, body: bytes, headers: Mapping[str, str]) -> None:
-    """Send a problem document without Falcon."""
-    sent = {
-        "content-type": problems.PROBLEM_JSON,
-        "content-length": str(len(body)),
-        "x-request-id": request_id(scope),
-        **headers,
-    }
-    start = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in sent.items()]
-    kind = "http" if scope["type"] == "http" else "websocket.http"
-    await send({"type": f"{kind}.response.start", "status": status, "headers": start})
-    await send({"type": f"{kind}.response.body", "body": body})
-
-
-async def _other_protocol(scope: Scope, receive: Receive, send: Send) -> None:
-    """Take part in the lifespan protocol; close web sockets."""
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close"})
-        return
+async def _live(receive: Receive, send: Send) -> None:
+    """Take part in the lifespan protocol."""
     while True:
         message = await receive()
         kind = message["type"]

@@ -15,6 +15,10 @@ Send = Callable[[Message], Awaitable[None]]
 
 RECEIVE = "hft_mmap.receive"
 """The server's own `receive`, for reading a body with a bound."""
+SEND = "hft_mmap.send"
+"""The server's own `send`, for refusing the handshake of a WebSocket."""
+STREAM = "hft_mmap.stream"
+"""What a stream did: the fields of its log line, once it has ended."""
 REFUSED = "hft_mmap.refused"
 """The status of the answer, when it is a problem document, or when something in it tells of a refusal."""
 BATCH = "hft_mmap.batch"

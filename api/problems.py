@@ -12,7 +12,7 @@ import falcon.asgi
 import orjson
 import structlog
 
-from api.exchange import REFUSED, request_id
+from api.exchange import REFUSED, SEND, Scope, Send, request_id
 from api.request import Request
 from hft_mmap import errors
 
@@ -85,35 +85,59 @@ def answer(req: Request, resp: falcon.asgi.Response, status: HTTPStatus, body: b
     req.scope[REFUSED] = status.value
 
 
-async def _on_refusal(req: Request, resp: falcon.asgi.Response, error: Refusal, _params: dict[str, object]) -> None:
-    resp.set_headers(dict(error.headers))
-    answer(req, resp, error.status, problem(error.status, error.detail))
-
-
-async def _on_store_error(
-    req: Request, resp: falcon.asgi.Response, error: errors.HftMmapError, params: dict[str, object]
+async def _on_error(
+    req: Request, resp: falcon.asgi.Response | None, error: Exception, _params: dict[str, object]
 ) -> None:
+    status, body = told(error, req.scope)
+    headers = error.headers if isinstance(error, Refusal) else {}
+    if resp is None:
+        await deny(req.scope, status, body, headers)
+        return
+    resp.set_headers(dict(headers))
+    answer(req, resp, status, body)
+
+
+def told(error: Exception, scope: Scope, **members: object) -> tuple[HTTPStatus, bytes]:
+    """Return status and document of `error`; logs it where nobody expected it. `members` are further members."""
+    if isinstance(error, Refusal):
+        return error.status, problem(error.status, error.detail, **members)
     status = status_of(error)
     if status is None:
-        await _on_unexpected(req, resp, error, params)
-    elif isinstance(error, errors.OffsetConflict):
-        answer(req, resp, status, problem(status, str(error), total=error.total))
+        log_unexpected(error, request_id(scope), scope["path"])
+        return HTTPStatus.INTERNAL_SERVER_ERROR, internal_error(**members)
+    if isinstance(error, errors.OffsetConflict):
+        members["total"] = error.total
     elif isinstance(error, errors.OutOfRange):
-        answer(req, resp, status, problem(status, str(error), start=error.start, total=error.total))
-    else:
-        answer(req, resp, status, problem(status, str(error)))
+        members |= {"start": error.start, "total": error.total}
+    return status, problem(status, str(error), **members)
 
 
-async def _on_unexpected(
-    req: Request, resp: falcon.asgi.Response, error: Exception, _params: dict[str, object]
-) -> None:
-    log_unexpected(error, request_id(req.scope), req.path)
-    answer(req, resp, HTTPStatus.INTERNAL_SERVER_ERROR, internal_error())
+async def deny(scope: Scope, status: HTTPStatus, body: bytes, headers: Mapping[str, str]) -> None:
+    """Answer the handshake of a WebSocket, which was not accepted, with the problem `body`."""
+    scope[REFUSED] = status.value
+    await send_problem(scope, scope[SEND], status, body, headers)
 
 
-def internal_error() -> bytes:
+async def send_problem(scope: Scope, send: Send, status: HTTPStatus, body: bytes, headers: Mapping[str, str]) -> None:
+    """Send the problem `body` without Falcon."""
+    if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", ()):
+        await send({"type": "websocket.close"})  # which the server answers with 403
+        return
+    sent = {
+        "content-type": PROBLEM_JSON,
+        "content-length": str(len(body)),
+        "x-request-id": request_id(scope),
+        **headers,
+    }
+    start = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in sent.items()]
+    kind = "http" if scope["type"] == "http" else "websocket.http"
+    await send({"type": f"{kind}.response.start", "status": status.value, "headers": start})
+    await send({"type": f"{kind}.response.body", "body": body})
+
+
+def internal_error(**members: object) -> bytes:
     """Return the problem of a fault of ours; what happened stands in the log, not in the answer."""
-    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The service failed; its log has the details")
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The service failed; its log has the details", **members)
 
 
 def log_unexpected(error: Exception, identity: str, path: str) -> None:
@@ -125,20 +149,24 @@ def install(app: falcon.asgi.App[Request, falcon.asgi.Response], allowed: Mappin
     """Let `app` tell every error as a problem document; `allowed` has the methods of each route, as in Allow."""
 
     async def on_falcon_error(
-        req: Request, resp: falcon.asgi.Response, error: falcon.HTTPError, _params: dict[str, object]
+        req: Request, resp: falcon.asgi.Response | None, error: falcon.HTTPError, _params: dict[str, object]
     ) -> None:
         status, detail, headers = HTTPStatus(error.status_code), error.description, dict(error.headers or {})
         if req.method not in falcon.COMBINED_METHODS:  # Falcon calls a method that it has never heard of a bad request
             status = HTTPStatus.METHOD_NOT_ALLOWED
         if status is HTTPStatus.NOT_FOUND:
             detail = f"No such route: {shown(req.path)}; GET /openapi.json lists them"
+        elif status is HTTPStatus.METHOD_NOT_ALLOWED and req.is_websocket:
+            status, detail = HTTPStatus.BAD_REQUEST, f"{req.uri_template} is no WebSocket; /stream is"
         elif status is HTTPStatus.METHOD_NOT_ALLOWED:
             headers["Allow"] = allowed[str(req.uri_template)]
             detail = f"{req.method} is not allowed on {req.uri_template}; allowed are {headers['Allow']}"
+        body = problem(status, detail or status.phrase)
+        if resp is None:
+            await deny(req.scope, status, body, headers)
+            return
         resp.set_headers(headers)
-        answer(req, resp, status, problem(status, detail or status.phrase))
+        answer(req, resp, status, body)
 
-    app.add_error_handler(Exception, _on_unexpected)
+    app.add_error_handler(Exception, _on_error)
     app.add_error_handler(falcon.HTTPError, on_falcon_error)
-    app.add_error_handler(errors.HftMmapError, _on_store_error)
-    app.add_error_handler(Refusal, _on_refusal)

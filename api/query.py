@@ -4,7 +4,7 @@ A lenient reader (`int(" 3")`, the last of two values, "٣") answers a question 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -112,17 +112,21 @@ def parameters(query: bytes, known: tuple[str, ...]) -> dict[str, str]:
     Raises Refusal (400) for one that is not `known` or is given twice, and for what is not UTF-8.
     """
     given: dict[str, str] = {}
-    for part in query.split(b"&"):
-        if not part:
-            continue  # a lone question mark, or one ampersand too many, asks for nothing
-        raw_name, _, raw_value = part.partition(b"=")
-        name, value = _decoded(raw_name), _decoded(raw_value)
+    for name, value in pairs(query):
         if name not in known:
             raise bad_query(f"Unknown parameter {shown(name)}; known are {', '.join(known)}")
         if name in given:
             raise bad_query(f"The parameter {name} is given twice")
         given[name] = value
     return given
+
+
+def pairs(query: bytes) -> Iterator[tuple[str, str]]:
+    """Yield name and value of each parameter in `query`, as they come. Raises Refusal (400) where it is no text."""
+    for part in query.split(b"&"):
+        if part:  # a lone question mark, or one ampersand too many, asks for nothing
+            raw_name, _, raw_value = part.partition(b"=")
+            yield _decoded(raw_name), _decoded(raw_value)
 
 
 def _decoded(part: bytes) -> str:

@@ -28,9 +28,9 @@ class Request(falcon.asgi.Request):
         options: falcon.RequestOptions | None = None,
     ) -> None:
         self.scope = scope
-        self.is_websocket = False
+        self.is_websocket = scope["type"] == "websocket"
         self.options = options if options is not None else falcon.RequestOptions()
-        self.method = scope["method"]
+        self.method = scope.get("method", "GET")  # a WebSocket has none; its handshake is a GET
         self.uri_template = None
         path: str = scope["path"]
         # What strip_url_path_trailing_slash does.

@@ -33,6 +33,8 @@ from api.listening import Listeners, listening
 from api.protocol import HttpProtocol
 from api.secret_files import CredentialsError
 from api.settings import Effective, ServerSettings, Settings
+from api.streams.protocol import StreamProtocol
+from api.streams.registry import Streams
 from api.systemd import ServiceManager
 from api.tls import Certificate
 from hft_mmap import HftMmapError, Store
@@ -41,6 +43,8 @@ from hft_mmap import HftMmapError, Store
 _RESERVED_FILES = 512
 # How long a TLS connection that was closed waits for its client to say that it has understood.
 TLS_GOODBYE_S = 1.0
+# The client of a stream that sends nothing for so long is asked whether it is there, and has so long to answer.
+PING_INTERVAL_S, PING_TIMEOUT_S = 20.0, 20.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # What the store reports about a series that no longer serves as it should; everything else it reports is news.
 _WARNINGS = frozenset({"read_only", "set_aside", "disk_full", "write_failed", "callback_failed", "file_system"})
@@ -78,10 +82,11 @@ def _serve(settings: Settings) -> int:
             _keep_freed_memory()
             with _open_store(settings, log.bind(), manager) as store:
                 labels = {"instance": settings.server.instance} if settings.server.instance else None
-                app = create_app(store, settings, credentials.tokens, connections=watch, labels=labels)
+                streams = Streams(settings.server.max_streams)
+                app = create_app(store, settings, credentials.tokens, connections=watch, labels=labels, streams=streams)
                 protocol = partial(HttpProtocol, watch=watch)
                 config = uvicorn_config(settings.server, app, protocol, credentials.certificate)
-                server = _Server(config, listeners, watch, manager, credentials)
+                server = _Server(config, listeners, watch, manager, credentials, streams)
                 server.should_exit = bool(noted)  # the signal came while the store was being opened
                 server.run(sockets=listeners.sockets)
                 manager.stopping("writing everything to the disk")
@@ -173,7 +178,11 @@ def uvicorn_config(
         app,  # type: ignore[arg-type]
         loop="uvloop",
         http=http,  # type: ignore[arg-type]  # anything that uvicorn can call like a protocol class
-        ws="none",
+        ws=StreamProtocol,
+        ws_max_size=settings.max_body_bytes,
+        ws_per_message_deflate=False,  # a bomb for whoever inflates it, and prices do not compress
+        ws_ping_interval=PING_INTERVAL_S,
+        ws_ping_timeout=PING_TIMEOUT_S,
         lifespan="off",
         interface="asgi3",
         log_config=None,  # api.logs has set up logging
@@ -205,12 +214,14 @@ class _Server(uvicorn.Server):
         watch: Connections,
         manager: ServiceManager,
         credentials: Credentials,
+        streams: Streams,
     ) -> None:
         super().__init__(config)
         self._listeners = listeners
         self._watch = watch
         self._manager = manager
         self._credentials = credentials
+        self._streams = streams
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then tell."""
@@ -264,7 +275,11 @@ class _Server(uvicorn.Server):
         self._manager.ready(f"serving on {', '.join(self._listeners.addresses())}")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer what was sent, then close all connections; uvicorn's own way would close some unanswered."""
+        """Answer what was sent, then close all connections; uvicorn's own way would close some unanswered.
+
+        Streams would go on for ever, so they are told first.
+        """
+        self._streams.end()
         await drain(self, self._watch, own=() if self._listeners.passed else sockets or ())
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature is uvicorn's

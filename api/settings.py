@@ -150,6 +150,7 @@ class ServerSettings:
     # and lose the race between its next request and the close.
     keep_alive_s: int = _key(75, _whole(1, 86_400))
     shutdown_grace_s: int = _key(10, _whole(0, 3600))
+    max_streams: int = _key(256, _whole(0, 1000))
     tls_certificate: str = _key("", _text_or_empty, kind="str")  # PEM, with the chain; empty: no TLS
     tls_key: str = _key("", _text_or_empty, kind="str")
 

@@ -13,6 +13,7 @@ from api.connections import ConnectionLimits, Connections
 from api.latency import BUCKETS_S, RequestCounter
 from api.metrics import Metrics
 from api.settings import Settings
+from api.streams.registry import Streams
 from hft_mmap import Store
 from hft_mmap.head import FLAG_SYNC_FAILED, FLAGS, Head
 from tests.api.test_app import ask, request
@@ -265,7 +266,7 @@ def test_every_route_has_its_own_label(tmp_path: Path) -> None:
     """None of them is counted as `other`."""
     with Store(tmp_path) as store:
         counter = RequestCounter()
-        served = routes(store, Settings(), Metrics(store, counter, Connections(ConnectionLimits()), {}))
+        served = routes(store, Settings(), Metrics(store, counter, Connections(ConnectionLimits()), {}), Streams(1))
         counter.know(served)
         for path in served:
             counter.count({"path": path, "method": "GET"}, 1e-3)

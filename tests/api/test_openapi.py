@@ -14,6 +14,7 @@ from api.connections import ConnectionLimits, Connections
 from api.latency import RequestCounter
 from api.metrics import Metrics
 from api.settings import Settings
+from api.streams.registry import Streams
 from api.tokens import ANY, OPEN
 from hft_mmap import Store
 from tests.service import ROOT, Service
@@ -51,7 +52,7 @@ def test_every_route_is_described_and_every_description_has_a_route(tmp_path: Pa
         served = {
             (path, method.lower())
             for path, resource in routes(
-                store, Settings(), Metrics(store, RequestCounter(), Connections(ConnectionLimits()), {})
+                store, Settings(), Metrics(store, RequestCounter(), Connections(ConnectionLimits()), {}), Streams(1)
             ).items()
             for method in methods(resource)
             if method != "OPTIONS"
@@ -78,7 +79,7 @@ def test_every_operation_names_its_scope(tmp_path: Path) -> None:
         needed = {
             (path, method.lower()): scope
             for path, resource in routes(
-                store, Settings(), Metrics(store, RequestCounter(), Connections(ConnectionLimits()), {})
+                store, Settings(), Metrics(store, RequestCounter(), Connections(ConnectionLimits()), {}), Streams(1)
             ).items()
             for method, scope in access_by_method(ACCESS[path], resource).items()
         }

@@ -26,6 +26,7 @@ DEFAULTS = {
     "server.body_timeout_s": 30,
     "server.keep_alive_s": 75,
     "server.shutdown_grace_s": 10,
+    "server.max_streams": 256,
     "server.tls_certificate": "",
     "server.tls_key": "",
     "auth.tokens_file": "",

@@ -1,0 +1,128 @@
+"""What a client asks for when it opens a stream: its query, read as strictly as every other, and its origin."""
+
+import re
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import NamedTuple
+
+from api.exchange import CALLER
+from api.problems import Refusal, shown
+from api.query import bad_query, pairs, parse_index, whole_number
+from api.request import Request
+from hft_mmap import STANDARD_WINDOWS
+from hft_mmap.symbols import validate_symbol
+
+INGEST, STATS = "ingest", "stats"
+AT_THE_END = "total"
+"""The offset of a client that goes on where the series ends, wherever that is."""
+
+MAX_SYMBOLS = 256
+MAX_WINDOWS = 16
+MIN_INTERVAL_MS, DEFAULT_INTERVAL_MS, MAX_INTERVAL_MS = 10, 100, 60_000
+_WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")
+_DEFAULT_PORTS: Mapping[str, str] = {"http": "80", "https": "443"}
+_PORT = re.compile(r":[0-9]+\Z")
+
+
+class IngestQuery(NamedTuple):
+    """One series that the frames go to and the point of the first value, or None for what each frame says itself."""
+
+    symbol: str | None
+    offset: int | str | None
+
+
+class StatsQuery(NamedTuple):
+    """Series and windows whose statistics are sent, and the milliseconds between two messages at least."""
+
+    symbols: tuple[str, ...]
+    windows: tuple[int, ...]
+    interval_ms: int
+
+
+def check_origin(req: Request) -> None:
+    """Raise Refusal (403) where the page of another origin opened a stream of a service without tokens.
+
+    A browser lets any page open a WebSocket to any host, this machine's 127.0.0.1 included, and only tells in `Origin`
+    whose page it is. Programs send no Origin, and pass. Where there are tokens, a page must have been given one.
+    """
+    if CALLER in req.scope:
+        return
+    origin = req.get_header("Origin")
+    if origin is None:
+        return
+    scheme, _, authority = origin.partition("://")
+    port = _DEFAULT_PORTS.get(scheme.lower())
+    host = req.get_header("Host") or ""
+    if port is None or _with_port(authority, port) != _with_port(host, port):
+        detail = f"Pages of {shown(origin)} may not use this service: only those of its own host, {shown(host)}, may"
+        raise Refusal(HTTPStatus.FORBIDDEN, detail)
+
+
+def parse_mode(query: bytes) -> str:
+    """Return which stream is asked for. Raises Refusal (400)."""
+    given = [value for name, value in pairs(query) if name == "mode"]
+    if given not in ([INGEST], [STATS]):
+        what = f"not {shown(given[0])}" if len(given) == 1 else "given once"
+        raise bad_query(f"mode must be {INGEST} (to send prices) or {STATS} (to be sent statistics), {what}")
+    return given[0]
+
+
+def parse_ingest(query: bytes) -> IngestQuery:
+    """Return where the frames of an ingest stream go. Raises Refusal (400), InvalidSymbol."""
+    given = _given(query, once=("mode", "symbol", "offset"))
+    symbol = given["symbol"][0] if given["symbol"] else None
+    if symbol is not None:
+        validate_symbol(symbol)
+    if not given["offset"]:
+        return IngestQuery(symbol, None)
+    if symbol is None:
+        raise bad_query("offset needs a symbol; without one, each frame has an offset of its own")
+    (text,) = given["offset"]
+    return IngestQuery(symbol, AT_THE_END if text == AT_THE_END else parse_index("offset", text))
+
+
+def parse_stats(query: bytes) -> StatsQuery:
+    """Return what a client wants to be sent. Raises Refusal (400), InvalidSymbol."""
+    given = _given(query, once=("mode", "interval_ms"), often=("symbol", "window"))
+    symbols = tuple(dict.fromkeys(given["symbol"]))
+    for symbol in symbols:
+        validate_symbol(symbol)
+    if len(symbols) > MAX_SYMBOLS:
+        raise too_many_symbols(len(symbols))
+    windows = check_windows([whole_number("window", text, least=1) for text in given["window"]] or STANDARD_WINDOWS)
+    interval_ms = DEFAULT_INTERVAL_MS
+    if given["interval_ms"]:
+        (text,) = given["interval_ms"]
+        if not _WHOLE.fullmatch(text) or not MIN_INTERVAL_MS <= int(text) <= MAX_INTERVAL_MS:
+            raise bad_query(f"interval_ms must be from {MIN_INTERVAL_MS} to {MAX_INTERVAL_MS}, not {shown(text)}")
+        interval_ms = int(text)
+    return StatsQuery(symbols, windows, interval_ms)
+
+
+def check_windows(windows: Iterable[int]) -> tuple[int, ...]:
+    """Return the windows in ascending order, each once. Raises Refusal (400) for more than MAX_WINDOWS."""
+    ascending = tuple(sorted(set(windows)))
+    if len(ascending) > MAX_WINDOWS:
+        raise bad_query(f"{len(ascending)} windows; a series has at most {MAX_WINDOWS} in one stream")
+    return ascending
+
+
+def too_many_symbols(count: int) -> Refusal:
+    """Return the refusal of one symbol too many."""
+    return bad_query(f"{count} symbols; a stream has at most {MAX_SYMBOLS}: open another one")
+
+
+def _given(query: bytes, *, once: tuple[str, ...], often: tuple[str, ...] = ()) -> dict[str, list[str]]:
+    """Return the values of each known parameter."""
+    given: dict[str, list[str]] = {name: [] for name in (*once, *often)}
+    for name, value in pairs(query):
+        if name not in given:
+            raise bad_query(f"Unknown parameter {shown(name)}; known are {', '.join(given)}")
+        if given[name] and name in once:
+            raise bad_query(f"The parameter {name} is given twice")
+        given[name].append(value)
+    return given
+
+
+def _with_port(authority: str, port: str) -> str:
+    return authority.lower() if _PORT.search(authority) else f"{authority.lower()}:{port}"

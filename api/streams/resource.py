@@ -1,0 +1,75 @@
+"""The route /stream: a handshake, checked, becomes the stream that its query asks for."""
+
+from http import HTTPStatus
+
+import falcon.asgi
+from falcon.media import BinaryBaseHandlerWS, TextBaseHandlerWS
+
+from api.guard import SUBPROTOCOL, authorise
+from api.problems import Refusal
+from api.request import Request
+from api.settings import ServerSettings
+from api.streams.handshake import IngestQuery, check_origin, parse_ingest, parse_mode
+from api.streams.ingest import Ingest
+from api.streams.registry import Streams
+from api.tokens import WRITE
+from hft_mmap import Store
+
+
+class PlainText(TextBaseHandlerWS):
+    """Gives text messages to a responder as they are."""
+
+    def deserialize(self, payload: str) -> object:
+        """Return the text."""
+        return payload
+
+
+class PlainBytes(BinaryBaseHandlerWS):
+    """Gives binary messages to a responder as they are."""
+
+    def deserialize(self, payload: bytes) -> object:
+        """Return the bytes."""
+        return payload
+
+
+def configure(options: falcon.asgi.WebSocketOptions) -> None:
+    """Have WebSockets hand over messages as they are, without a queue between the server and the responder.
+
+    PERF: with Falcon's queue a frame passes two tasks, which costs more than storing it.
+    """
+    options.max_receive_queue = 0
+    options.media_handlers[falcon.WebSocketPayloadType.TEXT] = PlainText()
+    options.media_handlers[falcon.WebSocketPayloadType.BINARY] = PlainBytes()
+
+
+class Stream:
+    """Takes WebSockets."""
+
+    def __init__(self, store: Store, settings: ServerSettings, streams: Streams) -> None:
+        self._store = store
+        self._max_values = settings.max_batch_values
+        self._streams = streams
+
+    async def on_get(self, req: Request, _resp: falcon.asgi.Response) -> None:
+        """Refuse what is no WebSocket; its query is judged first, as that of a handshake is."""
+        self._query(req)
+        detail = "This is a WebSocket; GET /events has the statistics as server-sent events"
+        raise Refusal(HTTPStatus.UPGRADE_REQUIRED, detail, headers={"Upgrade": "websocket", "Connection": "Upgrade"})
+
+    on_head = on_get
+
+    async def on_websocket(self, req: Request, ws: falcon.asgi.WebSocket) -> None:
+        """Check the handshake, and serve the stream until it ends."""
+        check_origin(req)
+        refusal = authorise(req.scope, WRITE)
+        if refusal is not None:
+            raise refusal
+        stream = Ingest(self._store, req.scope, self._query(req), self._max_values)
+        with self._streams.opened(stream.end):
+            await ws.accept(SUBPROTOCOL if SUBPROTOCOL in ws.subprotocols else None)
+            await stream.run(ws)
+
+    def _query(self, req: Request) -> IngestQuery:
+        query: bytes = req.scope["query_string"]
+        parse_mode(query)
+        return parse_ingest(query)

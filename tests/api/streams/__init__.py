@@ -1,0 +1,1 @@
+"""Tests of api.streams, through the route /stream of real services."""
