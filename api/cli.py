@@ -10,6 +10,7 @@
     token         make a token for a client
     snapshot      copy a data directory, also while a service writes to it
     import        bring files into series (api/transfer.py)
+    export        write a series into a file (likewise)
 
 All but `serve` read the files of the store themselves and ask no service; they may run beside one.
 Exit codes: 0 fine, 1 faults found or the work could not be done, 2 wrong usage, 78 wrong settings.
@@ -36,7 +37,7 @@ from api.console import (
     print_table,
     shown,
 )
-from api.transfer import import_command
+from api.transfer import export_command, import_command
 
 # Imported by the commands that need it, when they run; see api/console.py.
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def main() -> None:
 
 
 main.add_command(import_command)
+main.add_command(export_command)
 
 
 @main.command(short_help="Start the service.")

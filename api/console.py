@@ -66,6 +66,8 @@ def opened_store(config_path: Path | None, data_dir: Path | None, mode: Literal[
             Store(path, mode="r").close()  # mode "a" would make a directory that is missing
         with Store(path, mode=mode) as store:
             yield store
+    except BrokenPipeError:
+        raise  # whoever read our output has gone; click ends in silence
     except (HftMmapError, OSError) as error:
         raise Failure((str(error),), EXIT_FAULTS) from None
 
@@ -87,8 +89,8 @@ def print_table(rows: list[list[str]]) -> None:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def print_json(value: object) -> None:
-    """Print a value as indented JSON."""
+def print_json(value: object, *, err: bool = False) -> None:
+    """Print a value as indented JSON; err: on standard error."""
     import orjson
 
-    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode(), err=err)

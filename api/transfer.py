@@ -17,6 +17,7 @@ from api.console import (
     Failure,
     counted,
     load_settings,
+    opened_store,
     print_json,
     print_table,
 )
@@ -29,6 +30,7 @@ EXIT_INTERRUPTED = 130  # as shells count it: 128 + SIGINT
 
 # The names of hft_mmap.transfer.formats, which costs half a second to import; a test compares them.
 FORMATS = ("csv", "parquet", "arrow", "ndjson", "npy", "f64")
+EXPORT_FORMATS = ("csv", "parquet", "arrow", "npy", "f64")
 
 
 @click.command("import", short_help="Bring files into series: CSV, Parquet, Arrow, NDJSON, npy, raw float64.")
@@ -82,6 +84,58 @@ def import_command(
     _print_import(report, as_json=as_json, dry_run=dry_run)
     if not report.complete:
         sys.exit(EXIT_INTERRUPTED)
+
+
+@click.command("export", short_help="Write a series into a file: Parquet, CSV, Arrow, npy, raw float64.")
+@click.argument("symbol")
+@click.argument("file", metavar="FILE|-")
+@click.option("--last", type=click.IntRange(min=1), help="Only the newest so many points.")
+@click.option("--format", "format_", type=click.Choice(EXPORT_FORMATS), help="In place of what the suffix says.")
+@CONFIG_OPTION
+@DATA_DIR_OPTION
+@JSON_OPTION
+def export_command(
+    symbol: str, file: str, last: int | None, format_: str | None, config_path: Path | None, data_dir: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Write the points of SYMBOL, oldest first, into FILE, which is replaced if it exists; "-" is standard output.
+
+    The points are those of the moment when the command begins, also while a service appends. The file has its name
+    only when it is complete and on the disk. What was exported and is imported again is the same, bit for bit.
+
+    \b
+    Examples:
+      hft-mmap export ABC-USD abc-usd.parquet
+      hft-mmap export ABC-USD newest.csv.gz --last 1000000
+      hft-mmap export ABC-USD - --format f64 | sha256sum
+    """
+    from hft_mmap.transfer import export_span
+
+    if file == "-" and format_ is None:
+        raise click.UsageError("standard output has no name that tells its format: give --format")
+    with opened_store(config_path, data_dir) as store, _interruptible():
+        span = store.series(symbol).span(last=last)
+        export_span(span, file, format_)
+    if as_json:
+        print_json({"symbol": symbol, "file": file, "first": span.first, "end": span.end}, err=file == "-")
+    elif file != "-":
+        click.echo(f"{file}: {counted(len(span), 'point')} of {symbol}, from {span.first} to {span.end}")
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Have SIGTERM end the work as Ctrl+C does: in order, and with exit code 130."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

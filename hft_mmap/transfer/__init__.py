@@ -10,7 +10,9 @@ from hft_mmap.transfer.errors import (
     ServiceRefused,
     TransferError,
     UnreadableFile,
+    UnwritableFile,
 )
+from hft_mmap.transfer.exporting import export_span
 from hft_mmap.transfer.importing import ImportReport, Plan, Progress, import_files
 from hft_mmap.transfer.sink import Sink, StoreSink
 
@@ -26,5 +28,7 @@ __all__ = [
     "StoreSink",
     "TransferError",
     "UnreadableFile",
+    "UnwritableFile",
+    "export_span",
     "import_files",
 ]

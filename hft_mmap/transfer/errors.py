@@ -15,6 +15,10 @@ class UnreadableFile(TransferError):
     """A file is not there, not of its format, cut short, or has no such column."""
 
 
+class UnwritableFile(TransferError):
+    """A file can't be written, or not in this format."""
+
+
 class BadRow(TransferError):
     """A row holds no price. `file` and `row` (from 1, a header not counted) say where, `found` what stands there."""
 

@@ -19,7 +19,7 @@ from hft_mmap import Limits, Store
 from tests.service import ROOT, Service, environment, run_command
 
 PRICES = [150.1, 150.5, 151.0, 149.8, 150.2, 151.1, 151.2, 152.0, 151.5, 151.9]
-COMMANDS = ["serve", "check-config", "info", "stats", "verify", "repair", "snapshot", "import", "token"]
+COMMANDS = ["serve", "check-config", "info", "stats", "verify", "repair", "snapshot", "import", "export", "token"]
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from api import progress, transfer
 from api.cli import main
 from hft_mmap import Store
-from hft_mmap.transfer import Progress, formats
+from hft_mmap.transfer import Progress, exporting, formats
 from tests.service import COMMAND, Service, environment, wait_until
 
 STOCKS = distribution("bokeh_sampledata").locate_file("bokeh_sampledata/_data/stocks.csv.gz")
@@ -56,6 +56,7 @@ def stored(symbol: str, data: str = "data") -> list[float]:
 def test_the_formats_of_the_command_are_those_of_the_library() -> None:
     """The command lists them without importing the library."""
     assert transfer.FORMATS == formats.FORMATS
+    assert transfer.EXPORT_FORMATS == exporting.EXPORT_FORMATS
 
 
 def test_import_says_what_it_stored(tmp_path: Path) -> None:
@@ -269,3 +270,58 @@ def test_real_prices_give_what_pandas_says() -> None:
             assert (found["min"], found["max"], found["last"]) == (newest.min(), newest.max(), newest.iloc[-1])
             assert found["avg"] == pytest.approx(newest.mean(), rel=1e-12)
             assert found["var"] == pytest.approx(newest.var(ddof=0), rel=1e-9)
+
+
+def test_export_writes_what_import_brought() -> None:
+    """And says how much."""
+    Path("a.csv").write_text("price\n1\n2.5\n150.1\n")
+    hft_mmap("import", "A", "a.csv")
+    result = hft_mmap("export", "A", "b.csv", "--last", "2")
+    assert (result.exit_code, result.stdout) == (0, "b.csv: 2 points of A, from 1 to 3\n")
+    assert Path("b.csv").read_text() == '"price"\n2.5\n150.1\n'
+    assert as_json("export", "A", "b.parquet") == {"symbol": "A", "file": "b.parquet", "first": 0, "end": 3}
+    result = hft_mmap("export", "A", "-", "--format", "f64")
+    assert (result.exit_code, result.stdout_bytes) == (0, np.array([1.0, 2.5, 150.1]).tobytes())
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (["A", "-"], 2, "give --format"),
+        (["A", "a.ndjson", "--format", "ndjson"], 2, "'ndjson' is not one of"),
+        (["A", "a.csv", "--last", "0"], 2, "0 is not in the range"),
+        (["B", "a.csv"], 1, "Symbol not found: B"),
+        (["A", "no/a.csv"], 1, "no/a.csv: No such file or directory"),
+    ],
+)
+def test_what_export_refuses(args: list[str], code: int, message: str) -> None:
+    """In one line."""
+    with Store("data") as store:
+        store.append("A", [1.0])
+    result = hft_mmap("export", *args)
+    assert result.exit_code == code
+    assert message in result.stderr
+
+
+def test_the_reader_of_an_export_may_go_away() -> None:
+    """`hft-mmap export A - --format csv | head -n 1` ends in silence."""
+    with Store("data") as store:
+        store.append("A", np.arange(1e6))
+    line = f"{' '.join(COMMAND)} export A - --format csv | head -n 1"
+    done = subprocess.run(["/bin/sh", "-c", line], env=environment({}), capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ('"price"\n', "")
+
+
+def test_an_export_that_is_stopped_leaves_nothing() -> None:
+    """Neither under the final name nor under another. Exit code 130."""
+    with Store("data") as store:
+        store.append("A", np.arange(3e6))
+    Path("out").mkdir()
+    export = subprocess.Popen(
+        [*COMMAND, "export", "A", "out/a.csv.gz"], env=environment({}), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    wait_until(lambda: list(Path("out").iterdir()), "the temporary file")
+    export.send_signal(signal.SIGTERM)
+    out, errors = export.communicate(timeout=30)
+    assert (export.returncode, out, errors) == (130, b"", b"")
+    assert list(Path("out").iterdir()) == []
