@@ -3,7 +3,7 @@
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,13 +44,22 @@ EXPORT_FORMATS = ("csv", "parquet", "arrow", "npy", "f64")
 @click.option("--skip-bad", is_flag=True, help="Count and skip rows that hold no price, in place of stopping.")
 @click.option("--resume", is_flag=True, help="Go on with an import that was cut off.")
 @click.option("--dry-run", is_flag=True, help="Read and check everything, store nothing.")
+@click.option("--url", help="Send the points to the service at this address, in place of a data directory.")
+@click.option("--token", envvar="HFT_MMAP_TOKEN", help="What the service knows us by; better in $HFT_MMAP_TOKEN.")
+@click.option(
+    "--batch-values",
+    type=click.IntRange(min=1),
+    default=100_000,
+    show_default=True,
+    help="Values in one request to the service (its server.max_batch_values).",
+)
 @CONFIG_OPTION
 @DATA_DIR_OPTION
 @JSON_OPTION
 def import_command(
     arguments: tuple[str, ...], column: str | None, symbol_column: str | None, where: str | None, format_: str | None,
-    delimiter: str | None, no_header: bool, skip_bad: bool, resume: bool, dry_run: bool, config_path: Path | None,
-    data_dir: Path | None, as_json: bool,
+    delimiter: str | None, no_header: bool, skip_bad: bool, resume: bool, dry_run: bool, url: str | None,
+    token: str | None, batch_values: int, config_path: Path | None, data_dir: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Append the prices in the FILEs to the series SYMBOL, in their order; "-" is standard input, with --format.
 
@@ -66,9 +75,12 @@ def import_command(
       hft-mmap import ABC-USD 2026-01-*.csv.gz --column close
       hft-mmap import --symbol-column ticker --column close bars.parquet
       zcat ticks.gz | hft-mmap import ABC-USD - --format csv --resume
+      hft-mmap import ABC-USD ticks.parquet --url http://127.0.0.1:8080
     """
     from hft_mmap.transfer import Plan
 
+    if url is not None and data_dir is not None:
+        raise click.UsageError("--url and --data-dir exclude each other")
     if symbol_column is not None and where is not None:
         raise click.UsageError("--symbol-column and --where-symbol-column exclude each other")
     symbol, files = (None, arguments) if symbol_column is not None else (arguments[0], arguments[1:])
@@ -79,7 +91,15 @@ def import_command(
     plan = Plan(
         files, symbol, column, symbol_column or where, format_, delimiter, header=not no_header, skip_bad=skip_bad
     )
-    with _fault_as_exit_code(), _sink(config_path, data_dir, dry_run=dry_run) as sink:
+    with ExitStack() as stack:
+        stack.enter_context(_fault_as_exit_code())
+        sink: Sink | None = None
+        if url is not None and not dry_run:
+            from hft_mmap.transfer import ServiceSink
+
+            sink = stack.enter_context(closing(ServiceSink(url, token, batch_values=batch_values)))
+        elif not dry_run:
+            sink = stack.enter_context(_store_sink(config_path, data_dir))
         report = _import(plan, sink, resume=resume)
     _print_import(report, as_json=as_json, dry_run=dry_run)
     if not report.complete:
@@ -150,12 +170,9 @@ def _fault_as_exit_code() -> Iterator[None]:
 
 
 @contextmanager
-def _sink(config_path: Path | None, data_dir: Path | None, *, dry_run: bool) -> "Iterator[Sink | None]":
-    """Yield the store of the settings (or at `data_dir`), made if it is missing; None for a dry run."""
+def _store_sink(config_path: Path | None, data_dir: Path | None) -> "Iterator[Sink]":
+    """Yield the store of the settings (or at `data_dir`), made if it is missing."""
     settings = load_settings(config_path).settings.store
-    if dry_run:
-        yield None
-        return
     from hft_mmap import Durability, Store
     from hft_mmap.transfer import StoreSink
 

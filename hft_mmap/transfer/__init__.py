@@ -14,6 +14,7 @@ from hft_mmap.transfer.errors import (
 )
 from hft_mmap.transfer.exporting import export_span
 from hft_mmap.transfer.importing import ImportReport, Plan, Progress, import_files
+from hft_mmap.transfer.service import ServiceSink
 from hft_mmap.transfer.sink import Sink, StoreSink
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Plan",
     "Progress",
     "ServiceRefused",
+    "ServiceSink",
     "Sink",
     "StoreSink",
     "TransferError",

@@ -21,6 +21,7 @@ from api import progress, transfer
 from api.cli import main
 from hft_mmap import Store
 from hft_mmap.transfer import Progress, exporting, formats
+from tests.conftest import StartService
 from tests.service import COMMAND, Service, environment, wait_until
 
 STOCKS = distribution("bokeh_sampledata").locate_file("bokeh_sampledata/_data/stocks.csv.gz")
@@ -325,3 +326,67 @@ def test_an_export_that_is_stopped_leaves_nothing() -> None:
     out, errors = export.communicate(timeout=30)
     assert (export.returncode, out, errors) == (130, b"", b"")
     assert list(Path("out").iterdir()) == []
+
+
+def test_import_into_a_running_service(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By --url: each point once, also when the service was killed and started again on the way."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    service.add("日本円/USD", [9.0])
+    rows = [(symbol, float(i)) for i in range(1000) for symbol in ("A", "日本円/USD")]
+    Path("a.csv").write_text("ticker,price\n" + "".join(f"{symbol},{price}\n" for symbol, price in rows))
+    args = ("import", "--symbol-column", "ticker", "a.csv", "--url", service.url, "--batch-values", "300")
+    answer = as_json(*args)
+    assert answer["totals"] == {"A": 1000, "日本円/USD": 1001}
+    assert as_json(*args, "--resume")["rows"] == 0
+    assert stored("日本円/USD", str(service.data_dir)) == [9.0, *map(float, range(1000))]
+    assert len(list((tmp_path / "state" / "hft-mmap" / "imports").iterdir())) == 1
+
+
+def test_an_import_outlives_a_restart_of_the_service(
+    start_service: StartService, start_import: StartImport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between two batches, and started again at the same address: the import only takes longer."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    block = np.arange(1 << 20, dtype=np.float64).tolist()
+    (tmp_path / "service").mkdir()
+    service = start_service(tmp_path / "service")
+    importing = start_import("--format", "f64", "--url", service.url)
+    importing.write([*block, 1.0])
+    wait_until(lambda: service.client.get("/symbols").json()["symbols"], "the first batch")
+    service.kill()
+    again = start_service(tmp_path / "service", server__port=service.port)
+    importing.write([2.0])
+    importing.close_input()
+    code, out, _ = importing.end()
+    assert (code, out.splitlines()[0]) == (0, "1048578 rows read: 1048578 points stored")
+    assert stored("A", str(again.data_dir)) == [*block, 1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (["--url", "ftp://x"], 1, "'ftp://x' is no address of a service"),
+        (["--url", "http://127.0.0.1:1", "--data-dir", "data"], 2, "exclude each other"),
+    ],
+)
+def test_what_import_by_url_refuses(args: list[str], code: int, message: str) -> None:
+    """In one line."""
+    Path("a.csv").write_text("price\n1\n")
+    result = hft_mmap("import", "A", "a.csv", *args)
+    assert result.exit_code == code
+    assert message in result.stderr
+
+
+def test_a_refusal_of_the_service_is_told(
+    start_service: StartService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the service words it, with what to do."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    service = start_service(server__max_batch_values=2)
+    Path("a.csv").write_text("price\n1\n2\n3\n")
+    result = hft_mmap("import", "A", "a.csv", "--url", service.url)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"hft-mmap: {service.url}: ")
+    assert "2" in result.stderr
+    assert hft_mmap("import", "A", "a.csv", "--url", service.url, "--batch-values", "2", "--resume").exit_code == 0
+    assert stored("A", str(service.data_dir)) == [1.0, 2.0, 3.0]
