@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 CHECKED := hft_mmap api tests perf
 
-.PHONY: help serve install test check bench peers stress torture fuzz lock assets clean
+.PHONY: help serve install test check bench peers stress coverage torture fuzz lock assets clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,10 @@ $(PEERS_VENV)/installed: perf/peers/requirements.txt
 
 stress: $(VENV)/dev $(VENV)/warm ## run the tests at real size: 150,000,001 points, gigabytes of disk, minutes
 	$(BIN)/python -m pytest -m stress --timeout 3600 $(ARGS)
+
+coverage: $(VENV)/dev $(VENV)/warm ## measure which branches of hft_mmap its tests reach; fails below 98 %
+	$(BIN)/python -m coverage run -m pytest tests/hft_mmap $(ARGS)
+	$(BIN)/python -m coverage report
 
 torture: $(VENV)/dev $(VENV)/warm ## kill, cut power and fail calls for a while (SECONDS=600 SEED=1 REPORT=counts.json)
 	TORTURE_SECONDS=$(or $(SECONDS),600) TORTURE_SEED=$(SEED) TORTURE_REPORT=$(REPORT) $(BIN)/python -m pytest -m torture --timeout 0 tests/torture tests/client $(ARGS)

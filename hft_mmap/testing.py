@@ -468,15 +468,18 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(data=st.data(), place=st.floats(0, 1, exclude_max=True), mask=st.integers(1, 255), restarted=st.booleans())
     def damage(self, data: st.DataObject, place: float, mask: int, *, restarted: bool) -> None:
         """Damage a byte of a copy of the files: it is set aside, or found by verify, or every answer is still right."""
-        self.store.sync()
+        self.store.close()
         self._mark_durable()
         with tempfile.TemporaryDirectory(dir=self.directory.parent) as place_of_copy:
             copy = Path(place_of_copy) / "data"
             shutil.copytree(self.directory, copy)
+            self.store = self.open_store()
             if restarted:
                 restart_machine(copy)
             symbol = data.draw(st.sampled_from(sorted(self.model.series)))
-            path = data.draw(st.sampled_from(sorted((copy / directory_name(symbol)).iterdir())))
+            series, size = self.model.series[symbol], self.limits.chunk_points
+            chunks = [chunk_name(first) for first in range(series.start // size * size, series.total, size)]
+            path = copy / directory_name(symbol) / data.draw(st.sampled_from([HEAD_NAME, *chunks]))
             offset = int(place * path.stat().st_size)
             _damage_byte(path, offset, mask)
             self._check_damaged(copy, symbol, Damage.of(path, offset, restarted=restarted))

@@ -10,9 +10,9 @@ from hft_mmap import Durability, Limits, WindowStats
 from hft_mmap.batch import Prices
 from hft_mmap.testing import SMALL_LIMITS, ModelStore, StoreMachine, StoreProcess, assert_close
 
-TestStore = StoreMachine.TestCase
+TestStore = pytest.mark.timeout(600)(StoreMachine.TestCase)
 TestStore.settings = settings(
-    deadline=None, max_examples=40, stateful_step_count=25, suppress_health_check=[HealthCheck.too_slow]
+    deadline=None, max_examples=30, stateful_step_count=25, suppress_health_check=[HealthCheck.too_slow]
 )
 
 
