@@ -10,11 +10,12 @@ def get(target: str) -> bytes:
     return b"GET %s HTTP/1.1\r\nHost: %s\r\nAccept: */*\r\n\r\n" % (target.encode(), HOST)
 
 
-def post(target: str, body: bytes) -> bytes:
-    """Return a POST request with a JSON body."""
-    return b"POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (
+def post(target: str, body: bytes, content_type: str = "application/json") -> bytes:
+    """Return a POST request with a body."""
+    return b"POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s" % (
         target.encode(),
         HOST,
+        content_type.encode(),
         len(body),
         body,
     )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from perf.experiment import Experiment
-from perf.experiments import accuracy, allocations, cold, growth, importing, latency, space, throughput
+from perf.experiments import accuracy, allocations, binary, cold, growth, importing, latency, space, throughput
 
 EXPERIMENTS: Sequence[Experiment] = (
     *growth.EXPERIMENTS,
@@ -12,6 +12,7 @@ EXPERIMENTS: Sequence[Experiment] = (
     *allocations.EXPERIMENTS,
     *accuracy.EXPERIMENTS,
     *throughput.EXPERIMENTS,
+    *binary.EXPERIMENTS,
     *latency.EXPERIMENTS,
     *importing.EXPERIMENTS,
 )

@@ -1,0 +1,66 @@
+"""Raw float64 over one connection: how many points a second, and what the same POST costs where nobody reads it.
+
+The generator has a core of its own, as a feed handler has, and sends the next batch when it has its answer. The bare
+endpoint on the same protocol class reads the same body and throws it away.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+from time import perf_counter
+
+from perf import load, servers
+from perf.case import Work, name
+from perf.experiment import Effort, Experiment
+from perf.experiments.throughput import OTHER_CORE, SERVER_CORE
+from perf.lab import SYMBOL, Lab
+from perf.memory import touch
+from perf.prices import random_walk
+from perf.record import Benchmark, benchmark
+from perf.requests import post
+
+_TYPE = "application/octet-stream"
+_WARM_BYTES = 1 << 29
+_SETTINGS = {"store.max_data_retention": 64 * 10**6, "store.cleanup_keep_count": 16 * 10**6}
+"""Batches go on for ever, in memory that is touched already."""
+
+
+def _take(server: servers.Server, request: bytes, seconds: float) -> tuple[float, float]:
+    """Load a server over one connection; return seconds a request by the clock, and by its processor time."""
+    touch(_WARM_BYTES)
+    with servers.on_cores([OTHER_CORE]):
+        cpu_before, begin = server.cpu_seconds(), perf_counter()
+        rate = load.run(server.port, [load.Stream("all", [request], 1)], seconds)["all"].rate
+        requests = rate * (perf_counter() - begin)
+    return 1 / rate, (server.cpu_seconds() - cpu_before) / requests
+
+
+def _measure(lab: Lab, effort: Effort, values: int) -> Iterator[Benchmark]:
+    body = random_walk(values).tobytes()
+    with ExitStack() as stack:
+        scratch = stack.enter_context(lab.scratch())
+        (scratch / "bare").mkdir()
+        cores = [SERVER_CORE]
+        ours = stack.enter_context(servers.service(scratch, scratch / "data", _SETTINGS, cores))
+        bare = stack.enter_context(servers.running(servers.BARE_ON_OUR_PROTOCOL, scratch / "bare", cores=cores))
+        asked = {
+            "ours": (ours, post(f"/add_batch/?symbol={SYMBOL}", body, _TYPE)),
+            "bare_own": (bare, post("/", body, _TYPE)),
+        }
+        for server, request in asked.values():
+            _take(server, request, 1.0)  # warms up
+        rounds = [
+            {who: _take(server, request, effort.seconds) for who, (server, request) in asked.items()}
+            for _ in range(effort.rounds)
+        ]
+    for who in asked:
+        for kind, place in (("", 0), ("_cpu", 1)):
+            runs = [[one[who][place]] for one in rounds]
+            yield benchmark(name("binary", "add_batch", values=values, what=f"{who}{kind}"), runs, unit="second",
+                            work=Work(values, "values"), metadata={"connections": 1})  # fmt: skip
+
+
+EXPERIMENTS = tuple(
+    Experiment(name("binary", "add_batch", values=values).removesuffix("]"), partial(_measure, values=values))
+    for values in (10_000, 100_000)
+)
