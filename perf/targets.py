@@ -159,6 +159,17 @@ def _binary_values(results: Results) -> Reading:
     return Reading(text, 1e4 / ours >= 60e6)
 
 
+def _stream_ratio(results: Results) -> Reading:
+    def middle(what: str) -> float:
+        return _middle(results, f"streams.ingest[points=10,connections=1,what={what}]")
+
+    ratio, by_cpu = middle("ratio"), middle("post_cpu") / middle("websocket_cpu")
+    text = (
+        f"{ratio:.1f} x (by the server's processor time: {by_cpu:.1f} x); {quantities(1 / middle('websocket'))}frames/s"
+    )
+    return Reading(text, ratio >= 2)
+
+
 def _joined(shares: list[float] | tuple[float, ...]) -> str:
     return " / ".join(f"{share:.2f}" for share in shares)
 
@@ -236,5 +247,11 @@ TARGETS = (
         "median 3 us",
         ("reading.window_beside_writer",),
         _beside_writer,
+    ),
+    Target(
+        "WebSocket ingest of 10-point frames, one connection, beside POST of the same points",
+        "2 x",
+        ("streams.ingest",),
+        _stream_ratio,
     ),
 )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from perf.experiment import Experiment
-from perf.experiments import accuracy, allocations, binary, cold, growth, importing, latency, space, throughput
+from perf.experiments import accuracy, allocations, binary, cold, growth, importing, latency, space, streams, throughput
 
 EXPERIMENTS: Sequence[Experiment] = (
     *growth.EXPERIMENTS,
@@ -14,6 +14,7 @@ EXPERIMENTS: Sequence[Experiment] = (
     *throughput.EXPERIMENTS,
     *binary.EXPERIMENTS,
     *latency.EXPERIMENTS,
+    *streams.EXPERIMENTS,
     *importing.EXPERIMENTS,
 )
 """In the order they are run in."""
