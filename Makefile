@@ -86,7 +86,9 @@ stress: $(VENV)/dev $(VENV)/warm ## run the tests at real size: 150,000,001 poin
 	$(BIN)/python -m pytest -m stress --timeout 3600 $(ARGS)
 
 coverage: $(VENV)/dev $(VENV)/warm ## measure which branches of hft_mmap its tests reach; fails below 98 %
-	$(BIN)/python -m coverage run -m pytest tests/hft_mmap $(ARGS)
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest tests/hft_mmap --timeout 600 $(ARGS)
+	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
 torture: $(VENV)/dev $(VENV)/warm ## kill, cut power and fail calls for a while (SECONDS=600 SEED=1 REPORT=counts.json)

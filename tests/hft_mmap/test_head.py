@@ -15,6 +15,7 @@ from hft_mmap.head import (
     FLAGS,
     HEAD_BYTES,
     HEAD_NAME,
+    MAX_TOTAL,
     SLOT_OFFSETS,
     START,
     TOTAL,
@@ -32,7 +33,8 @@ from tests.hft_mmap.test_symbols import SYMBOLS
 WORDS = st.integers(0, 2**63 - 1)
 BOOTS = st.builds(Boot, st.binary(min_size=16, max_size=16), WORDS)
 IDENTITIES = st.builds(Identity, SYMBOLS, WORDS, st.integers(0, 2**32 - 1), st.binary(min_size=16, max_size=16), WORDS)
-COMMITS = st.builds(Commit, st.integers(1, 2**64 - 1), WORDS, st.just(0), WORDS, BOOTS, st.booleans())
+TOTALS = st.integers(0, MAX_TOTAL)
+COMMITS = st.builds(Commit, st.integers(1, 2**64 - 1), TOTALS, st.just(0), WORDS, BOOTS, st.booleans())
 
 IDENTITY = Identity("ABC-USD", 4096, 64, bytes(range(16)), 1)
 BOOT = Boot(bytes(range(16)), 5)
@@ -86,6 +88,7 @@ def test_a_commit_out_of_order_is_no_commit() -> None:
     """A slot that claims to start behind its own total is not believed, whatever its CRC."""
     assert decode_commit(encode_commit(Commit(1, 5, 6, 0, BOOT, clean=False))) is None
     assert decode_commit(encode_commit(Commit(1, -1, -1, 0, BOOT, clean=False))) is None
+    assert decode_commit(encode_commit(Commit(1, MAX_TOTAL + 1, 0, 0, BOOT, clean=False))) is None
 
 
 @pytest.mark.parametrize("bit", range(8))
