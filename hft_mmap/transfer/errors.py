@@ -35,4 +35,4 @@ class ImportConflict(TransferError):
 
 
 class ServiceRefused(TransferError):
-    """The service at a URL refused a batch, or could not be reached for too long."""
+    """The URL of a service is none; what a service itself refuses is an error of hft_mmap.client."""

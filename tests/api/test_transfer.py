@@ -386,7 +386,7 @@ def test_a_refusal_of_the_service_is_told(
     Path("a.csv").write_text("price\n1\n2\n3\n")
     result = hft_mmap("import", "A", "a.csv", "--url", service.url)
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"hft-mmap: {service.url}: ")
+    assert result.stderr.startswith("hft-mmap: ")
     assert "2" in result.stderr
     assert hft_mmap("import", "A", "a.csv", "--url", service.url, "--batch-values", "2", "--resume").exit_code == 0
     assert stored("A", str(service.data_dir)) == [1.0, 2.0, 3.0]
