@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 CHECKED := hft_mmap api tests perf
 
-.PHONY: help serve install test check bench peers stress coverage torture fuzz lock assets clean
+.PHONY: help serve venv install uninstall deb test-install audit test check bench peers stress coverage torture fuzz lock assets clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +19,45 @@ help: ## show this list
 serve: $(VENV)/warm ## install if needed, then start the service on 127.0.0.1:8080 (ARGS="--config FILE")
 	exec $(BIN)/hft-mmap serve $(ARGS)
 
-install: $(VENV)/warm ## install into .venv and compile the kernels, without starting anything
+venv: $(VENV)/warm ## install into .venv and compile the kernels, without starting anything
+
+# On a machine that runs it for good. DESTDIR (an empty one for real), PREFIX and the others may be set as usual.
+DESTDIR ?=
+PREFIX := /opt/hft-mmap
+LIBDIR := /usr/local/lib
+BINDIR := /usr/local/bin
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+# A release never lies where another one runs from.
+RELEASE := $(VERSION)-$(shell date -u +%Y%m%d%H%M%S)
+SYSTEM_PYTHON ?= /usr/bin/python3
+
+install: ## install for systemd: /opt/hft-mmap, units, /etc/hft-mmap; again: upgrade (sudo; docs/operations.md)
+	@[[ -n "$(DESTDIR)" || $$(id -u) == 0 ]] || { echo "make: only root can install; try: sudo make install" >&2; exit 1; }
+	PYTHON=$(SYSTEM_PYTHON) DESTDIR=$(DESTDIR) PREFIX=$(PREFIX) LIBDIR=$(LIBDIR) BINDIR=$(BINDIR) systemd/stage $(RELEASE)
+	@[[ -n "$(DESTDIR)" ]] || systemd/activate $(PREFIX) $(LIBDIR) $(RELEASE)
+
+uninstall: ## stop the service and remove it; settings, data, logs and the user stay, unless PURGE=1
+	@[[ -n "$(DESTDIR)" ]] || systemd/deactivate
+	rm -rf $(DESTDIR)$(PREFIX) $(DESTDIR)$(BINDIR)/hft-mmap $(DESTDIR)/var/cache/hft-mmap
+	rm -f $(DESTDIR)$(LIBDIR)/systemd/system/hft-mmap{,@}.{service,socket}
+	rm -f $(DESTDIR)$(LIBDIR)/{sysusers,tmpfiles}.d/hft-mmap.conf
+	@[[ -n "$(DESTDIR)" || ! -d /run/systemd/system ]] || systemctl daemon-reload
+ifeq ($(PURGE),1)
+	rm -rf $(DESTDIR)/etc/hft-mmap $(DESTDIR)/var/lib/hft-mmap $(DESTDIR)/var/log/hft-mmap
+	@[[ -n "$(DESTDIR)" ]] || userdel hft-mmap
+endif
+
+deb: ## build dist/hft-mmap_VERSION_amd64.deb, which installs without a network
+	PYTHON=$(SYSTEM_PYTHON) systemd/deb $(VERSION) dist/hft-mmap_$(VERSION)_amd64.deb
+
+test-install: $(VENV)/dev ## install, upgrade under load and remove, in a machine of its own; needs root and the network
+	$(BIN)/python -m pytest -m install --timeout 1200 tests/systemd $(ARGS)
+
+# Strict: a package that the databases could not be asked about is a failure as well, not a pass.
+audit: $(VENV)/created ## ask the advisory databases about every pinned package; needs the network
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv tool run pip-audit --strict --require-hashes --disable-pip --requirement requirements.lock
+	$(BIN)/uv tool run pip-audit --strict --require-hashes --disable-pip --requirement requirements-dev.lock
 
 # Only where all run: starting the processes costs seconds. The tests of a file stay together, for they share services.
 ON_ALL_CORES := --numprocesses auto --maxprocesses 4 --dist loadfile

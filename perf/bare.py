@@ -19,6 +19,7 @@ from api.connections import ConnectionLimits, Connections
 from api.protocol import HttpProtocol
 from api.server import uvicorn_config
 from api.settings import Settings
+from api.systemd import passed_sockets
 
 GET_ANSWER = b'{"min":149.8,"max":152.0,"last":151.9,"avg":150.93,"var":0.5201}'
 POST_ANSWER = b'{"status":"success","added":10,"total":1000000,"durability":"interval"}'
@@ -50,7 +51,8 @@ def main() -> int:
         partial(HttpProtocol, watch=Connections(ConnectionLimits())) if "own" in sys.argv[1:] else "httptools"
     )
     config = uvicorn_config(Settings().server, create_app(), http)
-    with socket.create_server(("127.0.0.1", 0), backlog=config.backlog) as listener:
+    passed = passed_sockets()
+    with passed[0] if passed else socket.create_server(("127.0.0.1", 0), backlog=config.backlog) as listener:
         print(json.dumps({"event": "serving", "port": listener.getsockname()[1]}), flush=True)
         gc.collect()
         gc.freeze()  # as the service does

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -64,13 +65,19 @@ def environment(settings: Mapping[str, object]) -> dict[str, str]:
 @contextmanager
 def running(
     command: Sequence[str], directory: Path, settings: Mapping[str, object] | None = None,
-    cores: Sequence[int] | None = None,
+    cores: Sequence[int] | None = None, *, listener: socket.socket | None = None,
 ) -> Iterator[Server]:  # fmt: skip
-    """Yield a server that was started in `directory`, once it listens; stop it in order afterwards."""
+    """Yield a server that was started in `directory`, once it listens; stop it in order afterwards.
+
+    A `listener` is passed to it as systemd does, and several servers may have the same.
+    """
     output = directory / "server.out"
+    fds = [listener.fileno()] if listener is not None else []
+    if fds:
+        command = ["bash", "-c", f'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@" 3<&{fds[0]}', "bash", *command]
     with output.open("wb") as sink, on_cores(cores):
         process = subprocess.Popen(
-            command, cwd=directory, env=environment(settings or {}), stdout=sink, stderr=subprocess.STDOUT
+            command, cwd=directory, env=environment(settings or {}), stdout=sink, stderr=subprocess.STDOUT, pass_fds=fds
         )
     try:
         yield Server(process, _port(process, output))
@@ -83,14 +90,15 @@ def running(
 
 
 def service(
-    directory: Path, data: Path, settings: Mapping[str, object] | None = None, cores: Sequence[int] | None = None
-) -> AbstractContextManager[Server]:
+    directory: Path, data: Path, settings: Mapping[str, object] | None = None, cores: Sequence[int] | None = None,
+    *, listener: socket.socket | None = None,
+) -> AbstractContextManager[Server]:  # fmt: skip
     """Return the context of a service over `data`, on a free port, with room for a whole benchmark."""
     roomy = {
         "server.port": 0, "store.data_dir": data, "store.max_data_retention": 1_000_000_000,
         "store.cleanup_keep_count": 1_000_000_000, "store.max_symbols": 100,
     }  # fmt: skip
-    return running(SERVICE, directory, {**roomy, **(settings or {})}, cores)
+    return running(SERVICE, directory, {**roomy, **(settings or {})}, cores, listener=listener)
 
 
 def _port(process: subprocess.Popen[bytes], output: Path) -> int:

@@ -27,8 +27,8 @@ def installed() -> bool:
 def rate(
     url: str, seconds: float, *, body: bytes | None, connections: int, cores: Sequence[int], scratch: Path
 ) -> float:
-    """Return the requests a second of a closed loop with one thread: GET, or POST of `body`. LoadError."""
-    command = [str(shutil.which("wrk")), "-t1", f"-c{connections}", f"-d{max(round(seconds), 1)}s"]
+    """Return the requests a second of a closed loop with a thread a core: GET, or POST of `body`. LoadError."""
+    command = [str(shutil.which("wrk")), f"-t{len(cores)}", f"-c{connections}", f"-d{max(round(seconds), 1)}s"]
     if body is not None:
         (scratch / "body.json").write_bytes(body)
         (scratch / "post.lua").write_text(_SCRIPT.format(file=scratch / "body.json"))

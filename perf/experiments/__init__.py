@@ -3,7 +3,20 @@
 from collections.abc import Sequence
 
 from perf.experiment import Experiment
-from perf.experiments import accuracy, allocations, binary, cold, growth, importing, latency, space, streams, throughput
+from perf.experiments import (
+    accuracy,
+    allocations,
+    binary,
+    cold,
+    growth,
+    importing,
+    instances,
+    latency,
+    restart,
+    space,
+    streams,
+    throughput,
+)
 
 EXPERIMENTS: Sequence[Experiment] = (
     *growth.EXPERIMENTS,
@@ -16,5 +29,7 @@ EXPERIMENTS: Sequence[Experiment] = (
     *latency.EXPERIMENTS,
     *streams.EXPERIMENTS,
     *importing.EXPERIMENTS,
+    *instances.EXPERIMENTS,
+    *restart.EXPERIMENTS,
 )
 """In the order they are run in."""

@@ -4,6 +4,7 @@ import http.client
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import perf_counter
 
 from tests.api.test_lifecycle import batch
 from tests.service import PATIENCE_S, wait_until
@@ -17,6 +18,7 @@ class Pusher:
 
     def __init__(self, machine: Machine) -> None:
         self.answered = 0
+        self.longest_s = 0.0
         self.lost: list[str] = []
         self._done = threading.Event()
         self._thread = machine.in_network(self._push)
@@ -31,10 +33,12 @@ class Pusher:
         body = batch("ABC-USD", [1.0])
         connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=PATIENCE_S)
         while not self._done.is_set():
+            begin = perf_counter()
             try:
                 connection.request("POST", "/add_batch/", body, {"Content-Type": "application/json"})
                 answer = connection.getresponse()
                 answer.read()
+                self.longest_s = max(self.longest_s, perf_counter() - begin)
             except (OSError, http.client.HTTPException) as error:
                 self.lost.append(repr(error))
                 connection.close()

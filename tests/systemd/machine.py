@@ -11,7 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,8 +61,11 @@ def cgroup_root() -> Path | None:
 
 
 @contextmanager
-def booted() -> Iterator["Machine"]:
-    """Yield a machine that is up, and switch it off afterwards."""
+def booted(binds: Mapping[Path, str] | None = None, *, installed: bool = True) -> Iterator["Machine"]:
+    """Yield a machine that is up, with the service installed or without, and switch it off afterwards.
+
+    binds: directories of this machine that are to be at another place in that one, as they are and writable.
+    """
     root = cgroup_root()
     assert root is not None
     cgroup = root / f"hft-mmap-tests-{os.getpid()}"
@@ -72,7 +75,14 @@ def booted() -> Iterator["Machine"]:
     process = subprocess.Popen(
         [
             *("sh", "-c", enter, "sh", "unshare", *NAMESPACES, "--fork", "--kill-child", "--propagation", "private"),
-            *(str(BOOT), str(ROOT), sysconfig.get_path("purelib"), str(PYTHON.resolve())),
+            *(
+                str(BOOT),
+                str(ROOT),
+                sysconfig.get_path("purelib"),
+                str(PYTHON.resolve()),
+                "installed" if installed else "bare",
+            ),
+            *(f"{source}:{target}" for source, target in (binds or {}).items()),
         ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -123,10 +133,10 @@ class Machine:
         inside = ["nsenter", "-t", str(self.pid), "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w", "--", *command]
         return subprocess.Popen(inside, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
-    def run(self, *command: str, expect: int | None = 0) -> str:
+    def run(self, *command: str, expect: int | None = 0, patience_s: float = 2 * PATIENCE_S) -> str:
         """Run a command in it and return its output; the exit code has to be `expect`, or may be any (None)."""
         with self.start(*command) as process:
-            output, _ = process.communicate(timeout=2 * PATIENCE_S)
+            output, _ = process.communicate(timeout=patience_s)
         assert expect in {None, process.returncode}, f"{command}: exit code {process.returncode}: {output}"
         return output
 
