@@ -54,9 +54,16 @@ function range() {
 
 /** Go to another place: symbol, window or range. */
 function go(next, { replace = false } = {}) {
+  if (next.symbol !== at.symbol) {
+    clearTimeout(pause);
+    asking?.abort();
+  }
   at = next;
   place.write(at, { replace });
-  render();
+  render().catch((error) => {
+    if (!(error instanceof Refused)) throw error;
+    showFailure(error);
+  });
 }
 
 function open(symbol) {
@@ -125,17 +132,19 @@ async function draw() {
   const wanted = range();
   const size = barSize(wanted, chart.most);
   const question = { symbol: at.symbol, from: wanted.from, to: wanted.to, size };
-  if (shown && JSON.stringify(shown.question) === JSON.stringify(question)) {
+  const key = JSON.stringify(question);
+  // A refresh while the answer is still under way must not begin anew, or a slow network would never get any.
+  if (asking?.key === key) return;
+  if (shown && JSON.stringify(shown.question) === key) {
     chart.show(shown.answer, wanted, kept(), shown.digits);
     return;
   }
   asking?.abort();
-  const mine = new AbortController();
+  const mine = Object.assign(new AbortController(), { key });
   asking = mine;
   try {
     const answer = await ask("series", question, mine.signal);
-    if (asking !== mine) return;
-    asking = null;
+    if (asking !== mine || question.symbol !== at.symbol) return;
     const digits = ticks(at.symbol, ...answer.first);
     const fine = decimals(answer.last.at(-1) ?? 0, Math.max(...answer.max) - Math.min(...answer.min));
     shown = { question, answer, digits, fine, size };
@@ -145,6 +154,8 @@ async function draw() {
     if (error.name === "AbortError") return;
     if (!(error instanceof Refused)) throw error;
     showFailure(error);
+  } finally {
+    if (asking === mine) asking = null;
   }
 }
 
@@ -153,7 +164,8 @@ async function drawNavigator() {
   const stale = performance.now() - navigatorOf.at > 5000 && navigatorOf.total !== info.total;
   if (navigatorOf.symbol === info.symbol && !stale) return;
   navigatorOf = { symbol: info.symbol, total: info.total, at: performance.now() };
-  navigator_.show(await ask("series", { symbol: info.symbol, buckets: 300 }));
+  const answer = await ask("series", { symbol: info.symbol, buckets: 300 });
+  if (info.symbol === at.symbol) navigator_.show(answer);
 }
 
 async function drawPictures() {
@@ -221,7 +233,7 @@ function facts() {
     ["Total", whole(info.total), "points ever appended"],
     ["Retained", whole(info.count), `from index ${whole(info.start)}`],
     ["Ingest", info.rate === null ? "–" : `${short(info.rate)}/s`, "points a second"],
-    ["On disk", bytes(info.bytes), info.count ? `${(info.bytes / info.count).toFixed(2)} bytes a point` : ""],
+    ["On disk", bytes(info.bytes), info.count >= 1e5 ? `${(info.bytes / info.count).toFixed(2)} bytes a point` : ""],
     ["Last point", info.age === null ? "–" : ago(info.age),
       info.age === null ? "" : new Date(info.appended_at * 1000).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" })],
   ];
@@ -387,7 +399,7 @@ function showToken(error) {
   if (notice.dataset.kind === "token") { text($("token-why"), error.message); return; }
   notice.dataset.kind = "token";
   const input = el("input", { type: "password", id: "token", autocomplete: "off", spellcheck: "false", required: true });
-  const form = el("form", { class: "token" },
+  const form = el("form", { class: "token" }, el("h1", {}, "This service wants a token"),
     el("p", { id: "token-why" }, error.message),
     el("label", { for: "token" }, "Token"), input, el("button", {}, "Use"),
     el("p", { class: "more" }, "Kept until this tab is closed, and sent to this service only."));

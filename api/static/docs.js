@@ -62,7 +62,7 @@ function fields(schema, prefix = "", depth = 0) {
 function fieldTable(schema) {
   const rows = fields(schema);
   if (!rows.length) return el("p", {}, kind(schema));
-  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Fields" }, el("table", {}, header(["Field", "Type", "Always", "Meaning"]),
+  return el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Fields" }, el("table", {}, header(["Field", "Type", "Always", "Meaning"]),
     el("tbody", {}, ...rows.map(([name, ...cells]) => el("tr", {}, el("th", { scope: "row" }, el("code", {}, name)), ...cells.map((cell) => el("td", {}, cell)))))));
 }
 
@@ -72,7 +72,7 @@ function examples(media) {
 }
 
 function code(value, label) {
-  return el("pre", { tabindex: "0", role: "region", "aria-label": label }, el("code", {}, pretty(value)));
+  return el("pre", { tabindex: "0", role: "group", "aria-label": label }, el("code", {}, pretty(value)));
 }
 
 function content(described) {
@@ -87,7 +87,7 @@ function parameters(item, operation) {
   const found = [...(item.parameters ?? []), ...(operation.parameters ?? [])].map(resolved);
   if (!found.length) return [];
   return [el("h4", {}, "Parameters"),
-    el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Parameters" }, el("table", {}, header(["Name", "In", "Type", "Required", "Meaning"]), el("tbody", {},
+    el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Parameters" }, el("table", {}, header(["Name", "In", "Type", "Required", "Meaning"]), el("tbody", {},
       ...found.map((one) => el("tr", {}, el("th", { scope: "row" }, el("code", {}, one.name)), el("td", {}, one.in), el("td", {}, kind(one.schema)),
         el("td", {}, one.required ? "yes" : ""), el("td", {}, prose(one.description)))))))];
 }

@@ -1,0 +1,139 @@
+"""Every example of the OpenAPI document is what a real service says."""
+
+import math
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from tests.api.test_openapi import DOCUMENT, OPERATIONS, resolved
+from tests.conftest import StartService
+from tests.service import Service
+
+# The opening of a web socket is never answered with 200: its examples are run by the tests of streams.
+ANSWERED = {at: operation for at, operation in OPERATIONS.items() if "200" in operation["responses"]}
+GETS = sorted(path for path, method in ANSWERED if method == "get")
+# What differs from one run to the next, and from one machine to the next.
+VOLATILE = {"bytes", "appended_at"}
+JSON = {"Content-Type": "application/json"}
+
+REFUSED: dict[tuple[str, str, int], dict[str, Any]] = {
+    ("/add_batch", "post", 409): {"json": {"symbol": "ABC-USD", "values": [151.9], "offset": 50}},
+    ("/add_batch", "post", 413): {"content": bytes(5_000_000), "headers": JSON},
+    ("/add_batch", "post", 415): {"data": {"symbol": "ABC-USD"}},
+    ("/stats", "get", 400): {"params": "symbol=ABC-USD&exponent=1&exponent=1"},
+    ("/stats", "get", 404): {"params": "symbol=XYZ"},
+    ("/values", "get", 406): {"params": "symbol=ABC-USD&last=3", "headers": {"Accept": "image/png"}},
+    ("/values", "get", 409): {"params": "symbol=ABC-USD&from=500&to=600"},
+    ("/static/{name}", "get", 404): {"path": "/static/dashboard.exe"},
+}
+
+
+def content(path: str, method: str, status: int) -> dict[str, Any]:
+    """Return the media types of one answer."""
+    found: dict[str, Any] = resolved(OPERATIONS[path, method]["responses"][str(status)]).get("content", {})
+    return found
+
+
+def examples(media: dict[str, Any]) -> list[Any]:
+    """Return the examples of one media type."""
+    named = [resolved(one)["value"] for one in media.get("examples", {}).values()]
+    return named + ([media["example"]] if "example" in media else [])
+
+
+def validate(schema: dict[str, Any], value: Any) -> None:
+    """Assert that `value` is what `schema` says."""
+    jsonschema_rs.Draft202012Validator({**schema, "components": DOCUMENT["components"]}).validate(value)
+
+
+def assert_alike(actual: Any, example: Any, where: str) -> None:
+    """Assert that an answer is the example: names in their order, types and values."""
+    if isinstance(example, dict):
+        assert list(actual) == list(example), where
+        for name, value in example.items():
+            if name in VOLATILE:
+                assert isinstance(actual[name], type(value)), f"{where}.{name}"
+            else:
+                assert_alike(actual[name], value, f"{where}.{name}")
+    elif isinstance(example, list):
+        assert len(actual) == len(example), where
+        for i, (one, other) in enumerate(zip(actual, example, strict=True)):
+            assert_alike(one, other, f"{where}[{i}]")
+    elif isinstance(example, float):
+        assert math.isclose(actual, example, rel_tol=1e-12), where
+    else:
+        assert actual == example, where
+
+
+@pytest.fixture(scope="module")
+def example_service(tmp_path_factory: pytest.TempPathFactory, shared_service: Service) -> Service:
+    """Return a service to which the first example of a batch was sent, and nothing else."""
+    del tmp_path_factory
+    (batch, *_) = examples(OPERATIONS["/add_batch", "post"]["requestBody"]["content"]["application/json"])
+    answer = shared_service.client.post("/add_batch", json=batch)
+    assert_alike(answer.json(), content("/add_batch", "post", 200)["application/json"]["example"], "/add_batch")
+    return shared_service
+
+
+@pytest.mark.parametrize("path", GETS)
+def test_the_example_of_a_question_gets_the_example_of_its_answer(example_service: Service, path: str) -> None:
+    """Sent with the examples of its parameters, each GET is answered with 200 and, where it shows one, its example."""
+    item = DOCUMENT["paths"][path]
+    named = [resolved(one) for one in item.get("parameters", []) + item["get"].get("parameters", [])]
+    given = {one["name"]: one["example"] for one in named if "example" in one}
+    missing = [one["name"] for one in named if one.get("required") and "example" not in one]
+    assert not missing
+    place = {one["name"]: one["in"] for one in named}
+    url = path.format(**{name: value for name, value in given.items() if place[name] == "path"})
+    answer = example_service.client.get(
+        url,
+        params={name: value for name, value in given.items() if place[name] == "query"},
+        headers={name: str(value) for name, value in given.items() if place[name] == "header"},
+    )
+    assert answer.status_code == 200, answer.text
+    media = content(path, "get", 200).get("application/json")
+    if media is not None:
+        validate(media["schema"], answer.json())
+        for example in examples(media):
+            assert_alike(answer.json(), example, path)
+
+
+@pytest.mark.parametrize(("path", "method", "status"), REFUSED)
+def test_the_example_of_a_refusal_is_the_refusal(example_service: Service, path: str, method: str, status: int) -> None:
+    """Word for word."""
+    how = dict(REFUSED[path, method, status])
+    answer = example_service.client.request(method, how.pop("path", path), **how)
+    assert answer.status_code == status
+    (example,) = examples(content(path, method, status)["application/problem+json"])
+    assert answer.json() == example
+
+
+def test_every_refusal_has_an_example_that_fits() -> None:
+    """Its status and title are those of the answer it stands at, and it is what its schema says."""
+    for (path, method), operation in ANSWERED.items():
+        for status, response in operation["responses"].items():
+            media = resolved(response).get("content", {}).get("application/problem+json")
+            if media is None:
+                continue
+            (example,) = examples(media)
+            validate(media["schema"], example)
+            shown = (example["status"], example["title"], example["error"])
+            assert shown == (int(status), HTTPStatus(int(status)).phrase, example["detail"]), (path, method)
+
+
+def test_not_ready_as_in_the_example(start_service: StartService, tmp_path: Path) -> None:
+    """A series whose chunk is damaged is told as the example tells it."""
+    before = start_service()
+    before.add("ABC-USD", [1.0])
+    assert before.stop() == 0
+    chunk = tmp_path / "data" / "ABC-USD" / f"{0:020d}.chunk"
+    with chunk.open("r+b") as file:
+        file.seek(-4096, 2)
+        file.write(b"\0")
+    answer = start_service().client.get("/ready")
+    (example,) = examples(content("/ready", "get", 503)["application/problem+json"])
+    assert list(answer.json()) == list(example)
+    assert [list(reason) for reason in answer.json()["reasons"]] == [list(reason) for reason in example["reasons"]]
+    assert [reason["code"] for reason in answer.json()["reasons"]] == [reason["code"] for reason in example["reasons"]]

@@ -1,0 +1,112 @@
+"""One Chromium for all tests, a page for each, and what no page may do: log an error, or ask another host."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from hft_mmap import Limits, Store
+from tests.service import ROOT, Service, running_service
+
+ARTEFACTS = ROOT / ".screenshots"
+POINTS = 10_000_000
+SPIKE = 6_543_210
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Yield Debian's Chromium; playwright's own builds are never downloaded."""
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium (apt-get install chromium)")
+    with sync_playwright() as playwright:
+        # Root may start it only without its sandbox; it sees nothing but the service under test.
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+def prices(points: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return a walk of cents around 500, with one price far off."""
+    walk = np.round(500 + np.cumsum(np.random.default_rng(1).normal(0, 0.01, points)), 2)
+    walk[SPIKE % points] = 900.0
+    return walk
+
+
+def fill(data: Path, points: int = POINTS) -> None:
+    """Write the series that most tests look at: a large one and a small one."""
+    with Store(data, limits=Limits(starting_capacity=0), durability="process") as store:
+        for part in np.array_split(prices(points), max(points // 1_000_000, 1)):
+            store.append("BIG-USD", part)
+        store.append("EUR/USD", [1.0841, 1.0843, 1.0842])
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Yield a service with ten million points of BIG-USD and three of EUR/USD; tests append to EUR/USD only."""
+    directory = tmp_path_factory.mktemp("filled")
+    fill(directory / "data")
+    with running_service(directory) as service:
+        yield service
+
+
+class Opened:
+    """A page, with everything that went wrong in it."""
+
+    def __init__(self, page: Page) -> None:
+        """Listen from the beginning."""
+        self.page = page
+        self.hosts: set[str] = set()
+        self.errors: list[str] = []
+        page.set_default_timeout(20_000)
+        page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda line: self.errors.append(line.text) if line.type in {"error", "warning"} else None)
+
+    def range(self) -> tuple[int, int]:
+        """Return the first and the last point that the caption of the chart names."""
+        words = self.page.locator("#caption").inner_text().replace(",", "").split()
+        return int(words[1]), int(words[3])
+
+    def wait_for_bars(self, first: int, end: int) -> int:
+        """Wait until the bars of these points are drawn; return how many points a bar has."""
+        plot = self.page.locator(f'#plot[data-from="{first}"][data-to="{end}"]')
+        plot.wait_for(state="attached")
+        return int(plot.get_attribute("data-size") or 0)
+
+    def keep(self, name: str) -> None:
+        """Keep a picture of the page among the artefacts of the tests."""
+        self.page.evaluate("document.getAnimations().forEach((one) => one.finish())")
+        self.page.screenshot(path=ARTEFACTS / f"{name}.png", full_page=True)
+
+
+class OpenPage(Protocol):
+    """What the fixture `open_page` gives to a test."""
+
+    def __call__(self, url: str, *, expected_errors: bool = False, **options: Any) -> Opened:
+        """Open `url`; a page with `expected_errors` may log them (a refused request is one)."""
+        ...
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[OpenPage]:
+    """Return how to open pages; at the end of the test none may have logged an error or asked another host."""
+    opened: list[tuple[Opened, str, bool]] = []
+
+    def open_(url: str, *, expected_errors: bool = False, **options: Any) -> Opened:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        found = Opened(context.new_page())
+        opened.append((found, urlsplit(url).netloc, expected_errors))
+        found.page.goto(url)
+        return found
+
+    yield open_
+    for found, host, expected_errors in opened:
+        found.page.context.close()
+        assert found.hosts <= {host}
+        assert expected_errors or not found.errors
