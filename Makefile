@@ -130,7 +130,7 @@ coverage: $(VENV)/dev $(VENV)/warm ## measure which branches of hft_mmap its tes
 	$(BIN)/python -m coverage report
 
 torture: $(VENV)/dev $(VENV)/warm ## kill, cut power and fail calls for a while (SECONDS=600 SEED=1 REPORT=counts.json)
-	TORTURE_SECONDS=$(or $(SECONDS),600) TORTURE_SEED=$(SEED) TORTURE_REPORT=$(REPORT) $(BIN)/python -m pytest -m torture --timeout 0 tests/torture tests/client $(ARGS)
+	TORTURE_SECONDS=$(or $(SECONDS),600) TORTURE_SEED=$(SEED) TORTURE_REPORT=$(REPORT) $(BIN)/python -m pytest -m torture --timeout 0 tests/torture tests/client tests/hostile $(ARGS)
 
 fuzz: $(VENV)/dev $(VENV)/warm $(VENV)/fuzzer ## feed the readers inputs that reach new code (SECONDS=60 HARNESS=body)
 	$(BIN)/python -m tests.fuzz $(or $(SECONDS),60) $(HARNESS)

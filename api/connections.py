@@ -72,10 +72,10 @@ class Connections:
         Where there are too many, the one that has been idle for longest makes room. A client whose idle connection is
         closed connects again; a client that finds no room would be shut out by whoever opens most.
         """
-        if self._timer is None:
-            self._tick(loop)
         self.counts.opened += 1
         self._open.add(connection)
+        if self._timer is None:
+            self._tick(loop)
         if len(self._open) > self.limits.max_connections:
             if not self.idle:
                 self.counts.refused += 1

@@ -152,7 +152,8 @@ def install(app: falcon.asgi.App[Request, falcon.asgi.Response], allowed: Mappin
         req: Request, resp: falcon.asgi.Response | None, error: falcon.HTTPError, _params: dict[str, object]
     ) -> None:
         status, detail, headers = HTTPStatus(error.status_code), error.description, dict(error.headers or {})
-        if req.method not in falcon.COMBINED_METHODS:  # Falcon calls a method that it has never heard of a bad request
+        # Falcon calls a method that it has never heard of a bad request, on the routes that there are.
+        if req.method not in falcon.COMBINED_METHODS and req.uri_template is not None:
             status = HTTPStatus.METHOD_NOT_ALLOWED
         if status is HTTPStatus.NOT_FOUND:
             detail = f"No such route: {shown(req.path)}; GET /openapi.json lists them"

@@ -36,6 +36,18 @@ MAX_HEADERS = 100
 SMALL_BODY_BYTES = 65_536
 """A body announced as no longer than this is waited for before the request is run."""
 _MAX_BUFFERED_BODY_BYTES = 65_536
+_MAX_CHUNK_OVERHEAD_BYTES = 524_288
+_MAX_CHUNK_OVERHEAD_FACTOR = 16
+"""Sizes, extensions and trailers of a chunked body may take so much, and so many times the body: the parser has no
+bound of its own, and keeps a trailer until its end. A body in chunks of one byte has six times its length."""
+_VERSIONS = frozenset({"1.1", "1.0"})
+_HEAD_TOO_LARGE = (
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    f"The request has more than {MAX_HEADERS} headers, or more than {MAX_HEAD_BYTES} bytes before its body",
+)
+# 505 would be a fault of the server by its number. httptools lets 0.9 and 2.0 pass, Falcon does not know them.
+_OTHER_VERSION = "The request is of another version of HTTP than 1.1 and 1.0; the connection ends"
+_UPGRADE_WITH_BODY = "The request asks for an upgrade and has a body; there is only HTTP/1.1 here: leave Upgrade out"
 _MAX_TURNS = 16
 """So many pipelined requests are run before other connections have their turn."""
 
@@ -64,9 +76,12 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_body = False
         self._head_bytes = 0
         self._content_length: int | None = None
+        self._chunked_bytes = 0
+        self._chunk_content_bytes = 0
         self._watched: bool | None = None  # what the watch was told: False for headers, True for a body
         self._ending = watch.leaving
         self._upgrade_ignored = False
+        self._eof = False
         self._refusal: tuple[HTTPStatus, str] | None = None
 
     # What the transport tells
@@ -98,6 +113,16 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
         self.parser = None  # type: ignore[assignment]  # it refers to this protocol: no cycle is left behind
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Answer what has arrived whole of a client that sends no more, and then end; it may still be listening.
+
+        Not over TLS, where the transport ends in any case.
+        """
+        if self._arriving or self.scheme == "https" or (self._running is None and not self._waiting):
+            return False
+        self._eof = self._ending = True
+        return True
+
     def data_received(self, data: bytes) -> None:
         """Take what has arrived, and run the requests that are whole."""
         watch = self._watch
@@ -119,8 +144,10 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse_malformed(error)
             return
         if not self._in_body and self._head_bytes > MAX_HEAD_BYTES:
-            self._refuse_head()
+            self._refuse(*_HEAD_TOO_LARGE)
             return
+        if self._in_body and self._content_length is None:
+            self._bound_chunks(len(data))
         self._go_on()
 
     def pause_writing(self) -> None:
@@ -155,19 +182,25 @@ class HttpProtocol(HttpToolsProtocol):
             self.expect_100_continue = True
         self.headers.append((name, value))
         if len(self.headers) > MAX_HEADERS:
-            raise _HeadTooLarge
+            raise _HeadRefused(*_HEAD_TOO_LARGE)
 
     def on_headers_complete(self) -> None:
         """Make the request, now that its head is known."""
         parser = self.parser
         if self._head_bytes > MAX_HEAD_BYTES and self._exact_head_bytes() > MAX_HEAD_BYTES:
-            raise _HeadTooLarge  # it came in one piece, with others behind it or not
-        self._in_body = True
-        self._head_bytes = 0
+            raise _HeadRefused(*_HEAD_TOO_LARGE)  # it came in one piece, with others behind it or not
         version = parser.get_http_version()
+        if version not in _VERSIONS:
+            raise _HeadRefused(HTTPStatus.BAD_REQUEST, _OTHER_VERSION)
         url = httptools.parse_url(self.url)
         raw_path = url.path or b"/"
         path = raw_path.decode("ascii")
+        if parser.should_upgrade() and (self._content_length or self._chunked()):
+            raise _HeadRefused(HTTPStatus.BAD_REQUEST, _UPGRADE_WITH_BODY)
+        # Only now: until here an error is one of this head, not of a body of the request before it.
+        self._in_body = True
+        self._head_bytes = 0
+        self._chunked_bytes = self._chunk_content_bytes = 0
         scope: Scope = {
             "type": "http",
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
@@ -195,15 +228,31 @@ class HttpProtocol(HttpToolsProtocol):
         )
         self._waiting.append(self.cycle)
 
+    def _chunked(self) -> bool:
+        return any(name == b"transfer-encoding" for name, _ in self.headers)
+
+    def _bound_chunks(self, size: int) -> None:
+        """Count `size` more bytes of a chunked body, and end the connection when hardly any of them are body."""
+        self._chunked_bytes += size
+        if self._chunked_bytes > _MAX_CHUNK_OVERHEAD_BYTES + _MAX_CHUNK_OVERHEAD_FACTOR * self._chunk_content_bytes:
+            cycle = self.cycle
+            self._watch.counts.malformed += 1
+            if cycle is not None and cycle.complete:
+                self.transport.close()
+            else:
+                self._refuse(HTTPStatus.BAD_REQUEST, "The chunks of the body are nearly all frame and no content")
+
     def _exact_head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def on_body(self, body: bytes) -> None:
         """Keep some of the body, unless its request has been answered already."""
         cycle = self.cycle
+        length = self._content_length
+        if length is None:
+            self._chunk_content_bytes += len(body)
         if cycle is None or cycle.complete or cycle.given_up:
             return
-        length = self._content_length
         if length is None or length > SMALL_BODY_BYTES:
             if not self._watch.hold(len(body)):
                 cycle.body = []
@@ -218,6 +267,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._arriving = False
         self._in_body = False
         self._head_bytes = 0
+        if self._watched is not None:  # the next request has its own time, also when it has begun in the same bytes
+            self._watched = None
+            self._watch.read(self)
         cycle = self.cycle
         if cycle is not None and not cycle.complete:
             cycle.more_body = False
@@ -258,7 +310,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         if self._refusal is not None:
             self._end_refused()
-        elif self._upgrade_ignored and not self._waiting:
+        elif (self._upgrade_ignored or self._eof) and not self._waiting:
             self.transport.close()
         elif not self._arriving:
             watch.idle[self] = watch.now
@@ -349,15 +401,12 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, detail)
 
     def _refuse_malformed(self, error: httptools.HttpParserError) -> None:
-        if isinstance(error.__context__, _HeadTooLarge):
-            self._refuse_head()
+        refusal = error.__context__
+        if isinstance(refusal, _HeadRefused):
+            self._refuse(refusal.status, refusal.detail)
             return
         self._watch.counts.malformed += 1
         self._refuse(HTTPStatus.BAD_REQUEST, "The bytes that arrived are not an HTTP/1.1 request; the connection ends")
-
-    def _refuse_head(self) -> None:
-        detail = f"The request has more than {MAX_HEADERS} headers, or more than {MAX_HEAD_BYTES} bytes before its body"
-        self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
         """Answer what cannot become a request, once the requests before it are answered, and end the connection."""
@@ -418,8 +467,13 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
 
-class _HeadTooLarge(Exception):
-    """Ends the parser's work."""
+class _HeadRefused(Exception):
+    """Ends the parser's work on a head that is well-formed, and is not taken."""
+
+    def __init__(self, status: HTTPStatus, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
 
 
 class _Rest:
