@@ -48,6 +48,7 @@ _HEAD_TOO_LARGE = (
 # 505 would be a fault of the server by its number. httptools lets 0.9 and 2.0 pass, Falcon does not know them.
 _OTHER_VERSION = "The request is of another version of HTTP than 1.1 and 1.0; the connection ends"
 _UPGRADE_WITH_BODY = "The request asks for an upgrade and has a body; there is only HTTP/1.1 here: leave Upgrade out"
+_UPGRADE_TOO_EARLY = "The upgrade came before the requests ahead of it were answered: wait for their answers first"
 _MAX_TURNS = 16
 """So many pipelined requests are run before other connections have their turn."""
 
@@ -136,6 +137,9 @@ class HttpProtocol(HttpToolsProtocol):
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             if self._should_upgrade():
+                if self._running is not None or self._waiting:
+                    self._refuse(HTTPStatus.BAD_REQUEST, _UPGRADE_TOO_EARLY)
+                    return
                 watch.closed(self)
                 self.handle_websocket_upgrade()
                 return
@@ -219,6 +223,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.scope = scope  # type: ignore[assignment]  # the way to web sockets reads it
         upgrades = parser.should_upgrade()
         if upgrades and self._should_upgrade():
+            self._in_body = False
             return
         self.cycle = Cycle(
             self,

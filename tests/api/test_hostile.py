@@ -75,6 +75,15 @@ def test_what_two_readers_could_read_in_two_ways_is_refused(service: Service, re
     assert symbols(service) == set()
 
 
+def test_an_upgrade_swallows_no_request_before_it(service: Service) -> None:
+    """A web socket in the same bytes as a batch is refused; the batch is answered."""
+    upgrade = (
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    )
+    assert statuses(service, post(batch("SOCKET", [1.0])) + get("/stream", upgrade)) == [200, 400]
+
+
 def test_an_unknown_method_on_an_unknown_route_is_not_found(service: Service) -> None:
     """A method that the framework does not know must not make it fail."""
     assert statuses(service, b"M-SEARCH * HTTP/1.1\r\n\r\n" + b"PURGE /x HTTP/1.1\r\n\r\n" + CLOSE) == [404, 404, 200]

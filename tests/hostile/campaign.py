@@ -30,6 +30,7 @@ MAX_SYMBOLS = LANES * (len(odd_symbols("")) + 1) + 40
 _FIRST = 0.125
 _LAST = request("GET", "/health", None, "Connection: close")
 _MAX_SHOWN = 400
+_NO_WEBSOCKET = b"Failed to open a WebSocket connection"  # the words of the websockets package, in plain text
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +195,9 @@ def _judge(talk: Conversation, answers: list[Answer], tally: Tally) -> None:
 
 def _check_form(one: Answer) -> None:
     assert one.status < 500, f"{one.status} {one.body!r}"
-    if one.status >= 400 and one.body:
-        problem = json.loads(one.body)
+    if one.status >= 400 and one.body and not one.body.startswith(_NO_WEBSOCKET):
         assert one.headers["content-type"] == "application/problem+json"
+        problem = json.loads(one.body)
         assert (problem["status"], problem["detail"]) == (one.status, problem["error"])
 
 
