@@ -49,6 +49,7 @@ _HEAD_TOO_LARGE = (
 _OTHER_VERSION = "The request is of another version of HTTP than 1.1 and 1.0; the connection ends"
 _UPGRADE_WITH_BODY = "The request asks for an upgrade and has a body; there is only HTTP/1.1 here: leave Upgrade out"
 _UPGRADE_TOO_EARLY = "The upgrade came before the requests ahead of it were answered: wait for their answers first"
+_SLICE_BYTES = 4_096
 _MAX_TURNS = 16
 """So many pipelined requests are run before other connections have their turn."""
 
@@ -77,6 +78,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_body = False
         self._head_bytes = 0
         self._content_length: int | None = None
+        self._content_left = 0
+        self._unparsed = memoryview(b"")
+        self._slicing = self._resting = False
         self._chunked_bytes = 0
         self._chunk_content_bytes = 0
         self._watched: bool | None = None  # what the watch was told: False for headers, True for a body
@@ -109,6 +113,7 @@ class HttpProtocol(HttpToolsProtocol):
                 cycle.wake()
                 self._release(cycle)
         self._waiting.clear()
+        self._unparsed = memoryview(b"")
         self.flow.resume_writing()
         if exc is None:
             self.transport.close()
@@ -119,13 +124,37 @@ class HttpProtocol(HttpToolsProtocol):
 
         Not over TLS, where the transport ends in any case.
         """
-        if self._arriving or self.scheme == "https" or (self._running is None and not self._waiting):
+        if self._arriving or self.scheme == "https" or not (self._running or self._waiting or self._unparsed):
             return False
         self._eof = self._ending = True
         return True
 
     def data_received(self, data: bytes) -> None:
-        """Take what has arrived, and run the requests that are whole."""
+        """Take what has arrived, and run the requests that are whole.
+
+        Thousands of tiny requests fit into what is read at once. They are parsed as they are run, not before: as
+        objects they would take twenty times the memory.
+        """
+        if len(data) <= _SLICE_BYTES and not self._unparsed:
+            self._take(data)
+        else:
+            self._unparsed = memoryview(bytes(self._unparsed) + data if self._unparsed else data)
+            self._take_slices()
+
+    def _take_slices(self) -> None:
+        """Parse what waits for that, until enough requests wait to be run."""
+        self._slicing = True
+        while self._unparsed and not self._resting and len(self._waiting) < _MAX_TURNS:
+            # What is known to be the body of one request is no danger in one piece.
+            size = max(self._content_left, _SLICE_BYTES) if self._in_body else _SLICE_BYTES
+            piece, self._unparsed = self._unparsed[:size], self._unparsed[size:]
+            self._take(piece)
+        self._slicing = False
+        if self._unparsed:
+            self.flow.pause_reading()
+
+    def _take(self, data: bytes | memoryview) -> None:
+        """Parse some bytes, and run the requests that are whole."""
         watch = self._watch
         watch.idle.pop(self, None)
         if self._refusal is not None:
@@ -141,9 +170,11 @@ class HttpProtocol(HttpToolsProtocol):
                     self._refuse(HTTPStatus.BAD_REQUEST, _UPGRADE_TOO_EARLY)
                     return
                 watch.closed(self)
+                self._unparsed = memoryview(b"")
                 self.handle_websocket_upgrade()
                 return
             self._upgrade_ignored = True
+            self._unparsed = memoryview(b"")
         except httptools.HttpParserError as error:
             self._refuse_malformed(error)
             return
@@ -172,6 +203,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.headers = []
         self.expect_100_continue = False
         self._content_length = None
+        self._content_left = 0
         self._arriving = True
         self._in_body = False
 
@@ -181,7 +213,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         name = name.lower()
         if name == b"content-length":
-            self._content_length = int(value)
+            self._content_length = self._content_left = int(value)
         elif name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
         self.headers.append((name, value))
@@ -252,6 +284,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Keep some of the body, unless its request has been answered already."""
+        self._content_left -= len(body)
         cycle = self.cycle
         length = self._content_length
         if length is None:
@@ -288,14 +321,23 @@ class HttpProtocol(HttpToolsProtocol):
         waiting = self._waiting
         while waiting and self._running is None and self._may_run(waiting[0]):
             if turns == _MAX_TURNS:
-                self.flow.pause_reading()
-                self.loop.call_soon(self._go_on)
+                self._rest()
                 return
             turns += 1
             self._run(waiting.popleft())
         if self.transport.is_closing():
             return
-        self._note_state()
+        if self._unparsed and not self._slicing and len(waiting) < _MAX_TURNS:
+            self._take_slices()
+        else:
+            self._note_state()
+
+    def _rest(self) -> None:
+        """Let other connections have their turn."""
+        self.flow.pause_reading()
+        if not self._resting:
+            self._resting = True
+            self.loop.call_soon(self._resume)
 
     def _note_state(self) -> None:
         """Tell the watch whether a request is arriving, or the connection idle; hold back a client that is ahead."""
@@ -311,6 +353,8 @@ class HttpProtocol(HttpToolsProtocol):
         if running is not None:
             if (self._waiting and running is not self.cycle) or _size(running.body) > _MAX_BUFFERED_BODY_BYTES:
                 self.flow.pause_reading()
+            return
+        if self._unparsed:
             return
         self.flow.resume_reading()
         if self._refusal is not None:
@@ -357,17 +401,19 @@ class HttpProtocol(HttpToolsProtocol):
         self._release(cycle)
         if not cycle.keep_alive:
             self._waiting.clear()
+            self._unparsed = memoryview(b"")
             self.transport.close()
         elif cycle.in_task:
             self.loop.call_soon(self._resume)
 
     def _resume(self) -> None:
+        self._resting = False
         if not self.transport.is_closing() and self._running is None:
             self._go_on()
 
     def is_ending(self, cycle: Cycle) -> bool:
         """Return whether the answer to `cycle` is the last one on this connection."""
-        return self._ending and not self._waiting and cycle is self.cycle
+        return self._ending and not self._waiting and not self._unparsed and cycle is self.cycle
 
     def date_lines(self) -> bytes:
         """Return the header lines that every answer begins with."""
@@ -416,6 +462,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
         """Answer what cannot become a request, once the requests before it are answered, and end the connection."""
         cycle = self.cycle
+        self._unparsed = memoryview(b"")
         if self._in_body and cycle is not None and not cycle.complete:  # its body will never be whole
             if cycle is self._running:
                 self._give_up(cycle, status)

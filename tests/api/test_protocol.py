@@ -1,5 +1,6 @@
 """One connection: requests in pieces and in rows, and the bounds on what a client may hold."""
 
+import asyncio
 import json
 import socket
 import threading
@@ -9,9 +10,13 @@ from http.client import HTTPResponse
 from typing import Any
 
 import pytest
+from uvicorn.server import ServerState
 
 from api.connections import ConnectionLimits, Connections
-from api.protocol import MAX_HEAD_BYTES, MAX_HEADERS
+from api.protocol import MAX_HEAD_BYTES, MAX_HEADERS, HttpProtocol
+from api.server import uvicorn_config
+from api.settings import Settings
+from perf.suites.protocol import Wire
 from tests.conftest import StartService
 from tests.service import Service, running_service, wait_until
 
@@ -89,6 +94,42 @@ def test_requests_in_a_row_are_answered_in_their_order(shared: Service) -> None:
     assert [body["total"] for _, body in found[:-1:2]] == list(range(1, rounds + 1))
     assert [body["last"] for _, body in found[1:-1:2]] == [float(i) for i in range(rounds)]
     assert found[-1] == (200, {"status": "ok"})
+
+
+def test_thousands_of_requests_in_one_piece(shared: Service) -> None:
+    """They are answered in their order, however many the service reads at once."""
+    rounds = 5_000
+    with shared.connect() as connection:
+        request = get("/health") * rounds + get("/nothing", "Connection: close\r\n")
+        sender = threading.Thread(target=connection.sendall, args=(request,))
+        sender.start()
+        found = answers(connection)
+        sender.join(30)
+    assert [status for status, _ in found] == [200] * rounds + [404]
+
+
+def test_requests_are_not_parsed_long_before_they_are_run() -> None:
+    """Ten thousand tiny requests come in one read; as objects they would take twenty times the memory."""
+
+    async def waiting() -> int:
+        async def never(_scope: object, _receive: object, _send: object) -> None:
+            await asyncio.get_running_loop().create_future()
+
+        state = ServerState()
+        protocol = HttpProtocol(
+            uvicorn_config(Settings().server, never), state, {}, watch=Connections(ConnectionLimits())
+        )
+        protocol.connection_made(Wire())
+        protocol.data_received(b"GET / HTTP/1.1\r\n\r\n" * 10_000)
+        count = len(protocol._waiting)
+        await asyncio.sleep(0)  # the tasks take their first step
+        for task in state.tasks:
+            task.cancel()
+        await asyncio.gather(*state.tasks, return_exceptions=True)
+        protocol.connection_lost(None)
+        return count
+
+    assert 0 < asyncio.run(waiting()) < 300
 
 
 def test_requests_in_a_row_that_wait_for_the_disk(start_service: StartService) -> None:
