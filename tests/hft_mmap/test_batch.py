@@ -90,7 +90,7 @@ def test_the_callers_array_is_left_alone() -> None:
         (None, "not NoneType"),
         ({1.0}, "not set"),
         ({1: 2}, "not dict"),
-        ((x for x in [1.0]), "not generator"),
+        pytest.param((x for x in [1.0]), "not generator", id="generator"),
         (np.array(5.0), "one dimension"),
         (np.ones((2, 2)), "one dimension"),
         (np.array([True]), "array of bool"),
