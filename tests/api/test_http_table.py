@@ -455,7 +455,7 @@ def test_404_for_an_unknown_symbol(shared_service: Service, symbol: str) -> None
     assert shared_service.client.get(f"/stats/?symbol={symbol}&exponent=1").json() == STATISTICS
 
 
-@pytest.mark.parametrize("path", ["/", "/nothing", "/stats/x", "/add_batch/x", "/STATS", "/stats//", "/%FF"])
+@pytest.mark.parametrize("path", ["/static", "/nothing", "/stats/x", "/add_batch/x", "/STATS", "/stats//", "/%FF"])
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_404_for_an_unknown_route(shared_service: Service, path: str, method: str) -> None:
     """The text says where the routes are listed."""

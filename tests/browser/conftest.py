@@ -19,7 +19,7 @@ SPIKE = 6_543_210
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Yield Debian's Chromium; playwright's own builds are never downloaded."""
     if CHROMIUM is None:
@@ -46,7 +46,7 @@ def fill(data: Path, points: int = POINTS) -> None:
         store.append("EUR/USD", [1.0841, 1.0843, 1.0842])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Yield a service with ten million points of BIG-USD and three of EUR/USD; tests append to EUR/USD only."""
     directory = tmp_path_factory.mktemp("filled")
