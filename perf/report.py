@@ -130,7 +130,7 @@ def report(results: Results, baseline: Results, peers: Run, source: Source, draw
     ]
     lines += [
         line for target, reading in found if not reading.met
-        for line in _item(f"{target.title}: wanted {target.limit}, measured {reading.text}")
+        for line in _item(f"{target.title}: wanted {target.limit}; {_measured(reading.text)}")
     ] or ["- none"]  # fmt: skip
     lines += ["", "## Times, beside the baseline", ""]
     lines += _times(results, baseline)
@@ -303,6 +303,10 @@ def _p(bench: Benchmark, percent: int) -> float:
 
 def _date(results: Results) -> str:
     return min(str(run.get_metadata()["date"]) for bench in results.values() for run in bench.get_runs())[:10]
+
+
+def _measured(text: str) -> str:
+    return text if text.startswith("not measured") else f"measured {text}"
 
 
 def _sentence(text: str) -> str:
