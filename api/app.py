@@ -28,6 +28,8 @@ from api.request import Request
 from api.resources import AddBatch, Constant, Ready, Stats, Symbols
 from api.series import SeriesBuckets
 from api.settings import LogSettings, Settings
+from api.streams.events import Events
+from api.streams.live import Live
 from api.streams.registry import Streams
 from api.streams.resource import Stream, configure
 from api.tokens import ANY, OPEN, READ, WRITE, Tokens
@@ -52,6 +54,7 @@ ACCESS: Mapping[str, Access] = {
     "/symbols": READ,
     "/series": READ,
     "/values": READ,
+    "/events": READ,
     "/stream": ANY,  # WRITE or READ, which its query decides
     "/metrics": READ,  # who watches sees what /symbols tells, and needs no right to do anything
     "/": OPEN,  # the pages hold no data; they ask for a token and send it
@@ -79,7 +82,7 @@ def create_app(
     requests = RequestCounter()
     watch = Connections(ConnectionLimits()) if connections is None else connections
     streams = Streams(settings.server.max_streams) if streams is None else streams
-    served = routes(store, settings, Metrics(store, requests, watch, labels or {}), streams)
+    served = routes(store, settings, Metrics(store, requests, watch, streams, labels or {}), streams)
     requests.know(served)
     router = falcon.routing.CompiledRouter()
     service = Service(_falcon_app(served, router), settings.log, requests)
@@ -96,6 +99,7 @@ def create_app(
 
 def routes(store: Store, settings: Settings, metrics: Metrics, streams: Streams) -> Mapping[str, object]:
     """Return the resource behind each route. The OpenAPI document describes exactly these."""
+    live = Live(store)
     return {
         "/health": Constant(b'{"status":"ok"}'),
         "/ready": Ready(store),
@@ -104,7 +108,8 @@ def routes(store: Store, settings: Settings, metrics: Metrics, streams: Streams)
         "/series": SeriesBuckets(store),
         "/values": Values(store),
         "/symbols": Symbols(store),
-        "/stream": Stream(store, settings.server, streams),
+        "/stream": Stream(store, settings.server, streams, live),
+        "/events": Events(live, streams),
         "/metrics": metrics,
         "/": Page("index.html"),
         "/docs": Page("docs.html"),
@@ -161,6 +166,9 @@ class Service:
         except Exception as error:  # noqa: BLE001 - the last place where a problem document can still be sent
             await _answer_failure(scope, send, error)
         duration_s = perf_counter() - begin
+        if STREAM in scope:  # lasted as long as its client wanted, which says nothing about the service
+            self._write_stream_line(scope, duration_s)
+            return
         self._count(scope, duration_s)
         # PERF: `send` is not wrapped to learn the status (0.5 us); whoever refuses leaves it in the scope.
         if REFUSED in scope or duration_s >= self._slow_s or self._logs_all:

@@ -28,6 +28,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from api.connections import Connections
 from api.latency import BUCKETS_S, RequestCounter, RequestCounts
 from api.request import Request
+from api.streams.registry import Streams
 from hft_mmap import Store
 
 _REASON_CODES = ("disk_full", "read_only", "set_aside")
@@ -51,11 +52,17 @@ class Metrics:
     """Answers scrapes. `labels` are put on every sample: what tells one instance of the service from another."""
 
     def __init__(
-        self, store: Store, requests: RequestCounter, connections: Connections, labels: Mapping[str, str]
+        self,
+        store: Store,
+        requests: RequestCounter,
+        connections: Connections,
+        streams: Streams,
+        labels: Mapping[str, str],
     ) -> None:
         self._store = store
         self._requests = requests
         self._connections = connections
+        self._streams = streams
         self._labels = dict(labels)
         self._process = ProcessCollector(registry=None)
         # One thread: scrapes that come at the same time are rendered one after the other.
@@ -66,7 +73,7 @@ class Metrics:
         # NOTE: prometheus_client's choose_encoder would put what the client calls a version into our Content-Type.
         wants_openmetrics = "application/openmetrics-text" in (req.get_header("Accept") or "").lower()
         encode = openmetrics.generate_latest if wants_openmetrics else generate_latest
-        connections = list(_connection_families(self._connections))
+        connections = list(_connection_families(self._connections, self._streams))
         scrape = _Scrape(self._store, self._requests.copy(), connections, self._process, self._labels)
         resp.data = await asyncio.get_running_loop().run_in_executor(self._pool, encode, scrape)
         resp.content_type = openmetrics.CONTENT_TYPE_LATEST if wants_openmetrics else CONTENT_TYPE_PLAIN_0_0_4
@@ -120,7 +127,7 @@ def _request_families(counts: RequestCounts) -> Iterator[Metric]:
     yield durations
 
 
-def _connection_families(connections: Connections) -> Iterator[Metric]:
+def _connection_families(connections: Connections, streams: Streams) -> Iterator[Metric]:
     counts = connections.counts
     yield _gauge("hft_mmap_connections", "Connections that are open.", len(connections))
     yield _gauge("hft_mmap_max_connections", "Connections that may be open.", connections.limits.max_connections)
@@ -131,6 +138,8 @@ def _connection_families(connections: Connections) -> Iterator[Metric]:
     for reason in ("evicted", "refused", "timed_out", "malformed"):
         ended.add_metric([reason], getattr(counts, reason))
     yield ended
+    yield _gauge("hft_mmap_streams", "Streams that are open: WebSockets and server-sent events.", len(streams))
+    yield _gauge("hft_mmap_max_streams", "Streams that may be open.", streams.most)
     yield _gauge("hft_mmap_body_memory_bytes", "Memory that large bodies take now.", connections.body_bytes)
 
 

@@ -11,6 +11,7 @@ not at its disposal there.
 
 import asyncio
 import contextvars
+import socket
 import urllib.parse
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
@@ -27,6 +28,8 @@ from uvicorn.server import ServerState
 from api import problems
 from api.connections import Connections
 from api.cycle import STATUS_LINES, Cycle
+from api.exchange import ENDLESS
+from api.streams.protocol import SEND_BUFFER_BYTES
 
 if TYPE_CHECKING:
     from api.exchange import Scope
@@ -122,9 +125,11 @@ class HttpProtocol(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]
         """Answer what has arrived whole of a client that sends no more, and then end; it may still be listening.
 
-        Not over TLS, where the transport ends in any case.
+        Not over TLS, where the transport ends in any case, nor where the answer has no end of its own.
         """
         if self._arriving or self.scheme == "https" or not (self._running or self._waiting or self._unparsed):
+            return False
+        if self._running is not None and ENDLESS in self._running.scope:
             return False
         self._eof = self._ending = True
         return True
@@ -381,6 +386,8 @@ class HttpProtocol(HttpToolsProtocol):
             return
         cycle.in_task = True
         cycle.flush_head()
+        if ENDLESS in cycle.scope:
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         task = self.loop.create_task(_continue(coroutine, awaited), context=context)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)

@@ -288,15 +288,16 @@ class Series:
         """Return the statistics of the eight standard windows, all of one moment."""
         return self.windows_at()[2]
 
-    def windows_at(self) -> tuple[int, int, tuple[WindowStats, ...]]:
-        """Return start, total and the statistics of the eight standard windows, all of one moment."""
+    def windows_at(self, windows: tuple[int, ...] = STANDARD_WINDOWS) -> tuple[int, int, tuple[WindowStats, ...]]:
+        """Return start, total and the statistics of `windows`, which ascend, all of one moment."""
         view, start, total = self._snapshot()
         if start == total:
             raise SymbolNotFound(self.symbol)
-        out = np.empty((len(STANDARD_WINDOWS), 5))
-        fold_windows(view.table, view.roots, start, total, _WINDOWS, out)
+        out = np.empty((len(windows), 5))
+        sizes = _WINDOWS if windows is STANDARD_WINDOWS else np.array(windows, dtype=np.int64)
+        fold_windows(view.table, view.roots, start, total, sizes, out)
         count = total - start
-        rows = zip(STANDARD_WINDOWS, out.tolist(), strict=True)
+        rows = zip(windows, out.tolist(), strict=True)
         return (
             start,
             total,

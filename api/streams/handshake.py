@@ -81,9 +81,9 @@ def parse_ingest(query: bytes) -> IngestQuery:
     return IngestQuery(symbol, AT_THE_END if text == AT_THE_END else parse_index("offset", text))
 
 
-def parse_stats(query: bytes) -> StatsQuery:
-    """Return what a client wants to be sent. Raises Refusal (400), InvalidSymbol."""
-    given = _given(query, once=("mode", "interval_ms"), often=("symbol", "window"))
+def parse_stats(query: bytes, *, events: bool = False) -> StatsQuery:
+    """Return what a client wants to be sent, as `events` or over a WebSocket. Raises Refusal (400), InvalidSymbol."""
+    given = _given(query, once=("interval_ms",) if events else ("mode", "interval_ms"), often=("symbol", "window"))
     symbols = tuple(dict.fromkeys(given["symbol"]))
     for symbol in symbols:
         validate_symbol(symbol)

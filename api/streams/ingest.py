@@ -24,12 +24,12 @@ from api.guard import authorise
 from api.problems import told
 from api.streams.frames import FrameReader
 from api.streams.handshake import INGEST, IngestQuery
-from api.tokens import WRITE
+from api.tokens import READ, WRITE
 from hft_mmap import Durability, Store, SymbolNotFound
 
 GOING_AWAY = 1001
 _FAULT = 1011
-_REFUSED = 4000  # and the HTTP status of the refusal
+REFUSED = 4000  # and the HTTP status of the refusal
 _TURN_S = 1e-3
 
 
@@ -151,12 +151,14 @@ class Ingest:
         """Send the problem; return the close code that goes with it."""
         status, body = told(fault, self._scope, event="error", frame=self._frames + 1)
         await ws.send_text(body.decode())
-        return _FAULT if status is HTTPStatus.INTERNAL_SERVER_ERROR else _REFUSED + status
+        return _FAULT if status is HTTPStatus.INTERNAL_SERVER_ERROR else REFUSED + status
 
     def _hello(self) -> str:
         """Return the first message: what the stream is, and where its series ends."""
         if self._symbol is None:
-            where: dict[str, object] = {"totals": {info.symbol: info.total for info in self._store.symbols()}}
+            # Who may only write is not told which series there are.
+            told_of = self._store.symbols() if authorise(self._scope, READ) is None else ()
+            where: dict[str, object] = {"totals": {info.symbol: info.total for info in told_of}}
         else:
             total = _total(self._store, self._symbol)
             where = {"symbol": self._symbol, "total": total, "offset": self._next}

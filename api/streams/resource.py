@@ -9,10 +9,12 @@ from api.guard import SUBPROTOCOL, authorise
 from api.problems import Refusal
 from api.request import Request
 from api.settings import ServerSettings
-from api.streams.handshake import IngestQuery, check_origin, parse_ingest, parse_mode
+from api.streams.handshake import INGEST, IngestQuery, StatsQuery, check_origin, parse_ingest, parse_mode, parse_stats
 from api.streams.ingest import Ingest
+from api.streams.live import Live
 from api.streams.registry import Streams
-from api.tokens import WRITE
+from api.streams.stats import Statistics
+from api.tokens import READ, WRITE
 from hft_mmap import Store
 
 
@@ -45,8 +47,9 @@ def configure(options: falcon.asgi.WebSocketOptions) -> None:
 class Stream:
     """Takes WebSockets."""
 
-    def __init__(self, store: Store, settings: ServerSettings, streams: Streams) -> None:
+    def __init__(self, store: Store, settings: ServerSettings, streams: Streams, live: Live) -> None:
         self._store = store
+        self._live = live
         self._max_values = settings.max_batch_values
         self._streams = streams
 
@@ -61,15 +64,19 @@ class Stream:
     async def on_websocket(self, req: Request, ws: falcon.asgi.WebSocket) -> None:
         """Check the handshake, and serve the stream until it ends."""
         check_origin(req)
-        refusal = authorise(req.scope, WRITE)
+        query = self._query(req)
+        refusal = authorise(req.scope, WRITE if isinstance(query, IngestQuery) else READ)
         if refusal is not None:
             raise refusal
-        stream = Ingest(self._store, req.scope, self._query(req), self._max_values)
+        stream: Ingest | Statistics
+        if isinstance(query, IngestQuery):
+            stream = Ingest(self._store, req.scope, query, self._max_values)
+        else:
+            stream = Statistics(self._live, req.scope, query)
         with self._streams.opened(stream.end):
             await ws.accept(SUBPROTOCOL if SUBPROTOCOL in ws.subprotocols else None)
             await stream.run(ws)
 
-    def _query(self, req: Request) -> IngestQuery:
+    def _query(self, req: Request) -> IngestQuery | StatsQuery:
         query: bytes = req.scope["query_string"]
-        parse_mode(query)
-        return parse_ingest(query)
+        return parse_ingest(query) if parse_mode(query) == INGEST else parse_stats(query)

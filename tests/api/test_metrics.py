@@ -16,9 +16,10 @@ from api.settings import Settings
 from api.streams.registry import Streams
 from hft_mmap import Store
 from hft_mmap.head import FLAG_SYNC_FAILED, FLAGS, Head
+from tests.api.streams.client import opened, said
 from tests.api.test_app import ask, request
 from tests.conftest import StartService
-from tests.service import ROOT, Service
+from tests.service import ROOT, Service, wait_until
 from tests.small_disk import SmallDisk
 
 ASK_OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
@@ -89,6 +90,21 @@ def test_connections_are_counted_and_why_they_were_cut(service: Service) -> None
         assert connection.recv(1) == b"H"
         assert value(service, "hft_mmap_connections") == 2
     assert value(service, "hft_mmap_max_connections") == 4096
+
+
+def test_streams_are_counted_while_they_are_open(service: Service) -> None:
+    """Both kinds; how many there may be stands beside it."""
+    service.add("A", [1.0])
+    with (
+        opened(service, mode="stats", symbol="A") as client,
+        service.client.stream("GET", "/events?symbol=A") as answer,
+    ):
+        assert said(client)["total"] == 1
+        lines = answer.iter_lines()  # whose end would be that of the answer
+        assert next(lines) == "retry: 2000"
+        assert value(service, "hft_mmap_streams") == 2
+        assert value(service, "hft_mmap_max_streams") == 256
+    wait_until(lambda: value(service, "hft_mmap_streams") == 0, "the end of the streams")
 
 
 def test_what_is_made_up_shares_one_label(shared_service: Service) -> None:
@@ -266,7 +282,9 @@ def test_every_route_has_its_own_label(tmp_path: Path) -> None:
     """None of them is counted as `other`."""
     with Store(tmp_path) as store:
         counter = RequestCounter()
-        served = routes(store, Settings(), Metrics(store, counter, Connections(ConnectionLimits()), {}), Streams(1))
+        streams = Streams(1)
+        metrics = Metrics(store, counter, Connections(ConnectionLimits()), streams, {})
+        served = routes(store, Settings(), metrics, streams)
         counter.know(served)
         for path in served:
             counter.count({"path": path, "method": "GET"}, 1e-3)

@@ -1,10 +1,13 @@
 """Every example of the OpenAPI document is what a real service says."""
 
+import json
 import math
 from http import HTTPStatus
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import httpx
 import jsonschema_rs
 import pytest
 
@@ -14,6 +17,7 @@ from tests.service import Service
 
 # The opening of a web socket is never answered with 200: its examples are run by the tests of streams.
 ANSWERED = {at: operation for at, operation in OPERATIONS.items() if "200" in operation["responses"]}
+EVENTS = "text/event-stream"  # an answer without an end
 GETS = sorted(path for path, method in ANSWERED if method == "get")
 # What differs from one run to the next, and from one machine to the next.
 VOLATILE = {"bytes", "appended_at"}
@@ -67,6 +71,17 @@ def assert_alike(actual: Any, example: Any, where: str) -> None:
         assert actual == example, where
 
 
+def assert_begins(answer: httpx.Response, example: str) -> None:
+    """Assert that the first lines of an answer are the example."""
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, EVENTS)
+    expected = example.splitlines()
+    for line, actual in zip(expected, islice(answer.iter_lines(), len(expected)), strict=True):
+        if line.startswith("data: "):
+            assert_alike(json.loads(actual[6:]), json.loads(line[6:]), "data")
+        else:
+            assert actual == line
+
+
 @pytest.fixture(scope="module")
 def example_service(tmp_path_factory: pytest.TempPathFactory, shared_service: Service) -> Service:
     """Return a service to which the first example of a batch was sent, and nothing else."""
@@ -87,11 +102,13 @@ def test_the_example_of_a_question_gets_the_example_of_its_answer(example_servic
     assert not missing
     place = {one["name"]: one["in"] for one in named}
     url = path.format(**{name: value for name, value in given.items() if place[name] == "path"})
-    answer = example_service.client.get(
-        url,
-        params={name: value for name, value in given.items() if place[name] == "query"},
-        headers={name: str(value) for name, value in given.items() if place[name] == "header"},
-    )
+    params = {name: value for name, value in given.items() if place[name] == "query"}
+    headers = {name: str(value) for name, value in given.items() if place[name] == "header"}
+    with example_service.client.stream("GET", url, params=params, headers=headers) as answer:
+        if EVENTS in content(path, "get", 200):
+            assert_begins(answer, content(path, "get", 200)[EVENTS]["example"])
+            return
+        answer.read()
     assert answer.status_code == 200, answer.text
     media = content(path, "get", 200).get("application/json")
     if media is not None:

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 from urllib.parse import quote
 
 import numpy as np
@@ -125,6 +125,19 @@ class Raw:
                 code = int.from_bytes(found[1][:2], "big")
         assert code is not None, "cut off without a close frame"
         return code
+
+
+@contextmanager
+def unread_events(service: Service, receive_buffer_bytes: int, **query: object) -> Iterator[BinaryIO]:
+    """Yield the answer of /events, of which nothing was read yet, and little fits into the buffer."""
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+        connection.settimeout(PATIENCE_S)
+        connection.connect(("127.0.0.1", service.port))
+        path = target(**query).replace("/stream", "/events")
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+        with connection.makefile("rb") as answer:
+            yield answer
 
 
 def frame(opcode: int, content: bytes = b"", *, fin: bool = True, masked: bool = True) -> bytes:

@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from tests.api.streams.client import acknowledged, ending, row, said, target
 from tests.service import PATIENCE_S, Service, running_service
 
 Guarded = tuple[Service, dict[str, str]]
+A = target(mode="ingest", symbol="A")
+STATS_OF_A = target(mode="stats", symbol="A", interval_ms=10)
 
 
 @pytest.fixture(scope="module")
@@ -21,15 +24,17 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     """Yield a service with a token of each kind, and the tokens by their name."""
     directory = tmp_path_factory.mktemp("guarded")
     tokens = {name: add(directory / "tokens", name, [name]) for name in (READ, WRITE)}
-    tokens["short-lived"] = add(directory / "tokens", "short-lived", [WRITE])
+    tokens["short-lived"] = add(directory / "tokens", "short-lived", [READ, WRITE])
     with running_service(directory, auth__tokens_file="tokens") as service:
+        headers = {"Authorization": f"Bearer {tokens[WRITE]}"}
+        service.client.post("/add_batch", json={"symbol": "A", "values": [0.5]}, headers=headers).raise_for_status()
         yield service, tokens
 
 
 @contextmanager
-def opened(service: Service, token: str = "", **options: Any) -> Iterator[ClientConnection]:
-    """Yield a client of an ingest stream that sends `token` in its header."""
-    url = f"ws://127.0.0.1:{service.port}{target(mode='ingest', symbol='A')}"
+def opened(service: Service, token: str = "", what: str = A, **options: Any) -> Iterator[ClientConnection]:
+    """Yield a client of the stream `what` that sends `token` in its header."""
+    url = f"ws://127.0.0.1:{service.port}{what}"
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     with connect(url, additional_headers=headers, open_timeout=PATIENCE_S, **options) as client:
         yield client
@@ -43,6 +48,26 @@ def test_sending_prices_needs_a_token_that_may_write(guarded: Guarded, name: str
         pass
     assert refusal.value.response.status_code == status
     assert refusal.value.response.headers["WWW-Authenticate"].startswith("Bearer ")
+
+
+@pytest.mark.parametrize(("name", "status"), [("", 401), (WRITE, 403)])
+def test_statistics_need_a_token_that_may_read(guarded: Guarded, name: str, status: int) -> None:
+    """As GET /stats does; one that may is told them."""
+    service, tokens = guarded
+    with pytest.raises(InvalidStatus) as refusal, opened(service, tokens.get(name, ""), STATS_OF_A):
+        pass
+    assert refusal.value.response.status_code == status
+    with opened(service, tokens[READ], STATS_OF_A) as client:
+        assert said(client)["symbol"] == "A"
+
+
+def test_who_may_only_write_is_not_told_which_series_there_are(guarded: Guarded) -> None:
+    """Who may read as well is told all of them."""
+    service, tokens = guarded
+    many = target(mode="ingest")
+    with opened(service, tokens[WRITE], many) as writer, opened(service, tokens["short-lived"], many) as reader:
+        assert said(writer)["totals"] == {}
+        assert said(reader)["totals"].keys() == {"A"}
 
 
 def test_with_a_token_pages_of_any_origin_may(guarded: Guarded) -> None:
@@ -66,8 +91,18 @@ def test_a_browser_sends_its_token_as_a_sub_protocol(guarded: Guarded) -> None:
 def test_a_token_that_is_revoked_ends_its_streams(guarded: Guarded) -> None:
     """At its next message, which is not stored; others go on."""
     service, tokens = guarded
-    with opened(service, tokens["short-lived"]) as revoked, opened(service, tokens[WRITE]) as other:
+    headers = {"Authorization": f"Bearer {tokens['short-lived']}"}
+    with (
+        opened(service, tokens["short-lived"]) as revoked,
+        opened(service, tokens["short-lived"], STATS_OF_A) as statistics,
+        service.client.stream("GET", "/events?symbol=A&interval_ms=10", headers=headers) as events,
+        opened(service, tokens[WRITE]) as other,
+    ):
         assert said(revoked)["event"] == said(other)["event"] == "hello"
+        assert said(statistics)["event"] == "stats"
+        told = events.iter_lines()
+        first = list(islice(told, 5))
+        assert (first[0], first[3].partition(":")[0], first[4]) == ("retry: 2000", "data", "")
         file = service.directory / "tokens"
         lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
         file.write_text("".join(line for line in lines if not line.startswith("short-lived")), encoding="utf-8")
@@ -78,3 +113,6 @@ def test_a_token_that_is_revoked_ends_its_streams(guarded: Guarded) -> None:
         assert (problem["status"], code) == (401, 4401)
         other.send(row(3.0))
         acknowledged(other, 1)
+        (problem,), code = ending(statistics)
+        assert (problem["status"], code) == (401, 4401)
+        assert [line for line in told if line] == []

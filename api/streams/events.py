@@ -1,0 +1,93 @@
+"""Server-sent events: GET /events, for readers that need no WebSocket, such as EventSource in a browser."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import falcon.asgi
+
+from api.exchange import ENDLESS, RECEIVE, STREAM, Receive
+from api.guard import authorise
+from api.problems import Refusal
+from api.query import bad_query
+from api.request import Request
+from api.streams.handshake import check_origin, parse_stats
+from api.streams.live import Live, Subscriber
+from api.streams.registry import Streams
+from api.tokens import READ
+
+HEARTBEAT_S = 15.0
+RETRY_MS = 2000
+
+
+class Events:
+    """Streams statistics as server-sent events."""
+
+    def __init__(self, live: Live, streams: Streams, heartbeat_s: float = HEARTBEAT_S) -> None:
+        self._live = live
+        self._streams = streams
+        self._heartbeat_s = heartbeat_s
+
+    async def on_get(self, req: Request, resp: falcon.asgi.Response) -> None:
+        """Send the statistics now, and again whenever they have changed."""
+        subscriber = self._subscriber(req)
+        self._streams.check()  # the stream itself begins after the status has been sent
+        req.scope[ENDLESS] = True
+        resp.content_type = "text/event-stream"
+        resp.set_headers({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        resp.stream = self._sent(req, subscriber)
+
+    async def on_head(self, req: Request, resp: falcon.asgi.Response) -> None:
+        """Answer as GET does, without the events."""
+        self._subscriber(req)
+        self._streams.check()
+        resp.content_type = "text/event-stream"
+
+    def _subscriber(self, req: Request) -> Subscriber:
+        check_origin(req)
+        query = parse_stats(req.scope["query_string"], events=True)
+        if not query.symbols:
+            raise bad_query("The parameter symbol is missing; ask for /events?symbol=ABC-USD&window=1000")
+        subscriber = Subscriber(query.interval_ms / 1000)
+        for symbol in query.symbols:
+            subscriber.watch(self._live.watched(symbol, query.windows))
+        return subscriber
+
+    async def _sent(self, req: Request, subscriber: Subscriber) -> AsyncIterator[bytes]:
+        await asyncio.sleep(0)  # before its first wait a request is no task yet, and `wait_for` needs one
+        over = asyncio.Event()
+
+        def end() -> None:
+            over.set()
+            subscriber.wake()
+
+        gone = asyncio.ensure_future(_gone(req.scope[RECEIVE], end))
+        try:
+            with self._streams.opened(end):
+                self._live.add(subscriber)
+                yield b"retry: %d\n\n" % RETRY_MS
+                while not over.is_set():
+                    try:
+                        changed = await asyncio.wait_for(subscriber.changed(), self._heartbeat_s)
+                    except TimeoutError:
+                        changed = []
+                        yield b":\n\n"
+                    if over.is_set() or authorise(req.scope, READ) is not None:
+                        break
+                    for watched in changed:
+                        subscriber.sent += 1
+                        yield b"id: %d\ndata: %s\n\n" % (watched.series.total, self._live.message(watched))
+        except Refusal:
+            # The last place was taken, or the service began to stop, after the check: the 200 is on its way, so the
+            # answer just ends; the client comes again, and gets the 503.
+            return
+        finally:
+            self._live.remove(subscriber)
+            gone.cancel()
+            req.scope[STREAM] = {"mode": "events", "sent": subscriber.sent, "skipped": subscriber.skipped}
+
+
+async def _gone(receive: Receive, end: Callable[[], None]) -> None:
+    """Wait until the client has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    end()

@@ -1,0 +1,156 @@
+"""Live statistics: who wants to know about which series, and one clock that looks at them for everybody.
+
+At each tick the bounds of the series are read from shared memory, 0.1 us each, so points that another process appended
+are seen too. Without subscribers there is no clock, and nothing here is on the way of a batch or a query. What is sent
+is made when it is sent: a slow reader gets the newest statistics, and how many it missed, never a queue of old ones.
+"""
+
+import asyncio
+from typing import NamedTuple
+
+import orjson
+
+from hft_mmap import Series, Store, SymbolNotFound, WindowStats
+
+_MAX_REMEMBERED = 1024
+
+
+class Watched(NamedTuple):
+    """One series, the windows of it that are wanted."""
+
+    series: Series
+    windows: tuple[int, ...]
+
+
+class Subscriber:
+    """One reader: what it watches, what has changed since it was last told, and how much it has missed."""
+
+    def __init__(self, interval_s: float) -> None:
+        self.interval_s = interval_s
+        self.due = 0.0
+        self.watched: dict[str, Watched] = {}
+        self.sent = 0
+        self.skipped = 0
+        self._seen: dict[str, tuple[int, int]] = {}
+        self._changed: dict[str, None] = {}
+        self._news = asyncio.Event()
+
+    def watch(self, watched: Watched) -> None:
+        """Tell of this series from now on, and at once."""
+        symbol = watched.series.symbol
+        self.watched[symbol] = watched
+        self._seen[symbol] = watched.series.bounds()
+        self._changed[symbol] = None
+        self._news.set()
+
+    def forget(self, symbol: str) -> None:
+        """Tell of this series no more."""
+        self.watched.pop(symbol, None)
+        self._changed.pop(symbol, None)
+
+    def look(self) -> None:
+        """Note which series have changed; one that its reader has not been told of yet is told of once."""
+        for symbol, (series, _) in self.watched.items():
+            bounds = series.bounds()
+            if bounds != self._seen[symbol]:
+                self._seen[symbol] = bounds
+                if symbol in self._changed:
+                    self.skipped += 1
+                else:
+                    self._changed[symbol] = None
+        if self._changed:
+            self._news.set()
+
+    def wake(self) -> None:
+        """Let `changed` return, with nothing perhaps."""
+        self._news.set()
+
+    async def changed(self) -> list[Watched]:
+        """Wait until there is something to tell, and return what."""
+        await self._news.wait()
+        self._news.clear()
+        symbols, self._changed = self._changed, {}
+        return [self.watched[symbol] for symbol in symbols if symbol in self.watched]
+
+
+class Live:
+    """The clock of all subscribers, and what is told of each series, made once for all who want the same."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._subscribers: set[Subscriber] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._made: dict[tuple[str, tuple[int, ...]], tuple[tuple[int, int], bytes]] = {}
+
+    def watched(self, symbol: str, windows: tuple[int, ...]) -> Watched:
+        """Return what to watch. Raises SymbolNotFound, SeriesSetAside, InvalidSymbol."""
+        return Watched(self._store.series(symbol), windows)
+
+    def add(self, subscriber: Subscriber) -> None:
+        """Let the clock look for `subscriber`, at the same moments as for all others of its interval."""
+        self._subscribers.add(subscriber)
+        now = asyncio.get_running_loop().time()
+        subscriber.due = _next(now, subscriber.interval_s)
+        self._wind()
+
+    def remove(self, subscriber: Subscriber) -> None:
+        """Look no more; the last one stops the clock."""
+        self._subscribers.discard(subscriber)
+        if not self._subscribers and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._made.clear()
+
+    def message(self, watched: Watched) -> bytes:
+        """Return the JSON that tells how a series stands now."""
+        series, windows = watched
+        key = (series.symbol, windows)
+        bounds = series.bounds()
+        made = self._made.get(key)
+        if made is not None and made[0] == bounds:
+            return made[1]
+        try:
+            start, total, found = series.windows_at(windows)
+        except SymbolNotFound:  # it was created and has no point yet
+            (start, total), found = bounds, ()
+        body = orjson.dumps(
+            {
+                "event": "stats",
+                "symbol": series.symbol,
+                "total": total,
+                "count": total - start,
+                "windows": {str(window): _fields(stats) for window, stats in zip(windows, found, strict=False)},
+            }
+        )
+        if len(self._made) >= _MAX_REMEMBERED:
+            self._made.clear()
+        self._made[key] = ((start, total), body)
+        return body
+
+    def _wind(self) -> None:
+        loop = asyncio.get_running_loop()
+        first = min(subscriber.due for subscriber in self._subscribers)
+        if self._timer is not None:
+            if self._timer.when() <= first:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_at(first, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = asyncio.get_running_loop().time()
+        for subscriber in self._subscribers:
+            if subscriber.due <= now:
+                subscriber.look()
+                subscriber.due = _next(now, subscriber.interval_s)
+        if self._subscribers:
+            self._wind()
+
+
+def _next(now: float, interval_s: float) -> float:
+    """Return the next whole multiple of the interval: so those with the same one share their ticks."""
+    return (now // interval_s + 1) * interval_s
+
+
+def _fields(stats: WindowStats) -> dict[str, float]:
+    return {"min": stats.min, "max": stats.max, "last": stats.last, "avg": stats.avg, "var": stats.var}

@@ -1,0 +1,108 @@
+"""The WebSocket that sends statistics: what it watches stands in its query, or comes in messages later."""
+
+import asyncio
+
+import orjson
+from falcon import WebSocketDisconnected
+from falcon.asgi import WebSocket
+
+from api.exchange import STREAM, Scope
+from api.guard import authorise
+from api.problems import told
+from api.query import bad_query
+from api.streams.handshake import MAX_SYMBOLS, STATS, StatsQuery, check_windows, too_many_symbols
+from api.streams.ingest import GOING_AWAY, REFUSED
+from api.streams.live import Live, Subscriber, Watched
+from api.tokens import READ
+from hft_mmap import STANDARD_WINDOWS, InvalidWindow
+
+_FIELDS = ({"subscribe", "windows"}, {"subscribe"}, {"unsubscribe"})
+
+
+class Statistics:
+    """One connection that is sent statistics."""
+
+    def __init__(self, live: Live, scope: Scope, query: StatsQuery) -> None:
+        """Find the series. Raises SymbolNotFound, SeriesSetAside."""
+        self._live = live
+        self._scope = scope
+        self._subscriber = Subscriber(query.interval_ms / 1000)
+        for symbol in query.symbols:
+            self._subscriber.watch(live.watched(symbol, query.windows))
+        self._stopping = False
+
+    def end(self) -> None:
+        """Ask the stream to end."""
+        self._stopping = True
+        self._subscriber.wake()
+
+    async def run(self, ws: WebSocket) -> None:
+        """Send what has changed until either side ends the stream."""
+        subscriber = self._subscriber
+        listening = asyncio.create_task(self._listen(ws))
+        listening.add_done_callback(self._hear)
+        self._live.add(subscriber)
+        code: int | None = None
+        try:
+            code = await self._send(ws, listening)
+            await ws.close(code)
+        except WebSocketDisconnected as gone:
+            code = gone.code
+        finally:
+            self._live.remove(subscriber)
+            listening.cancel()
+            self._scope[STREAM] = {
+                "mode": STATS, "code": code, "sent": subscriber.sent, "skipped": subscriber.skipped,
+            }  # fmt: skip
+
+    def _hear(self, listening: "asyncio.Task[None]") -> None:
+        if not listening.cancelled():
+            listening.exception()  # or asyncio complains that nobody asked, where the stream ends for another reason
+        self._subscriber.wake()
+
+    async def _send(self, ws: WebSocket, listening: "asyncio.Task[None]") -> int:
+        """Send until asked to end; return the close code."""
+        while True:
+            changed = await self._subscriber.changed()
+            if self._stopping:
+                return GOING_AWAY
+            if listening.done():
+                listening.result()
+            if (revoked := authorise(self._scope, READ)) is not None:
+                await ws.send_text(told(revoked, self._scope, event="error")[1].decode())
+                return REFUSED + revoked.status
+            for watched in changed:
+                # NOTE: this waits while the client does not read; what changes meanwhile is told of once, afterwards.
+                await ws.send_text(self._live.message(watched).decode())
+                self._subscriber.sent += 1
+
+    async def _listen(self, ws: WebSocket) -> None:
+        """Take what the client asks for; what is wrong with it is told, and the stream goes on."""
+        while True:
+            message = await ws.receive_media()
+            try:
+                self._obey(message)
+            except Exception as error:
+                if isinstance(error, WebSocketDisconnected):
+                    raise
+                await ws.send_text(told(error, self._scope, event="error")[1].decode())
+            await asyncio.sleep(0)
+
+    def _obey(self, message: object) -> None:
+        try:
+            asked = orjson.loads(message) if isinstance(message, str) else None
+        except orjson.JSONDecodeError:
+            asked = None
+        if not isinstance(asked, dict) or asked.keys() not in _FIELDS:
+            raise bad_query('Send {"subscribe":"ABC-USD","windows":[1000]} or {"unsubscribe":"ABC-USD"}, as text')
+        if "unsubscribe" in asked:
+            self._subscriber.forget(str(asked["unsubscribe"]))
+            return
+        windows = asked.get("windows", list(STANDARD_WINDOWS))
+        if not isinstance(windows, list) or not windows or any(type(n) is not int or n < 1 for n in windows):
+            raise InvalidWindow(f"windows must be whole numbers from 1, not {str(windows)[:80]}")
+        watched = self._live.watched(str(asked["subscribe"]), check_windows(windows))
+        symbols = self._subscriber.watched.keys() | {watched.series.symbol}
+        if len(symbols) > MAX_SYMBOLS:
+            raise too_many_symbols(len(symbols))
+        self._subscriber.watch(Watched(watched.series, watched.windows))

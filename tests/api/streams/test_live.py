@@ -1,0 +1,206 @@
+"""Live statistics, over a WebSocket and as server-sent events."""
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import falcon.asgi
+import falcon.testing
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from api.exchange import RECEIVE
+from api.request import Request
+from api.streams.events import Events
+from api.streams.live import Live
+from api.streams.registry import Streams
+from hft_mmap import Store
+from tests.api.streams.client import Raw, ending, opened, resident_bytes, said, unread_events
+from tests.conftest import StartService
+from tests.service import Service, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+MIB = 2**20
+
+
+def follow(client: Any, total: int) -> dict[str, Any]:
+    """Return the first message that tells of so many points."""
+    while (message := said(client))["total"] < total:
+        pass
+    return message
+
+
+def test_what_has_changed_is_sent(shared_service: Service) -> None:
+    """At once, then after each batch; the windows are those of /stats."""
+    shared_service.add("L1", [1.0, 2.0])
+    with opened(shared_service, mode="stats", symbol="L1", window=10, interval_ms=10) as client:
+        assert said(client) == {
+            "event": "stats", "symbol": "L1", "total": 2, "count": 2,
+            "windows": {"10": {"min": 1.0, "max": 2.0, "last": 2.0, "avg": 1.5, "var": 0.25}},
+        }  # fmt: skip
+        shared_service.add("L1", [3.0])
+        message = follow(client, 3)
+    answer = shared_service.client.get("/stats", params={"symbol": "L1", "window": 10}).json()
+    assert message["windows"] == {"10": answer}
+
+
+def test_points_of_other_processes_are_seen(shared_service: Service) -> None:
+    """They are appended to the files, and no request comes by."""
+    shared_service.add("L2", [1.0])
+    with opened(shared_service, mode="stats", symbol="L2", interval_ms=10) as client:
+        assert said(client)["total"] == 1
+        with Store(shared_service.data_dir) as other:
+            other.append("L2", [2.0, 3.0])
+            assert follow(client, 3)["windows"]["100"]["max"] == 3.0
+
+
+def test_a_client_may_change_its_mind(shared_service: Service) -> None:
+    """What it gets wrong is told, and the stream goes on."""
+    shared_service.add("L3", [1.0])
+    with opened(shared_service, mode="stats", interval_ms=10) as client:
+        for message, status in (
+            ('{"subscribe":"NOWHERE"}', 404), ("{", 400), (b"x", 400), ('{"subscribe":"L3","windows":[0]}', 400),
+        ):  # fmt: skip
+            client.send(message)
+            assert said(client)["status"] == status
+        client.send('{"subscribe":"L3","windows":[5,2,5]}')
+        assert list(said(client)["windows"]) == ["2", "5"]
+
+
+def test_a_slow_reader_gets_the_newest_and_costs_no_memory(start_service: StartService) -> None:
+    """It reads nothing while the series changes, then first what was on its way, then the newest."""
+    service = start_service()
+    service.add("A", [1.0])
+    query = {"mode": "stats", "symbol": "A", "interval_ms": 10}
+    with (
+        opened(service, **query) as fast,
+        Raw(service.port, receive_buffer_bytes=4096, **query) as slow,
+        unread_events(service, 4096, symbol="A", interval_ms=10) as events,
+    ):
+        before = resident_bytes(service)
+        total = 1
+        for _ in range(400):
+            total = service.add("A", [float(total)]).json()["total"]
+            follow(fast, total)
+        assert resident_bytes(service) - before < 4 * MIB
+        seen: list[int] = []
+        while not seen or seen[-1] < total:
+            found = slow.frame()
+            assert found is not None
+            seen.append(json.loads(found[1])["total"])
+        assert seen == sorted(seen)
+        assert len(seen) < 401
+        told: list[int] = []
+        while not told or told[-1] < total:
+            line = events.readline()
+            assert line
+            if line.startswith(b"data: "):
+                told.append(json.loads(line[6:])["total"])
+        assert told == sorted(told)
+        assert len(told) < 401
+    skipped = [event["skipped"] for event in wait_for_streams(service, 3)]
+    assert sum(1 for count in skipped if count) >= 2
+
+
+def wait_for_streams(service: Service, count: int) -> list[dict[str, Any]]:
+    """Return the lines of the streams that have ended, once there are so many."""
+    wait_until(lambda: len(service.events("stream")) == count, "the lines of streams")
+    return service.events("stream")
+
+
+def test_events_are_sent_as_server_sent_events(start_service: StartService) -> None:
+    """With the total as their id; a stop ends them, and the exit code is 0."""
+    service = start_service()
+    service.add("A", [1.0])
+    headers = {"Last-Event-ID": "7", "Accept": "text/event-stream"}
+    with (
+        opened(service, mode="stats", symbol="A") as client,
+        service.client.stream("GET", "/events?symbol=A&window=2&interval_ms=10", headers=headers) as answer,
+    ):
+        assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/event-stream")
+        lines = answer.iter_lines()
+        assert [next(lines), next(lines), next(lines)] == ["retry: 2000", "", "id: 1"]
+        assert json.loads(next(lines).removeprefix("data: "))["total"] == 1
+        assert next(lines) == ""
+        service.add("A", [2.0])
+        assert next(lines) == "id: 2"
+        service.process.send_signal(signal.SIGTERM)
+        assert list(lines)[-1] == ""
+        assert ending(client)[1] == 1001
+    assert service.wait() == 0
+    assert {event["mode"] for event in service.events("stream")} == {"stats", "events"}
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("", 400),
+        ("symbol=NOWHERE", 404),
+        ("symbol=A&window=0", 400),
+        ("symbol=A&interval_ms=9", 400),
+        ("mode=stats", 400),
+    ],
+)
+def test_events_that_cannot_be_sent(shared_service: Service, query: str, status: int) -> None:
+    """The same rules for both ways; the same problems."""
+    assert shared_service.client.get(f"/events?{query}").status_code == status
+    with pytest.raises(InvalidStatus) as refusal, opened(shared_service, mode="stats", symbol="NOWHERE"):
+        pass
+    assert refusal.value.response.status_code == 404
+
+
+def test_pages_of_other_origins_get_no_events(shared_service: Service) -> None:
+    """As they get no WebSocket; those of the service itself, and programs, do."""
+    shared_service.add("L4", [1.0])
+    own = f"http://127.0.0.1:{shared_service.port}"
+    for origin, status in (("https://elsewhere.example", 403), (own, 200)):
+        for method in ("GET", "HEAD"):
+            with shared_service.client.stream(method, "/events?symbol=L4", headers={"Origin": origin}) as answer:
+                assert answer.status_code == status
+
+
+def test_events_take_a_place_too(start_service: StartService) -> None:
+    """One more than there may be, of whatever kind, is refused; a place that was left is free again."""
+    service = start_service(server__max_streams=1)
+    service.add("A", [1.0])
+    with service.client.stream("GET", "/events?symbol=A") as answer:
+        lines = answer.iter_lines()  # whose end would be that of the answer
+        assert next(lines) == "retry: 2000"
+        for method in ("GET", "HEAD"):
+            refusal = service.client.request(method, "/events?symbol=A")
+            assert (refusal.status_code, refusal.headers["Retry-After"]) == (503, "5")
+        with pytest.raises(InvalidStatus) as refused, opened(service, mode="stats"):
+            pass
+        assert refused.value.response.status_code == 503
+    wait_for_streams(service, 1)
+    assert service.client.head("/events?symbol=A").status_code == 200
+
+
+def test_a_comment_comes_while_nothing_changes(tmp_path: Path) -> None:
+    """So that proxies, and the client, know that the connection lives; after it the events go on."""
+
+    async def never() -> dict[str, Any]:
+        message: dict[str, Any] = await asyncio.get_running_loop().create_future()
+        return message
+
+    async def listen(store: Store) -> None:
+        answer = falcon.asgi.Response()
+        scope = falcon.testing.create_scope(path="/events", query_string="symbol=A&window=1&interval_ms=10")
+        req = Request({**scope, RECEIVE: never}, never)
+        await Events(Live(store), Streams(1), heartbeat_s=0.05).on_get(req, answer)
+        events = aiter(cast("AsyncIterator[bytes]", answer.stream))
+        assert await anext(events) == b"retry: 2000\n\n"
+        assert (await anext(events)).startswith(b"id: 1\n")
+        assert await anext(events) == b":\n\n"
+        store.append("A", [2.0])
+        while (event := await anext(events)) == b":\n\n":
+            pass
+        assert event.startswith(b"id: 2\n")
+
+    with Store(tmp_path) as store:
+        store.append("A", [1.0])
+        asyncio.run(listen(store))
