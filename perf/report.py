@@ -93,12 +93,17 @@ def measure(options: Sequence[str]) -> Path:
     """Run every benchmark that the documents take; return the file, which replaces one of the same day."""
     file = history.dated(LABEL)
     file.unlink(missing_ok=True)
-    plain = {*SHOWN, *steps.needs(), *plots.needs()}
+    plain = {*SHOWN, *steps.needs(), *plots.needs(), *_compared_by_findings()}
     asked = sorted({pattern for target in TARGETS for pattern in target.needs} | {_ALLOCATIONS[:-1], _COLD[:-1]})
     asked += sorted(one for one in plain if not any(one.startswith(pattern) for pattern in asked))
     only = [part for pattern in asked for part in ("--only", pattern)]
     subprocess.run([sys.executable, "-m", "perf", "-o", str(file), *only, *options], cwd=ROOT, check=True)
     return file
+
+
+def _compared_by_findings() -> set[str]:
+    findings = tomllib.loads(FINDINGS.read_text(encoding="utf-8"))["finding"]
+    return {finding[side] for finding in findings for side in ("before", "after") if side in finding}
 
 
 # -- the document for engineers ---------------------------------------------------------------------------------------
