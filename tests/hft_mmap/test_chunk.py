@@ -16,6 +16,7 @@ from hft_mmap import FormatError, Limits
 from hft_mmap.chunk import SEAL_OFFSET, Chunk, Layout, chunk_name, first_of, list_chunks
 from hft_mmap.kernels import FAN_OUT, MAX_LEVELS, NODE_BYTES
 from tests.hft_mmap.damage import flip, rewrite_with_crc, write_at
+from tests.hft_mmap.descriptors import open_files
 
 SERIES = bytes(range(16))
 IDENTITY_BYTES = 8 + 4 + 16 + 8 + 8
@@ -175,10 +176,9 @@ def test_a_leftover_of_the_same_name_is_replaced(tmp_path: Path) -> None:
 
 def test_descriptors_are_given_back(tmp_path: Path) -> None:
     """A chunk that nobody holds any more keeps no file open."""
-    before = len(os.listdir("/proc/self/fd"))
     for i in range(5):
         chunk_in(tmp_path, first=4096 * i).write(0, random_prices(10))
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files(tmp_path) == []
 
 
 def test_an_unlinked_chunk_can_still_be_read(tmp_path: Path) -> None:
@@ -252,10 +252,9 @@ def test_a_file_that_is_not_this_chunk_is_refused_with_the_reason(tmp_path: Path
     """Another size, version, series or place is refused before anything is read; nothing stays open."""
     path = chunk_in(tmp_path).path
     damage(path)  # type: ignore[operator]
-    before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(FormatError, match=reason):
         Chunk(tmp_path, SERIES, 0, Layout.of(4096))
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files(tmp_path) == []
 
 
 def test_a_chunk_that_is_not_there_is_not_found(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The head file: what is written is read back, and nothing else is taken for it."""
 
-import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from hft_mmap.head import (
     encode_identity,
 )
 from tests.hft_mmap.damage import rewrite_with_crc, write_at
+from tests.hft_mmap.descriptors import open_files
 from tests.hft_mmap.test_symbols import SYMBOLS
 
 WORDS = st.integers(0, 2**63 - 1)
@@ -122,10 +122,10 @@ def test_a_file_that_is_no_sound_head_is_refused_with_the_reason(head: Head, dam
     """A head of another size, magic, version or checksum is refused, and the reason says which; nothing stays open."""
     head.close()
     damage(head.path)  # type: ignore[operator]
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files(head.path.parent)
     with pytest.raises(FormatError, match=reason):
         Head(head.path.parent, writable=True)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files(head.path.parent) == before
 
 
 def test_a_new_head_has_one_commit_of_nothing(head: Head) -> None:

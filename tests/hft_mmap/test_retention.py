@@ -1,6 +1,5 @@
 """Retention at small scale: what is kept is exact, what is not kept is given back."""
 
-import os
 import threading
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from hft_mmap.chunk import Layout, list_chunks
 from hft_mmap.testing import SMALL_LIMITS, ModelStore, assert_close
 from tests.hft_mmap.conftest import OpenStore
 from tests.hft_mmap.damage import contents
+from tests.hft_mmap.descriptors import open_files
 from tests.service import wait_until
 
 CHUNK_BYTES = Layout.of(64).size
@@ -123,7 +123,7 @@ def test_disk_memory_and_descriptors_stay_bounded(tmp_path: Path, open_store: Op
     """A hundred times the retention leaves the chunks of what is kept, and no file, mapping or descriptor beyond."""
     events: list[str] = []
     store = open_store(durability="process", on_event=lambda name, _: events.append(name))
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(open_files(tmp_path))
     descriptors, mappings = set(), set()
     for i in range(2000):
         store.append("A", np.full(50, float(i)))
@@ -132,7 +132,7 @@ def test_disk_memory_and_descriptors_stay_bounded(tmp_path: Path, open_store: Op
             kept = store.series("A").count
             assert len(list_chunks(tmp_path / "data" / "A")) <= kept // 64 + 2
             assert store.symbols()[0].bytes <= (kept // 64 + 2) * CHUNK_BYTES + 8192
-            descriptors.add(len(os.listdir("/proc/self/fd")))
+            descriptors.add(len(open_files(tmp_path)))
             mappings.add(sum("/data/A/" in line for line in Path("/proc/self/maps").read_text().splitlines()))
     assert events.count("cleanup") > 100
     # Every mapping holds a descriptor (Python's mmap duplicates it), and a chunk that is written to another one.

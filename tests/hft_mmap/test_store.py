@@ -24,6 +24,7 @@ from hft_mmap.symbols import directory_name
 from hft_mmap.testing import SMALL_LIMITS
 from tests.hft_mmap.conftest import OpenStore
 from tests.hft_mmap.damage import contents
+from tests.hft_mmap.descriptors import open_files
 from tests.hft_mmap.test_series import run_together
 from tests.hft_mmap.test_symbols import SYMBOLS
 
@@ -236,12 +237,6 @@ def test_a_closed_store_refuses_everything_that_needs_it(open_store: OpenStore, 
     ):
         with pytest.raises(StoreClosed, match="the store was closed"):
             ask()
-
-
-def open_files(directory: Path) -> list[str]:
-    """Return the files below `directory` that this process has open."""
-    found = [os.path.realpath(fd.path) for fd in os.scandir("/proc/self/fd")]
-    return [path for path in found if path.startswith(str(directory))]
 
 
 def test_closing_gives_everything_back(tmp_path: Path) -> None:
