@@ -49,7 +49,7 @@ def test_each_further_instance_has_a_port_for_its_metrics(machine: Machine) -> N
     machine.systemctl("stop", SECOND)
     # Its job is another one than that of the service, for which alone systemctl waits. A socket that stayed would have
     # the next scrape start the instance again.
-    wait_until(lambda: machine.show("ActiveState", "hft-mmap@2.socket") == "inactive", "the socket of the instance to go")
+    wait_until(lambda: machine.show("ActiveState", "hft-mmap@2.socket") == "inactive", "its socket to go")
 
 
 def test_a_rolling_restart_fails_no_request(machine: Machine) -> None:
