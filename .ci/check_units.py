@@ -6,6 +6,7 @@ Runs `systemd-analyze verify` and `systemd-analyze security`, which need no runn
 they are missing. Exits 1 and prints what systemd-analyze said of every faulty unit.
 """
 
+import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,18 @@ def run(*arguments: str) -> str:
     return done.stdout + done.stderr if done.returncode else ""
 
 
+def use_examples(directory: Path) -> list[Path]:
+    """Make a drop-in of each example, for the first unit that its text names to `systemctl edit`; return them."""
+    made = []
+    for example in sorted((directory / "examples").glob("*.conf")):
+        unit = re.findall(r"systemctl edit (hft-mmap\S*\.(?:service|socket))", example.read_text())[0]
+        drop_in = directory / f"{unit}.d" / example.name
+        drop_in.parent.mkdir(exist_ok=True)
+        drop_in.write_text(example.read_text())
+        made.append(drop_in)
+    return made
+
+
 def faults(directory: Path) -> Iterator[str]:
     """Yield what is wrong with the units of `directory`."""
     copies = []
@@ -42,6 +55,14 @@ def faults(directory: Path) -> Iterator[str]:
         copy.write_text(copy.read_text().replace(PROGRAM, "/bin/true"))
     for copy in copies:
         yield run("verify", "--recursive-errors=one", "--man=no", str(copy))
+    # The units as they come first, then with the examples.
+    examples = use_examples(directory)
+    for instance in (1, 2):
+        for kind in ("service", "socket"):
+            other = directory / f"hft-mmap@{instance}.{kind}"
+            other.write_text((directory / f"hft-mmap@2.{kind}").read_text())
+    for unit in sorted({path.parent.name.removesuffix(".d") for path in examples}):
+        yield run("verify", "--recursive-errors=one", "--man=no", str(directory / unit))
     for service in sorted(directory.glob("*.service")):
         yield run("security", "--offline=true", f"--threshold={MAX_EXPOSURE_TENTHS}", str(service))
 

@@ -27,6 +27,8 @@ NEEDED = ("nsenter", "unshare", "setpriv", "systemctl", "journalctl", "systemd-s
 NAMESPACES = ("--mount", "--pid", "--uts", "--ipc", "--net", "--cgroup")
 CLONE_NEWNET = 0x40000000
 SERVICE = "hft-mmap.service"
+SOURCE = "/usr/local/src/hft-mmap"
+"""Where the machine has the checkout, to read."""
 DATA = Path("var/lib/hft-mmap/data")
 LOGS = Path("var/log/hft-mmap")
 PORT = 8080
@@ -173,7 +175,7 @@ class Machine:
         for path in (self.root / "run/systemd/system").glob("hft-mmap*.d"):
             shutil.rmtree(path)
         for directory in ("var/lib/hft-mmap", "var/log/hft-mmap"):
-            self.run("sh", "-c", f"umount -q /{directory}/data; rm -rf /{directory}/*", expect=None)
+            self.run("sh", "-c", f"umount -q /{directory}/data; find /{directory} -mindepth 1 -delete", expect=None)
         self.systemctl("daemon-reload")
         self._cursor = self._entries("--lines=1")[0]["__CURSOR"]
 

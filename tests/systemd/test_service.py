@@ -151,6 +151,15 @@ def test_wrong_settings_are_not_tried_again(machine: Machine) -> None:
     assert "hft-mmap: APP_LOG__LEVEL must be one of debug, info, warning, error, not 'loud'" in machine.messages()
 
 
+def test_what_the_service_could_write_is_no_setting(machine: Machine) -> None:
+    """A `.env` and a config.toml in the state directory change nothing: the settings are those of /etc/hft-mmap."""
+    state = machine.root / DATA.parent
+    (state / ".env").write_text("APP_LOG__LEVEL=loud\n")
+    (state / "config.toml").write_text("no settings\n")
+    machine.systemctl("start", SERVICE)
+    assert machine.show("ActiveState") == "active"
+
+
 def test_load_over_three_restarts_loses_no_request(machine: Machine) -> None:
     """Behind the socket clients wait while the service is away; each request has its answer, and no point is lost."""
     machine.systemctl("start", SERVICE)

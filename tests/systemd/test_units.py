@@ -13,15 +13,23 @@ def lines(name: str) -> list[str]:
 
 
 def test_the_template_is_the_service_with_a_name() -> None:
-    """Unit files can't include each other, so nobody may change one of the two alone."""
+    """Unit files can't include each other, so nobody may change one of the two alone.
+
+    A limit of starts, or a hurry to start again, is for the first instance: the shared socket would go with the limit.
+    """
     service, template = lines("hft-mmap.service"), lines("hft-mmap@.service")
     assert [line for line in template if line not in service] == [
         "Description=Rolling price statistics over HTTP (hft-mmap, instance %i)",
+        "StartLimitIntervalSec=0",
         "Sockets=hft-mmap.socket hft-mmap@%i.socket",
         "Environment=APP_SERVER__INSTANCE=%i",
+        "RestartSec=1s",
     ]
     assert [line for line in service if line not in template] == [
-        "Description=Rolling price statistics over HTTP (hft-mmap)"
+        "Description=Rolling price statistics over HTTP (hft-mmap)",
+        "StartLimitIntervalSec=60",
+        "StartLimitBurst=20",
+        "RestartSec=100ms",
     ]
 
 
@@ -37,3 +45,11 @@ def test_the_stop_has_more_time_than_the_grace() -> None:
     """What has not ended in time is killed, and the disk needs some of it as well."""
     (stop_s,) = (int(line.partition("=")[2]) for line in lines("hft-mmap.service") if line.startswith("TimeoutStopSec"))
     assert stop_s >= load(UNITS / "config.toml").settings.server.shutdown_grace_s + 15
+
+
+def test_the_documents_of_the_units_are_where_they_say() -> None:
+    """`systemctl status` names a file; `make install` puts docs/ into doc/docs of a release."""
+    for path in [*UNITS.glob("*.service"), *UNITS.glob("*.socket")]:
+        (line,) = (line for line in lines(path.name) if line.startswith("Documentation="))
+        document = line.removeprefix("Documentation=file:///opt/hft-mmap/current/doc/")
+        assert (ROOT / document).is_file(), line
