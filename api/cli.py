@@ -27,6 +27,7 @@ import click
 from api.console import (
     CONFIG_OPTION,
     DATA_DIR_OPTION,
+    EXIT_CONFIG,
     EXIT_FAULTS,
     JSON_OPTION,
     Failure,
@@ -118,14 +119,19 @@ def demo(data_dir: Path | None, port: int | None, history: int, rate: int, seed:
 def check_config(config_path: Path | None, as_json: bool) -> None:
     """Print each setting and where it came from, or everything that is wrong with the settings (exit code 78).
 
+    Tokens, certificate and key are read as well, as the user who asks, and those not that systemd would hand over.
+
     \b
     Examples:
       hft-mmap check-config
       APP_LOG__LEVEL=debug hft-mmap check-config --json
     """
-    items = [
-        {"key": key, "value": value, "origin": origin} for key, value, origin in load_settings(config_path).items()
-    ]
+    from api.credentials import faults
+
+    effective = load_settings(config_path)
+    if found := faults(effective.settings):
+        raise Failure(tuple(found), EXIT_CONFIG)
+    items = [{"key": key, "value": value, "origin": origin} for key, value, origin in effective.items()]
     if as_json:
         print_json({"settings": items})
     else:

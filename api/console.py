@@ -23,7 +23,8 @@ CONFIG_OPTION = click.option(
     "--config",
     "config_path",
     type=click.Path(path_type=Path),
-    help="Settings file, in place of config.toml in the working directory.",
+    envvar="HFT_MMAP_CONFIG",  # of an installed service: its command and no unit sets it
+    help="Settings file, in place of config.toml in the working directory (or of $HFT_MMAP_CONFIG).",
 )
 DATA_DIR_OPTION = click.option(
     "--data-dir", type=click.Path(path_type=Path), help="Data directory, in place of the one in the settings."

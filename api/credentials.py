@@ -2,10 +2,39 @@
 
 import structlog
 
-from api.secret_files import CredentialsError, resolve
+from api.secret_files import CredentialsError, is_within_reach, resolve
 from api.settings import Settings
 from api.tls import Certificate
 from api.tokens import Tokens
+
+
+def faults(settings: Settings) -> list[str]:
+    """Return what is wrong with the files that the settings name.
+
+    Those below `${CREDENTIALS_DIRECTORY}` are left out where there is none: only the service has it.
+    """
+    found = []
+    server = settings.server
+    named = (
+        ((settings.auth.tokens_file,), lambda: _tokens(settings)),
+        ((server.tls_certificate, server.tls_key), lambda: _certificate(settings)),
+    )
+    for paths, read in named:
+        if all(is_within_reach(path) for path in paths):
+            try:
+                read()
+            except CredentialsError as error:
+                found.append(str(error))
+    return found
+
+
+def _tokens(settings: Settings) -> Tokens | None:
+    path = settings.auth.tokens_file
+    return Tokens(resolve(path, "auth.tokens_file")) if path else None
+
+
+def _certificate(settings: Settings) -> Certificate | None:
+    return Certificate(settings.server) if settings.server.tls_certificate else None
 
 
 class Credentials:
@@ -13,9 +42,8 @@ class Credentials:
 
     def __init__(self, settings: Settings) -> None:
         """Read all files. Raises CredentialsError for the first that cannot be used."""
-        auth, server = settings.auth, settings.server
-        self.tokens = Tokens(resolve(auth.tokens_file, "auth.tokens_file")) if auth.tokens_file else None
-        self.certificate = Certificate(server) if server.tls_certificate else None
+        self.tokens = _tokens(settings)
+        self.certificate = _certificate(settings)
 
     def reload(self) -> None:
         """Read all files again. What cannot be used is logged, and what was in force stays in force."""

@@ -15,6 +15,11 @@ class CredentialsError(Exception):
     """A file with tokens or keys cannot be used; the text says which one, why, and what to do."""
 
 
+def is_within_reach(path: str) -> bool:
+    """Return whether `path` names a file: always, but where it begins with a folder that this process was not given."""
+    return _PLACEHOLDER not in path or bool(os.environ.get(_DIRECTORY))
+
+
 def resolve(path: str, setting: str) -> Path:
     """Return `path` with `${CREDENTIALS_DIRECTORY}` replaced; raise CredentialsError if this process was given none."""
     if _PLACEHOLDER not in path:

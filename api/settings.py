@@ -261,7 +261,8 @@ class _Loader:
         self.faults: list[str] = []
 
     def load(self, config_path: Path | None, dotenv_path: Path) -> Effective:
-        if config_path is not None or DEFAULT_CONFIG.exists():
+        # os.path.exists: in a working directory that this user may not search there is no file, and no error either.
+        if config_path is not None or os.path.exists(DEFAULT_CONFIG):  # noqa: PTH110
             self._read_file(config_path or DEFAULT_CONFIG)
         self._read_environment(dotenv_path)
         settings = Settings(
@@ -348,11 +349,11 @@ class _Loader:
 
     def _names_in_dotenv(self, path: Path) -> set[str]:
         """Return the names that have a value in `.env`; a line without one, or that is none, is a fault."""
+        if not os.path.exists(path):  # noqa: PTH110 - as above
+            return set()
         try:
             with path.open(encoding="utf-8") as stream:
                 bindings = list(parse_stream(stream))
-        except FileNotFoundError:
-            return set()
         except OSError as error:
             self.faults.append(f"{path}: {error.strerror}")
             return set()

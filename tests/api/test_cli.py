@@ -136,6 +136,37 @@ def test_check_config_names_every_fault_and_exits_with_78(monkeypatch: pytest.Mo
     ]
 
 
+def test_check_config_reads_tokens_and_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stops the service with 78 stops the check as well; but what only systemd hands over is left to it."""
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    settings = """
+        [auth]
+        tokens_file = "{0}tokens"
+        [server]
+        tls_certificate = "{0}cert.pem"
+        tls_key = "{0}key.pem"
+    """
+    Path("config.toml").write_text(settings.format(""))
+    result = hft_mmap("check-config")
+    assert (result.exit_code, result.stdout) == (78, "")
+    assert result.stderr.splitlines() == [
+        "hft-mmap: tokens file tokens cannot be read: No such file or directory; hft-mmap token makes one",
+        "hft-mmap: TLS certificate cert.pem cannot be read: No such file or directory",
+    ]
+    Path("config.toml").write_text(settings.format("${CREDENTIALS_DIRECTORY}/"))
+    assert hft_mmap("check-config").exit_code == 0
+
+
+def test_the_variable_of_an_installed_service_names_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HFT_MMAP_CONFIG stands for --config, which beats it; both beat config.toml of the working directory."""
+    for name, port in (("config", 1), ("installed", 2), ("given", 3)):
+        Path(f"{name}.toml").write_text(f"[server]\nport = {port}\n")
+    monkeypatch.setenv("HFT_MMAP_CONFIG", "installed.toml")
+    assert {"key": "server.port", "value": 2, "origin": "installed.toml"} in as_json("check-config")["settings"]
+    given = as_json("check-config", "--config", "given.toml")["settings"]
+    assert {"key": "server.port", "value": 3, "origin": "given.toml"} in given
+
+
 @pytest.mark.parametrize("command", [["serve"], ["check-config"], ["info"], ["stats", "A"], ["verify"]])
 def test_every_command_refuses_wrong_settings(command: list[str]) -> None:
     """A --config that does not exist is the same 78 everywhere."""

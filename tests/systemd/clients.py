@@ -14,9 +14,13 @@ PUSHERS = 8
 
 
 class Pusher:
-    """Sends batch after batch on a connection that it keeps, and opens another when the service asks for that."""
+    """Sends batch after batch on a connection that it keeps, and opens another when the service asks for that.
 
-    def __init__(self, machine: Machine) -> None:
+    fresh: opens another for each request.
+    """
+
+    def __init__(self, machine: Machine, *, fresh: bool = False) -> None:
+        self._fresh = fresh
         self.answered = 0
         self.longest_s = 0.0
         self.lost: list[str] = []
@@ -47,13 +51,18 @@ class Pusher:
                     self.answered += 1
                 else:
                     self.lost.append(str(answer.status))
+                if self._fresh:
+                    connection.close()
         connection.close()
 
 
 @contextmanager
 def load(machine: Machine) -> Iterator[list[Pusher]]:
-    """Yield clients that push until the block ends; then each request has its outcome."""
-    pushers = [Pusher(machine) for _ in range(PUSHERS)]
+    """Yield clients that push until the block ends, half of them with a connection for each request.
+
+    At the end each request has its outcome.
+    """
+    pushers = [Pusher(machine, fresh=number % 2 == 1) for number in range(PUSHERS)]
     try:
         wait_for_more(pushers)
         yield pushers

@@ -176,6 +176,7 @@ class Machine:
             shutil.rmtree(path)
         for directory in ("var/lib/hft-mmap", "var/log/hft-mmap"):
             self.run("sh", "-c", f"umount -q /{directory}/data; find /{directory} -mindepth 1 -delete", expect=None)
+        self.run("sh", "-ec", f"rm -rf /etc/hft-mmap/*; cp {SOURCE}/systemd/config.toml /etc/hft-mmap")
         self.systemctl("daemon-reload")
         self._cursor = self._entries("--lines=1")[0]["__CURSOR"]
 

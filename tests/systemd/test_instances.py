@@ -8,7 +8,7 @@ from tests.systemd.clients import load, wait_for_more
 from tests.systemd.machine import LOGS, SERVICE, Machine
 from tests.systemd.test_service import add, total
 
-SECOND = "hft-mmap@2.service"
+SECOND, THIRD = "hft-mmap@2.service", "hft-mmap@3.service"
 EXAMPLES = ROOT / "systemd/examples"
 DEBUG = "[Service]\nEnvironment=APP_LOG__LEVEL=debug\n"
 
@@ -31,24 +31,25 @@ def scraped(machine: Machine, port: int) -> list[str]:
 
 
 def test_instances_share_the_work_and_the_store(machine: Machine) -> None:
-    """Both accept from the shared sockets, both append to one series; each names itself in its lines and its file."""
-    for unit in (SERVICE, SECOND):
+    """All accept from the shared sockets and append to one series; each names itself in its lines and its file."""
+    units = (SERVICE, SECOND, THIRD)
+    for unit in units:
         machine.drop_in(DEBUG, unit)
-    machine.systemctl("start", SERVICE, SECOND)
+    machine.systemctl("start", *units)
     tries = 0
 
-    def both_have_answered() -> bool:
+    def all_have_answered() -> bool:
         nonlocal tries
         for _ in range(8):
             tries += 1
             assert add(machine, [1.0]).json()["total"] == tries
-        return all(machine.events("request", unit) for unit in (SERVICE, SECOND))
+        return all(machine.events("request", unit) for unit in units)
 
-    wait_until(both_have_answered, "an answer of each instance")
+    wait_until(all_have_answered, "an answer of each instance")
     assert total(machine) == tries
     assert {event.get("instance") for event in machine.events(unit=SECOND)} == {"2"}
     assert {event.get("instance") for event in machine.events()} == {None}
-    assert sorted(path.name for path in (machine.root / LOGS).iterdir()) == ["app-2.log", "app.log"]
+    assert sorted(path.name for path in (machine.root / LOGS).iterdir()) == ["app-2.log", "app-3.log", "app.log"]
 
 
 def test_each_further_instance_has_a_port_for_its_metrics(machine: Machine) -> None:

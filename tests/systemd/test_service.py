@@ -67,6 +67,7 @@ def test_start_returns_once_requests_are_answered(machine: Machine) -> None:
     assert answers[0].endswith(b'{"status":"ok"}')
     with machine.client() as client:
         assert client.get("/ready").json() == {"status": "ready"}
+    machine.run("sh", "-c", 'test "$(stat -c "%a %G" /run/hft-mmap/http.sock)" = "660 hft-mmap"')
 
 
 def test_a_connection_starts_the_service(machine: Machine) -> None:
