@@ -18,6 +18,7 @@ class Kind(StrEnum):
     SERVICE_KILLS = "SIGKILLs of the service"
     CALL_FAULTS = "faults at system calls"
     POWER_CUTS = "power cuts"
+    FUSE_CUTS = "power cuts of a FUSE disk"
 
 
 @dataclass(slots=True)

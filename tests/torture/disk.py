@@ -217,19 +217,22 @@ class Disk:
         else:
             directory.changes.append({name: None})
 
-    def crash(self, generator: np.random.Generator, target: Path) -> None:
-        """Make `target` a directory that holds what the disk may hold if the power is cut now."""
-        _write(self._top, generator, target)
+    def crash(self, generator: np.random.Generator, target: Path, *, any_words: bool = True) -> None:
+        """Make `target` a directory that holds what the disk may hold if the power is cut now.
+
+        any_words: the live words hold anything. Else they hold what was recorded of them.
+        """
+        _write(self._top, generator, target, any_words=any_words)
 
 
-def _write(node: Node, generator: np.random.Generator, target: Path) -> None:
+def _write(node: Node, generator: np.random.Generator, target: Path, *, any_words: bool) -> None:
     if isinstance(node, DirectoryNode):
         target.mkdir()
         for name, below in node.after_crash(generator).items():
-            _write(below, generator, target / name)
+            _write(below, generator, target / name, any_words=any_words)
         return
     content = node.after_crash(generator)
-    if target.name == HEAD_NAME and len(content) > LIVE_OFFSET:
+    if any_words and target.name == HEAD_NAME and len(content) > LIVE_OFFSET:
         kind = int(generator.integers(3))
         words = generator.integers(0, 1 << 62, 6) if kind else np.zeros(6, dtype=np.int64)
         if kind == EVERYTHING:

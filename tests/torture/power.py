@@ -42,15 +42,22 @@ class Cuts:
     """Cuts the power of a recorded session at points drawn at random, and checks each state."""
 
     def __init__(
-        self, nursery: Nursery, root: Path, setting: Setting, state: State, generator: np.random.Generator
+        self,
+        nursery: Nursery,
+        disk: Disk,
+        setting: Setting,
+        state: State,
+        generator: np.random.Generator,
+        kind: Kind = Kind.POWER_CUTS,
     ) -> None:
-        """Begin with the files below `root`, which are in `state`."""
+        """Begin with the files of `disk`, which are in `state`; the cuts are counted as `kind`."""
+        self._kind = kind
         self._nursery = nursery
         self.setting = setting
         self._streams = streams(setting)
         self._generator = generator
         self._state = state
-        self._disk = Disk(root)
+        self._disk = disk
 
     def run(self, moments: Sequence[Moment], untouched: Path, cuts: int, counts: Counts, what: str) -> State:
         """Cut the power `cuts` times; what the last cut leaves is put into `untouched`. Return its state."""
@@ -65,7 +72,7 @@ class Cuts:
                 if i == max(chosen):
                     # What another session starts from is the disk as it was, with nothing repaired yet.
                     shutil.copytree(target, untouched)
-                counts.add(Kind.POWER_CUTS, Durability(self.setting.durability))
+                counts.add(self._kind, Durability(self.setting.durability))
                 with counts.judged(f"power cut at moment {i} of {len(moments)}, {what}"):
                     state = self._check(target, (tuple(bounds.least), tuple(bounds.most)))
             if i < len(moments):
@@ -110,7 +117,7 @@ def power_life(nursery: Nursery, seed: int, durability: Durability, sessions: in
         for number in range(sessions):
             what = f"tier {durability}, session {number}, seed {seed}"
             broken = len(counts.texts)
-            cutter = Cuts(nursery, root, setting, state, generator)
+            cutter = Cuts(nursery, Disk(root), setting, state, generator)
             child = nursery.spawn(
                 "session", path=str(root / "data"), setting=setting.fields(),
                 batches=25 + SESSION_CHUNKS * setting.chunk_points // 50, most_tries=1,

@@ -61,11 +61,9 @@ def append(out: int, path: str, setting: dict[str, Any]) -> None:
     own = Setting(**setting)
     store = _opened(path, own)
     todo = [(i, stream, stream.index(_total(store, stream.symbol))) for i, stream in enumerate(streams(own))]
-    (i, first, k), (j, second, m) = todo
-    while max(k, m) < len(first.bounds) - 1:
-        tell(f"ack {i} {store.append(first.symbol, first.batch(k))}")
-        tell(f"ack {j} {store.append(second.symbol, second.batch(m))}")
-        k, m = k + 1, m + 1
+    for step in range(min(len(stream.bounds) - 1 - k for _, stream, k in todo)):
+        for i, stream, k in todo:
+            tell(f"ack {i} {store.append(stream.symbol, stream.batch(k + step))}")
 
 
 def _watch(tell: Tell, store: Store, i: int, symbol: str, total: int) -> None:
@@ -114,6 +112,11 @@ def session(out: int, path: str, setting: dict[str, Any], batches: int, most_tri
         else:
             tell("done")
             return
+
+
+def told_session(_: int, told: str, **arguments: Any) -> None:
+    """Do the same, and tell it to the file `told`, which notes it in order with what is done to files."""
+    session(os.open(told, os.O_WRONLY | os.O_CLOEXEC), **arguments)
 
 
 def _append_to_end(tell: Tell, store: Store, all_streams: tuple[Stream, ...], ends: list[int], most_tries: int) -> int:

@@ -18,12 +18,13 @@ import pytest
 from hft_mmap import Durability
 from tests.torture.calls import Session, Trial, fault_at, trials, uses
 from tests.torture.counts import Counts
+from tests.torture.fuse_power import fuse_once, fuse_works
 from tests.torture.kills import KILLS_OF_A_LIFE, library_life, repeat, service_life
 from tests.torture.nursery import Nursery
 from tests.torture.power import CUTS_OF_A_SESSION, SESSIONS_OF_A_LIFE, power_life
 from tests.torture.tracing import needs_strace
 
-SHARES = {"library": 0.5, "service": 0.04, "power": 0.28, "calls": 0.18}
+SHARES = {"library": 0.5, "service": 0.04, "power": 0.2, "fuse": 0.1, "calls": 0.16}
 
 
 def _ends_after(seconds: float) -> Callable[[], bool]:
@@ -66,6 +67,8 @@ def test_torture(nursery: Nursery, counts: Counts, capsys: pytest.CaptureFixture
         seed, part("power"),
         lambda s, tier: power_life(nursery, s, tier, SESSIONS_OF_A_LIFE, CUTS_OF_A_SESSION, counts),
     )  # fmt: skip
+    if fuse_works():
+        repeat(seed, part("fuse"), lambda s, tier: fuse_once(nursery, s, tier, counts))
     enough = part("calls")
     for trial, n in _call_faults(nursery, seed):
         if enough():
