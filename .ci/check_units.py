@@ -3,9 +3,10 @@
     python .ci/check_units.py
 
 Runs `systemd-analyze verify` and `systemd-analyze security`, which need no running systemd; says so and passes where
-they are missing. Exits 1 and prints what systemd-analyze said of every faulty unit.
+they are missing, unless HFT_TESTS_REQUIRED is set. Exits 1 and prints what systemd-analyze said of every faulty unit.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -71,7 +72,7 @@ def main() -> int:
     """Check every unit, print every fault, return the exit code."""
     if shutil.which("systemd-analyze") is None:
         print("units not checked: there is no systemd-analyze (Debian package systemd)")
-        return 0
+        return 1 if os.environ.get("HFT_TESTS_REQUIRED") else 0
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch, "systemd")
         shutil.copytree(UNITS, directory)

@@ -1,6 +1,7 @@
 """Fixtures that every part of the tests may use."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
@@ -9,6 +10,22 @@ import pytest
 
 from tests.service import Service, running_service
 from tests.small_disk import SmallDisk, small_disk
+
+REQUIRED = bool(os.environ.get("HFT_TESTS_REQUIRED"))
+"""Whether a test that skips for want of a tool or a permission fails instead, as in `.ci/run`."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip into a failure where everything has to be there: a proof that is left out is none."""
+    report = yield
+    if REQUIRED and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        # Only root can mount, boot a systemd or unmount: a gate that is run by somebody else goes without those.
+        if os.geteuid() == 0 or "root" not in reason:
+            report.outcome = "failed"
+            report.longrepr = f"HFT_TESTS_REQUIRED is set, and this test would be skipped: {reason}"
+    return report
 
 
 class StartService(Protocol):

@@ -179,10 +179,10 @@ def test_a_reader_sees_the_newest_commit_and_changes_nothing(rolled_back: Path) 
 # -- commit slots -----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def stopped(series_directory: Path, open_store: OpenStore) -> Path:
-    """Leave a series of 300 points after an orderly stop, the slot before saying 250."""
-    store = open_store(durability="process")
+@pytest.fixture(params=["process", "interval", "sync"])
+def stopped(request: pytest.FixtureRequest, series_directory: Path, open_store: OpenStore) -> Path:
+    """Leave a series of 300 points after an orderly stop in any tier, the slot before saying 250."""
+    store = open_store(durability=request.param)
     store.append("A", EVERYTHING[:250])
     store.sync()
     store.append("A", EVERYTHING[250:])
