@@ -2,14 +2,16 @@
 
 import json
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 from statistics import median
+from time import monotonic
 from typing import Any
 
 from perf.lab import DIRECTORY_VARIABLE
@@ -17,14 +19,21 @@ from perf.servers import on_cores
 
 BLOCKS = 10
 """Times that each side has its turn with a case, in one round."""
+PATIENCE_S = 180.0
+"""The longest wait for one answer: compiling all kernels on a busy machine is the slowest thing that is asked for."""
+_ENDING_S = 10.0
 
 
 class DuelError(Exception):
-    """A side could not do what was asked: it ended, or a case failed in it. The text is what it said last."""
+    """A side could not do what was asked: it ended, a case failed in it, or it never answered.
 
-    def __init__(self, side: str, text: str) -> None:
+    The text is what it said last. `lacks` where it has not got what the case needs: an import or an attribute.
+    """
+
+    def __init__(self, side: str, text: str, *, lacks: bool = False) -> None:
         super().__init__(f"{side}: {text}")
         self.side = side
+        self.lacks = lacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +55,12 @@ class Side:
 
 
 class Worker:
-    """A process of one side that measures on request."""
+    """A process of one side that measures on request, until `deadline` (of time.monotonic) at the latest."""
 
-    def __init__(self, side: Side) -> None:
+    def __init__(self, side: Side, deadline: float = inf) -> None:
         self._side = side
+        self._deadline = deadline
+        self._received = b""
         self._errors = (side.directory / "worker.err").open("w+")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "perf.duel_worker", str(side.directory)],
@@ -58,46 +69,64 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            text=True,
+            bufsize=0,
         )
 
     def ask(self, **question: object) -> Any:  # noqa: ANN401 - what was asked for
         """Return the answer to one question; DuelError if it has none."""
-        self.tell(**question)
-        return self.answer()
-
-    def tell(self, **question: object) -> None:
-        """Send a question; its answer must be taken before the next."""
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(question) + "\n")
-        self.process.stdin.flush()
-
-    def answer(self) -> Any:  # noqa: ANN401 - what was asked for
-        """Return the answer to what was asked last."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            self.process.wait()
-            self._errors.seek(0)
-            raise DuelError(self._side.name, self._errors.read().strip().rpartition("\n")[2])
-        found = json.loads(line)
+        try:
+            self.process.stdin.write(json.dumps(question).encode() + b"\n")
+        except BrokenPipeError:
+            raise self._ended() from None
+        found = json.loads(self._line())
         if "error" in found:
-            raise DuelError(self._side.name, found["error"])
+            raise DuelError(self._side.name, found["error"], lacks=found["lacks"])
         return found["answer"]
 
+    def _line(self) -> bytes:
+        """Return the next line it writes; DuelError if it ends before, or takes too long."""
+        assert self.process.stdout is not None
+        output = self.process.stdout.fileno()
+        until = min(self._deadline, monotonic() + PATIENCE_S)
+        while b"\n" not in self._received:
+            if not select.select([output], [], [], max(until - monotonic(), 0.0))[0]:
+                self.process.kill()
+                if until == self._deadline:
+                    raise DuelError(self._side.name, "the time was up while it was measuring")
+                raise DuelError(self._side.name, f"no answer within {PATIENCE_S:g} s")
+            part = os.read(output, 65_536)
+            if not part:
+                raise self._ended()
+            self._received += part
+        line, _, self._received = self._received.partition(b"\n")
+        return line
+
+    def _ended(self) -> DuelError:
+        """Return what a process said that ended without being told to."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(_ENDING_S)
+        self._errors.seek(0)
+        said = self._errors.read().strip().rpartition("\n")[2]
+        return DuelError(self._side.name, said or f"its process ended with code {self.process.returncode}")
+
     def close(self) -> None:
-        """End the process."""
+        """End the process, in order if it will."""
         for stream in (self.process.stdin, self.process.stdout, self._errors):
             if stream is not None:
                 stream.close()
-        self.process.wait(60)
+        try:
+            self.process.wait(_ENDING_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 @contextmanager
-def workers(sides: Sequence[Side], core: int | None) -> Iterator[list[Worker]]:
+def workers(sides: Sequence[Side], core: int | None, deadline: float = inf) -> Iterator[list[Worker]]:
     """Yield one fresh process for each side, all on the same core (None: wherever they like)."""
     with on_cores(None if core is None else [core]):
-        started = [Worker(side) for side in sides]
+        started = [Worker(side, deadline) for side in sides]
     try:
         for worker in started:
             worker.ask(do="hello")

@@ -4,12 +4,14 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 from perf.lab import ROOT
 
 _LIBRARIES = ("falcon", "httptools", "numba", "numpy", "orjson", "pyperf", "pysimdjson", "uvicorn", "uvloop")
+GENERATED = ("perf/results", "perf/profiles", "perf/plots", "perf/**/*.md", "perf/**/*.png")
 # What must reach the processes that pyperf starts; it gives them PATH, HOME, PYTHONPATH and little else.
 _INHERITED_PREFIXES = ("APP_", "NUMBA_", "HFT_PERF_", "XDG_CACHE_HOME", "UV_", "MALLOC_", "LD_PRELOAD")
 
@@ -38,12 +40,21 @@ def lines(found: dict[str, str]) -> list[str]:
     return [f"{key.removeprefix('env_'):10} {value}" for key, value in found.items()]
 
 
-def commit() -> str:
-    """Return the commit of the project, with "+" where files that matter differ from it; "unknown" without git."""
-    revision = git("rev-parse", "--short=12", "HEAD")
+def rows(found: Mapping[str, object]) -> list[str]:
+    """Return what a result says of its environment as rows of a Markdown table."""
+    return [f"| {key.removeprefix('env_')} | {value} |" for key, value in found.items() if key.startswith("env_")]
+
+
+def commit(root: Path = ROOT) -> str:
+    """Return the commit of the project, with "+" where files that matter differ from it; "unknown" without git.
+
+    What benchmarks write themselves (results, documents, plots) is no difference.
+    """
+    revision = git("rev-parse", "--short=12", "HEAD", directory=root)
     if revision is None:
         return "unknown"
-    return revision + ("+" if git("status", "--porcelain", "--", "hft_mmap", "api", "perf") else "")
+    watched = ["hft_mmap", "api", "perf", *(f":(exclude){path}" for path in GENERATED)]
+    return revision + ("+" if git("status", "--porcelain", "--", *watched, directory=root) else "")
 
 
 def git(*args: str, directory: Path = ROOT) -> str | None:

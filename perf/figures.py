@@ -17,11 +17,10 @@ from pathlib import Path
 from perf import environment, history
 from perf.lab import ROOT
 from perf.record import Benchmark
+from perf.section import Section
 from perf.targets import TARGETS, Reading, Target
 
-README = ROOT / "perf" / "README.md"
-BEGIN = "<!-- figures: written by python -m perf.figures -->"
-END = "<!-- figures: end -->"
+README = Section("figures", "python -m perf.figures")
 LABEL = "figures"
 
 
@@ -51,23 +50,8 @@ def table(results: dict[str, Benchmark], source: str) -> str:
     for target in TARGETS:
         found = read(target, results)
         lines.append(f"| {target.title} | {target.limit} | {found.text} | {'met' if found.met else '**missed**'} |")
-    machine = [line.partition(" ") for line in environment.lines(_environment_of(metadata))]
-    lines += ["", f"Taken on {dates[0][:10]} ({source}):", "", "| | |", "|---|---|"]
-    lines += [f"| {key} | {value.strip()} |" for key, _, value in machine]
+    lines += ["", f"Taken on {dates[0][:10]} ({source}):", "", "| | |", "|---|---|", *environment.rows(metadata)]
     return "\n".join(lines)
-
-
-def _environment_of(metadata: dict[str, object]) -> dict[str, str]:
-    return {key: str(value) for key, value in metadata.items() if key.startswith("env_")}
-
-
-def write(section: str, file: Path = README) -> None:
-    """Put the section between its marks."""
-    before, begin, rest = file.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    assert begin, f"{file} has no line {BEGIN}"
-    assert end, f"{file} has no line {END}"
-    file.write_text(f"{before}{BEGIN}\n\n{section}\n\n{END}{after}", encoding="utf-8")
 
 
 def main() -> int:
@@ -81,7 +65,7 @@ def main() -> int:
     section = table(history.load(file), file.name)
     print(section)
     if not args.print:
-        write(section)
+        README.write(section)
     return 0
 
 

@@ -28,12 +28,17 @@ class HistoryError(Exception):
     """There is no such result, or it is there already."""
 
 
+def today() -> str:
+    """Return the day, as results are named by it."""
+    return datetime.now(UTC).date().isoformat()
+
+
 def dated(label: str, directory: Path = RESULTS) -> Path:
     """Return the file for a result of today; HistoryError if the label is no plain name. The directory is made."""
     if not label or not all(one.isalnum() or one in "-_." for one in label):
         raise HistoryError(f"a label is letters, digits, - _ and . only, not {label!r}")
     directory.mkdir(parents=True, exist_ok=True)
-    return directory / f"{datetime.now(UTC).date().isoformat()}_{label}.json"
+    return directory / f"{today()}_{label}.json"
 
 
 def find(named: str, directory: Path = RESULTS) -> Path:

@@ -158,10 +158,7 @@ def report(results: Results, baseline: Results, peers: Run, source: Source, draw
     ]
     lines += [line for plot in drawn for line in (f"![{plots.TITLES[plot.stem]}](plots/{plot.name})", "")]
     lines += ["## Machine", "", "| | |", "|---|---|"]
-    machine = {key: str(value) for key, value in metadata.items() if key.startswith("env_")}
-    lines += [
-        f"| {key} | {value.strip()} |" for key, _, value in (x.partition(" ") for x in environment.lines(machine))
-    ]
+    lines += environment.rows(metadata)
     return "\n".join(lines) + "\n"
 
 

@@ -10,6 +10,7 @@ from perf.environment import git
 from perf.lab import ROOT
 
 PACKAGES = ("hft_mmap", "api")
+LOCK = "requirements.lock"
 
 
 def resolve(reference: str, root: Path = ROOT) -> str | None:
@@ -26,6 +27,28 @@ def same_packages(commit: str, root: Path = ROOT) -> bool:
     """Say whether the packages in the working tree are those of `commit`, with no new file beside them."""
     unchanged = git("diff", "--quiet", commit, "--", *PACKAGES, directory=root) is not None
     return unchanged and not git("ls-files", "--others", "--exclude-standard", "--", *PACKAGES, directory=root)
+
+
+def same_libraries(commit: str, root: Path = ROOT) -> bool:
+    """Say whether `commit` pins the libraries that the working tree pins."""
+    return git("diff", "--quiet", commit, "--", LOCK, directory=root) is not None
+
+
+def newest_that_differs(commit: str, most: int, root: Path = ROOT) -> str | None:
+    """Return the newest of `commit` and `most` commits before it whose packages are not those of the working tree.
+
+    None where all of them are the same; LookupError where a shallow clone ends before so many were looked at.
+    """
+    listed = git("rev-list", "--first-parent", f"--max-count={most + 1}", commit, directory=root) or ""
+    commits = listed.splitlines()
+    for one in commits:
+        if not holds_packages(one, root):
+            return None
+        if not same_packages(one, root):
+            return one
+    if len(commits) <= most and git("rev-parse", "--is-shallow-repository", directory=root) == "true":
+        raise LookupError(f"this clone is shallow and ends {len(commits)} commits back, all with the same packages")
+    return None
 
 
 def lay_out(commit: str, target: Path, root: Path = ROOT) -> Path:

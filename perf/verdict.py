@@ -25,7 +25,11 @@ class Answer(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The p95 of a case before and after (medians over the rounds, in seconds), and what follows."""
+    """The p95 of a case before and after (medians over the rounds, in seconds), and what follows.
+
+    `change` is the middle of the changes within each round, which is not that of the two medians: what disturbs a
+    round disturbs both of its sides.
+    """
 
     case: str
     before_s: float
@@ -37,7 +41,7 @@ class Verdict:
     def line(self) -> str:
         """Return it as one line of the gate's table."""
         times = f"{durations(self.before_s):>12} -> {durations(self.after_s):>12}"
-        return f"{self.answer.value:7} {self.case:<48} p95 {times}  {self.change:+7.1%}  p={self.p:.4f}"
+        return f"{self.answer.value:7} {self.case:<48} p95 {times}  in a round {self.change:+7.1%}  p={self.p:.4f}"
 
 
 def judge(case: str, rounds: Sequence[Round], *, threshold: float, alpha: float = ALPHA) -> Verdict:
@@ -48,7 +52,7 @@ def judge(case: str, rounds: Sequence[Round], *, threshold: float, alpha: float 
     """
     ratios = [log(one.ratio) for one in rounds]
     change = exp(median(ratios)) - 1
-    before_s = median(one.before_s for one in rounds)
+    before_s, after_s = median(one.before_s for one in rounds), median(one.after_s for one in rounds)
     difference_s = before_s * change
     p_slower, p_faster = p_increase_paired(ratios), p_increase_paired([-one for one in ratios])
     if change > threshold and p_slower < alpha and difference_s > FLOOR_S:
@@ -57,4 +61,4 @@ def judge(case: str, rounds: Sequence[Round], *, threshold: float, alpha: float 
         answer = Answer.FASTER
     else:
         answer = Answer.OK
-    return Verdict(case, before_s, before_s * (1 + change), change, min(p_slower, p_faster), answer)
+    return Verdict(case, before_s, after_s, change, min(p_slower, p_faster), answer)

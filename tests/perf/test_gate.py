@@ -1,15 +1,20 @@
 """perf.gate, perf.revision, perf.duel: exit codes, and what is laid out and measured, with real processes."""
 
+import re
+import signal
 import subprocess
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
-from perf import catalogue, gate, revision
+from perf import catalogue, duel, gate, proof, revision
 from perf.duel import DuelError, Side, fight, p95, workers
-from perf.lab import ROOT
+from perf.gate import OutOfTimeError, Plan
+from perf.lab import ROOT, Lab
 
 CASE = "kernels.validate[points=1000]"
+ONE_ROUND = Plan(rounds=1)
 
 
 @pytest.fixture(autouse=True)
@@ -33,10 +38,68 @@ def git(directory: Path, *args: str) -> str:
     return done.stdout.strip()
 
 
-def test_a_reference_that_does_not_exist_is_nothing_to_compare_with(capsys: pytest.CaptureFixture[str]) -> None:
-    """A first commit has no parent, and a shallow clone does not have it."""
-    assert gate.main(["--against", "no-such-revision"]) == gate.OK
+def test_a_reference_that_does_not_exist_is_not_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    """A mistyped name or a shallow clone must not pass for a verdict; a first commit is passed when that is said."""
+    assert gate.main(["--against", "no-such-revision"]) == gate.NOT_MEASURED
     assert "there is no revision no-such-revision here" in capsys.readouterr().out
+    assert gate.main(["--against", "no-such-revision", "--allow-missing"]) == gate.OK
+
+
+def test_without_git_nothing_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing to ask is not the same as nothing to find."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert gate.main(["--against", "HEAD~1"]) == gate.NOT_MEASURED
+
+
+def test_whatever_goes_wrong_is_not_a_verdict(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 1 is for a case that is slower; here it is the directory of the data that cannot be made."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HFT_PERF_DIR", str(tmp_path / "file" / "lab"))
+    monkeypatch.setattr(revision, "same_packages", lambda _commit: False)
+    assert gate.main(["--against", "HEAD"]) == gate.NOT_MEASURED
+    assert "could not measure: NotADirectoryError" in capsys.readouterr().out
+
+
+def commits(directory: Path, *texts: str) -> list[str]:
+    """Make a repository whose commits hold these texts in both packages; return the commits, oldest first."""
+    git(directory, "init", "--quiet")
+    made = []
+    for number, text in enumerate(texts):
+        for package in revision.PACKAGES:
+            (directory / package).mkdir(exist_ok=True)
+            (directory / package / "__init__.py").write_text(text)
+        (directory / "README.md").write_text(str(number))
+        git(directory, "add", ".")
+        git(directory, "commit", "--quiet", "--message", str(number))
+        made.append(git(directory, "rev-parse", "HEAD"))
+    return made
+
+
+def test_commits_of_documents_do_not_hide_what_is_below_them(tmp_path: Path) -> None:
+    """The newest commit with other packages is the other side, if it is near enough."""
+    made = commits(tmp_path, "'old'", "'new'", "'new'", "'new'")
+    assert revision.newest_that_differs("HEAD~1", 20, tmp_path) == made[0]
+    assert revision.newest_that_differs("HEAD~1", 1, tmp_path) is None
+
+
+def test_a_shallow_clone_cannot_say_that_nothing_changed(tmp_path: Path) -> None:
+    """What is below its end may differ."""
+    (tmp_path / "full").mkdir()
+    commits(tmp_path / "full", "'old'", "'new'", "'new'", "'new'")
+    git(tmp_path, "clone", "--quiet", "--depth", "2", f"file://{tmp_path / 'full'}", "shallow")
+    with pytest.raises(LookupError, match="shallow and ends 2 commits back"):
+        revision.newest_that_differs("HEAD", 20, tmp_path / "shallow")
+
+
+def test_other_libraries_are_said(tmp_path: Path) -> None:
+    """Both sides run on what is installed, so a change of the lock file is not in the comparison."""
+    (tmp_path / revision.LOCK).write_text("numpy==1\n")
+    commits(tmp_path, "''")
+    assert revision.same_libraries("HEAD", tmp_path)
+    (tmp_path / revision.LOCK).write_text("numpy==2\n")
+    assert not revision.same_libraries("HEAD", tmp_path)
 
 
 def test_a_revision_without_the_packages_is_told_apart(tmp_path: Path) -> None:
@@ -91,14 +154,14 @@ def test_a_side_that_does_not_start_is_not_measured(tmp_path: Path, capsys: pyte
     broken = revision.lay_out_present(tmp_path / "broken")
     (broken / "hft_mmap" / "__init__.py").write_text("raise RuntimeError('broken on purpose')\n")
     side = Side("after", broken)
-    assert gate.run([side, side], [CASE], threshold=0.1, rounds=1) == gate.NOT_MEASURED
+    assert gate.run([side, side], [CASE], ONE_ROUND) == gate.NOT_MEASURED
     assert "could not measure: after: RuntimeError: broken on purpose" in capsys.readouterr().out
 
 
 def test_both_sides_are_measured_and_the_verdict_printed(present: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One round proves nothing, so it can only pass."""
     sides = [Side("before", present), Side("after", present)]
-    assert gate.run(sides, [CASE], threshold=0.1, rounds=1) == gate.OK
+    assert gate.run(sides, [CASE], ONE_ROUND) == gate.OK
     said = capsys.readouterr().out
     assert CASE in said
     assert "1 cases compared" in said
@@ -109,7 +172,7 @@ def test_a_case_that_the_older_revision_lacks_is_named_and_left_out(present: Pat
     older = revision.lay_out_present(tmp_path / "older")
     (older / "api" / "decode.py").unlink()
     sides = [Side("before", older), Side("after", present)]
-    verdicts, missing = gate.compare(sides, ["decode.batch[values=10]", CASE], threshold=0.1, rounds=1)
+    verdicts, missing = gate.compare(sides, ["decode.batch[values=10]", CASE], ONE_ROUND)
     assert [one.case for one in verdicts] == [CASE]
     assert "api.decode would come from" in missing["decode.batch[values=10]"]
 
@@ -119,9 +182,67 @@ def test_a_case_that_fails_in_the_newer_revision_is_an_error(present: Path, tmp_
     newer = revision.lay_out_present(tmp_path / "newer")
     (newer / "api" / "decode.py").unlink()
     with pytest.raises(DuelError, match=r"after: ImportError: api\.decode would come from"):
-        gate.compare(
-            [Side("before", present), Side("after", newer)], ["decode.batch[values=10]"], threshold=1, rounds=1
-        )
+        gate.compare([Side("before", present), Side("after", newer)], ["decode.batch[values=10]"], ONE_ROUND)
+
+
+def test_an_older_revision_that_fails_is_no_new_case(present: Path, tmp_path: Path) -> None:
+    """Only what it has not got makes a case new; a fault would drop the case from the comparison for ever."""
+    older = revision.lay_out_present(tmp_path / "older")
+    with (older / "api" / "decode.py").open("a") as source:
+        source.write("\n\ndef _fail(*_args): raise ValueError('a fault')\nDecoder.__init__ = _fail\n")
+    sides = [Side("before", older), Side("after", present)]
+    with pytest.raises(DuelError, match="before: ValueError: a fault"):
+        gate.compare(sides, ["decode.batch[values=10]"], ONE_ROUND)
+
+
+def test_a_process_that_dies_is_a_reason_and_not_a_crash(present: Path) -> None:
+    """Its pipe is broken when the next question is asked."""
+    with workers([Side("present", present)], core=None) as pair:
+        pair[0].process.kill()
+        pair[0].process.wait()
+        with pytest.raises(DuelError, match="present: its process ended with code -9"):
+            pair[0].ask(do="hello")
+
+
+def test_a_process_that_never_answers_is_not_waited_for(present: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the gate would hang for ever."""
+    with workers([Side("present", present)], core=None) as pair:
+        pair[0].process.send_signal(signal.SIGSTOP)
+        monkeypatch.setattr(duel, "PATIENCE_S", 0.1)
+        with pytest.raises(DuelError, match=r"present: no answer within 0\.1 s"):
+            pair[0].ask(do="hello")
+
+
+def test_what_was_not_measured_in_time_is_named(present: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Half a comparison is none."""
+    sides = [Side("before", present), Side("after", present)]
+    with pytest.raises(OutOfTimeError, match=rf"in round 1 of 3; not measured in full: {re.escape(CASE)}"):
+        gate.measure(sides, [CASE], 3, deadline=monotonic())
+    assert gate.run(sides, [CASE], Plan(budget_s=0.0)) == gate.NOT_MEASURED
+    assert "the time was up" in capsys.readouterr().out
+
+
+def test_a_case_that_is_slower_ends_the_gate_with_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole way: two copies, one call made to take twice its time, measured twice, and named."""
+    monkeypatch.setattr(proof, "PAIRS", 1)
+    lab = Lab(tmp_path)
+    plan = Plan(rounds=4, rounds_again=6)
+    case = "decode.batch[values=1e4]"
+    trial = proof.attempt(lab, case, [case], plan, share=1.0)
+    assert trial.exit_code == gate.SLOWER, trial.said
+    assert trial.is_right
+    assert trial.slower_by == pytest.approx(1.0, abs=0.5)
+
+
+@pytest.mark.gate_proof
+@pytest.mark.parametrize("case", proof.INJECTIONS)
+def test_a_fifth_slower_is_caught(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At full size, with compiled kernels, on a machine that has nothing else to do."""
+    monkeypatch.delenv("NUMBA_DISABLE_JIT")
+    trial = proof.attempt(Lab(tmp_path), case, list(proof.INJECTIONS), Plan())
+    assert trial.slower_by == pytest.approx(proof.SHARE, abs=0.03)
+    assert trial.exit_code == gate.SLOWER, trial.said
+    assert trial.is_right
 
 
 def test_a_process_measures_the_packages_of_its_own_side_only(present: Path, tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 import pyperf
 import pytest
 
-from perf import figures, history
+from perf import figures, history, proof
 from perf.case import Work
 from perf.record import Benchmark, benchmark, durations, quantities, summary, values_of, work_of
+from perf.section import README, Section
 from perf.targets import TARGETS, Reading
 
 ENVIRONMENT = {"env_cpu": "a processor", "env_commit": "0123456789ab"}
@@ -124,19 +125,20 @@ def test_the_table_says_met_missed_or_not_measured() -> None:
     assert "| cpu | a processor |" in rows
 
 
-def test_the_section_is_replaced_and_the_rest_left_alone(tmp_path: Path) -> None:
+def test_a_section_is_replaced_and_the_rest_left_alone(tmp_path: Path) -> None:
     """Writing it twice leaves one."""
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n\n{figures.BEGIN}\nold\n{figures.END}\nafter\n")
-    for section in ("one", "two"):
-        figures.write(section, readme)
-    assert readme.read_text() == f"before\n\n{figures.BEGIN}\n\ntwo\n\n{figures.END}\nafter\n"
+    section = Section("some figures", "a command")
+    readme.write_text(f"before\n\n{section.begin}\nold\n{section.end}\nafter\n")
+    for text in ("one", "two"):
+        section.write(text, readme)
+    assert readme.read_text() == f"before\n\n{section.begin}\n\ntwo\n\n{section.end}\nafter\n"
 
 
-def test_the_readme_has_a_place_for_the_figures() -> None:
-    """Or they could not be written."""
-    text = figures.README.read_text(encoding="utf-8")
-    assert text.index(figures.BEGIN) < text.index(figures.END)
+@pytest.mark.parametrize("section", [figures.README, proof.README])
+def test_the_readme_has_a_place_for_each_section(section: Section) -> None:
+    """Or it could not be written."""
+    assert "anything" in section.replaced("anything", README.read_text(encoding="utf-8"))
 
 
 def test_a_target_that_was_not_measured_is_not_met() -> None:

@@ -44,7 +44,7 @@ def is_alarm(rng: random.Random, *, slower: float = 0.0) -> bool:
 
 
 def test_identical_code_raises_no_alarm_in_a_thousand_cases() -> None:
-    """That is seventy gates of fourteen cases."""
+    """That is some sixty gates of all guarded cases."""
     rng = random.Random(1)
     assert not any(is_alarm(rng) for _ in range(1000))
 
@@ -87,8 +87,17 @@ def test_the_verdict_says_both_p95s_and_the_percentage() -> None:
     assert verdict.answer is Answer.SLOWER
     assert verdict.change == pytest.approx(0.25)
     assert verdict.line().split() == [
-        "SLOWER", "store.append[points=10]", "p95", "10.0", "us", "->", "12.5", "us", "+25.0%", "p=0.0020",
+        "SLOWER", "store.append[points=10]", "p95", "10.0", "us", "->", "12.5", "us", "in", "a", "round",
+        "+25.0%", "p=0.0020",
     ]  # fmt: skip
+
+
+def test_both_p95s_are_what_was_measured() -> None:
+    """The change within a round is not that of the medians over all rounds, and is printed beside them."""
+    taken = [both(10e-6, 13e-6), both(20e-6, 26e-6), both(30e-6, 24e-6)]
+    verdict = judge("case", taken, threshold=0.10)
+    assert (verdict.before_s, verdict.after_s) == (20e-6, 24e-6)
+    assert verdict.change == pytest.approx(0.3)
 
 
 def test_less_than_the_threshold_passes_however_sure() -> None:
