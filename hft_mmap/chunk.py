@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hft_mmap.errors import FormatError
+from hft_mmap.files import write_fully
 from hft_mmap.kernels import FAN_OUT, MAX_LEVELS, NODE_BYTES, NODE_FIELDS, summarise_nodes
 from hft_mmap.writer import (
     PLAN_CHUNK_ADDRESS,
@@ -45,6 +46,7 @@ CHUNK_VERSION = 1
 FOOTER_BYTES = 4096
 NAME_DIGITS = 20
 SEAL_OFFSET = 512
+SEAL_BYTES = 512
 MAX_CHUNK_POINTS = 1 << 40
 """Nine terabytes; what lies above is a damaged number, and byte offsets would leave 64 bits."""
 
@@ -189,7 +191,7 @@ class Chunk:
                 for level in range(1, layout.levels + 1):
                     if nodes := points // FAN_OUT**level:
                         os.posix_fallocate(fd, layout.offsets[level], NODE_BYTES * nodes)
-            os.pwrite(fd, _identity_block(series_id, first, layout.points), layout.footer)
+            write_fully(fd, _identity_block(series_id, first, layout.points), layout.footer)
         except BaseException:
             path.unlink()
             raise
@@ -231,11 +233,13 @@ class Chunk:
 
     def write_nodes(self, level: int, nodes: NDArray[np.float64]) -> None:
         """Write `nodes`, shape (n, 4), over the first nodes of `level`. OSError as the system says."""
-        rest = nodes.data.cast("B")
-        offset = self.layout.offsets[level]
-        while rest:
-            written = os.pwrite(self.writer(), rest, offset)
-            rest, offset = rest[written:], offset + written
+        write_fully(self.writer(), nodes.data, self.layout.offsets[level])
+
+    def write_footer_again(self) -> None:
+        """Write identity and seal as they are, so that the next sync puts them on the disk. OSError."""
+        begin = self.layout.footer // 8
+        footer = self._mapping[begin : begin + (SEAL_OFFSET + SEAL_BYTES) // 8].tobytes()
+        write_fully(self.writer(), footer, self.layout.footer)
 
     def sync(self) -> None:
         """Put what was written to the file on the disk (fdatasync); OSError if the disk fails."""
@@ -265,14 +269,14 @@ class Chunk:
         low, high, mean, m2 = self.root().tolist()
         block = _SEAL.pack(low, high, mean, m2, values_crc, nodes_crc)
         fd = self.writer()
-        os.pwrite(fd, block + _CRC.pack(zlib.crc32(block)), self.layout.footer + SEAL_OFFSET)
+        write_fully(fd, block + _CRC.pack(zlib.crc32(block)), self.layout.footer + SEAL_OFFSET)
         os.fdatasync(fd)
 
     def unseal(self) -> None:
         """Remove the seal of a chunk that is not full any more, since its newest points were never committed."""
         begin = (self.layout.footer + SEAL_OFFSET) // 8
         if self._mapping[begin : begin + 64].any():
-            os.pwrite(self.writer(), bytes(512), self.layout.footer + SEAL_OFFSET)
+            write_fully(self.writer(), bytes(SEAL_BYTES), self.layout.footer + SEAL_OFFSET)
 
     def allocated_bytes(self) -> int:
         """Return how much of the disk the file takes; 0 once it is unlinked."""

@@ -8,7 +8,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 
@@ -17,7 +17,7 @@ from hft_mmap.chunk import Chunk, Layout, chunk_name, list_chunks
 from hft_mmap.counters import Syncs
 from hft_mmap.errors import FormatError
 from hft_mmap.files import sync_directory
-from hft_mmap.head import FLAG_SYNC_FAILED, FLAGS, START, Commit, Head
+from hft_mmap.head import FLAG_CLEAN, FLAG_SYNC_FAILED, FLAGS, START, TOTAL, Commit, Head
 from hft_mmap.kernels import FAN_OUT
 from hft_mmap.recovery import Recovered
 from hft_mmap.view import View
@@ -62,18 +62,53 @@ class Commits:
         """Put the points of `view` up to `total` on the disk, then a slot that says so; OSError if the disk fails."""
         begin = monotonic()
         self._sync_chunks(view, total)
-        if self._head.words[FLAGS] & FLAG_SYNC_FAILED:
-            raise OSError(errno.EIO, "a sync of this series failed in another process")
         self._record(total, start, clean=clean)
         end = monotonic()
         self.syncs = Syncs(self.syncs.count + 1, self.syncs.seconds + end - begin, end)
 
     def _record(self, total: int, start: int, *, clean: bool) -> None:
-        """Put a commit slot on the disk; the points that it speaks of are there already."""
-        with self._lock, self._head.held():
-            self._head.write_commit(Commit(0, total, start, 0, self._boot, clean))
-        os.fdatasync(self._head.fd)
+        """Put a commit slot on the disk; the points that it speaks of are there already.
+
+        The next slot, of whichever process, is written when this one is on the disk: one of the two always is.
+        """
+        with ExitStack() as appends:
+            if clean:
+                appends.enter_context(self._lock)
+                appends.enter_context(self._head.held())
+            with self._head.committing():
+                if self._head.words[FLAGS] & FLAG_SYNC_FAILED:
+                    raise OSError(errno.EIO, "a sync of this series failed in another process")
+                # It is no end if another process has gone on meanwhile.
+                clean = clean and (self._head.words[TOTAL], self._head.words[START]) == (total, start)
+                if clean:
+                    # Before the slot: who appends from here on meets the flag, and takes it back first.
+                    self._head.raise_flag(FLAG_CLEAN)
+                self._head.write_commit(Commit(0, total, start, 0, self._boot, clean))
+                appends.close()
+                self._sync_head()
+                if not clean:
+                    self._head.lower_flag(FLAG_CLEAN)
         self.total = total
+
+    def _sync_head(self) -> None:
+        """Put the slots on the disk. The flag that it failed is there before anybody else can commit."""
+        try:
+            os.fdatasync(self._head.fd)
+        except OSError:
+            self._head.raise_flag(FLAG_SYNC_FAILED)
+            raise
+
+    def take_back_clean(self) -> None:
+        """Put a slot without the clean flag on the disk, before the first point after an orderly stop is published.
+
+        The caller holds the series. OSError if the slot can't be written, or with the flag that a sync failed.
+        """
+        with self._head.committing():
+            if self._head.words[FLAGS] & FLAG_CLEAN:
+                # It vouches for what the newest slot does.
+                self._head.write_commit(Commit(0, 0, 0, 0, self._boot, clean=False))
+                self._sync_head()
+                self._head.lower_flag(FLAG_CLEAN)
 
     def _sync_chunks(self, view: View, total: int) -> None:
         """Put the points between the last commit and `total` on the disk, and the names of new chunks."""
@@ -116,19 +151,34 @@ class Commits:
 
     # -- after a failed sync ------------------------------------------------------------------------------------------
 
+    def fail(self) -> None:
+        """Tell the other processes of this boot, and the next opening, that memory and disk may differ."""
+        with self._head.committing():
+            self._head.raise_flag(FLAG_SYNC_FAILED)
+
     def write_again(self, view: View, recovered: Recovered) -> None:
         """Write again what a failed fsync may have left in memory only, and put it on the disk; OSError if that fails.
 
         After a failed fsync the kernel may call pages clean that never reached the disk; calling fsync again would
-        then succeed and prove nothing. Writing the same bytes makes the pages dirty again.
+        then succeed and prove nothing. Writing the same bytes makes the pages dirty again. Names can't be written
+        again; on ext4 and xfs they go through the journal, which a failed write shuts down, so that for them a later
+        fsync that succeeds is the truth.
+
+        The caller holds the series and is `committing`, from before it read the flag until this has cleared it: a sync
+        that fails meanwhile, in another process, sets it afterwards.
         """
         for chunk in view.chunks:
             begin = max(recovered.committed_total - chunk.first, 0) // FAN_OUT * FAN_OUT
             end = min(recovered.total - chunk.first, self._layout.points)
             if begin < end:
                 chunk.write(0, chunk.values[:end].copy())
+                chunk.write_footer_again()
                 chunk.sync()
         sync_directory(self._directory)
-        # The newest slot may be one of the pages in doubt: write the next one.
-        self._record(recovered.total, recovered.start, clean=False)
-        self._head.store(FLAGS, 0)
+        # The newest slot may be one of the pages in doubt. It has to be there before the one before it is replaced.
+        self._head.write_newest_again()
+        os.fdatasync(self._head.fd)
+        self._head.write_commit(Commit(0, recovered.total, recovered.start, 0, self._boot, clean=False))
+        os.fdatasync(self._head.fd)
+        self.total = recovered.total
+        self._head.lower_flag(FLAG_SYNC_FAILED | FLAG_CLEAN)

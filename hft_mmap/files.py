@@ -43,6 +43,16 @@ def sync_file(path: Path) -> None:
         os.close(fd)
 
 
+def write_fully(fd: int, data: bytes | bytearray | memoryview, offset: int) -> None:
+    """Write all of `data` at `offset` of the file `fd`; OSError as the system says (ENOSPC, EIO)."""
+    rest = memoryview(data).cast("B")
+    while rest:
+        written = os.pwrite(fd, rest, offset)
+        if not written:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rest, offset = rest[written:], offset + written
+
+
 def file_system_of(path: Path) -> str:
     """Return the type of the file system that holds `path` ("ext4", "xfs", "overlay", …), "unknown" if none says."""
     device = os.stat(path).st_dev

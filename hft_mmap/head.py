@@ -18,6 +18,7 @@ import fcntl
 import mmap
 import os
 import struct
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ import numpy as np
 
 from hft_mmap.boot import Boot
 from hft_mmap.errors import FormatError
+from hft_mmap.files import write_fully
 
 HEAD_NAME = "head"
 HEAD_BYTES = 4096
@@ -50,10 +52,15 @@ MAX_TOTAL = 1 << 62
 FLAG_SYNC_FAILED = 1
 """Live flag: an fsync failed in this run of the machine, so pages may be clean in memory and not on the disk."""
 
+FLAG_CLEAN = 2
+"""Live flag: the newest slot is a clean one, so nothing may be published before one that is not is on the disk."""
+
 _CRC = struct.Struct("<I")
 _IDENTITY = struct.Struct("<8sIIQ16sqH64s")
 _SLOT = struct.Struct("<Qqqq16sqQ")
 _SLOT_CLEAN = 1
+_WHOLE_LOCK = struct.Struct("hhqqi4x")
+"""struct flock of x86-64: type, whence, start, length, pid; here always of the whole file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +156,14 @@ def decode_commit(raw: bytes) -> Commit | None:
 class Head:
     """An open head file. Not locked: the series that owns it decides who may write, and when."""
 
-    __slots__ = ("_array", "address", "fd", "identity", "path", "words")
+    __slots__ = ("_array", "_commit_lock", "_lock_type", "address", "fd", "identity", "path", "words")
 
     def __init__(self, directory: Path, *, writable: bool) -> None:
         """Open and check the head in `directory`; FormatError if it is not a sound head file."""
         self.path = directory / HEAD_NAME
         self.fd = os.open(self.path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
+        self._lock_type = fcntl.F_WRLCK if writable else fcntl.F_RDLCK
+        self._commit_lock = threading.Lock()
         try:
             self.identity = decode_identity(os.pread(self.fd, HEAD_BYTES + 1, 0))
             access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
@@ -179,7 +188,7 @@ class Head:
         raw[LIVE_OFFSET : LIVE_OFFSET + len(words)] = words
         fd = os.open(directory / HEAD_NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
-            os.pwrite(fd, raw, 0)
+            write_fully(fd, raw, 0)
             os.fsync(fd)
         finally:
             os.close(fd)
@@ -192,6 +201,28 @@ class Head:
             yield
         finally:
             fcntl.flock(self.fd, fcntl.LOCK_UN)
+
+    @contextmanager
+    def committing(self) -> Iterator[None]:
+        """Hold the commit slots and the flags against every other thread and process, until a slot is on the disk.
+
+        Appends don't wait for it: it is another lock than `held`, of the open file and not of the process (OFD). Who
+        needs both takes `held` first.
+        """
+        with self._commit_lock:
+            fcntl.fcntl(self.fd, fcntl.F_OFD_SETLKW, _WHOLE_LOCK.pack(self._lock_type, os.SEEK_SET, 0, 0, 0))
+            try:
+                yield
+            finally:
+                fcntl.fcntl(self.fd, fcntl.F_OFD_SETLK, _WHOLE_LOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0))
+
+    def raise_flag(self, flag: int) -> None:
+        """Set a live flag. The caller is `committing`."""
+        self.store(FLAGS, self.words[FLAGS] | flag)
+
+    def lower_flag(self, flag: int) -> None:
+        """Clear a live flag. The caller is `committing`."""
+        self.store(FLAGS, self.words[FLAGS] & ~flag)
 
     def store(self, word: int, value: int) -> None:
         """Store one live word. numpy writes an aligned int64 with one 8-byte store, which readers see whole."""
@@ -228,8 +259,13 @@ class Head:
         if newest:
             commit = commit._replace(total=max(commit.total, newest[0].total), start=max(commit.start, newest[0].start))
         commit = commit._replace(sequence=sequence)
-        os.pwrite(self.fd, encode_commit(commit), SLOT_OFFSETS[sequence % 2])
+        write_fully(self.fd, encode_commit(commit), SLOT_OFFSETS[sequence % 2])
         return commit
+
+    def write_newest_again(self) -> None:
+        """Write the newest commit as it is, so that the next sync puts it on the disk. OSError."""
+        for commit in self.commits()[:1]:
+            write_fully(self.fd, encode_commit(commit), SLOT_OFFSETS[commit.sequence % 2])
 
     def close(self) -> None:
         """Close the file; the mapping goes when its last reader does."""

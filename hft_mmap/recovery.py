@@ -3,6 +3,7 @@
 Costs a read of the head and one look at the directory, whatever the number of points.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Literal
 from hft_mmap.boot import Boot, is_same_boot
 from hft_mmap.chunk import Layout, chunk_name, list_chunks
 from hft_mmap.errors import FormatError
-from hft_mmap.head import FLAG_SYNC_FAILED, FLAGS, MAX_TOTAL, START, TOTAL, Head, Identity
+from hft_mmap.head import FLAG_CLEAN, FLAG_SYNC_FAILED, FLAGS, MAX_TOTAL, START, TOTAL, Head, Identity
 from hft_mmap.kernels import FAN_OUT
 from hft_mmap.symbols import directory_name
 
@@ -65,8 +66,10 @@ def trust(head: Head, boot: Boot) -> Recovered:
             message = f"live words are not in order: start {start}, total {total}"
             raise FormatError(message)
         failed = bool(head.words[FLAGS] & FLAG_SYNC_FAILED)
-        on_disk = (newest.total, newest.start) if newest else (0, 0)
-        orderly = newest is not None and newest.clean and on_disk == (total, start)
+        orderly = newest is not None and newest.clean and (newest.total, newest.start) == (total, start)
+        # The newest slot may be what a failed sync has left in memory only; the one before it was there first.
+        certain = commits[-1] if failed and commits else newest
+        on_disk = (certain.total, certain.start) if certain else (0, 0)
         return Recovered(total, start, "live", min(on_disk[0], total), min(on_disk[1], start), failed, orderly)
     if newest is None:
         message = "neither commit slot is valid, and the machine was restarted since the last write"
@@ -92,7 +95,7 @@ def kept_chunks(directory: Path, recovered: Recovered, points: int) -> Iterator[
 
 
 def check_chunks(directory: Path, recovered: Recovered, points: int) -> None:
-    """Make sure that a file exists for every chunk that holds a kept point (step 4); FormatError names the first."""
+    """Make sure that a file exists for every chunk that holds a kept point (step 5); FormatError names the first."""
     for first, end, exists in kept_chunks(directory, recovered, points):
         if not exists:
             last = min(end, first + points) - 1
@@ -105,17 +108,36 @@ def describe(error: OSError | FormatError) -> str:
 
 
 def publish(head: Head, recovered: Recovered, boot: Boot) -> None:
-    """Make the decision visible to every process (step 5): live words first, then the boot they are valid in."""
+    """Make the decision visible to every process (step 6): live words first, then the boot they are valid in."""
     if recovered.origin == "live":
+        if recovered.orderly:
+            head.raise_flag(FLAG_CLEAN)
         return
     head.store(START, recovered.start)
     head.store(TOTAL, recovered.total)
-    head.store(FLAGS, 0)
+    head.store(FLAGS, FLAG_CLEAN if recovered.orderly else 0)
     head.store_live_boot(boot)
 
 
+def settle(head: Head, recovered: Recovered, boot: Boot) -> Recovered:
+    """Put the slots that `trust` has read on the disk (step 4): whoever wrote them may have died before that.
+
+    In the boot in which they were written they come from the page cache, and say nothing of the disk. No chunk may be
+    unlinked and no point called durable by them before this. If the disk fails, it is as after any failed sync. The
+    caller is `committing`.
+    """
+    if recovered.origin != "live" or recovered.sync_failed:
+        return recovered
+    try:
+        os.fdatasync(head.fd)
+    except OSError:
+        head.raise_flag(FLAG_SYNC_FAILED)
+        return trust(head, boot)
+    return recovered
+
+
 def remove_leftovers(directory: Path, recovered: Recovered, points: int) -> list[str]:
-    """Unlink chunks that hold no kept point (step 6) and return their names: of a cleanup, or never committed.
+    """Unlink chunks that hold no kept point (step 7) and return their names: of a cleanup, or never committed.
 
     In the boot they were written in, chunks above the total may belong to an append under way in another process:
     those are left for the next append to replace.

@@ -131,21 +131,24 @@ class Series:
         if self._waker is None:
             self._attach(boot)
             return
-        with self._exclusive():
-            recovered = recovery.trust(self._head, boot)
+        with self._exclusive(), self._head.committing():
+            recovered = recovery.settle(self._head, recovery.trust(self._head, boot), boot)
             recovery.check_chunks(self.directory, recovered, self._layout.points)
             # Nothing is written or removed before every chunk has proved sound: a series set aside stays as it is.
             view = self._mapped(View.empty(self._layout, self._floor(recovered.start)), recovered.total)
             recovery.publish(self._head, recovered, boot)
             leftovers = recovery.remove_leftovers(self.directory, recovered, self._layout.points)
-            if recovered.origin == "rolled_back" and view.chunks and recovered.total < view.end:
+            # A cleanup that no slot speaks of yet: the next commit ends it.
+            self._cleanup_due = recovered.committed_start < recovered.start
+            if recovered.origin != "live" and view.chunks and recovered.total < view.end:
                 view.chunks[-1].unseal()
             self._words = self._head.words
             self._set_tail(view)
-        self._commits.begin(boot, recovered.committed_total)
+            self._commits.begin(boot, recovered.committed_total)
+            failure = self._write_again(recovered) if recovered.sync_failed else None
         self.attached = True
-        if recovered.sync_failed:
-            self._write_again(recovered)
+        if failure is not None:
+            self._fail(failure)
         if recovered.total and not recovered.orderly:
             self._on_event(
                 "recovery",
@@ -202,12 +205,13 @@ class Series:
         view = self._view if self._view.end >= start else View.empty(self._layout, self._floor(start))
         return self._mapped(view, total).without_before(start)
 
-    def _write_again(self, recovered: recovery.Recovered) -> None:
-        """Make good what a failed sync has left in doubt; read-only if the disk still fails."""
+    def _write_again(self, recovered: recovery.Recovered) -> OSError | None:
+        """Make good what a failed sync has left in doubt; return why not, if the disk still fails."""
         try:
             self._commits.write_again(self._view, recovered)
         except OSError as error:
-            self._fail(error)
+            return error
+        return None
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -408,7 +412,7 @@ class Series:
                 if offset is not None and offset != total:
                     return self._repeated(batch, offset, total)
                 if self._words[FLAGS]:
-                    raise self._fail(None)
+                    self._take_back_clean()
                 if total - self._words[START] + n > self._limits.max_data_retention:
                     self._retain(total, n)
                 self._write(total, batch)
@@ -416,6 +420,21 @@ class Series:
                 raise self._not_written(n, error) from error
             self._head.store(TOTAL, total + n)
         return total + n
+
+    def _take_back_clean(self) -> None:
+        """Take back the clean flag of an orderly stop; SeriesReadOnly if a sync fails or has failed. Holds the series.
+
+        Costs the first append after it, in whichever process, one sync of the head.
+        """
+        if not self._words[FLAGS] & FLAG_SYNC_FAILED:
+            try:
+                self._commits.take_back_clean()
+            except OSError as error:
+                if self._words[FLAGS] & FLAG_SYNC_FAILED:
+                    raise self._fail(error) from error
+                raise
+        if self._words[FLAGS] & FLAG_SYNC_FAILED:
+            raise self._fail(None)
 
     def _set_tail(self, view: View) -> None:
         """Make `view` the current one, and the last chunk of it the one that short appends go to."""
@@ -524,7 +543,7 @@ class Series:
     def on_durable(self, total: int, callback: Waiter) -> None:
         """Call `callback` once the points below `total` are on the disk, with None, or with the reason they are not.
 
-        At once if they already are, else from the flusher's thread.
+        At once if they already are, else from the flusher's thread; from `close` at the latest.
         """
         with self._lock:
             refusal = self.refusal
@@ -544,6 +563,10 @@ class Series:
                 self._commit(clean=clean)
             except Exception as error:  # noqa: BLE001 - whatever it is, the points are not on the disk: say so
                 self._fail(error)
+        self._answer_waiters()
+
+    def _answer_waiters(self) -> None:
+        """Call those whose points are on the disk, or everyone if nothing more will come there."""
         with self._lock:
             refusal, total = self.refusal, self.committed_total
             ready = self._commits.take_ready(everyone=refusal is not None)
@@ -581,7 +604,7 @@ class Series:
             f"{self.symbol} is read-only since the disk failed ({cause}): points after {self.committed_total} may not "
             "survive a power loss; check the disk, then restart the service"
         )
-        self._head.store(FLAGS, FLAG_SYNC_FAILED)
+        self._commits.fail()
         self.refusal = refusal
         self._plan = None
         self._on_event("read_only", {"symbol": self.symbol, "error": cause, "durable_total": self.committed_total})
@@ -597,3 +620,5 @@ class Series:
             self._head.close()
             for chunk in self._view.chunks:
                 chunk.close_writer()
+        # Those who wait for points that never came.
+        self._answer_waiters()

@@ -44,12 +44,16 @@ def _copy_series(head: Head, source: Path, making: Path, boot: Boot) -> int:
 
     FileNotFoundError if a cleanup unlinks a chunk meanwhile.
     """
-    recovered = recovery.trust(head, boot)
+    with head.committing():
+        recovered = recovery.trust(head, boot)
+        # What was read may come from memory alone. A chunk that can still be rolled back is no chunk to share.
+        os.fdatasync(head.fd)
+    certain = 0 if recovered.sync_failed else recovered.committed_total
     layout = recovery.layout_of(head.identity)
     series_id = head.identity.series_id
     for first in range(recovered.start // layout.points * layout.points, recovered.total, layout.points):
         chunk = Chunk(source, series_id, first, layout)
-        if first + layout.points <= recovered.committed_total:
+        if first + layout.points <= certain:
             _share(chunk.path, making / chunk_name(first))
         else:
             _copy_tail(chunk, making, series_id, min(recovered.total - first, layout.points))

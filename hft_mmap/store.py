@@ -22,6 +22,7 @@ from hft_mmap.errors import (
     DiskFull,
     FormatError,
     OffsetConflict,
+    OutOfRange,
     SeriesSetAside,
     StoreClosed,
     StoreReadOnly,
@@ -48,6 +49,13 @@ TRUSTED_FILE_SYSTEMS = frozenset({"ext4", "xfs"})
 """File systems whose fsync is known to put data and names on the disk."""
 MAX_SYNC_INTERVAL_MS = 60_000
 MAKING_PREFIX = ".making-"
+PASSING = frozenset(
+    {
+        errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR, errno.EIO, errno.ENOSPC, errno.EDQUOT,
+        errno.ENOLCK,
+    }
+)  # fmt: skip
+"""What may keep a sound series from being opened: it says nothing about the files, and may be over at the next try."""
 
 
 class Reason(NamedTuple):
@@ -93,6 +101,7 @@ class Store:
         self._lock = threading.RLock()
         self._series: dict[str, Series] = {}
         self._set_aside: dict[str, str] = {}
+        self._not_opened: dict[str, str] = {}
         self._creation_failed_for_space = False
         self._closed = False
         self._open()
@@ -117,13 +126,16 @@ class Store:
                     self._remove_unfinished()
             self._check_file_system()
             names = sorted(os.listdir(self.path))
+            if not self.read_only:
+                # Whoever gave a series its name may have died, or failed, before that was on the disk.
+                sync_directory(self.path)
         except OSError as error:
             message = f"data directory {self.path} can't be used: {error.strerror}"
             raise StoreUnusable(message) from error
         found = [symbol for name in names if (symbol := symbol_of(name)) is not None and (self.path / name).is_dir()]
         for number, symbol in enumerate(found, start=1):
             self._on_event("opening", {"symbol": symbol, "number": number, "of": len(found)})
-            self._try_open(symbol)
+            self._try_open(symbol, named=True)
 
     def _check_file_system(self) -> None:
         """Tell where the data lies on a file system whose syncs were not shown to hold what a commit promises."""
@@ -140,19 +152,27 @@ class Store:
                 file.unlink()
             unfinished.rmdir()
 
-    def _try_open(self, symbol: str) -> Series | None:
-        """Open a series whose directory exists; None, with the reason kept, if it can't be trusted."""
+    def _try_open(self, symbol: str, *, named: bool) -> Series | None:
+        """Open a series whose directory exists; None, with the reason kept, if it can't be trusted.
+
+        named: its name is on the disk for certain. A failure that may pass leaves it to the next use.
+        """
         directory = self.path / directory_name(symbol)
         try:
+            if not (named or self.read_only):
+                sync_directory(self.path)
             series = Series(
                 directory, limits=self.limits, boot=self._boot, waker=self._flusher,
                 wake_on_append=self.durability is not Durability.PROCESS, on_event=self._on_event,
             )  # fmt: skip
         except (FormatError, OSError, ValueError) as error:
             reason = str(error)
-            self._set_aside[symbol] = reason
-            self._on_event("set_aside", {"symbol": symbol, "reason": reason})
+            kept = self._not_opened if isinstance(error, OSError) and error.errno in PASSING else self._set_aside
+            if kept.get(symbol) != reason:
+                kept[symbol] = reason
+                self._on_event("set_aside", {"symbol": symbol, "reason": reason})
             return None
+        self._not_opened.pop(symbol, None)
         self._series[symbol] = series
         return series
 
@@ -181,9 +201,12 @@ class Store:
                 raise SeriesSetAside(message)
             found = self._series.get(symbol)
             if found is None and (self.path / directory_name(symbol) / HEAD_NAME).exists():
-                found = self._try_open(symbol)
-                if found is None:
+                found = self._try_open(symbol, named=False)
+                if found is None and symbol in self._set_aside:
                     return self._find(symbol)
+                if found is None:
+                    message = f"{symbol} can't be opened: {self._not_opened[symbol]}; the next request tries again"
+                    raise SeriesSetAside(message)
             if found is None:
                 raise SymbolNotFound(symbol)
             found.refresh()
@@ -308,7 +331,14 @@ class Store:
         self._find(symbol).on_durable(total, callback)
 
     def wait_durable(self, symbol: str, total: int) -> None:
-        """Return once the points of `symbol` below `total` are on the disk; SeriesReadOnly if that failed."""
+        """Return once the points of `symbol` below `total` are on the disk; SeriesReadOnly if that failed.
+
+        OutOfRange if the series does not hold so many: nobody can say when it will.
+        """
+        start, held = self._find(symbol).bounds()
+        if total > held:
+            message = f"points below {total} of {symbol} do not exist: it ends at total {held}"
+            raise OutOfRange(message, start, held)
         done = threading.Event()
         outcome: list[BaseException | None] = []
 
@@ -362,7 +392,9 @@ class Store:
         The disk is looked at on each call: that it is full is known before a batch meets it, and the reason goes by
         itself when there is space.
         """
-        found = [Reason(symbol, "set_aside", reason) for symbol, reason in sorted(self._set_aside.items())]
+        with self._lock:
+            aside = sorted((self._set_aside | self._not_opened).items())
+        found = [Reason(symbol, "set_aside", reason) for symbol, reason in aside]
         with self._lock:
             open_series = sorted(self._series.items())
         for symbol, series in open_series:
@@ -386,8 +418,9 @@ class Store:
         now = time.monotonic()
         disk = os.statvfs(self.path)
         series = tuple(self._counters_of(one, now) for one in sorted(self._all(), key=lambda one: one.symbol))
+        aside = tuple(sorted(self._set_aside | self._not_opened))
         return StoreCounters(
-            series, tuple(sorted(self._set_aside)), self._on_event.counts(), disk.f_bavail * disk.f_frsize,
+            series, aside, self._on_event.counts(), disk.f_bavail * disk.f_frsize,
             disk.f_blocks * disk.f_frsize,
         )  # fmt: skip
 

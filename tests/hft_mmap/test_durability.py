@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hft_mmap import Durability, SeriesReadOnly, Store
+from hft_mmap import Durability, OutOfRange, SeriesReadOnly, Store, StoreClosed
 from hft_mmap.head import Head
-from hft_mmap.testing import PATIENCE_S, restart_machine
+from hft_mmap.testing import PATIENCE_S, lose_power, restart_machine
 from tests.hft_mmap.conftest import OpenStore, StartStore
 from tests.hft_mmap.damage import slots
 from tests.service import ROOT, wait_until
@@ -62,6 +63,10 @@ class Traced:
         assert found.returncode == 0, found.stderr[-3000:]
         self.answers: list[Any] = json.loads(found.stdout)
         self._lines = log.read_text().splitlines()
+
+    def lines(self) -> list[str]:
+        """Return everything that was recorded."""
+        return self._lines
 
     def calls(self, begin: str, end: str) -> list[tuple[str, str]]:
         """Return the calls between two marks that touched the store, in the order in which they began."""
@@ -197,9 +202,12 @@ with Store(sys.argv[1] + "/data", limits=limits, durability="sync") as store:
     )
     assert traced.answers == [30, [[], []]]
     calls = [call for call in traced.calls("begin", "opened") if call[1] in {CHUNK, "A/head"}]
-    assert [call for call in calls if call[1] == "A/head"] == [("pwrite64", "A/head"), ("fdatasync", "A/head")]
+    # The slot in doubt is on the disk before the next one replaces the one before it.
+    slot = [("pwrite64", "A/head"), ("fdatasync", "A/head")]
+    assert [call for call in calls if call[1] == "A/head"] == slot + slot
     if file == CHUNK:
-        assert [call for call in calls if call[1] == CHUNK] == [("pwrite64", CHUNK), ("fdatasync", CHUNK)]
+        values_and_footer = [("pwrite64", CHUNK), ("pwrite64", CHUNK)]
+        assert [call for call in calls if call[1] == CHUNK] == [*values_and_footer, ("fdatasync", CHUNK)]
 
 
 @needs_strace
@@ -327,3 +335,74 @@ def sequence_of(directory: Path) -> int:
     newest = head.commits()[0].sequence
     head.close()
     return newest
+
+
+# -- what the opening trusts ------------------------------------------------------------------------------------------
+
+
+@needs_strace
+def test_a_slot_that_was_never_synced_is_synced_before_it_is_trusted(tmp_path: Path) -> None:
+    """Killed between the slot of a cleanup and its sync: the next opening syncs it before it unlinks any chunk."""
+    program = """
+limits = Limits(starting_capacity=0, chunk_points=64, max_data_retention=300, cleanup_keep_count=100)
+store = Store(sys.argv[1] + "/data", limits=limits, durability="sync")
+real = os.fdatasync
+def sync(fd):
+    if store.series("A").total == 360 and os.readlink(f"/proc/self/fd/{fd}").endswith("/head"):
+        print(json.dumps(answers), flush=True)
+        os._exit(0)
+    real(fd)
+for _ in range(5):
+    store.append("A", np.ones(60))
+os.fdatasync = sync
+store.append("A", np.ones(60))
+"""
+    Traced(tmp_path, program, *RECORD)
+    assert slots(tmp_path / "data" / "A")[0][1] == 360
+    again = Traced(
+        tmp_path,
+        """
+mark("begin")
+with Store(sys.argv[1] + "/data", durability="sync") as store:
+    mark("opened")
+""",
+        *("-e", "trace=pwrite64,write,fdatasync,unlink"),
+    )
+    lines = "\n".join(again.lines())
+    assert ".chunk" in lines
+    assert re.search(r'fdatasync\(\d+<[^>]*/A/head>.*unlink\("[^"]*\.chunk', lines, re.DOTALL)
+
+
+def test_points_after_an_orderly_stop_and_a_power_loss_are_not_missed_in_silence(tmp_path: Path) -> None:
+    """The first append after the stop takes the clean flag back on the disk, also beside a process that closes."""
+    data = tmp_path / "data"
+    with Store(data, durability="process") as store:
+        store.append("A", np.arange(10.0))
+    running = Store(data, durability="process")
+    running.append("A", np.arange(10.0))
+    Store(data, durability="process").close()
+    running.append("A", np.arange(5.0))
+    shutil.copytree(data, tmp_path / "cut")
+    running.close()
+    lose_power(tmp_path / "cut")
+    events: list[tuple[object, object]] = []
+
+    def note(name: str, fields: Mapping[str, object]) -> None:
+        if name == "recovery":
+            events.append((fields["origin"], fields["total"]))
+
+    with Store(tmp_path / "cut", on_event=note) as store:
+        assert store.series("A").total == 20
+    assert events == [("rolled_back", 20)]
+
+
+def test_waiting_for_points_that_do_not_exist_is_refused_or_ends_with_the_store(open_store: OpenStore) -> None:
+    """wait_durable says where the series ends; a callback hears of the close."""
+    store = open_store()
+    store.append("A", np.ones(10))
+    with pytest.raises(OutOfRange, match="points below 11 of A do not exist: it ends at total 10"):
+        store.wait_durable("A", 11)
+    outcome: list[BaseException | None] = []
+    store.on_durable("A", 11, outcome.append)
+    store.close()
+    assert [type(error) for error in outcome] == [StoreClosed]

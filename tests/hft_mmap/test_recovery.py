@@ -1,6 +1,7 @@
 """Opening after everything that may have happened: each step of recovery, through the public door."""
 
 import os
+import resource
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import pytest
 
 from hft_mmap import Limits, Reason, SeriesSetAside, Store
 from hft_mmap.chunk import Layout, chunk_name, list_chunks
-from hft_mmap.head import FLAG_SYNC_FAILED, FLAGS, HEAD_NAME, Head, encode_commit
+from hft_mmap.head import FLAG_CLEAN, FLAG_SYNC_FAILED, FLAGS, HEAD_NAME, Head, encode_commit
 from hft_mmap.testing import StoreProcess, lose_power, restart_machine
 from tests.hft_mmap.conftest import OpenStore, StartStore
 from tests.hft_mmap.damage import (
@@ -29,6 +30,7 @@ from tests.hft_mmap.damage import (
 )
 from tests.hft_mmap.test_chunk import IDENTITY_BYTES as CHUNK_IDENTITY_BYTES
 from tests.hft_mmap.test_head import IDENTITY_BYTES as HEAD_IDENTITY_BYTES
+from tests.service import wait_until
 
 FOOTER = Layout.of(64).footer
 SYNCED = np.arange(200.0)
@@ -392,6 +394,30 @@ def test_chunks_of_a_cleanup_that_a_crash_cut_short_are_removed(open_store: Open
         assert list_chunks(series_directory) == left
 
 
+def test_a_cleanup_cut_short_before_its_commit_is_ended_by_the_next_opening(killed: Path) -> None:
+    """Killed after `start` was moved and before a slot said so: the chunks go without an orderly stop."""
+    set_start(killed, 250)
+    with opened(killed, "live"):
+        wait_until(lambda: list_chunks(killed) == [192, 256], "the chunks below the start to go")
+
+
+def test_a_failure_that_passes_does_not_set_a_series_aside_for_good(stopped: Path, open_store: OpenStore) -> None:
+    """Without a descriptor left a series can't be opened; the next use tries again, and /ready says why until then."""
+    hidden = stopped.rename(stopped.parent.parent / "hidden")
+    store = open_store()
+    hidden.rename(stopped)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(SeriesSetAside, match=r"A can't be opened: .*Too many open files.*the next request tries"):
+            store.stats("A", 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert [(reason.symbol, reason.code) for reason in store.reasons()] == [("A", "set_aside")]
+    assert store.stats("A", 1).last == 299.0
+    assert store.reasons() == []
+
+
 def test_a_creation_that_a_crash_cut_short_leaves_nothing(tmp_path: Path, open_store: OpenStore) -> None:
     """What was being made of a new symbol is removed, and the symbol can be made."""
     making = tmp_path / "data" / ".making-0123"
@@ -415,7 +441,7 @@ def test_a_failed_sync_is_made_good_by_the_next_start(killed: Path) -> None:
         assert store.append("A", [300.0]) == 301
         assert store.verify()[0].faults == ()
     head = Head(killed, writable=False)
-    assert head.words[FLAGS] == 0
+    assert head.words[FLAGS] == FLAG_CLEAN
     head.close()
 
 
