@@ -134,8 +134,8 @@ coverage: $(VENV)/dev $(VENV)/warm ## measure which branches of hft_mmap its tes
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
-torture: $(VENV)/dev $(VENV)/warm ## kill, cut power and fail calls for a while (SECONDS=600 SEED=1 REPORT=counts.json)
-	TORTURE_SECONDS=$(or $(SECONDS),600) TORTURE_SEED=$(SEED) TORTURE_REPORT=$(REPORT) $(BIN)/python -m pytest -m torture --timeout 0 tests/torture tests/client tests/hostile $(ARGS)
+torture: $(VENV)/dev $(VENV)/warm ## kill, cut power and fail calls for a while (SECONDS=600 SEED=1 KILLS=10000 CUTS=2000 RECORD=FILE.md)
+	TORTURE_SECONDS=$(or $(SECONDS),600) TORTURE_SEED=$(SEED) TORTURE_REPORT=$(REPORT) TORTURE_KILLS=$(KILLS) TORTURE_CUTS=$(CUTS) TORTURE_RECORD=$(RECORD) $(BIN)/python -m pytest -m torture --timeout 0 tests/torture tests/client tests/hostile $(ARGS)
 
 fuzz: $(VENV)/dev $(VENV)/warm $(VENV)/fuzzer ## feed the readers inputs that reach new code (SECONDS=60 HARNESS=body)
 	$(BIN)/python -m tests.fuzz $(or $(SECONDS),60) $(HARNESS)

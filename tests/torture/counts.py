@@ -19,6 +19,7 @@ class Kind(StrEnum):
     CALL_FAULTS = "faults at system calls"
     POWER_CUTS = "power cuts"
     FUSE_CUTS = "power cuts of a FUSE disk"
+    EXT4_CUTS = "power cuts of an ext4"
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from tests.service import PATIENCE_S, wait_until
 from tests.torture.calls import Trial
 from tests.torture.kills import SERVICE_ENVIRONMENT, check_twice, scratch, serving_port
 from tests.torture.nursery import Child, Nursery
-from tests.torture.stream import FEW_BATCHES, Fault, Stream, exact_stats, prices, streams
+from tests.torture.stream import FEW_BATCHES, Fault, Setting, Stream, exact_stats, prices, streams
 from tests.torture.tracing import traced
 
 STORED, NO_SPACE, UNAVAILABLE = httpx.codes.OK, httpx.codes.INSUFFICIENT_STORAGE, httpx.codes.SERVICE_UNAVAILABLE
@@ -60,6 +60,15 @@ class Client:
             assert_close(exact._replace(**fields), exact)
 
 
+def service_environment(setting: Setting) -> dict[str, str]:
+    """Return the variables with which the service opens a store as `setting` says."""
+    return SERVICE_ENVIRONMENT | {
+        "APP_STORE__DURABILITY": setting.durability,
+        "APP_STORE__MAX_DATA_RETENTION": str(setting.max_data_retention),
+        "APP_STORE__CLEANUP_KEEP_COUNT": str(setting.cleanup_keep_count),
+    }
+
+
 def service_under_fault(nursery: Nursery, trial: Trial, first: int) -> Client:
     """Let a call of the service fail from its `first` use on, then no more; return the client, once all is stored.
 
@@ -71,11 +80,7 @@ def service_under_fault(nursery: Nursery, trial: Trial, first: int) -> Client:
     with scratch() as place:
         with Store(place / "data", limits=setting.limits) as store:
             client.total = client.sent = store.append(client.stream.symbol, client.stream.batch(0))
-        environment = SERVICE_ENVIRONMENT | {
-            "APP_STORE__DURABILITY": setting.durability,
-            "APP_STORE__MAX_DATA_RETENTION": str(setting.max_data_retention),
-            "APP_STORE__CLEANUP_KEEP_COUNT": str(setting.cleanup_keep_count),
-        }
+        environment = service_environment(setting)
         child = nursery.spawn("service", directory=str(place), settings=environment)
         inject = f"inject={trial.call}:{trial.fault}:when={first}+"
         with traced(child, place / "trace", "-e", f"trace={trial.call}", "-e", inject) as strace:

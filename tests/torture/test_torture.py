@@ -7,8 +7,10 @@ file REPORT too.
 import os
 import platform
 import secrets
+import subprocess
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
@@ -16,20 +18,46 @@ import numpy as np
 import pytest
 
 from hft_mmap import Durability
+from tests.service import ROOT
 from tests.torture.calls import Session, Trial, fault_at, trials, uses
-from tests.torture.counts import Counts
+from tests.torture.counts import Counts, Kind
+from tests.torture.ext4_power import ext4_life
+from tests.torture.file_systems import can_mount
 from tests.torture.fuse_power import fuse_once, fuse_works
 from tests.torture.kills import KILLS_OF_A_LIFE, library_life, repeat, service_life
 from tests.torture.nursery import Nursery
 from tests.torture.power import CUTS_OF_A_SESSION, SESSIONS_OF_A_LIFE, power_life
 from tests.torture.tracing import needs_strace
 
-SHARES = {"library": 0.5, "service": 0.04, "power": 0.2, "fuse": 0.1, "calls": 0.16}
+SHARES = {"library": 0.5, "service": 0.04, "power": 0.2, "fuse": 0.1, "ext4": 0.04, "calls": 0.12}
 
 
-def _ends_after(seconds: float) -> Callable[[], bool]:
-    deadline = time.monotonic() + seconds
-    return lambda: time.monotonic() >= deadline
+NOTHING: frozenset[Kind] = frozenset()
+KILLS = frozenset({Kind.KILLS, Kind.SERVICE_KILLS})
+CUTS = frozenset({Kind.POWER_CUTS, Kind.FUSE_CUTS, Kind.EXT4_CUTS})
+LONG_S = 300
+LEAST = {Kind.KILLS: 300, Kind.SERVICE_KILLS: 3, Kind.POWER_CUTS: 100, Kind.CALL_FAULTS: 30}
+"""How many of each kind a run of LONG_S or longer makes at least, also on a busy machine."""
+
+
+def _wanted(name: str) -> int:
+    return int(os.environ.get(name) or 0)
+
+
+def _recorded(counts: Counts, **about: object) -> str:
+    """Return the page that a run writes: what was done, how often, and what came of it."""
+    rows = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in counts.table().splitlines()]
+    rows.insert(1, ["---"] * len(rows[0]))
+    lines = ["# A long run of the fault tests", "", "Written by the run itself; what it does: durability.md.", ""]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    lines += ["", "| broken promise | times |", "|---|---|", *(f"| {k} | {len(v)} |" for k, v in counts.broken.items())]
+    lines += ["", "| of the run | |", "|---|---|", *(f"| {name} | {value} |" for name, value in about.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 def _call_faults(nursery: Nursery, seed: int) -> Iterator[tuple[Trial, int]]:
@@ -56,19 +84,23 @@ def test_torture(nursery: Nursery, counts: Counts, capsys: pytest.CaptureFixture
         with capsys.disabled():
             print(text, flush=True)  # noqa: T201
 
-    def part(name: str) -> Callable[[], bool]:
+    def part(name: str, kinds: frozenset[Kind] = NOTHING, least: int = 0) -> Callable[[], bool]:
         say(f"torture: {name} for {SHARES[name] * seconds:.0f} s; so far {counts}")
-        return _ends_after(SHARES[name] * seconds)
+        deadline = time.monotonic() + SHARES[name] * seconds
+        return lambda: time.monotonic() >= deadline and sum(map(counts.of, kinds)) >= least
 
     say(f"\ntorture: make torture SECONDS={seconds:.0f} SEED={seed}")
-    repeat(seed, part("library"), lambda s, tier: library_life(nursery, s, tier, KILLS_OF_A_LIFE, counts))
     repeat(seed, part("service"), lambda s, tier: service_life(nursery, s, tier, 10, counts))
-    repeat(
-        seed, part("power"),
-        lambda s, tier: power_life(nursery, s, tier, SESSIONS_OF_A_LIFE, CUTS_OF_A_SESSION, counts),
-    )  # fmt: skip
+    enough = part("library", KILLS, _wanted("TORTURE_KILLS"))
+    repeat(seed, enough, lambda s, tier: library_life(nursery, s, tier, KILLS_OF_A_LIFE, counts))
     if fuse_works():
         repeat(seed, part("fuse"), lambda s, tier: fuse_once(nursery, s, tier, counts))
+    if can_mount("ext4", "xfs"):
+        repeat(seed, part("ext4"), lambda s, tier: ext4_life(nursery, s, tier, 20, counts))
+    enough = part("power", CUTS, _wanted("TORTURE_CUTS"))
+    repeat(
+        seed, enough, lambda s, tier: power_life(nursery, s, tier, SESSIONS_OF_A_LIFE, CUTS_OF_A_SESSION, counts)
+    )  # fmt: skip
     enough = part("calls")
     for trial, n in _call_faults(nursery, seed):
         if enough():
@@ -78,4 +110,14 @@ def test_torture(nursery: Nursery, counts: Counts, capsys: pytest.CaptureFixture
     if report:
         Path(report).write_text(line + "\n", encoding="utf-8")
     say(f"torture: {counts}\n{counts.table()}\n{line}")
+    if record := os.environ.get("TORTURE_RECORD"):
+        asked = {name: os.environ.get(f"TORTURE_{name}") for name in ("KILLS", "CUTS")}
+        command = " ".join(["make torture", *(f"{name}={n}" for name, n in asked.items() if n)])
+        about = {
+            "command": f"`{command} SECONDS={seconds:.0f} SEED={seed}`", "commit": _commit(),
+            "date": datetime.now(UTC).date(), "kernel": platform.release(), "Python": platform.python_version(),
+        }  # fmt: skip
+        Path(record).write_text(_recorded(counts, **about), encoding="utf-8")
     assert counts.texts == []
+    if seconds >= LONG_S:
+        assert {kind: counts.of(kind) for kind, least in LEAST.items() if counts.of(kind) < least} == {}
