@@ -28,8 +28,10 @@ from uvicorn.server import ServerState
 from api import problems
 from api.connections import Connections
 from api.cycle import STATUS_LINES, Cycle
+from api.drain import LINGER_S
 from api.exchange import ENDLESS
-from api.streams.protocol import SEND_BUFFER_BYTES
+from api.farewell import say_farewell
+from api.streams.protocol import SEND_BUFFER_BYTES, goodbye_s
 
 if TYPE_CHECKING:
     from api.exchange import Scope
@@ -88,6 +90,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._chunk_content_bytes = 0
         self._watched: bool | None = None  # what the watch was told: False for headers, True for a body
         self._ending = watch.leaving
+        self._over = False  # `shutdown` was called: nobody waits any more for requests that have not begun
+        self._parted = False  # the last answer was sent; whatever still comes is thrown away
         self._upgrade_ignored = False
         self._eof = False
         self._refusal: tuple[HTTPStatus, str] | None = None
@@ -330,7 +334,7 @@ class HttpProtocol(HttpToolsProtocol):
                 return
             turns += 1
             self._run(waiting.popleft())
-        if self.transport.is_closing():
+        if self._parted or self.transport.is_closing():
             return
         if self._unparsed and not self._slicing and len(waiting) < _MAX_TURNS:
             self._take_slices()
@@ -367,7 +371,12 @@ class HttpProtocol(HttpToolsProtocol):
         elif (self._upgrade_ignored or self._eof) and not self._waiting:
             self.transport.close()
         elif not self._arriving:
-            watch.idle[self] = watch.now
+            self._note_idle()
+
+    def _note_idle(self) -> None:
+        self._watch.idle[self] = self._watch.now
+        if self._over:  # the head of that answer did not say that it is the last: one request may be on its way
+            self.loop.call_later(LINGER_S, self.shutdown)
 
     def _may_run(self, cycle: Cycle) -> bool:
         """Return whether `cycle` need not wait for a small body that is still arriving."""
@@ -407,15 +416,19 @@ class HttpProtocol(HttpToolsProtocol):
         self._running = None
         self._release(cycle)
         if not cycle.keep_alive:
+            still_sending = self._arriving or bool(self._waiting or self._unparsed)
             self._waiting.clear()
             self._unparsed = memoryview(b"")
-            self.transport.close()
+            if still_sending:
+                self._part()
+            else:
+                self.transport.close()
         elif cycle.in_task:
             self.loop.call_soon(self._resume)
 
     def _resume(self) -> None:
         self._resting = False
-        if not self.transport.is_closing() and self._running is None:
+        if not (self._parted or self.transport.is_closing()) and self._running is None:
             self._go_on()
 
     def is_ending(self, cycle: Cycle) -> bool:
@@ -481,7 +494,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._go_on()
 
     def _end_refused(self) -> None:
-        if self._refusal is not None and not self.transport.is_closing():
+        if self._refusal is not None and not (self._parted or self.transport.is_closing()):
             status, detail = self._refusal
             _log.info("refused", status=status.value, detail=detail, client=self.client and self.client[0])
             body = problems.problem(status, detail)
@@ -498,7 +511,14 @@ class HttpProtocol(HttpToolsProtocol):
                     )
                 )
             )
-            self.transport.close()
+            self._part()
+
+    def _part(self) -> None:
+        """Close after the last answer in such a way that a client which is still sending sees that answer."""
+        self._parted = True
+        self._arriving = False
+        self._watch.read(self)
+        say_farewell(self.transport, self, self.loop)
 
     # Ending
 
@@ -520,10 +540,17 @@ class HttpProtocol(HttpToolsProtocol):
         self._ending = True
 
     def shutdown(self) -> None:
-        """End once what has begun to arrive is answered."""
-        self._ending = True
+        """End once what has begun to arrive is answered; an answer without end, once its reader has it."""
+        self._ending = self._over = True
         if self._running is None and not self._waiting and not self._arriving:
             self.transport.close()
+        elif self._running is not None and ENDLESS in self._running.scope:
+            self.loop.call_later(goodbye_s(self.config), self._end_unread)
+
+    def _end_unread(self) -> None:
+        """Drop the end of an answer without end, if its reader does not read."""
+        if self.flow.write_paused:
+            self.transport.abort()
 
 
 class _HeadRefused(Exception):

@@ -298,7 +298,7 @@ class Series:
         if start == total:
             raise SymbolNotFound(self.symbol)
         out = np.empty((len(windows), 5))
-        sizes = _WINDOWS if windows is STANDARD_WINDOWS else np.array(windows, dtype=np.int64)
+        sizes = _WINDOWS if windows is STANDARD_WINDOWS else np.array([min(window, total) for window in windows])
         fold_windows(view.table, view.roots, start, total, sizes, out)
         count = total - start
         rows = zip(windows, out.tolist(), strict=True)

@@ -6,4 +6,7 @@ registry   the streams that are open: how many there may be, and their end
 resource   the route /stream: a handshake becomes one of the two streams
 frames     one message of an ingest stream, from bytes to a batch
 ingest     the stream that brings points
+live       who watches which series, and one clock that looks at them for everybody
+stats      the WebSocket that sends statistics
+events     the same as server-sent events: the route /events
 """

@@ -14,6 +14,7 @@ from api.streams.handshake import check_origin, parse_stats
 from api.streams.live import Live, Subscriber
 from api.streams.registry import Streams
 from api.tokens import READ
+from hft_mmap import HftMmapError
 
 HEARTBEAT_S = 15.0
 RETRY_MS = 2000
@@ -55,6 +56,7 @@ class Events:
     async def _sent(self, req: Request, subscriber: Subscriber) -> AsyncIterator[bytes]:
         await asyncio.sleep(0)  # before its first wait a request is no task yet, and `wait_for` needs one
         over = asyncio.Event()
+        fault: dict[str, str] = {}
 
         def end() -> None:
             over.set()
@@ -76,14 +78,15 @@ class Events:
                     for watched in changed:
                         subscriber.sent += 1
                         yield b"id: %d\ndata: %s\n\n" % (watched.series.total, self._live.message(watched))
-        except Refusal:
+        except (Refusal, HftMmapError) as error:
+            fault = {} if isinstance(error, Refusal) else {"reason": str(error)}
             # The last place was taken, or the service began to stop, after the check: the 200 is on its way, so the
-            # answer just ends; the client comes again, and gets the 503.
+            # answer just ends; the client comes again, and gets the 503. So it does when a series can't be read.
             return
         finally:
             self._live.remove(subscriber)
             gone.cancel()
-            req.scope[STREAM] = {"mode": "events", "sent": subscriber.sent, "skipped": subscriber.skipped}
+            req.scope[STREAM] = {"mode": "events", "sent": subscriber.sent, "skipped": subscriber.skipped, **fault}
 
 
 async def _gone(receive: Receive, end: Callable[[], None]) -> None:

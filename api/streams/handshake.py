@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from api.exchange import CALLER
 from api.problems import Refusal, shown
-from api.query import bad_query, pairs, parse_index, whole_number
+from api.query import MOST, bad_query, pairs, parse_index, whole_number
 from api.request import Request
 from hft_mmap import STANDARD_WINDOWS
 from hft_mmap.symbols import validate_symbol
@@ -100,8 +100,11 @@ def parse_stats(query: bytes, *, events: bool = False) -> StatsQuery:
 
 
 def check_windows(windows: Iterable[int]) -> tuple[int, ...]:
-    """Return the windows in ascending order, each once. Raises Refusal (400) for more than MAX_WINDOWS."""
-    ascending = tuple(sorted(set(windows)))
+    """Return the windows in ascending order, each once; one that is longer than any series is MOST.
+
+    Raises Refusal (400) for more than MAX_WINDOWS.
+    """
+    ascending = tuple(sorted({min(window, MOST) for window in windows}))
     if len(ascending) > MAX_WINDOWS:
         raise bad_query(f"{len(ascending)} windows; a series has at most {MAX_WINDOWS} in one stream")
     return ascending

@@ -151,7 +151,7 @@ class Ingest:
         """Send the problem; return the close code that goes with it."""
         status, body = told(fault, self._scope, event="error", frame=self._frames + 1)
         await ws.send_text(body.decode())
-        return _FAULT if status is HTTPStatus.INTERNAL_SERVER_ERROR else REFUSED + status
+        return close_code(status)
 
     def _hello(self) -> str:
         """Return the first message: what the stream is, and where its series ends."""
@@ -164,6 +164,11 @@ class Ingest:
             where = {"symbol": self._symbol, "total": total, "offset": self._next}
         durability = self._store.durability.value
         return orjson.dumps({"event": "hello", "mode": INGEST, **where, "durability": durability}).decode()
+
+
+def close_code(status: HTTPStatus) -> int:
+    """Return the code by which a stream is closed whose `error` has this status."""
+    return _FAULT if status is HTTPStatus.INTERNAL_SERVER_ERROR else REFUSED + status
 
 
 def _total(store: Store, symbol: str) -> int:

@@ -7,7 +7,8 @@ What is different here, and why:
 - A message has at most MAX_FRAGMENTS fragments: those without content count towards no limit of bytes.
 - A pong that could not be sent at once is dropped. A client that pings and never reads costs no memory.
 - A client is alive as long as it sends anything, or while it is us who do not read; a quiet one must answer pings.
-- Whoever does not read is cut off CLOSE_TIMEOUT_S after a close frame, what was not sent is dropped with it.
+- Whoever does not read is cut off CLOSE_TIMEOUT_S after a close frame, what was not sent is dropped with it. When the
+  service stops, half of its grace is the most that this may take, also where the frame can't even be sent.
 - The end of the service is told by the application (1001, after the last acknowledgement), not by the server.
 """
 
@@ -33,6 +34,11 @@ SEND_BUFFER_BYTES = 64 * 1024
 
 _MESSAGE_TOO_BIG = 1009
 _INVALID_TEXT = 1007
+
+
+def goodbye_s(config: Config) -> float:
+    """Return how long a client may take to read the end of its stream when the service stops."""
+    return min(CLOSE_TIMEOUT_S, (config.timeout_graceful_shutdown or 0.0) / 2)
 
 
 class StreamProtocol(WebSocketsSansIOProtocol):
@@ -191,10 +197,22 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         """
         if not self.handshake_complete:
             super().shutdown()
+            return
+        self.close_timeout = goodbye_s(self.config)
+        if self.close_timer is not None:
+            self._cut_off_later()
+        self.loop.call_later(self.close_timeout, self._end_unread)
+
+    def _end_unread(self) -> None:
+        """Cut off a client that does not read: nothing can be told to it, and others wait for its end."""
+        if not self.writable.is_set():
+            self.transport.abort()
 
     async def send(self, message: Any) -> None:  # noqa: ANN401 - uvicorn's union of events
         """Send as soon as the client has taken enough of what was sent before; ClientDisconnected when it has gone."""
         await self.writable.wait()
+        if self.disconnected and message["type"] == "websocket.close":
+            return  # closed already; Falcon tells of an error here as of one that nobody expected
         if self.close_sent and self.initial_response is None:
             raise ClientDisconnected
         try:

@@ -11,7 +11,7 @@ from api.guard import authorise
 from api.problems import told
 from api.query import bad_query
 from api.streams.handshake import MAX_SYMBOLS, STATS, StatsQuery, check_windows, too_many_symbols
-from api.streams.ingest import GOING_AWAY, REFUSED
+from api.streams.ingest import GOING_AWAY, close_code
 from api.streams.live import Live, Subscriber, Watched
 from api.tokens import READ
 from hft_mmap import STANDARD_WINDOWS, InvalidWindow
@@ -44,7 +44,12 @@ class Statistics:
         self._live.add(subscriber)
         code: int | None = None
         try:
-            code = await self._send(ws, listening)
+            try:
+                code = await self._send(ws, listening)
+            except WebSocketDisconnected:
+                raise
+            except Exception as error:  # noqa: BLE001 - the last place where the client can still be told
+                code = await self._tell(ws, error)
             await ws.close(code)
         except WebSocketDisconnected as gone:
             code = gone.code
@@ -69,12 +74,17 @@ class Statistics:
             if listening.done():
                 listening.result()
             if (revoked := authorise(self._scope, READ)) is not None:
-                await ws.send_text(told(revoked, self._scope, event="error")[1].decode())
-                return REFUSED + revoked.status
+                raise revoked
             for watched in changed:
                 # NOTE: this waits while the client does not read; what changes meanwhile is told of once, afterwards.
                 await ws.send_text(self._live.message(watched).decode())
                 self._subscriber.sent += 1
+
+    async def _tell(self, ws: WebSocket, fault: Exception) -> int:
+        """Send the problem; return the close code that goes with it."""
+        status, body = told(fault, self._scope, event="error")
+        await ws.send_text(body.decode())
+        return close_code(status)
 
     async def _listen(self, ws: WebSocket) -> None:
         """Take what the client asks for; what is wrong with it is told, and the stream goes on."""

@@ -9,8 +9,10 @@ import threading
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
+from hft_mmap import Store
 from hft_mmap.head import Commit, Head
 from tests.conftest import StartService
 from tests.service import PATIENCE_S, Service, run_command, wait_until
@@ -122,6 +124,36 @@ def test_idle_connections_do_not_delay_the_stop(service: Service) -> None:
     with service.connect() as silent:
         assert service.stop() == 0
         assert silent.recv(1) == b""
+
+
+def test_an_answer_that_began_before_the_stop_ends_the_connection_with_its_last_byte(
+    start_service: StartService,
+) -> None:
+    """Its head promised to keep the connection; nobody waits for another request on it until the grace is over."""
+    service = start_service()
+    points = 8_000_000  # 64 MB, far more than the buffers of the connection take
+    with Store(service.data_dir) as store:
+        store.append("A", np.arange(points, dtype=np.float64))
+    with service.connect() as connection:
+        connection.sendall(b"GET /values?symbol=A&format=raw HTTP/1.1\r\nHost: test\r\n\r\n")
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        assert response.getheader("Connection") is None
+        service.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: not listens(service), "the end of the listener")
+        assert len(response.read()) == 8 * points
+        assert connection.recv(1) == b""
+    assert service.wait() == 0
+    assert service.events("grace_exceeded") == []
+
+
+def listens(service: Service) -> bool:
+    """Return whether the service takes connections."""
+    try:
+        service.connect().close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 def test_the_grace_is_bounded(start_service: StartService) -> None:

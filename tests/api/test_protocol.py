@@ -275,6 +275,39 @@ def _send_until_reset(connection: socket.socket, request: bytes) -> None:
         pass
 
 
+@pytest.mark.parametrize(
+    ("begin", "status"),
+    [(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * (MAX_HEAD_BYTES + 1), 431), (b"NO REQUEST\r\n\r\n", 400)],
+)
+def test_a_client_that_is_still_sending_sees_why_it_is_refused(shared: Service, begin: bytes, status: int) -> None:
+    """It reads only when it has sent everything; a reset would have taken the answer away."""
+    with shared.connect() as connection:
+        connection.sendall(begin)
+        for _ in range(8):
+            connection.sendall(b"x" * MIB)
+            assert shared.client.get("/health").status_code == 200  # it has had time to close
+        assert answer(connection)[0] == status
+        assert connection.recv(1) == b""
+
+
+def test_a_body_that_goes_on_after_its_refusal_is_read_for_a_moment(shared: Service) -> None:
+    """A body that is far too large is refused at its head; the client sends on, and then sees the 413."""
+    with shared.connect() as connection:
+        connection.sendall(post(b"", length=10**9))
+        for _ in range(8):
+            connection.sendall(b"x" * MIB)
+            assert shared.client.get("/health").status_code == 200
+        assert answer(connection)[0] == 413
+        assert connection.recv(1) == b""
+
+
+def test_a_client_that_never_stops_sending_is_cut_off(shared: Service) -> None:
+    """What is read of it and thrown away has an end."""
+    with shared.connect() as connection:
+        connection.sendall(b"NO REQUEST\r\n\r\n")
+        _send_until_reset(connection, b"x" * MIB)
+
+
 def test_a_connection_too_many_takes_the_place_of_the_longest_idle(start_service: StartService) -> None:
     """Whoever opens most connections can't shut others out with idle ones."""
     service = start_service(server__max_connections=3)

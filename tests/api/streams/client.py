@@ -3,7 +3,7 @@
 import json
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -21,8 +21,13 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 
 def target(**query: object) -> str:
-    """Return path and query of a stream."""
-    return "/stream?" + "&".join(f"{name}={quote(str(value), safe='')}" for name, value in query.items())
+    """Return path and query of a stream; a list or a range stands for a parameter that is given several times."""
+    given = [(name, one) for name, value in query.items() for one in _each(value)]
+    return "/stream?" + "&".join(f"{name}={quote(str(value), safe='')}" for name, value in given)
+
+
+def _each(value: object) -> Sequence[object]:
+    return value if isinstance(value, list | range) else [value]
 
 
 @contextmanager

@@ -3,11 +3,14 @@
 import asyncio
 import json
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import falcon.asgi
 import falcon.testing
+import numpy as np
 import pytest
 from websockets.exceptions import InvalidStatus
 
@@ -25,6 +28,19 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 MIB = 2**20
+
+
+CHUNK = 4_194_304
+
+
+@contextmanager
+def suspended(service: Service) -> Iterator[None]:
+    """Keep the service from doing anything meanwhile."""
+    service.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        service.process.send_signal(signal.SIGCONT)
 
 
 def follow(client: Any, total: int) -> dict[str, Any]:
@@ -69,6 +85,41 @@ def test_a_client_may_change_its_mind(shared_service: Service) -> None:
             assert said(client)["status"] == status
         client.send('{"subscribe":"L3","windows":[5,2,5]}')
         assert list(said(client)["windows"]) == ["2", "5"]
+
+
+def test_a_window_may_be_longer_than_any_number_of_points(shared_service: Service) -> None:
+    """As in a query; what fits into no integer of the kernels is all there is."""
+    shared_service.add("L5", [1.0, 3.0])
+    with opened(shared_service, mode="stats", interval_ms=10) as client:
+        client.send('{"subscribe":"L5","windows":[1,9223372036854775808]}')
+        client.send('{"subscribe":"L5","windows":[9223372036854775807]}')
+        assert [stats["avg"] for stats in said(client)["windows"].values()][-1] == 2.0
+
+
+def test_a_series_that_can_no_longer_be_read_ends_the_stream_with_the_reason(start_service: StartService) -> None:
+    """The newest chunk is removed by hand after another process has begun it: 503, and 4503; events just end."""
+    service = start_service()
+    service.add("A", [1.0])
+    with (
+        opened(service, mode="stats", symbol="A", interval_ms=10) as client,
+        service.client.stream("GET", "/events?symbol=A&interval_ms=10") as answer,
+    ):
+        assert said(client)["total"] == 1
+        lines = answer.iter_lines()
+        assert next(line for line in lines if line.startswith("id:")) == "id: 1"
+        with Store(service.data_dir) as other:
+            series = other.series("A")
+            hold = service.data_dir / "A"
+            values = np.ones(CHUNK)
+            with suspended(service):
+                other.append("A", values)
+                max(hold.glob("*.chunk")).unlink()
+            assert series.total == CHUNK + 1
+        messages, code = ending(client)
+        assert (messages[-1]["event"], messages[-1]["status"], code) == ("error", 503, 4503)
+        assert list(lines)[-1] == ""
+    wait_for_streams(service, 2)
+    assert [event for event in service.events() if event["level"] == "error"] == []
 
 
 def test_a_slow_reader_gets_the_newest_and_costs_no_memory(start_service: StartService) -> None:
