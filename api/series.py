@@ -73,11 +73,13 @@ class SeriesBuckets:
     def _answer(self, asked: SeriesQuery) -> bytes:
         series = self._store.series(asked.symbol)
         start, total = series.bounds()
-        begin, end = (asked.begin, asked.end) if asked.window is None else (max(total - asked.window, 0), total)
+        # Points that come from here on are not of this answer: it is cut to the bounds that it names.
+        begin, end = (asked.begin, asked.end) if asked.window is None else (total - asked.window, total)
+        begin, end = min(max(begin, 0), total), min(end, total)
         if asked.size is None:
             found = series.buckets(begin, end, asked.buckets)
         else:
-            bars = (min(end, total) - 1) // asked.size - max(begin, start) // asked.size + 1
+            bars = (end - 1) // asked.size - max(begin, start) // asked.size + 1
             if bars > MAX_BUCKETS:
                 raise bad_query(
                     f"size={asked.size} makes {bars:,} bars, and at most {MAX_BUCKETS:,} are answered: give a larger "

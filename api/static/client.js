@@ -2,8 +2,9 @@
 
 export const ROOT = new URL("..", import.meta.url);
 const TOKEN = "hft-mmap.token";
+const PATIENCE_MS = 10_000;
 
-/** A refusal of the service (status and problem document), or no answer at all (status 0). */
+/** A refusal of the service (status and problem document), or no answer of it at all (status 0). */
 export class Refused extends Error {
   constructor(status, problem, text) {
     super(text);
@@ -12,9 +13,15 @@ export class Refused extends Error {
   }
 }
 
+let kept = "";
+try { kept = sessionStorage.getItem(TOKEN) || ""; } catch { /* a browser that keeps nothing: for this page only */ }
+
 export const token = {
-  get: () => sessionStorage.getItem(TOKEN) || "",
-  set: (value) => (value ? sessionStorage.setItem(TOKEN, value) : sessionStorage.removeItem(TOKEN)),
+  get: () => kept,
+  set: (value) => {
+    kept = value;
+    try { if (value) sessionStorage.setItem(TOKEN, value); else sessionStorage.removeItem(TOKEN); } catch { /* likewise */ }
+  },
 };
 
 let skewMs = 0; // the clock of the service less ours
@@ -28,26 +35,48 @@ export function address(path, parameters = {}) {
   return url;
 }
 
+const COLUMNS = ["index", "first", "last", "min", "max", "mean"];
+// What an answer has at least. What has it not is none of this service: a proxy or a hotel has answered in its place.
+const SHAPES = {
+  symbols: (found) => Array.isArray(found.symbols),
+  ready: (found) => found.status === "ready",
+  stats: (found) => [1, 2, 3, 4, 5, 6, 7, 8].every((exponent) => found.windows?.[exponent]),
+  series: (found) => COLUMNS.every((name) => Array.isArray(found[name])),
+  "openapi.json": (found) => Boolean(found.paths && found.info),
+};
+
+/** Return the answer. Refused; AbortError where `signal` says so. What takes longer than ten seconds is no answer. */
 export async function ask(path, parameters = {}, signal = undefined) {
   const headers = token.get() ? { Authorization: `Bearer ${token.get()}` } : {};
+  const limit = new AbortController();
+  const timer = setTimeout(() => limit.abort(), PATIENCE_MS);
   let response;
   let answer;
   try {
-    response = await fetch(address(path, parameters), { headers, signal, cache: "no-store" });
+    const either = signal ? AbortSignal.any([signal, limit.signal]) : limit.signal;
+    response = await fetch(address(path, parameters), { headers, signal: either, cache: "no-store" });
     answer = await response.text();
   } catch (error) {
-    if (error.name === "AbortError") throw error;
+    if (signal?.aborted) throw error;
     throw new Refused(0, {}, "The service does not answer");
+  } finally {
+    clearTimeout(timer);
   }
   noteClock(response.headers.get("Date"));
-  let found;
-  try {
-    found = JSON.parse(answer);
-  } catch {
-    found = { detail: answer.slice(0, 300) };
-  }
-  if (!response.ok) throw new Refused(response.status, found, found.detail || response.statusText);
+  const found = parsed(answer);
+  if (!response.ok) throw new Refused(response.status, found ?? {}, found?.detail || `${response.status} ${response.statusText}`);
+  if (!found || !SHAPES[path](found)) throw new Refused(0, {}, `What answers at /${path} is not this service`);
   return found;
+}
+
+/** Return the object that `text` is in JSON, or null for anything else. */
+function parsed(text) {
+  try {
+    const found = JSON.parse(text);
+    return typeof found === "object" ? found : null;
+  } catch {
+    return null;
+  }
 }
 
 function noteClock(date) {

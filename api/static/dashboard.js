@@ -1,13 +1,15 @@
 // The dashboard: what is asked when, and who shows it.
 
+import { BarTable, bars, csv } from "./bars.js";
 import { Chart } from "./chart.js";
-import { Refused, ROOT, ask, curl, quoted, token } from "./client.js";
-import { $, copy, download, el, header, row, text, toast } from "./dom.js";
+import { ROOT, Refused, ask, curl, quoted, token } from "./client.js";
+import { $, copy, download, el, link, plainly, text, toast } from "./dom.js";
 import { Feed } from "./feed.js";
 import { ago, bytes, decimals, price, short, span, ticks, whole } from "./format.js";
 import { listen } from "./keys.js";
-import { Overview, Watch, Windows, drawSpark, flash } from "./lists.js";
+import { Overview, Watch, Windows, flash } from "./lists.js";
 import { Navigator } from "./navigator.js";
+import { message, showFailure, showHealth } from "./notices.js";
 import * as place from "./place.js";
 import { barSize, moved, within, zoomed } from "./ranges.js";
 
@@ -15,21 +17,26 @@ const PRESETS = [10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, "all"];
 const DEBOUNCE_MS = 70;
 const RETRY_S = 2;
 const PICTURES_A_TICK = 12;
+const PICTURE_MS = 5000; // a small picture is not drawn anew more often: nobody could see what has changed
 const REFRESH = "hft-mmap.refresh";
 
 const feed = new Feed();
 let at = place.read(); // what the address says
+let symbolShown = null; // whose numbers are on the page
 let shown = null; // the newest answer of /series, and what was asked
-let stats = null;
+let told = ""; // the place that a screen reader was last told of
 let everyS = Number(recall(REFRESH) ?? 1);
 let timer;
+let turn = 0; // of ticks; only the newest goes on
 let asking = null; // aborts the request of /series that is under way
 let pause;
+let navigatorAsks = null;
 let navigatorOf = { symbol: null, total: -1, at: 0 };
 let nextPicture = 0;
-const pictures = new Map(); // symbol: the total its small picture is of
+const pictures = new Map(); // symbol: the list and the total that its small picture is of, and when it was drawn
 
 const chart = new Chart($("plot"), { onRange: look, onBar: readOut });
+const table = new BarTable($("table"));
 const navigator_ = new Navigator($("navigator"), look);
 const overview = new Overview((symbol) => open(symbol));
 const watch = new Watch((symbol) => open(symbol));
@@ -53,17 +60,16 @@ function range() {
 }
 
 /** Go to another place: symbol, window or range. */
-function go(next, { replace = false } = {}) {
-  if (next.symbol !== at.symbol) {
-    clearTimeout(pause);
-    asking?.abort();
-  }
+function go(next) {
+  place.write(next, { replace: false });
+  arrive(next);
+}
+
+function arrive(next) {
+  clearTimeout(pause);
+  if (next.symbol !== at.symbol) asking?.abort();
   at = next;
-  place.write(at, { replace });
-  render().catch((error) => {
-    if (!(error instanceof Refused)) throw error;
-    showFailure(error);
-  });
+  render().then(() => fail(null), fail);
 }
 
 function open(symbol) {
@@ -79,6 +85,7 @@ function follow(window) {
 
 /** Show another range; one that reaches the newest point follows it. */
 function look(next) {
+  if (!feed.of(at.symbol)?.count) return;
   const all = kept();
   const length = next.to - next.from;
   const live = next.to >= all.to;
@@ -89,7 +96,7 @@ function look(next) {
   navigator_.look(next, all);
   marks();
   clearTimeout(pause);
-  pause = setTimeout(draw, DEBOUNCE_MS);
+  pause = setTimeout(() => draw().then(() => fail(null), fail), DEBOUNCE_MS);
 }
 
 const zoom = (factor) => look(zoomed(range(), factor, at.window ? 1 : 0.5, kept()));
@@ -97,26 +104,35 @@ const pan = (share) => look(moved(range(), share * (range().to - range().from), 
 
 // -- asking --------------------------------------------------------------------------------------------------------
 
-/** Ask everything that the page shows, once. */
+/** Ask everything that the page shows, once. Whatever comes of it, the next time is set. */
 async function tick() {
   clearTimeout(timer);
+  const mine = turn += 1;
   let failed = null;
   try {
-    const [rows, health] = await Promise.all([ask("symbols"), ask("ready").catch(reasons)]);
-    showHealth(health);
+    const [rows] = await Promise.all([ask("symbols"), ask("ready").catch(reasons).then(showHealth)]);
+    if (mine !== turn) return;
     feed.take(rows.symbols);
     await render();
   } catch (error) {
-    if (!(error instanceof Refused)) throw error;
     failed = error;
+  } finally {
+    if (mine === turn) {
+      fail(failed);
+      schedule(failed);
+    }
   }
-  showFailure(failed);
-  schedule(failed);
 }
 
 function reasons(error) {
-  if (error.status === 503 && error.problem.reasons) return error.problem;
+  if (error.status === 503 && Array.isArray(error.problem.reasons)) return error.problem;
   throw error;
+}
+
+/** Tell a failure, or (null) that there is none. */
+function fail(error) {
+  if (error && !(error instanceof Refused)) reportError(error); // a fault of this page: in the console as well
+  showFailure(error, { everyS: everyS && Math.max(everyS, RETRY_S), onAgain: tick });
 }
 
 function schedule(failed) {
@@ -137,6 +153,7 @@ async function draw() {
   if (asking?.key === key) return;
   if (shown && JSON.stringify(shown.question) === key) {
     chart.show(shown.answer, wanted, kept(), shown.digits);
+    tell();
     return;
   }
   asking?.abort();
@@ -145,46 +162,61 @@ async function draw() {
   try {
     const answer = await ask("series", question, mine.signal);
     if (asking !== mine || question.symbol !== at.symbol) return;
-    const digits = ticks(at.symbol, ...answer.first);
-    const fine = decimals(answer.last.at(-1) ?? 0, Math.max(...answer.max) - Math.min(...answer.min));
+    const { first, last, min, max } = answer;
+    const digits = ticks(at.symbol, ...first, ...last, ...min, ...max);
+    const fine = Math.max(digits, decimals(last.at(-1) ?? 0, Math.max(...max) - Math.min(...min)));
     shown = { question, answer, digits, fine, size };
     chart.show(answer, wanted, kept(), digits);
     captions();
+    if (!performance.getEntriesByName("chart").length) performance.mark("chart");
   } catch (error) {
-    if (error.name === "AbortError") return;
-    if (!(error instanceof Refused)) throw error;
-    showFailure(error);
+    if (error.name !== "AbortError") throw error;
   } finally {
     if (asking === mine) asking = null;
   }
 }
 
 async function drawNavigator() {
-  const info = feed.of(at.symbol);
-  const stale = performance.now() - navigatorOf.at > 5000 && navigatorOf.total !== info.total;
-  if (navigatorOf.symbol === info.symbol && !stale) return;
-  navigatorOf = { symbol: info.symbol, total: info.total, at: performance.now() };
-  const answer = await ask("series", { symbol: info.symbol, buckets: 300 });
-  if (info.symbol === at.symbol) navigator_.show(answer);
+  const { symbol, total } = feed.of(at.symbol);
+  const stale = performance.now() - navigatorOf.at > 5000 && navigatorOf.total !== total;
+  if (navigatorAsks === symbol || (navigatorOf.symbol === symbol && !stale)) return;
+  navigatorAsks = symbol;
+  try {
+    const answer = await ask("series", { symbol, buckets: 300 });
+    if (symbol !== at.symbol) return;
+    navigator_.show(answer);
+    navigatorOf = { symbol, total, at: performance.now() };
+  } finally {
+    if (navigatorAsks === symbol) navigatorAsks = null;
+  }
 }
 
 async function drawPictures() {
   const list = at.symbol ? watch : overview;
   if (at.symbol && !$("watch").offsetWidth) return;
-  const due = feed.infos.filter((info) => info.count && pictures.get(info.symbol) !== `${list === watch}${info.total}`);
-  const turn = due.slice(nextPicture % Math.max(due.length, 1)).concat(due).slice(0, Math.min(due.length, PICTURES_A_TICK));
-  nextPicture += turn.length;
-  await Promise.all(turn.map(async ({ symbol, total }) => {
+  const now = performance.now();
+  const due = feed.infos.filter(({ symbol, total, count }) => {
+    const had = pictures.get(symbol);
+    return count && (had?.list !== list || (had.total !== total && now - had.at >= PICTURE_MS));
+  });
+  const some = due.slice(nextPicture % Math.max(due.length, 1)).concat(due).slice(0, Math.min(due.length, PICTURES_A_TICK));
+  nextPicture += some.length;
+  await Promise.all(some.map(async ({ symbol, total }) => {
     const series = await ask("series", { symbol, window: 10_000, buckets: 60 });
-    const canvas = list.picture(symbol);
-    if (canvas) drawSpark(canvas, series);
-    pictures.set(symbol, `${list === watch}${total}`);
+    list.picture(symbol)?.show(series);
+    pictures.set(symbol, { list, total, at: now });
   }));
+}
+
+async function drawWindows() {
+  const answer = await ask("stats", { symbol: at.symbol });
+  if (answer.symbol === at.symbol) windows.update(answer);
 }
 
 // -- showing -------------------------------------------------------------------------------------------------------
 
 async function render() {
+  if (!feed.known) { await tick(); return; }
   $("loading").hidden = true;
   const info = feed.of(at.symbol);
   const empty = !feed.infos.length;
@@ -197,23 +229,33 @@ async function render() {
   else $("message").hidden = true;
   overview.update(feed.infos);
   watch.update(feed.infos, at.symbol);
-  if (!info) {
-    chart.clear();
-    shown = null;
-    stats = null;
-    await drawPictures();
-    return;
+  if (symbolShown !== at.symbol || !info?.count) forget();
+  if (info) {
+    facts();
+    pick();
+    marks();
+    navigator_.look(range(), kept());
   }
-  if (shown && shown.question.symbol !== at.symbol) { shown = null; stats = null; chart.clear(); }
-  facts();
-  pick();
-  marks();
-  navigator_.look(range(), kept());
-  const [answer] = await Promise.all([ask("stats", { symbol: info.symbol }), draw(), drawNavigator(), drawPictures()]);
-  if (answer.symbol !== at.symbol) return;
-  stats = answer;
-  windows.update(stats);
-  facts();
+  const parts = info?.count ? [drawWindows(), draw(), drawNavigator(), drawPictures()] : [drawPictures()];
+  // Each shows what it got, whatever became of the others; then the first failure is told.
+  const failed = (await Promise.allSettled(parts)).find((part) => part.status === "rejected");
+  if (failed) throw failed.reason;
+}
+
+/** Take the numbers of the symbol of before off the page: they must not stand under the name of another one. */
+function forget() {
+  symbolShown = at.symbol;
+  shown = null;
+  told = "";
+  chart.clear();
+  windows.clear();
+  table.clear();
+  navigator_.clear();
+  navigatorOf = { symbol: null, total: -1, at: 0 };
+  $("readout").replaceChildren();
+  text($("change"), "");
+  $("plot").setAttribute("aria-label", "Chart");
+  for (const name of ["from", "to", "size"]) delete $("plot").dataset[name];
 }
 
 function facts() {
@@ -278,7 +320,7 @@ function marks() {
   $("live").setAttribute("aria-pressed", String(Boolean(at.window)));
   const { from, to } = range();
   const bar = barSize({ from, to }, chart.most);
-  text($("caption"), `Points ${whole(from)} to ${whole(to - 1)} · ${whole(to - from)} points · ${
+  text($("caption"), from === to ? "No points" : `Points ${whole(from)} to ${whole(to - 1)} · ${whole(to - from)} points · ${
     bar === 1 ? "every point" : `${whole(bar)} points a bar, with min, max and mean of all of them`}`);
 }
 
@@ -294,6 +336,15 @@ function captions() {
   if (!$("table").hidden) fillTable();
   readOut(null);
   change(digits);
+  tell();
+}
+
+/** Tell a screen reader where it is now; new points at the same place are not told. */
+function tell() {
+  const now = JSON.stringify(at);
+  if (told === now) return;
+  told = now;
+  text($("state"), $("plot").getAttribute("aria-label"));
 }
 
 /** Show the numbers of bar `i`, or of all bars. */
@@ -301,7 +352,7 @@ function readOut(i) {
   if (!shown || !shown.answer.index.length) return;
   const { answer, digits, fine } = shown;
   const p = (value) => price(value, digits);
-  const bar = i === null ? null : bars()[i];
+  const bar = i === null ? null : bars(answer)[i];
   const parts = bar
     ? [bar.points === 1 ? `Point ${whole(bar.index)}` : `Points ${whole(bar.index)} – ${whole(bar.index + bar.points - 1)}`,
       ...(bar.points === 1 ? [["Price", p(bar.mean)]]
@@ -312,32 +363,11 @@ function readOut(i) {
     (typeof part === "string" ? el("span", { class: "where" }, part) : el("span", {}, `${part[0]} `, el("b", {}, part[1])))));
 }
 
-function bars() {
-  const { answer } = shown;
-  const { index, first, last, min, max, mean, to } = answer;
-  return index.map((start, i) => ({
-    index: start, points: (index[i + 1] ?? to) - start, first: first[i], last: last[i], min: min[i], max: max[i], mean: mean[i],
-  }));
-}
-
-const BAR_COLUMNS = ["index", "points", "first", "last", "min", "max", "mean"];
-
 function fillTable() {
-  const rows = bars().map((bar) => row(BAR_COLUMNS.map((name, i) =>
-    (i < 2 ? whole(bar[name]) : price(bar[name], name === "mean" ? shown.fine : shown.digits))), 1));
-  $("table").replaceChildren(el("table", { class: "numbers" }, el("caption", {}, `${at.symbol}, oldest first`),
-    header(BAR_COLUMNS), el("tbody", {}, ...rows)));
+  table.show(shown.answer, shown.digits, shown.fine);
 }
 
 // -- states --------------------------------------------------------------------------------------------------------
-
-function message(title, ...content) {
-  $("message").hidden = false;
-  // Built anew only where it differs, so that a selection in it survives.
-  if ($("message").dataset.title === title) return;
-  $("message").dataset.title = title;
-  $("message").replaceChildren(el("h1", {}, title), ...content);
-}
 
 function showEmpty() {
   const body = '{"symbol":"ABC-USD","values":[150.1,150.5,151.0,149.8,150.2]}';
@@ -352,65 +382,8 @@ function showEmpty() {
 function showUnknown() {
   message(`Symbol not found: ${at.symbol}`,
     el("p", {}, feed.infos.length ? "There is no series of this name. Those there are:" : "There is no series at all yet."),
-    el("ul", {}, ...feed.infos.map(({ symbol }) =>
-      el("li", {}, el("a", { href: "#", onclick: (event) => { event.preventDefault(); open(symbol); } }, symbol)))),
-    el("p", {}, el("a", { href: "./" }, "All symbols")));
-}
-
-function showHealth(health) {
-  const ready = health.status === "ready";
-  // Without a token that may read, the service says that it is not ready, and not why.
-  const found = ready || health.reasons.length ? health.reasons ?? [] : [{ symbol: null, code: "not_ready", detail: health.detail }];
-  $("health").className = `health ${found.length ? "warn" : "good"}`;
-  text($("health-text"), found.length ? `Not ready: ${found.length} reason${found.length > 1 ? "s" : ""}` : "Ready");
-  $("reasons").replaceChildren(found.length
-    ? el("ul", {}, ...found.map(({ symbol, code, detail }) =>
-      el("li", {}, el("b", {}, `${symbol ?? "store"}: ${code.replaceAll("_", " ")}`), el("p", {}, detail))))
-    : el("p", {}, "Every series serves reads and takes writes."));
-}
-
-function showFailure(error) {
-  const notice = $("notice");
-  document.body.classList.toggle("stale", Boolean(error));
-  if (!error) {
-    notice.hidden = true;
-    notice.dataset.kind = "";
-    return;
-  }
-  if (error.status === 401 || error.status === 403) { showToken(error); return; }
-  if (error.status === 404) { notice.hidden = true; showUnknown(); return; }
-  if (error.status === 0) {
-    $("health").className = "health bad";
-    text($("health-text"), "Unreachable");
-  }
-  const retry = everyS ? ` It is asked again every ${Math.max(everyS, RETRY_S)} s; what you see is what it said last.` : "";
-  notice.dataset.kind = "failure";
-  notice.hidden = false;
-  $("loading").hidden = true;
-  notice.replaceChildren(el("p", {}, `${error.message}.${retry}`), el("button", { type: "button", onclick: tick }, "Ask now"));
-}
-
-function showToken(error) {
-  const notice = $("notice");
-  $("loading").hidden = true;
-  $("health").className = "health bad";
-  text($("health-text"), "Token needed");
-  notice.hidden = false;
-  if (notice.dataset.kind === "token") { text($("token-why"), error.message); return; }
-  notice.dataset.kind = "token";
-  const input = el("input", { type: "password", id: "token", autocomplete: "off", spellcheck: "false", required: true });
-  const form = el("form", { class: "token" }, el("h1", {}, "This service wants a token"),
-    el("p", { id: "token-why" }, error.message),
-    el("label", { for: "token" }, "Token"), input, el("button", {}, "Use"),
-    el("p", { class: "more" }, "Kept until this tab is closed, and sent to this service only."));
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    token.set(input.value.trim());
-    input.value = "";
-    tick();
-  });
-  notice.replaceChildren(form);
-  input.focus();
+    el("ul", {}, ...feed.infos.map(({ symbol }) => el("li", {}, link({ href: place.leadsTo(symbol) }, () => open(symbol), symbol)))),
+    el("p", {}, link({ href: "./" }, home, "All symbols")));
 }
 
 // -- what can be taken away ----------------------------------------------------------------------------------------
@@ -418,9 +391,7 @@ function showToken(error) {
 const fileName = (suffix) => `${at.symbol.replace(/[^\w.-]+/g, "_")}-${shown.answer.from}-${shown.answer.to}.${suffix}`;
 
 function saveCsv() {
-  if (!shown) return;
-  const lines = bars().map((bar) => BAR_COLUMNS.map((name) => bar[name]).join(","));
-  download(fileName("csv"), new Blob([`${BAR_COLUMNS.join(",")}\n${lines.join("\n")}\n`], { type: "text/csv" }));
+  if (shown) download(fileName("csv"), new Blob([csv(shown.answer)], { type: "text/csv" }));
 }
 
 function savePng() {
@@ -448,10 +419,10 @@ const copyCurl = () => {
 };
 
 function toggleTable() {
-  const table = $("table");
-  table.hidden = !table.hidden;
-  $("table-toggle").setAttribute("aria-expanded", String(!table.hidden));
-  if (shown && !table.hidden) fillTable();
+  const hidden = !$("table").hidden;
+  $("table").hidden = hidden;
+  $("table-toggle").setAttribute("aria-expanded", String(!hidden));
+  if (shown && !hidden) fillTable();
 }
 
 // -- hands ---------------------------------------------------------------------------------------------------------
@@ -465,7 +436,13 @@ function refresh(seconds) {
 
 function step(by) {
   const names = feed.infos.map((info) => info.symbol);
-  if (names.length) open(names[(names.indexOf(at.symbol) + by + names.length) % names.length]);
+  const here = names.indexOf(at.symbol);
+  const next = here < 0 ? (by > 0 ? 0 : names.length - 1) : (here + by + names.length) % names.length;
+  if (names.length) open(names[next]);
+}
+
+function home() {
+  go({ symbol: null, window: place.OPENS_WITH });
 }
 
 const inDetail = (action) => (key) => {
@@ -483,7 +460,7 @@ $("csv").addEventListener("click", saveCsv);
 $("png").addEventListener("click", savePng);
 $("table-toggle").addEventListener("click", toggleTable);
 $("picker").addEventListener("change", (event) => open(event.target.value));
-$("home").addEventListener("click", (event) => { event.preventDefault(); go({ symbol: null, window: place.OPENS_WITH }); });
+$("home").addEventListener("click", (event) => plainly(event, home));
 $("health").addEventListener("click", () => {
   const hidden = !$("reasons").hidden;
   $("reasons").hidden = hidden;
@@ -505,7 +482,7 @@ listen([
   [["End", "l"], "Follow the newest points", inDetail(() => follow(range().to - range().from))],
   [["]", "j"], "Next symbol", () => step(1)],
   [["[", "k"], "Previous symbol", () => step(-1)],
-  [["o"], "All symbols", () => go({ symbol: null, window: place.OPENS_WITH })],
+  [["o"], "All symbols", home],
   [["r"], "Refresh: off, 1 s, 5 s, 10 s", () => {
     const steps = [0, 1, 5, 10];
     refresh(steps[(steps.indexOf(everyS) + 1) % steps.length]);
@@ -517,7 +494,16 @@ listen([
   [["p"], "Download PNG", inDetail(savePng)],
   [["v"], "Show the table", inDetail(toggleTable)],
 ]);
-addEventListener("popstate", () => { at = place.read(); tick(); });
-document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : tick()));
-setInterval(() => { if (!document.hidden && everyS && feed.infos.length) { feed.age(); overview.update(feed.infos); facts(); } }, 250);
+addEventListener("popstate", () => arrive(place.read()));
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) clearTimeout(timer);
+  else if (everyS) tick();
+});
+setInterval(() => {
+  if (document.hidden || !feed.infos.length) return;
+  feed.age();
+  overview.update(feed.infos);
+  watch.update(feed.infos, at.symbol);
+  facts();
+}, 250);
 tick();

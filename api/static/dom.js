@@ -14,6 +14,17 @@ export function el(name, properties = {}, ...children) {
   return node;
 }
 
+/** Make a link to another place of this page: a plain click goes there without loading anything, any other is a link's. */
+export function link(properties, action, ...children) {
+  return el("a", { ...properties, onclick: (event) => plainly(event, action) }, ...children);
+}
+
+export function plainly(event, action) {
+  if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey || event.button) return;
+  event.preventDefault();
+  action();
+}
+
 /** Set the text of a node, only where it differs: an unchanged node is not laid out again. */
 export function text(node, value) {
   if (node.textContent !== value) node.textContent = value;

@@ -1,5 +1,6 @@
 // Numbers and spans of time as text.
 
+const MOST_DECIMALS = 12;
 const WHOLE = new Intl.NumberFormat("en");
 const formats = new Map();
 
@@ -7,10 +8,13 @@ export const whole = (n) => WHOLE.format(n);
 
 /** 1234567 as 1.23 M. */
 export function short(n) {
-  for (const [factor, unit] of [[1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
-    if (n >= factor) return `${(n / factor).toPrecision(3)} ${unit}`;
+  if (n < 1000 && Number.isInteger(n)) return String(n);
+  for (const [factor, unit] of [[1, ""], [1e3, " k"], [1e6, " M"], [1e9, " G"]]) {
+    // Rounded first: 999.7 has three digits, 1.00 k, only in the next unit.
+    const rounded = (n / factor).toPrecision(3);
+    if (Number(rounded) < 1000) return `${rounded}${unit}`;
   }
-  return Number.isInteger(n) ? String(n) : n.toPrecision(3);
+  return `${whole(Math.round(n / 1e9))} G`;
 }
 
 /** A window of points: 1000 as 1k, 12345 as it is. */
@@ -30,7 +34,7 @@ export function bytes(n) {
 export function decimals(value, spread = 0) {
   const size = Math.abs(value) > 0 ? 6 - Math.floor(Math.log10(Math.abs(value))) : 2;
   const fine = spread > 0 ? 3 - Math.floor(Math.log10(spread)) : 0;
-  return Math.min(Math.max(size, fine, 0), 12);
+  return Math.min(Math.max(size, fine, 0), MOST_DECIMALS);
 }
 
 const seen = new Map();
@@ -40,17 +44,20 @@ export function ticks(symbol, ...values) {
   let most = seen.get(symbol) ?? 0;
   for (const value of values) {
     if (value === null) continue;
-    const own = /e/.test(value) ? 12 : (String(value).split(".")[1] ?? "").length;
-    most = Math.max(most, Math.min(own, decimals(value)));
+    const [mantissa, exponent] = String(value).split("e");
+    const own = (mantissa.split(".")[1] ?? "").length - Number(exponent ?? 0);
+    most = Math.max(most, Math.min(own, MOST_DECIMALS));
   }
   seen.set(symbol, most);
   return most;
 }
 
-export function price(value, digits = decimals(value)) {
+/** A price with so many digits after the point; without them, any number with seven digits that count. */
+export function price(value, digits) {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);
-  if (size >= 1e15 || (size > 0 && size < 1e-6)) return value.toPrecision(7);
+  if (size >= 1e15 || (size > 0 && size < 1e-6)) return digits === undefined ? value.toPrecision(7) : String(value);
+  digits ??= decimals(value);
   let format = formats.get(digits);
   if (!format) {
     format = new Intl.NumberFormat("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });

@@ -3,6 +3,14 @@
 import { $, el, row } from "./dom.js";
 
 const OFF = "hft-mmap.keys-off";
+const MOVES = new Set(["ArrowLeft", "ArrowRight", "Home", "End"]);
+
+/** Say whether the element that has the focus takes this key itself. */
+function takes(node, key) {
+  if (node.closest("select, textarea, dialog") || node.matches("input:not([type=radio], [type=checkbox])")) return true;
+  // Radio buttons are chosen by arrows, and what scrolls is scrolled by them.
+  return MOVES.has(key) && node.closest("input, .scroll") !== null;
+}
 
 /** `bindings` are [keys, what they do, action]; a key is event.key. */
 export function listen(bindings) {
@@ -22,7 +30,7 @@ export function listen(bindings) {
   $("help").addEventListener("click", () => $("keys").showModal());
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || off.checked) return;
-    if (event.target.closest("input, select, textarea, dialog, .scroll")) return;
+    if (takes(event.target, event.key)) return;
     const found = bindings.find(([keys]) => keys.includes(event.key));
     if (!found) return;
     event.preventDefault();

@@ -1,11 +1,12 @@
 // Tables and lists of symbols and windows. Rows are made once and then only their changed cells are written.
 
-import { $, el, header, text } from "./dom.js";
+import { $, el, header, link, text } from "./dom.js";
 import { ago, bytes, decimals, price, short, span, ticks, whole } from "./format.js";
 import { drawBand } from "./navigator.js";
+import { leadsTo } from "./place.js";
 
 /** A keyed table body: `cells(key)` makes the nodes of a new row. */
-class Rows {
+export class Rows {
   constructor(body, make) {
     this.body = body;
     this.make = make;
@@ -13,7 +14,8 @@ class Rows {
   }
 
   update(keys) {
-    for (const [key, parts] of this.rows) if (!keys.includes(key)) { parts.node.remove(); this.rows.delete(key); }
+    const wanted = new Set(keys);
+    for (const [key, parts] of this.rows) if (!wanted.has(key)) { parts.node.remove(); this.rows.delete(key); }
     keys.forEach((key, i) => {
       if (!this.rows.has(key)) this.rows.set(key, this.make(key));
       const { node } = this.rows.get(key);
@@ -24,17 +26,29 @@ class Rows {
   }
 }
 
-function spark() {
-  return el("canvas", { class: "spark", width: "240", height: "56", "aria-hidden": "true" });
-}
+/** A small picture of a series, drawn anew in the colours of another theme. */
+class Spark {
+  constructor() {
+    this.node = el("canvas", { class: "spark", width: "240", height: "56", "aria-hidden": "true" });
+    this.series = null;
+    addEventListener("themechange", () => this.#draw());
+  }
 
-export function drawSpark(canvas, series) {
-  const pen = canvas.getContext("2d");
-  pen.clearRect(0, 0, canvas.width, canvas.height);
-  pen.save();
-  pen.scale(2, 2);
-  drawBand(pen, series, canvas.width / 2, canvas.height / 2, 2);
-  pen.restore();
+  show(series) {
+    this.series = series;
+    this.#draw();
+  }
+
+  #draw() {
+    if (!this.series) return;
+    const { node } = this;
+    const pen = node.getContext("2d");
+    pen.clearRect(0, 0, node.width, node.height);
+    pen.save();
+    pen.scale(2, 2);
+    drawBand(pen, this.series, node.width / 2, node.height / 2, 2);
+    pen.restore();
+  }
 }
 
 const age = (info) => (info.age === null ? "–" : ago(info.age));
@@ -46,11 +60,11 @@ export class Overview {
     const names = ["Symbol", "Last", "Newest 10,000", "Points a second", "Last point", "Total", "Retained", "Bytes"];
     $("overview-table").append(el("table", {}, header(names), body));
     this.rows = new Rows(body, (symbol) => {
-      const link = el("a", { href: "#", onclick: (event) => { event.preventDefault(); onOpen(symbol); } }, symbol);
-      const picture = spark();
+      const name = link({ href: leadsTo(symbol) }, () => onOpen(symbol), symbol);
+      const picture = new Spark();
       const cells = Array.from({ length: 6 }, () => el("td", { class: "number" }));
       const [last, ...others] = cells;
-      const node = el("tr", {}, el("th", { scope: "row" }, link), last, el("td", {}, picture), ...others);
+      const node = el("tr", {}, el("th", { scope: "row" }, name), last, el("td", {}, picture.node), ...others);
       return { node, cells, picture };
     });
   }
@@ -73,11 +87,11 @@ export class Watch {
     const list = el("ul");
     $("watch").append(el("h2", {}, "Symbols"), list);
     this.rows = new Rows(list, (symbol) => {
-      const picture = spark();
+      const picture = new Spark();
       const [last, news] = [el("span", { class: "last" }), el("span", { class: "news" })];
-      const link = el("a", { href: "#", onclick: (event) => { event.preventDefault(); onOpen(symbol); } },
-        el("span", { class: "name" }, symbol), last, news, picture);
-      return { node: el("li", {}, link), link, last, news, picture };
+      const row = link({ href: leadsTo(symbol) }, () => onOpen(symbol),
+        el("span", { class: "name" }, symbol), last, news, picture.node);
+      return { node: el("li", {}, row), link: row, last, news, picture };
     });
   }
 
@@ -115,12 +129,21 @@ export class Windows {
     });
   }
 
+  /** Show nothing, until the answer of another symbol is there. */
+  clear() {
+    for (const { cells, mark, rail, points } of this.rows) {
+      for (const cell of [...cells, points]) { text(cell, ""); cell.removeAttribute("title"); }
+      mark.style.removeProperty("left");
+      rail.setAttribute("aria-label", "nothing yet");
+    }
+  }
+
   /** Show an answer of /stats for all windows. */
   update(answer) {
     for (const [i, row] of this.rows.entries()) {
       const { min, max, avg, var: variance, last } = answer.windows[i + 1];
       const digits = ticks(answer.symbol, min, max, last);
-      const values = [price(min, digits), price(max, digits), price(avg, decimals(last, max - min)),
+      const values = [price(min, digits), price(max, digits), price(avg, Math.max(digits, decimals(last, max - min))),
         price(Math.sqrt(variance)), variance === 0 ? "0" : variance.toPrecision(6)];
       row.cells.forEach((cell, j) => {
         if (cell.textContent === values[j]) return;

@@ -23,6 +23,11 @@ export class Navigator {
     this.#draw();
   }
 
+  clear() {
+    this.series = null;
+    this.canvas.width = 0; // which empties it
+  }
+
   /** Mark `range` within `kept`. */
   look(range, kept) {
     this.range = range;

@@ -18,6 +18,9 @@ export function read() {
   return { symbol, window: window === "all" ? "all" : number(window) || OPENS_WITH };
 }
 
+/** Return the address of a symbol, as a link has it. */
+export const leadsTo = (symbol) => `?${new URLSearchParams({ symbol })}`;
+
 /** Put a place into the address: as a new step of the history, or in place of the present one. */
 export function write({ symbol, window, from, to }, { replace }) {
   const query = new URLSearchParams();

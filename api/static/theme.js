@@ -2,8 +2,9 @@
 (() => {
   const key = "hft-mmap.theme";
   const names = { auto: "Auto", dark: "Dark", light: "Light" };
-  const read = () => { try { return localStorage.getItem(key) || "auto"; } catch { return "auto"; } };
-  const apply = (choice) => {
+  const kept = () => { try { return localStorage.getItem(key) || "auto"; } catch { return "auto"; } };
+  let choice = kept();
+  const apply = () => {
     const root = document.documentElement;
     if (choice === "auto") root.removeAttribute("data-theme"); else root.setAttribute("data-theme", choice);
     for (const button of document.querySelectorAll("[data-theme-toggle]")) {
@@ -14,13 +15,13 @@
   };
   const next = () => {
     const order = Object.keys(names);
-    const choice = order[(order.indexOf(read()) + 1) % order.length];
+    choice = order[(order.indexOf(choice) + 1) % order.length];
     try { localStorage.setItem(key, choice); } catch { /* kept for this page only */ }
-    apply(choice);
+    apply();
   };
-  apply(read());
+  apply();
   addEventListener("DOMContentLoaded", () => {
-    apply(read());
+    apply();
     for (const button of document.querySelectorAll("[data-theme-toggle]")) button.addEventListener("click", next);
   });
   matchMedia("(prefers-color-scheme: light)").addEventListener("change", () => dispatchEvent(new Event("themechange")));

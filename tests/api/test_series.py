@@ -1,10 +1,12 @@
 """GET /series on a real running service."""
 
 import json
+import threading
 from typing import Any
 
 import pytest
 
+from hft_mmap import Store
 from tests.api.test_http_table import refused
 from tests.service import Service
 
@@ -107,6 +109,32 @@ def test_too_many_bars_are_refused(shared_service: Service) -> None:
     assert "size=1 makes 5,001 bars, and at most 5,000" in text
     limit = shared_service.client.get("/series", params={"symbol": symbol, "size": 1, "from": 1})
     assert len(limit.json()["index"]) == 5000
+
+
+def test_an_answer_beside_a_writer_is_of_one_moment(service: Service) -> None:
+    """No point above the total that it names, and no more bars than it may have, however fast they come."""
+    stop = threading.Event()
+
+    def write() -> None:
+        with Store(service.data_dir) as store:
+            while not stop.is_set():
+                store.append_nowait("FAST", [1.0])
+
+    service.add("FAST", [1.0] * 4000)
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for asked in ({"from": 0, "to": 10**9, "size": 1}, {"from": 3000, "buckets": 50}, {"from": 10**9}) * 100:
+            answer = service.client.get("/series", params={"symbol": "FAST", **asked})
+            if answer.status_code == 400:  # the total is above the limit by now
+                assert "bars, and at most 5,000" in answer.text
+                continue
+            found = answer.json()
+            assert found["from"] <= found["to"] <= found["total"]
+            assert len(found["index"]) <= 5000
+    finally:
+        stop.set()
+        writer.join()
 
 
 def test_an_unknown_symbol(shared_service: Service) -> None:

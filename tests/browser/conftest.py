@@ -1,7 +1,7 @@
 """One Chromium for all tests, a page for each, and what no page may do: log an error, or ask another host."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -63,9 +63,10 @@ class Opened:
         self.page = page
         self.hosts: set[str] = set()
         self.errors: list[str] = []
+        self.faults: list[str] = []
         page.set_default_timeout(20_000)
         page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
         page.on("console", lambda line: self.errors.append(line.text) if line.type in {"error", "warning"} else None)
 
     def range(self) -> tuple[int, int]:
@@ -88,8 +89,13 @@ class Opened:
 class OpenPage(Protocol):
     """What the fixture `open_page` gives to a test."""
 
-    def __call__(self, url: str, *, expected_errors: bool = False, **options: Any) -> Opened:
-        """Open `url`; a page with `expected_errors` may log them (a refused request is one)."""
+    def __call__(
+        self, url: str, *, expected_errors: bool = False, before: Callable[[Page], object] | None = None, **options: Any
+    ) -> Opened:
+        """Open `url`; a page with `expected_errors` may log them (a refused request is one), and never fail itself.
+
+        `before` prepares the page while it is still empty: a clock, a route.
+        """
         ...
 
 
@@ -98,9 +104,13 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
     """Return how to open pages; at the end of the test none may have logged an error or asked another host."""
     opened: list[tuple[Opened, str, bool]] = []
 
-    def open_(url: str, *, expected_errors: bool = False, **options: Any) -> Opened:
+    def open_(
+        url: str, *, expected_errors: bool = False, before: Callable[[Page], object] | None = None, **options: Any
+    ) -> Opened:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         found = Opened(context.new_page())
+        if before is not None:
+            before(found.page)
         opened.append((found, urlsplit(url).netloc, expected_errors))
         found.page.goto(url)
         return found
@@ -109,4 +119,5 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
     for found, host, expected_errors in opened:
         found.page.context.close()
         assert found.hosts <= {host}
+        assert not found.faults
         assert expected_errors or not found.errors

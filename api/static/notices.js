@@ -1,0 +1,74 @@
+// What the page says about the service itself: whether it is healthy, that it failed, that it wants a token.
+
+import { token } from "./client.js";
+import { $, el, text } from "./dom.js";
+
+export function showHealth(health) {
+  const ready = health.status === "ready";
+  // Without a token that may read, the service says that it is not ready, and not why.
+  const found = ready || health.reasons.length ? health.reasons ?? [] : [{ symbol: null, code: "not_ready", detail: health.detail }];
+  const why = found.map(({ symbol, code, detail }) => [`${symbol ?? "store"}: ${code.replaceAll("_", " ")}`, detail]);
+  light(found.length ? "warn" : "good", found.length ? `Not ready: ${found.length} reason${found.length > 1 ? "s" : ""}` : "Ready");
+  // Built anew only where it differs, so that a selection in it survives.
+  const said = JSON.stringify(why);
+  if ($("reasons").dataset.said === said) return;
+  $("reasons").dataset.said = said;
+  $("reasons").replaceChildren(why.length
+    ? el("ul", {}, ...why.map(([what, detail]) => el("li", {}, el("b", {}, what), el("p", {}, detail))))
+    : el("p", {}, "Every series serves reads and takes writes."));
+}
+
+function light(kind, word) {
+  $("health").className = `health ${kind}`;
+  text($("health-text"), word);
+}
+
+/** Say that the service failed with `error`, a Refused or a fault of this page; null takes that back. */
+export function showFailure(error, { everyS, onAgain }) {
+  const notice = $("notice");
+  document.body.classList.toggle("stale", Boolean(error));
+  if (!error) {
+    notice.hidden = true;
+    notice.dataset.kind = "";
+    return;
+  }
+  $("loading").hidden = true;
+  notice.hidden = false;
+  if (error.status === 401 || error.status === 403) { showToken(error, onAgain); return; }
+  if (error.status === 0) light("bad", "Unreachable");
+  const retry = everyS ? ` It is asked again every ${everyS} s; what you see is what it said last.` : "";
+  // Written into the notice that is there: an alert that is made anew is read out anew, and its button loses the focus.
+  if (notice.dataset.kind !== "failure") {
+    notice.dataset.kind = "failure";
+    notice.replaceChildren(el("p", { id: "failure" }), el("button", { type: "button", onclick: onAgain }, "Ask now"));
+  }
+  text($("failure"), `${error.message}.${retry}`);
+}
+
+function showToken(error, onAgain) {
+  const notice = $("notice");
+  light("bad", "Token needed");
+  if (notice.dataset.kind === "token") { text($("token-why"), error.message); return; }
+  notice.dataset.kind = "token";
+  const input = el("input", { type: "password", id: "token", autocomplete: "off", spellcheck: "false", required: true });
+  const form = el("form", { class: "token" }, el("h1", {}, "This service wants a token"),
+    el("p", { id: "token-why" }, error.message),
+    el("label", { for: "token" }, "Token"), input, el("button", {}, "Use"),
+    el("p", { class: "more" }, "Kept until this tab is closed, and sent to this service only."));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    token.set(input.value.trim());
+    input.value = "";
+    onAgain();
+  });
+  notice.replaceChildren(form);
+  input.focus();
+}
+
+/** Show a page in place of symbols: a title, and what else there is to say. */
+export function message(title, ...content) {
+  $("message").hidden = false;
+  if ($("message").dataset.title === title) return;
+  $("message").dataset.title = title;
+  $("message").replaceChildren(el("h1", {}, title), ...content);
+}

@@ -1,0 +1,144 @@
+"""Every number on the dashboard is the one that was stored, and stands under the name that it belongs to."""
+
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.browser.conftest import OpenPage
+from tests.conftest import StartService
+from tests.service import Service
+
+ALL_WINDOWS = "#windows tbody td"
+STRIP = """() => {
+  const { width, height } = document.querySelector('#navigator canvas');
+  const pen = document.querySelector('#navigator canvas').getContext('2d');
+  return width > 0 && pen.getImageData(0, 0, width, height).data.some((value) => value > 0);
+}"""  # is anything drawn on it
+
+
+def rate(page: Page) -> Any:
+    """Return the expectation of what the page says about how fast points come."""
+    return expect(page.locator("#facts > div").nth(2).locator("dd").first)
+
+
+def refresh(page: Page, seconds: int) -> None:
+    """Let the time of the page go on until it has asked again."""
+    with page.expect_response("**/stats?*") as answer:
+        page.clock.run_for(1000 * seconds)
+        while not answer.is_done():
+            page.clock.run_for(50)
+
+
+@pytest.mark.parametrize(
+    ("prices", "last", "least"),
+    [
+        ([105432.17, 105432.19, 105432.18], "105,432.18", "105,432.17"),
+        ([1234567.25, 0.125, 1234567.5], "1,234,567.500", "0.125"),
+        ([1.0, 1.0000000005, 1.5], "1.5000000000", "1.0000000000"),
+        ([0.5, 2.5e-9, 0.75], "0.7500000000", "2.5e-9"),
+        ([1 / 3, 2 / 3, 1e15], "1000000000000000", "0.333333333333"),
+    ],
+)
+def test_a_price_is_shown_with_all_its_digits(
+    service: Service, open_page: OpenPage, prices: list[float], last: str, least: str
+) -> None:
+    """In the head, the windows, the line below the tools and the table; as many for all prices of a symbol."""
+    service.add("A", prices)
+    opened = open_page(f"{service.url}/?symbol=A&window=10")
+    page = opened.page
+    expect(page.locator("#last")).to_have_text(last)
+    cells = page.locator("#windows tbody tr").first.locator("td")
+    expect(cells.first).to_have_text(least)
+    opened.wait_for_bars(0, 3)
+    expect(page.locator("#readout")).to_contain_text(f"Min {least}")
+    page.get_by_role("button", name="Table", exact=True).click()
+    expect(page.locator("#table tbody tr").last.locator("td").last).to_have_text(last)
+
+
+def test_the_digits_of_a_bar_are_those_of_its_least_and_greatest_price(service: Service, open_page: OpenPage) -> None:
+    """A price with more digits than the first one of its bar is not rounded."""
+    service.add("A", [*[1.5] * 1000, 1.50625, *[1.5] * 998, 1.5])
+    opened = open_page(f"{service.url}/?symbol=A&window=all", viewport={"width": 700, "height": 900})
+    assert opened.wait_for_bars(0, 2000) > 1
+    expect(opened.page.locator("#readout")).to_contain_text("Max 1.50625")
+
+
+@pytest.mark.parametrize("seconds", [1, 5, 10])
+def test_the_rate_is_that_of_the_last_ten_seconds(service: Service, open_page: OpenPage, seconds: int) -> None:
+    """Whatever the refresh: what came between two answers, over the time between them."""
+    service.add("A", [1.0])
+    opened = open_page(f"{service.url}/?symbol=A&window=10", before=lambda page: page.clock.install())
+    page = opened.page
+    page.locator(f"#refresh input[value='{seconds}']").check()
+    expect(page.locator("#last")).to_have_text("1")
+    page.clock.pause_at(page.evaluate("Date.now() / 1000 + 0.1"))
+    for _ in range(3):
+        service.add("A", [1.0] * (500 * seconds))
+        refresh(page, seconds)
+    rate(page).to_have_text(re.compile(r"^([34]\d\d|500|501)(\.\d)?/s$"))
+    # Then nothing comes, and after ten seconds nothing has come for ten seconds.
+    for _ in range(0, 11 + seconds, seconds):
+        refresh(page, seconds)
+    rate(page).to_have_text("0/s")
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0"), (7, "7"), (0.25, "0.250"), (999, "999"), (999.4, "999"), (999.7, "1.00 k"), (1000, "1.00 k"),
+        (12345, "12.3 k"), (999_499, "999 k"), (999_600, "1.00 M"), (2.5e9, "2.50 G"), (1.2345e13, "12,345 G"),
+    ],
+)  # fmt: skip
+def test_numbers_in_short(filled: Service, open_page: OpenPage, number: float, text: str) -> None:
+    """Three digits, and the unit that they have after rounding."""
+    page = open_page(f"{filled.url}/docs").page
+    assert page.evaluate("async (n) => (await import('/static/format.js')).short(n)", number) == text
+
+
+def test_no_number_stands_under_the_name_of_another_symbol(start_service: StartService, open_page: OpenPage) -> None:
+    """While the answers for the next symbol are under way, and if they never come, there are none."""
+    service = start_service()
+    service.add("A", [100.0, 200.0])
+    service.add("B", [5.0, 6.0])
+    opened = open_page(f"{service.url}/?symbol=A&window=10", expected_errors=True)
+    page = opened.page
+    opened.wait_for_bars(0, 2)
+    expect(page.locator(ALL_WINDOWS).first).to_have_text("100")
+    page.get_by_role("button", name="Table", exact=True).click()
+    page.wait_for_function(STRIP)
+    held: list[Route] = []
+    page.route(re.compile(r"/(stats|series)\?.*symbol=B"), lambda route: held.append(route))  # noqa: PLW0108 - playwright marks it
+    page.get_by_role("link", name=re.compile("^B")).click()
+    expect(page.locator("#symbol")).to_have_text("B")
+    expect(page.locator("#last")).to_have_text("6")
+    assert "".join(page.locator(ALL_WINDOWS).all_inner_texts()) == ""
+    assert page.locator("#table tbody tr").count() == 0
+    assert [page.locator(name).inner_text() for name in ("#readout", "#change")] == ["", ""]
+    assert page.locator("#plot canvas").count() == 0
+    assert not page.evaluate(STRIP)
+    for route in held:
+        route.abort()
+    page.unroute_all(behavior="ignoreErrors")
+    expect(page.locator("#notice")).to_contain_text("does not answer")
+    expect(page.locator(ALL_WINDOWS).first).to_have_text("5")
+    page.wait_for_function(STRIP)
+    opened.wait_for_bars(0, 2)
+
+
+def test_the_strip_is_asked_for_again_when_it_did_not_come(service: Service, open_page: OpenPage) -> None:
+    """A refusal of its bars leaves nothing behind that says it is there."""
+    service.add("A", [1.0, 2.0])
+
+    def refuse(route: Route) -> None:
+        route.fulfill(status=503, json={"detail": "Not now", "status": 503})
+
+    opened = open_page(
+        f"{service.url}/?symbol=A&window=10",
+        expected_errors=True,
+        before=lambda page: page.route(re.compile(r"buckets=300"), refuse, times=1),
+    )
+    expect(opened.page.locator("#notice")).to_contain_text("Not now")
+    opened.page.wait_for_function(STRIP)
+    expect(opened.page.locator("#notice")).to_be_hidden()
