@@ -54,11 +54,15 @@ deb: ## build dist/hft-mmap_VERSION_amd64.deb, which installs without a network
 test-install: $(VENV)/dev ## install, upgrade under load and remove, in a machine of its own; needs root and the network
 	$(BIN)/python -m pytest -m install --timeout 1200 tests/systemd $(ARGS)
 
+# Neither is installed with what it looks at, so both are pinned here.
+UV := uv==0.13.9
+PIP_AUDIT := pip-audit@2.10.1
+
 # Strict: a package that the databases could not be asked about is a failure as well, not a pass.
 audit: $(VENV)/created ## ask the advisory databases about every pinned package; needs the network
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv tool run pip-audit --strict --require-hashes --disable-pip --requirement requirements.lock
-	$(BIN)/uv tool run pip-audit --strict --require-hashes --disable-pip --requirement requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(UV)
+	$(BIN)/uv tool run $(PIP_AUDIT) --strict --require-hashes --disable-pip --requirement requirements.lock
+	$(BIN)/uv tool run $(PIP_AUDIT) --strict --require-hashes --disable-pip --requirement requirements-dev.lock
 
 # Only where all run: starting the processes costs seconds. The tests of a file stay together, for they share services.
 ON_ALL_CORES := --numprocesses auto --maxprocesses 4 --dist loadfile
@@ -174,7 +178,7 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-versio
   --fork-strategy fewest --custom-compile-command "make lock"
 
 lock: $(VENV)/created pyproject.toml ## write requirements.lock and requirements-dev.lock anew from pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(UV)
 	$(LOCK) --group build --output-file requirements.lock $(ARGS)
 	$(LOCK) --group dev --constraint requirements.lock --output-file requirements-dev.lock $(ARGS)
 

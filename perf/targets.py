@@ -170,6 +170,27 @@ def _stream_ratio(results: Results) -> Reading:
     return Reading(text, ratio >= 2)
 
 
+def _instances(results: Results) -> Reading:
+    def middle(what: str, processes: int = 2) -> float:
+        return _middle(results, f"instances.stats[processes={processes},what={what}]")
+
+    gain, bare = middle("ours_gain"), middle("bare_gain")
+    shares = _joined([middle("share", 1), middle("share")])
+    rate = quantities(1 / middle("ours"))
+    text = f"{gain:.2f} x, the bare endpoint {bare:.2f} x; {shares} of it with one and two processes; {rate}requests/s"
+    return Reading(text, gain >= 0.9 * bare)
+
+
+def _systemctl_start(results: Results) -> Reading:
+    slowest = max(values_of(results["restart.first_answer[points=1e8]"]))
+    return Reading(durations(slowest), slowest <= 2)
+
+
+def _restart_under_load(results: Results) -> Reading:
+    longest = max(values_of(results["restart.under_load[points=1e8,what=longest_request]"]))
+    return Reading(durations(longest), longest <= 1)
+
+
 def _joined(shares: list[float] | tuple[float, ...]) -> str:
     return " / ".join(f"{share:.2f}" for share in shares)
 
@@ -253,5 +274,23 @@ TARGETS = (
         "2 x",
         ("streams.ingest",),
         _stream_ratio,
+    ),
+    Target(
+        "/stats requests a second of two instances beside one, on two cores",
+        "0.90 of what a second process gains the bare endpoint",
+        ("instances.stats",),
+        _instances,
+    ),
+    Target(
+        "`systemctl start` to the first answer with 1e8 points stored, slowest",
+        "2 s",
+        ("restart.",),
+        _systemctl_start,
+    ),
+    Target(
+        "restart of the only process under load, longest request",
+        "1 s",
+        ("restart.",),
+        _restart_under_load,
     ),
 )
