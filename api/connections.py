@@ -121,7 +121,14 @@ class Connections:
         return True
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        now = self.now = loop.time()
+        try:
+            self._end_those_that_are_late(loop.time())
+        finally:
+            # Also when one of them could not be ended: the others have to be, and the next ones.
+            self._timer = loop.call_later(_TICK_S, self._tick, loop) if self._open else None
+
+    def _end_those_that_are_late(self, now: float) -> None:
+        self.now = now
         for connection in [one for one, deadline in self._reading.items() if deadline < now]:
             del self._reading[connection]
             self.counts.timed_out += 1
@@ -137,4 +144,3 @@ class Connections:
                 break
             del self.idle[connection]
             connection.close_idle()
-        self._timer = loop.call_later(_TICK_S, self._tick, loop) if self._open else None

@@ -18,6 +18,9 @@ from hft_mmap import errors
 
 PROBLEM_JSON = "application/problem+json"
 
+INTERNAL_ERROR = "The service failed; its log has the details"
+"""What is told of a fault of ours."""
+
 _MAX_SHOWN_CHARS = 80
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -31,11 +34,13 @@ _STATUS_OF: Mapping[type[Exception], HTTPStatus] = {
     errors.OffsetConflict: HTTPStatus.CONFLICT,
     errors.OutOfRange: HTTPStatus.CONFLICT,
     errors.DiskFull: HTTPStatus.INSUFFICIENT_STORAGE,
+    errors.SeriesBusy: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.SeriesReadOnly: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.SeriesSetAside: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.WriteFailed: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.StoreClosed: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.StoreReadOnly: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.StoreUnusable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
 
@@ -137,7 +142,7 @@ async def send_problem(scope: Scope, send: Send, status: HTTPStatus, body: bytes
 
 def internal_error(**members: object) -> bytes:
     """Return the problem of a fault of ours; what happened stands in the log, not in the answer."""
-    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The service failed; its log has the details", **members)
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL_ERROR, **members)
 
 
 def log_unexpected(error: Exception, identity: str, path: str) -> None:

@@ -13,12 +13,13 @@ from api.guard import authorise
 from api.intake import Intake
 from api.lines import Lines
 from api.media import LINES, body_type
+from api.patience import Patience
 from api.problems import answer, problem
 from api.query import parse_stats_query
 from api.request import Request
 from api.settings import ServerSettings
 from api.tokens import READ
-from hft_mmap import Durability, Series, SeriesInfo, Store, WindowStats
+from hft_mmap import Durability, Series, SeriesBusy, SeriesInfo, Store, WindowStats
 
 _MAX_QUESTIONS = 1024  # remembered; one with its answer takes at most 2.5 kB
 _MAX_QUESTION_BYTES = 512  # a symbol takes at most 192 of them
@@ -98,12 +99,16 @@ class AddBatch:
             if kind == LINES:
                 self._intake.check_lines(req)
                 async with self._intake.body(req) as body:
-                    resp.data = await self._lines.take(body, req.scope)
+                    status, resp.data = await self._lines.take(body, req.scope)
+                    resp.status = status.value
                 return
             symbol, values, offset = await self._intake.batch(req, kind)
         added = len(values)
         req.scope[BATCH] = symbol, added
-        total = self._store.append_nowait(symbol, values, offset=offset)
+        try:
+            total = self._store.append_nowait(symbol, values, offset=offset, wait_s=0)
+        except SeriesBusy:
+            total = await Patience().append(self._store, symbol, values, offset)
         if self._waits:
             await wait_durable(self._store, symbol, total)
         resp.data = self._answer % (added, total)

@@ -271,8 +271,11 @@ class _Server(uvicorn.Server):
     def _reload(self) -> None:
         """Read tokens and certificate again: `systemctl reload`."""
         self._manager.reloading()
-        self._credentials.reload()
-        self._manager.ready(f"serving on {', '.join(self._listeners.addresses())}")
+        try:
+            self._credentials.reload()
+        finally:
+            # Whatever became of it: systemd waits for this, and ends a service that never says it.
+            self._manager.ready(f"serving on {', '.join(self._listeners.addresses())}")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer what was sent, then close all connections; uvicorn's own way would close some unanswered.

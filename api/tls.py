@@ -41,6 +41,10 @@ class Certificate:
             raise CredentialsError(
                 f"TLS certificate {self._certificate} and key {self._key} cannot be used: {_reason(error)}"
             ) from error
+        except OSError as error:  # gone since it was looked at, or it can be opened and not read
+            raise CredentialsError(
+                f"TLS certificate {self._certificate} or key {self._key} cannot be read: {error.strerror}"
+            ) from error
 
 
 def _reason(error: ssl.SSLError) -> str:

@@ -137,7 +137,11 @@ def read(path: Path) -> list[Token]:
             f"tokens file {path} cannot be read: {error.strerror}; hft-mmap token makes one"
         ) from error
     with os.fdopen(fd, "rb") as file:
-        return _checked(path, fd, file.read(_MAX_FILE_BYTES + 1) if stat.S_ISREG(os.fstat(fd).st_mode) else b"")
+        try:
+            text = file.read(_MAX_FILE_BYTES + 1) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+        except OSError as error:
+            raise CredentialsError(f"tokens file {path} cannot be read: {error.strerror}") from error
+        return _checked(path, fd, text)
 
 
 def add(path: Path, name: str, scopes: Sequence[str]) -> str:

@@ -29,6 +29,7 @@ from hft_mmap.errors import (
     InvalidWindow,
     OffsetConflict,
     OutOfRange,
+    SeriesBusy,
     SeriesReadOnly,
     SeriesSetAside,
     StoreClosed,
@@ -38,12 +39,13 @@ from hft_mmap.errors import (
     SymbolNotFound,
     WriteFailed,
 )
+from hft_mmap.health import Reason
 from hft_mmap.limits import Durability, Limits
 from hft_mmap.repair import RepairReport
 from hft_mmap.series import Series, SeriesInfo
 from hft_mmap.span import Span
 from hft_mmap.stats import STANDARD_WINDOWS, WindowStats
-from hft_mmap.store import Reason, Store
+from hft_mmap.store import Store
 from hft_mmap.verify import VerifyReport
 
 __all__ = [
@@ -63,6 +65,7 @@ __all__ = [
     "Reason",
     "RepairReport",
     "Series",
+    "SeriesBusy",
     "SeriesCounters",
     "SeriesInfo",
     "SeriesReadOnly",

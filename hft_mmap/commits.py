@@ -6,9 +6,8 @@ last: data, names, slot, and only then what the slot allows (seals, unlinking). 
 
 import errno
 import os
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 
@@ -25,18 +24,20 @@ from hft_mmap.view import View
 Waiter = Callable[[BaseException | None], None]
 """Takes None once its points are on the disk, or the reason why they are not."""
 
+Exclusive = AbstractContextManager[None]
+"""Holds the series against every other writer, for one `with`, or raises SeriesBusy."""
+
 
 class Commits:
     """The commits of one open series. `total` is how many points the newest of them vouches for."""
 
-    def __init__(self, directory: Path, head: Head, layout: Layout, lock: threading.Lock) -> None:
-        """Prepare; `begin` says where things stand. `lock` holds the series against other threads."""
+    def __init__(self, directory: Path, head: Head, layout: Layout) -> None:
+        """Prepare; `begin` says where things stand."""
         self.total = 0
         self.syncs = Syncs(0, 0.0, monotonic())
         self._directory = directory
         self._head = head
         self._layout = layout
-        self._lock = lock
         self._waiters: list[tuple[int, Waiter]] = []
 
     def begin(self, boot: Boot, total: int) -> None:
@@ -58,23 +59,26 @@ class Commits:
 
     # -- one commit ---------------------------------------------------------------------------------------------------
 
-    def put(self, view: View, total: int, start: int, *, clean: bool) -> None:
-        """Put the points of `view` up to `total` on the disk, then a slot that says so; OSError if the disk fails."""
+    def put(self, view: View, total: int, start: int, exclusive: Exclusive, *, clean: bool) -> None:
+        """Put the points of `view` up to `total` on the disk, then a slot that says so; OSError if the disk fails.
+
+        One with the clean flag is SeriesBusy if another process holds the series: then there is no slot, and all of
+        it has to be done again.
+        """
         begin = monotonic()
         self._sync_chunks(view, total)
-        self._record(total, start, clean=clean)
+        self._record(total, start, exclusive, clean=clean)
         end = monotonic()
         self.syncs = Syncs(self.syncs.count + 1, self.syncs.seconds + end - begin, end)
 
-    def _record(self, total: int, start: int, *, clean: bool) -> None:
+    def _record(self, total: int, start: int, exclusive: Exclusive, *, clean: bool) -> None:
         """Put a commit slot on the disk; the points that it speaks of are there already.
 
         The next slot, of whichever process, is written when this one is on the disk: one of the two always is.
         """
         with ExitStack() as appends:
             if clean:
-                appends.enter_context(self._lock)
-                appends.enter_context(self._head.held())
+                appends.enter_context(exclusive)
             with self._head.committing():
                 if self._head.words[FLAGS] & FLAG_SYNC_FAILED:
                     raise OSError(errno.EIO, "a sync of this series failed in another process")

@@ -1,12 +1,15 @@
 """What a store has done and how it stands, in numbers: for monitoring."""
 
+import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 EventSink = Callable[[str, Mapping[str, object]], None]
-"""Takes the name of an event and its fields; called from whichever thread it happens in."""
+"""Takes the name of an event and its fields; called from whichever thread it happens in, often with a lock held."""
+
+_log = logging.getLogger("hft_mmap")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +72,23 @@ class EventCounter:
         self._counts_by_symbol: Counter[tuple[str, object]] = Counter()
 
     def __call__(self, name: str, fields: Mapping[str, object]) -> None:
-        """Count one event and pass it on."""
+        """Count one event and pass it on. A sink that raises is logged and counted, as "sink_failed", and goes on.
+
+        Whoever tells of an event is in the middle of an append, a commit or an opening: what a sink raises must not
+        end the flusher of all series, nor pass for a fault of the disk.
+        """
         with self._lock:
             self._counts[name] += 1
             if name in self.PER_SYMBOL:
                 self._counts_by_symbol[name, fields["symbol"]] += 1
-        if self._sink is not None:
+        if self._sink is None:
+            return
+        try:
             self._sink(name, fields)
+        except Exception:  # noqa: BLE001 - whatever it is, it is no fault of whoever tells the event
+            with self._lock:
+                self._counts["sink_failed"] += 1
+            _log.exception("the event sink failed at %s %s", name, dict(fields))
 
     def counts(self) -> dict[str, int]:
         """Return how many events of each name there were, in the order in which the names came up."""

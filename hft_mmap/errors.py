@@ -76,6 +76,10 @@ class WriteFailed(HftMmapError):
     """The disk refused the batch for another reason than space; nothing was stored, and reads go on."""
 
 
+class SeriesBusy(HftMmapError):
+    """Another process has held the series, or the making of symbols, for longer than the caller waits."""
+
+
 class SeriesReadOnly(HftMmapError):
     """The disk failed under this series; it answers reads and refuses writes until the next start."""
 

@@ -6,12 +6,16 @@ from time import monotonic
 from hft_mmap.limits import Durability
 from hft_mmap.series import Series
 
+_RETRY_S = 0.02
+
 
 class Flusher:
     """Commits the series that ask for it, one after the other, in a thread of its own.
 
     Tier `interval`: `sync_interval_ms` after the first request. Tier `sync`: at once; requests that arrive while a
     flush is under way share the next one. Tier `process`: series ask only after a roll or a cleanup.
+
+    A series that another process holds keeps no other waiting: it is tried again, every 20 ms.
     """
 
     def __init__(self, durability: Durability, sync_interval_ms: int) -> None:
@@ -19,6 +23,7 @@ class Flusher:
         self._interval_s = sync_interval_ms / 1000 if durability is Durability.INTERVAL else 0.0
         self._condition = threading.Condition()
         self._pending: dict[Series, None] = {}
+        self._held: list[Series] = []
         self._thread: threading.Thread | None = None
         self._stopping = False
 
@@ -37,19 +42,19 @@ class Flusher:
         """Wait for requests, and for the interval after the first of them; return them, or nothing at the end."""
         with self._condition:
             while not self._pending and not self._stopping:
-                self._condition.wait()
+                if not self._condition.wait(_RETRY_S if self._held else None):
+                    break
             deadline = monotonic() + self._interval_s
-            while self._interval_s and not self._stopping and (rest := deadline - monotonic()) > 0:
+            while self._interval_s and self._pending and not self._stopping and (rest := deadline - monotonic()) > 0:
                 self._condition.wait(rest)
-            taken = list(self._pending)
+            taken = dict.fromkeys(() if self._stopping else self._held) | self._pending
             self._pending.clear()
-            return taken
+            return list(taken)
 
     def _run(self) -> None:
         """Commit until told to stop and nothing is left."""
         while taken := self._take():
-            for series in taken:
-                series.commit()
+            self._held = [series for series in taken if not series.commit()]
 
     def stop(self) -> None:
         """Commit what was asked for and end the thread; later requests are ignored."""

@@ -9,9 +9,10 @@ import operator
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Protocol
 
 import numpy as np
@@ -31,6 +32,7 @@ from hft_mmap.errors import (
     InvalidWindow,
     OffsetConflict,
     OutOfRange,
+    SeriesBusy,
     SeriesReadOnly,
     SeriesSetAside,
     StoreClosed,
@@ -39,8 +41,10 @@ from hft_mmap.errors import (
     WriteFailed,
 )
 from hft_mmap.head import FLAG_SYNC_FAILED, FLAGS, START, TOTAL, Head
+from hft_mmap.health import LOCKED_AFTER_S, Trouble, try_to_create
 from hft_mmap.kernels import fold_window, fold_windows
 from hft_mmap.limits import Limits
+from hft_mmap.locks import HOW_TO_FIND_THE_HOLDER, attempts, try_lock, unlock
 from hft_mmap.span import Span
 from hft_mmap.stats import STANDARD_WINDOWS, WindowStats
 from hft_mmap.view import View
@@ -52,6 +56,8 @@ _MAX_OFFSET = 2**62
 _WINDOWS = np.array(STANDARD_WINDOWS, dtype=np.int64)
 _CLOSED = "the store was closed"
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_COMMIT_WAIT_S = 0.01
+"""The flusher commits the other series, and comes back, where another process holds one for longer."""
 
 
 def _checked_window(window: object) -> int:
@@ -93,13 +99,14 @@ class Waker(Protocol):
 class Series:
     """An open series. Made by `Store`; safe to use from any number of threads."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a series needs of its store
         self, directory: Path, *, limits: Limits, boot: Boot, waker: Waker | None, wake_on_append: bool,
-        on_event: EventSink,
+        on_event: EventSink, wait_s: float | None = None,
     ) -> None:  # fmt: skip
         """Open the series in `directory`; FormatError if its files can't be trusted. `waker` None: read-only.
 
-        Costs the same for any number of points: the head, the names of the chunks, and a mapping for each.
+        SeriesBusy if another process holds the series for longer than `wait_s` (None: however long). Costs the same
+        for any number of points: the head, the names of the chunks, and a mapping for each.
         """
         self.directory = directory
         self._limits = limits
@@ -113,13 +120,16 @@ class Series:
         self._plan: NDArray[np.int64] | None = None
         self.refusal: HftMmapError | None = None if waker else StoreReadOnly('the store was opened with mode="r"')
         self.disk_full = False
+        self._trouble: Trouble | None = None
+        self._commit_wait_s = wait_s
         self._head = Head(directory, writable=waker is not None)
         self.symbol = self._head.identity.symbol
         try:
             recovery.check_owner(directory, self._head.identity)
             self._layout = recovery.layout_of(self._head.identity)
-            self._commits = Commits(directory, self._head, self._layout, self._lock)
+            self._commits = Commits(directory, self._head, self._layout)
             self._open(boot)
+            self._commit_wait_s = _COMMIT_WAIT_S
         except BaseException:
             self._head.close()
             raise
@@ -131,7 +141,7 @@ class Series:
         if self._waker is None:
             self._attach(boot)
             return
-        with self._exclusive(), self._head.committing():
+        with self._exclusive_to_commit(), self._head.committing():
             recovered = recovery.settle(self._head, recovery.trust(self._head, boot), boot)
             recovery.check_chunks(self.directory, recovered, self._layout.points)
             # Nothing is written or removed before every chunk has proved sound: a series set aside stays as it is.
@@ -373,42 +383,103 @@ class Series:
     # -- writing ------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        """Hold the series against every other writer, in this process and in others."""
-        with self._lock, self._head.held():
-            yield
+    def _exclusive(self, wait_s: float | None = None) -> Iterator[None]:
+        """Hold the series against every other writer, in this process and in others.
 
-    def append_nowait(self, values: object, *, offset: int | None = None) -> int:
+        SeriesBusy if another process holds it for longer than `wait_s` (None: however long). The lock between threads
+        is free meanwhile, so nothing else has to wait: neither readers, nor those who do not want to.
+        """
+        for _ in attempts(wait_s):
+            with self._lock:
+                if isinstance(self.refusal, StoreClosed):
+                    raise self.refusal
+                if try_lock(self._head.fd):
+                    try:
+                        if self._trouble is not None and self._trouble.code == "locked":
+                            self._trouble = None
+                        yield
+                    finally:
+                        unlock(self._head.fd)
+                    return
+                self._note_trouble("locked", self._held())
+        raise SeriesBusy(self._held())
+
+    def _exclusive_to_commit(self) -> AbstractContextManager[None]:
+        """Hold the series for as long as a commit may wait for it."""
+        return self._exclusive(self._commit_wait_s)
+
+    def _held(self) -> str:
+        """Say that another process holds the series."""
+        return f"{self.symbol} is held by another process ({self._head.path}); {HOW_TO_FIND_THE_HOLDER}"
+
+    def _note_trouble(self, code: str, detail: str) -> None:
+        """Remember what keeps batches from being written, unless something does already."""
+        total = self._head.words[TOTAL]
+        if self._trouble is None or self._trouble.total != total:
+            self._trouble = Trouble(code, total, monotonic(), detail)
+
+    def trouble(self) -> Trouble | None:
+        """Return what has kept a batch from being written; None once a write, or the trial of one, has succeeded since.
+
+        What another process holds is told when that has taken a second. Waits for nobody.
+        """
+        trouble = self._trouble
+        if trouble is None:
+            return None
+        if trouble.total != self._words[TOTAL] or self._can_write():
+            self._trouble = None
+            return None
+        recent = trouble.code == "locked" and monotonic() - trouble.since_s < LOCKED_AFTER_S
+        return None if recent else trouble
+
+    def _can_write(self) -> bool:
+        """Try what the next append will do, on bytes that nobody reads, as they lie above the total."""
+        try:
+            with self._exclusive(0):
+                total = self._words[TOTAL]
+                view = self._current(total)
+                if view.chunks and view.end > total:
+                    tail = view.chunks[-1]
+                    os.pwrite(tail.writer(), bytes(8), 8 * (total - tail.first))
+                else:
+                    try_to_create(self.directory)
+        except (OSError, HftMmapError):
+            return False
+        return True
+
+    def append_nowait(self, values: object, *, offset: int | None = None, wait_s: float | None = None) -> int:
         """Append a batch whole or refuse it untouched; return the new total. Visible at once, never waits to sync.
+
+        Another process that holds the series is waited for `wait_s` seconds (None: however long, 0: not at all), then
+        it is SeriesBusy.
 
         With `offset` the batch is taken only if it belongs exactly there: where the series already holds the same
         values at that place, nothing is appended and the total after them is returned; OffsetConflict otherwise.
-        InvalidValues, DiskFull, SeriesReadOnly, StoreReadOnly, StoreClosed. O(n), about 4 us and 4 ns a point.
+        InvalidValues, DiskFull, WriteFailed, SeriesReadOnly, StoreReadOnly, StoreClosed. O(n), about 4 us and 4 ns a
+        point.
         """
         row = as_row(values)
+        total: int = NOT_SHORT
         with self._lock:
             # PERF: one compiled call where nothing special is to be done; see writer.py.
             plan = self._plan
-            total: int = NOT_SHORT
             if plan is not None and (offset is None or 0 <= offset <= _MAX_OFFSET):
                 total = append_short(plan, row, -1 if offset is None else offset)
-            if total == NOT_SHORT:
-                total = self._append_long(check_prices(row), offset)
+        if total == NOT_SHORT:
+            total = self._append_long(check_prices(row), offset, wait_s)
         if self._wake_on_append and not self._dirty:
             self._dirty = True
             self._wake()
         return total
 
-    def _append_long(self, batch: NDArray[np.float64], offset: int | None) -> int:
-        """Append what `append_short` left: a batch that rolls, cleans up, repeats or is refused. Holds `_lock`."""
+    def _append_long(self, batch: NDArray[np.float64], offset: int | None, wait_s: float | None = None) -> int:
+        """Append what `append_short` left: a batch that rolls, cleans up, repeats, has to wait or is refused."""
         n: int = batch.shape[0]
-        if self.refusal is not None:
-            raise self.refusal
-        if self._closing:
-            raise StoreClosed(_CLOSED)
-        with self._head.held():
-            total: int = self._words[TOTAL]
-            try:
+        self._check_writable()
+        try:
+            with self._exclusive(wait_s):
+                self._check_writable()
+                total: int = self._words[TOTAL]
                 if offset is not None and offset != total:
                     return self._repeated(batch, offset, total)
                 if self._words[FLAGS]:
@@ -416,9 +487,9 @@ class Series:
                 if total - self._words[START] + n > self._limits.max_data_retention:
                     self._retain(total, n)
                 self._write(total, batch)
-            except (OSError, FormatError) as error:
-                raise self._not_written(n, error) from error
-            self._head.store(TOTAL, total + n)
+                self._head.store(TOTAL, total + n)
+        except (OSError, FormatError) as error:
+            raise self._not_written(n, error) from error
         return total + n
 
     def _take_back_clean(self) -> None:
@@ -435,6 +506,13 @@ class Series:
                 raise
         if self._words[FLAGS] & FLAG_SYNC_FAILED:
             raise self._fail(None)
+
+    def _check_writable(self) -> None:
+        """Raise what batches are refused with, if they are."""
+        if self.refusal is not None:
+            raise self.refusal
+        if self._closing:
+            raise StoreClosed(_CLOSED)
 
     def _set_tail(self, view: View) -> None:
         """Make `view` the current one, and the last chunk of it the one that short appends go to."""
@@ -515,6 +593,7 @@ class Series:
                 f"no space for {n} values of {self.symbol}: {os.strerror(error.errno or 0)}; nothing was stored, "
                 "free space and send the batch again"
             )
+        self._note_trouble("write_failed", f"{self.symbol} takes no batches: {error}")
         self._on_event("write_failed", {"symbol": self.symbol, "error": str(error)})
         return WriteFailed(f"{n} values of {self.symbol} could not be written: {error}; nothing was stored")
 
@@ -552,23 +631,31 @@ class Series:
                 return
         callback(None if self.committed_total >= total else refusal)
 
-    def commit(self, *, clean: bool = False) -> None:
+    def commit(self, *, clean: bool = False) -> bool:
         """Put everything published so far on the disk and record it in a commit slot; then seal and unlink.
 
         Called by the flusher, one call at a time. A disk that fails makes the series read-only; nothing is raised.
+        Returns False, with the work to be done again, if another process holds the series.
         """
         self._dirty = False
+        busy: SeriesBusy | None = None
         if self.refusal is None:
             try:
                 self._commit(clean=clean)
+            except SeriesBusy as error:
+                if not clean:
+                    self._dirty = True
+                    return False
+                busy = error
             except Exception as error:  # noqa: BLE001 - whatever it is, the points are not on the disk: say so
                 self._fail(error)
-        self._answer_waiters()
+        self._answer_waiters(busy)
+        return busy is None
 
-    def _answer_waiters(self) -> None:
+    def _answer_waiters(self, busy: SeriesBusy | None = None) -> None:
         """Call those whose points are on the disk, or everyone if nothing more will come there."""
         with self._lock:
-            refusal, total = self.refusal, self.committed_total
+            refusal, total = self.refusal or busy, self.committed_total
             ready = self._commits.take_ready(everyone=refusal is not None)
         for needed, callback in ready:
             try:
@@ -577,8 +664,8 @@ class Series:
                 self._on_event("callback_failed", {"symbol": self.symbol, "error": repr(error)})
 
     def _commit(self, *, clean: bool) -> None:
-        """Do the work of `commit`; OSError if the disk fails."""
-        with self._exclusive():
+        """Do the work of `commit`; OSError if the disk fails, SeriesBusy if another process holds the series."""
+        with self._exclusive_to_commit():
             total, start = self._words[TOTAL], self._words[START]
             view = self._current(total)
             if view is not self._view:
@@ -588,8 +675,12 @@ class Series:
                 self._closing = True
                 self._plan = None
             cleanup, self._cleanup_due = self._cleanup_due, False
-        if clean or cleanup or total > self.committed_total:
-            self._commits.put(view, total, start, clean=clean)
+        try:
+            if clean or cleanup or total > self.committed_total:
+                self._commits.put(view, total, start, self._exclusive_to_commit(), clean=clean)
+        except SeriesBusy:
+            self._cleanup_due |= cleanup
+            raise
         self._commits.seal(view, total)
         if cleanup:
             self._commits.unlink_below(start)
@@ -610,9 +701,13 @@ class Series:
         self._on_event("read_only", {"symbol": self.symbol, "error": cause, "durable_total": self.committed_total})
         return refusal
 
-    def close(self) -> None:
-        """Commit with the clean flag and refuse writes from now on; reads go on for whoever still holds the series."""
+    def close(self, wait_s: float) -> None:
+        """Commit with the clean flag and refuse writes from now on; reads go on for whoever still holds the series.
+
+        Where another process holds it for `wait_s` seconds there is no such commit, as after a kill.
+        """
         if self._waker is not None:
+            self._commit_wait_s = wait_s
             self.commit(clean=True)
         with self._lock:
             self.refusal = StoreClosed(_CLOSED)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from hft_mmap.errors import (
     FormatError,
     OffsetConflict,
     OutOfRange,
+    SeriesBusy,
     SeriesSetAside,
     StoreClosed,
     StoreReadOnly,
@@ -34,8 +35,10 @@ from hft_mmap.errors import (
 from hft_mmap.files import file_system_of, has_space, is_nearly_full, locked, make_directory, sync_directory
 from hft_mmap.flusher import Flusher
 from hft_mmap.head import HEAD_NAME, Commit, Head, Identity
+from hft_mmap.health import Reason, try_to_create
 from hft_mmap.kernels import FAN_OUT
 from hft_mmap.limits import Durability, Limits
+from hft_mmap.locks import attempts, locked_now
 from hft_mmap.repair import RepairReport, repair_directory
 from hft_mmap.series import Series, SeriesInfo
 from hft_mmap.snapshot import snapshot_series
@@ -58,12 +61,10 @@ PASSING = frozenset(
 """What may keep a sound series from being opened: it says nothing about the files, and may be over at the next try."""
 
 
-class Reason(NamedTuple):
-    """Why the store does not serve in full. code: "read_only", "set_aside" or "disk_full"; symbol None: the store."""
-
-    symbol: str | None
-    code: str
-    detail: str
+CLOSE_WAIT_S = 5.0
+"""How long `Store.close` waits for other processes, for all series together."""
+_OPEN_WAIT_S = 0.05
+"""How long a call that meets a series for the first time waits for other processes; all other calls wait for it."""
 
 
 class Store:
@@ -82,9 +83,10 @@ class Store:
 
         limits: what it may hold (`Limits()` by default). durability: see `Durability`. sync_interval_ms: 1 to 60000.
         on_event: called with (name, fields) for "opening", "series_created", "recovery", "cleanup", "read_only",
-        "set_aside", "disk_full", "write_failed", "callback_failed" and "file_system" (one not known to keep a commit's
-        promise), from whichever thread it happens in. StoreUnusable if the directory can't be used, ValueError for a
-        bad option. Costs the same whatever the number of points.
+        "set_aside", "disk_full", "write_failed", "callback_failed" and "file_system" (one not known to keep a
+        commit's promise), from whichever thread it happens in; what it raises is logged, and stops nothing.
+        StoreUnusable if the directory can't be used, ValueError for a bad option. Costs the same whatever the number
+        of points.
         """
         if mode not in {"a", "r"}:
             message = f'mode must be "a" or "r", not {mode!r}'
@@ -103,6 +105,7 @@ class Store:
         self._set_aside: dict[str, str] = {}
         self._not_opened: dict[str, str] = {}
         self._creation_failed_for_space = False
+        self._creation_failure: str | None = None
         self._closed = False
         self._open()
 
@@ -152,10 +155,11 @@ class Store:
                 file.unlink()
             unfinished.rmdir()
 
-    def _try_open(self, symbol: str, *, named: bool) -> Series | None:
+    def _try_open(self, symbol: str, *, named: bool, wait_s: float | None = None) -> Series | None:
         """Open a series whose directory exists; None, with the reason kept, if it can't be trusted.
 
-        named: its name is on the disk for certain. A failure that may pass leaves it to the next use.
+        named: its name is on the disk for certain. A failure that may pass leaves it to the next use. SeriesBusy if
+        another process holds it for longer than `wait_s` (None: however long).
         """
         directory = self.path / directory_name(symbol)
         try:
@@ -163,7 +167,7 @@ class Store:
                 sync_directory(self.path)
             series = Series(
                 directory, limits=self.limits, boot=self._boot, waker=self._flusher,
-                wake_on_append=self.durability is not Durability.PROCESS, on_event=self._on_event,
+                wake_on_append=self.durability is not Durability.PROCESS, on_event=self._on_event, wait_s=wait_s,
             )  # fmt: skip
         except (FormatError, OSError, ValueError) as error:
             reason = str(error)
@@ -181,7 +185,8 @@ class Store:
     def series(self, symbol: str) -> Series:
         """Return the series of `symbol`, also one that another process has just made.
 
-        SymbolNotFound, SeriesSetAside, InvalidSymbol, StoreClosed.
+        SymbolNotFound, SeriesSetAside, SeriesBusy (which it is only when it is met for the first time), InvalidSymbol,
+        StoreClosed, StoreUnusable.
         """
         found = self._series.get(symbol)
         if found is not None and found.attached and not self._closed:
@@ -200,8 +205,8 @@ class Store:
                 message = f"{symbol} is set aside: {reason}; its files are left as they are"
                 raise SeriesSetAside(message)
             found = self._series.get(symbol)
-            if found is None and (self.path / directory_name(symbol) / HEAD_NAME).exists():
-                found = self._try_open(symbol, named=False)
+            if found is None and self._exists(symbol):
+                found = self._try_open(symbol, named=False, wait_s=_OPEN_WAIT_S)
                 if found is None and symbol in self._set_aside:
                     return self._find(symbol)
                 if found is None:
@@ -212,21 +217,43 @@ class Store:
             found.refresh()
             return found
 
-    def _all(self) -> Iterator[Series]:
-        """Yield every series that serves, by symbol; also those that another process has made."""
-        for name in sorted(os.listdir(self.path)):
-            symbol = symbol_of(name)
-            if symbol is not None:
-                with suppress(SymbolNotFound, SeriesSetAside):
-                    yield self._find(symbol)
+    def _exists(self, symbol: str) -> bool:
+        """Say whether there are files of `symbol`; StoreUnusable if the directory can't be looked at."""
+        with self._reading():
+            return (self.path / directory_name(symbol) / HEAD_NAME).exists()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Tell a data directory that can't be read by its name."""
+        try:
+            yield
+        except OSError as error:
+            message = f"data directory {self.path} can't be read: {error}"
+            raise StoreUnusable(message) from error
+
+    def _symbols(self) -> list[str]:
+        """Return every symbol there is on the disk, sorted; also those that another process has made."""
+        with self._reading():
+            return sorted(symbol for name in os.listdir(self.path) if (symbol := symbol_of(name)) is not None)
 
     # -- creating -----------------------------------------------------------------------------------------------------
 
-    def _find_or_create(self, symbol: str, n: int) -> Series:
+    def _find_or_create(self, symbol: str, n: int, wait_s: float | None = None) -> Series:
         """Return the series of `symbol`, made now, with space for `n` points, if there is none.
 
-        SymbolLimitReached when there is no place for it.
+        SymbolLimitReached when there is no place for it, SeriesBusy where another process keeps it from being made, or
+        opened, for longer than `wait_s`.
         """
+        busy: SeriesBusy | None = None
+        for _ in attempts(wait_s):
+            try:
+                return self._found_or_created(symbol, n)
+            except SeriesBusy as error:
+                busy = error
+        raise busy or SeriesBusy(symbol)
+
+    def _found_or_created(self, symbol: str, n: int) -> Series:
+        """Do the work of `_find_or_create`, with no more than one try at the lock."""
         try:
             return self.series(symbol)
         except SymbolNotFound:
@@ -245,11 +272,13 @@ class Store:
     def _creating(self, symbol: str) -> Iterator[None]:
         """Hold creation against other processes, and tell a full disk from other failures."""
         try:
-            with locked(self.path / LOCK_NAME):
+            with locked_now(self.path / LOCK_NAME):
                 yield
             self._creation_failed_for_space = False
+            self._creation_failure = None
         except OSError as error:
             if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                self._creation_failure = f"no symbol can be made in {self.path}: {error}"
                 self._on_event("write_failed", {"symbol": symbol, "error": str(error)})
                 message = f"{symbol} could not be created: {error}; nothing was stored"
                 raise WriteFailed(message) from error
@@ -293,21 +322,25 @@ class Store:
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    def append_nowait(self, symbol: str, values: Prices, *, offset: int | None = None) -> int:
+    def append_nowait(
+        self, symbol: str, values: Prices, *, offset: int | None = None, wait_s: float | None = None
+    ) -> int:  # fmt: skip
         """Append a batch whole or refuse it untouched, creating the symbol; return the new total, never wait to sync.
 
-        With `offset` the batch is taken only if it belongs exactly there (see `Series.append_nowait`).
+        With `offset` the batch is taken only if it belongs exactly there (see `Series.append_nowait`). Another process
+        that holds the series is waited for `wait_s` seconds, then it is SeriesBusy; None: however long. With 0 it is
+        for callers that must not be held up, such as an event loop: they try again a little later.
         """
         series = self._series.get(symbol)
         if series is None:
             validate_symbol(symbol)
             values = check_prices(as_row(values))
-            if offset and not (self.path / directory_name(symbol)).exists():
+            if offset and not self._exists(symbol):
                 message = f"offset {offset} does not fit: {symbol} does not exist yet, its total is 0"
                 raise OffsetConflict(message, 0)
             self.limits.check_batch(values.shape[0])
-            series = self._find_or_create(symbol, values.shape[0])
-        return series.append_nowait(values, offset=offset)
+            series = self._find_or_create(symbol, values.shape[0], wait_s)
+        return series.append_nowait(values, offset=offset, wait_s=wait_s)
 
     def append(self, symbol: str, values: Prices, *, offset: int | None = None) -> int:
         """Append a batch whole or refuse it untouched, creating the symbol; return the new total.
@@ -381,8 +414,17 @@ class Store:
         return self.series(symbol).span(last=last, first=first, end=end)
 
     def symbols(self) -> list[SeriesInfo]:
-        """Return what is stored for each symbol, in the order of their names."""
-        return [series.info() for series in sorted(self._all(), key=lambda series: series.symbol)]
+        """Return what is stored for each symbol, in the order of their names. StoreUnusable."""
+        with self._reading():
+            return [series.info() for series in self._serving()]
+
+    def _serving(self) -> list[Series]:
+        """Return every series that serves, in the order of their names; one that is busy when it is met comes later."""
+        found = []
+        for symbol in self._symbols():
+            with suppress(SymbolNotFound, SeriesSetAside, SeriesBusy):
+                found.append(self._find(symbol))
+        return found
 
     # -- health -------------------------------------------------------------------------------------------------------
 
@@ -397,27 +439,47 @@ class Store:
         found = [Reason(symbol, "set_aside", reason) for symbol, reason in aside]
         with self._lock:
             open_series = sorted(self._series.items())
-        for symbol, series in open_series:
-            if not self.read_only and series.refusal is not None:
-                found.append(Reason(symbol, "read_only", str(series.refusal)))
-        full = self._creation_failed_for_space or any(series.disk_full for _, series in open_series)
-        if full or (not self.read_only and is_nearly_full(self.path)):
-            if has_space(self.path):
-                self._creation_failed_for_space = False
-                for _, series in open_series:
-                    series.disk_full = False
-            else:
-                found.append(Reason(None, "disk_full", f"no space left for {self.path}"))
+        if not self.read_only:
+            found += [reason for one in open_series if (reason := self._reason_of(*one)) is not None]
+        return found + self._directory_reasons([series for _, series in open_series])
+
+    @staticmethod
+    def _reason_of(symbol: str, series: Series) -> Reason | None:
+        """Return why an open series does not take batches, if it does not."""
+        if series.refusal is not None:
+            return Reason(symbol, "read_only", str(series.refusal))
+        trouble = series.trouble()
+        return Reason(symbol, trouble.code, trouble.detail) if trouble is not None else None
+
+    def _directory_reasons(self, open_series: list[Series]) -> list[Reason]:
+        """Return why the directory itself does not serve; what was remembered is forgotten where it does again."""
+        found: list[Reason] = []
+        try:
+            full = self._creation_failed_for_space or any(series.disk_full for series in open_series)
+            if full or (not self.read_only and is_nearly_full(self.path)):
+                if has_space(self.path):
+                    self._creation_failed_for_space = False
+                    for series in open_series:
+                        series.disk_full = False
+                else:
+                    found.append(Reason(None, "disk_full", f"no space left for {self.path}"))
+            if self._creation_failure is not None:
+                try_to_create(self.path)
+                self._creation_failure = None
+        except OSError as error:
+            found.append(Reason(None, "write_failed", self._creation_failure or f"{self.path} can't be used: {error}"))
         return found
 
     def counters(self) -> StoreCounters:
         """Return how the store stands and what it has done, for monitoring; costs a stat for each chunk.
 
-        Counts are those of this `Store`, since it was opened. StoreClosed; OSError if the directory can't be read.
+        Counts are those of this `Store`, since it was opened. StoreClosed; StoreUnusable if there is no
+        directory to be read.
         """
         now = time.monotonic()
-        disk = os.statvfs(self.path)
-        series = tuple(self._counters_of(one, now) for one in sorted(self._all(), key=lambda one: one.symbol))
+        with self._reading():
+            disk = os.statvfs(self.path)
+            series = tuple(self._counters_of(one, now) for one in self._serving())
         aside = tuple(sorted(self._set_aside | self._not_opened))
         return StoreCounters(
             series, aside, self._on_event.counts(), disk.f_bavail * disk.f_frsize,
@@ -470,34 +532,41 @@ class Store:
 
         Writers go on meanwhile, in any process; each series is consistent in itself. Full chunks are shared by hard
         link where `target` is on the same file system, so the cost is at most a chunk a symbol. Series that are set
-        aside are left out. StoreUnusable if `target` can't be used.
+        aside are left out: `reasons` names them. StoreUnusable if `target` can't be used.
         """
         directory = Path(target)
+        totals = {}
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            make_directory(directory)
             if any(directory.iterdir()):
                 message = f"snapshot directory {directory} is not empty"
                 raise StoreUnusable(message)
-            return {
-                series.symbol: snapshot_series(series.directory, directory / series.directory.name, self._boot)
-                for series in self._all()
-            }
+            for symbol in self._symbols():
+                with suppress(SymbolNotFound, SeriesSetAside):
+                    source = self._find(symbol).directory
+                    totals[symbol] = snapshot_series(source, directory / source.name, self._boot)
         except OSError as error:
             message = f"snapshot to {directory} failed: {error}"
             raise StoreUnusable(message) from error
+        return totals
 
     # -- closing ------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Put everything on the disk, write the clean flags and refuse further calls; a second call does nothing."""
+        """Put everything on the disk, write the clean flags and refuse further calls; a second call does nothing.
+
+        Series that other processes hold are waited for 5 s in all; without their clean flag, the next opening goes by
+        what was published, as after a kill.
+        """
         with self._lock:
             if self._closed:
                 return
             self._closed = True
         if self._flusher is not None:
             self._flusher.stop()
+        deadline_s = time.monotonic() + CLOSE_WAIT_S
         for series in self._series.values():
-            series.close()
+            series.close(max(deadline_s - time.monotonic(), 0.0))
 
     def __enter__(self) -> Self:
         """Return the open store."""

@@ -32,11 +32,12 @@ from hft_mmap.batch import Prices
 from hft_mmap.chunk import SEAL_OFFSET, Layout, chunk_name, list_chunks
 from hft_mmap.errors import HftMmapError, InvalidValues, OffsetConflict, SymbolLimitReached, SymbolNotFound
 from hft_mmap.head import BOOT_ID, HEAD_NAME, LIVE_OFFSET, SLOT_OFFSETS, START, TOTAL, Head
+from hft_mmap.health import Reason
 from hft_mmap.kernels import FAN_OUT, MAX_PRICE, NODE_BYTES
 from hft_mmap.limits import Durability, Limits
 from hft_mmap.series import SeriesInfo
 from hft_mmap.stats import STANDARD_WINDOWS, WindowStats, exact_window_stats
-from hft_mmap.store import Reason, Store
+from hft_mmap.store import Store
 from hft_mmap.symbols import directory_name, validate_symbol
 from hft_mmap.verify import VerifyReport
 

@@ -41,6 +41,7 @@ NOT_SHORT = -1
 """What `append_short` returns when it changed nothing, and the batch has to go the long way."""
 
 _LOCK_EX = 2
+_LOCK_NB = 4
 _LOCK_UN = 8
 _EIO = 5
 
@@ -104,11 +105,12 @@ def append_short(plan: NDArray[np.int64], values: NDArray[np.float64], offset: i
 
     With an `offset` from 0 also only if the series ends there; give a negative one for anywhere.
 
-    Returns NOT_SHORT, with nothing published, in every other case. Takes and gives back the lock of the head file;
-    the caller holds the lock of the series against other threads.
+    Returns NOT_SHORT, with nothing published, in every other case, also where another process holds the lock of the
+    head file: it is taken and given back, never waited for. The caller holds the lock of the series against other
+    threads.
     """
     n = values.shape[0]
-    if n == 0 or find_invalid(values) != VALID or _flock(plan[PLAN_HEAD_FD], _LOCK_EX) != 0:
+    if n == 0 or find_invalid(values) != VALID or _flock(plan[PLAN_HEAD_FD], _LOCK_EX | _LOCK_NB) != 0:
         return NOT_SHORT
     words = carray(int64_pointer(plan[PLAN_HEAD_ADDRESS]), (HEAD_BYTES // 8,))
     total = words[TOTAL]

@@ -21,11 +21,12 @@ from falcon.asgi import WebSocket
 from api.durable import wait_durable
 from api.exchange import SEND, STREAM, Scope, Send
 from api.guard import authorise
+from api.patience import Patience
 from api.problems import told
 from api.streams.frames import FrameReader
 from api.streams.handshake import INGEST, IngestQuery
 from api.tokens import READ, WRITE
-from hft_mmap import Durability, Store, SymbolNotFound
+from hft_mmap import Durability, SeriesBusy, Store, SymbolNotFound
 
 GOING_AWAY = 1001
 _FAULT = 1011
@@ -112,7 +113,10 @@ class Ingest:
                 symbol, values, offset = await self._reader.batch(message)
             else:
                 symbol, values, offset = self._symbol, self._reader.values(message), self._next
-            total = self._store.append_nowait(symbol, values, offset=offset)
+            try:
+                total = self._store.append_nowait(symbol, values, offset=offset, wait_s=0)
+            except SeriesBusy:
+                total = await Patience().append(self._store, symbol, values, offset)
             if self._next is not None:
                 self._next = total
             self._frames += 1

@@ -1,14 +1,24 @@
 """NDJSON: many batches in one request, each taken or refused by itself, and the answer says which."""
 
+import asyncio
 import gzip
 import json
+import threading
+from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
+from api.decode import Decoder
+from api.exchange import Scope
+from api.lines import Lines
+from hft_mmap import Store
+from hft_mmap.batch import Prices
 from tests.conftest import StartService
-from tests.service import Service
+from tests.service import PATIENCE_S, Service
+from tests.small_disk import SmallDisk
 
 LINES = "application/x-ndjson"
 
@@ -135,3 +145,78 @@ def test_with_sync_all_lines_wait_for_the_disk(start_service: StartService) -> N
     assert (found["durability"], [one["status"] for one in found["lines"]]) == ("sync", [200, 200, 200, 400])
     line = service.wait_for_event("request")
     assert (line["route"], line["status"], line["points"], line["symbol"]) == ("/add_batch", 200, 3, None)
+
+
+def test_nothing_stored_for_want_of_space_is_507(start_service: StartService, disk: SmallDisk) -> None:
+    """Whoever looks at the status alone, a balancer or an alert, has to see it; with one line stored it is 200."""
+    service = start_service(store__data_dir=disk.path / "data", store__starting_capacity=0)
+    assert service.add("A", [1.0]).status_code == 200
+    disk.fill()
+    large = batch("A", [1.0] * 20_000)
+    answer = post(service, large + "x\n" + large)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (507, "application/json")
+    assert [one["status"] for one in answer.json()["lines"]] == [507, 400, 507]
+    assert post(service, batch("A", [2.0]) + large).status_code == 200
+
+
+SCOPE: Scope = {"path": "/add_batch", "headers": []}
+
+
+class BreakingStore(Store):
+    """A store in which a batch of the symbol BREAK meets what nobody expected."""
+
+    def append_nowait(
+        self, symbol: str, values: Prices, *, offset: int | None = None, wait_s: float | None = None
+    ) -> int:  # fmt: skip
+        """Append, or break."""
+        if symbol == "BREAK":
+            raise RuntimeError(symbol)
+        return super().append_nowait(symbol, values, offset=offset, wait_s=wait_s)
+
+
+def test_a_line_at_which_the_service_fails_is_told_and_the_last(tmp_path: Path) -> None:
+    """The lines before it are stored, and the client is told; those behind it were not taken and have no result."""
+    with BreakingStore(tmp_path) as store:
+        lines = Lines(store, Decoder(100))
+        text = batch("A", [1.0]) + batch("BREAK", [1.0]) + batch("A", [2.0])
+        status, body = asyncio.run(lines.take(text.encode(), dict(SCOPE)))
+        found = json.loads(body)
+        assert (status, found["status"], found["added"]) == (200, "partial", 1)
+        assert [(one["line"], one["status"]) for one in found["lines"]] == [(1, 200), (2, 500)]
+        assert "log" in found["lines"][1]["error"]
+        assert store.series("A").total == 1
+        status, _ = asyncio.run(lines.take(batch("BREAK", [1.0]).encode(), dict(SCOPE)))
+        assert status == 500
+
+
+def test_a_line_is_answered_when_its_own_points_are_on_the_disk(tmp_path: Path) -> None:
+    """Also where a later line of the same symbol repeats points that are there already."""
+    with Store(tmp_path, durability="sync") as store:
+        store.append("A", np.ones(10))
+        series = store.series("A")
+        busy, go_on = threading.Event(), threading.Event()
+
+        def keep_the_flusher(_error: BaseException | None) -> None:
+            busy.set()
+            go_on.wait(PATIENCE_S)
+
+        series.on_durable(11, keep_the_flusher)
+        series.append_nowait([1.0])
+        assert busy.wait(PATIENCE_S)
+        text = batch("A", [2.0] * 5) + batch("A", [1.0] * 10, offset=0)
+
+        async def take() -> bytes:
+            taking = asyncio.create_task(Lines(store, Decoder(100)).take(text.encode(), dict(SCOPE)))
+            for _ in range(200):
+                await asyncio.sleep(0)
+            assert store.series("A").total == 16
+            assert not taking.done(), "the first line was answered before its points were on the disk"
+            go_on.set()
+            return (await taking)[1]
+
+        try:
+            found = json.loads(asyncio.run(take()))
+        finally:
+            go_on.set()
+        assert [one["total"] for one in found["lines"]] == [16, 10]
+        assert series.committed_total == 16

@@ -142,6 +142,22 @@ def test_it_is_ready_once_requests_are_answered(start_service: StartService, man
     assert manager.wait_for("STOPPING=1") == "STOPPING=1\nSTATUS=writing everything to the disk"
 
 
+def test_a_reload_that_fails_is_over_too(start_service: StartService, manager: Manager, tmp_path: Path) -> None:
+    """Tokens that can be opened and not read (a disk that fails): READY=1 follows, and what was in force stays so."""
+    tokens = tmp_path / "tokens"
+    tokens.touch(mode=0o600)
+    service = start_service(auth__tokens_file=tokens)
+    manager.wait_for("READY=1")
+    tokens.unlink()
+    tokens.symlink_to("/proc/self/mem")  # whose first bytes nobody can read: EIO
+    service.process.send_signal(signal.SIGHUP)
+    manager.wait_for("RELOADING=1")
+    manager.wait_for("READY=1")
+    failed = service.wait_for_event("reload_failed")
+    assert (failed["what"], "Input/output error" in failed["reason"]) == ("tokens", True)
+    assert service.client.get("/health").status_code == 200
+
+
 def test_it_is_not_ready_before_the_series_are_open(start_service: StartService, manager: Manager) -> None:
     """While the store opens, the status says how far it is."""
     service = start_service()

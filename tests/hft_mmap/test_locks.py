@@ -1,0 +1,121 @@
+"""hft_mmap.locks: a series that another process holds keeps nobody waiting who does not want to."""
+
+import fcntl
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hft_mmap import Durability, SeriesBusy, Store
+from hft_mmap.locks import attempts, try_lock, unlock
+from tests.hft_mmap.conftest import OpenStore
+from tests.service import PATIENCE_S, wait_until
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold the lock of a file by an opening of its own, as another process does."""
+    fd = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def test_a_lock_is_tried_and_not_waited_for(tmp_path: Path) -> None:
+    """The answer comes at once, and the lock is free again after `unlock`."""
+    path = tmp_path / "lock"
+    path.touch()
+    with path.open() as one, path.open() as other:
+        assert try_lock(one.fileno())
+        assert not try_lock(other.fileno())
+        unlock(one.fileno())
+        assert try_lock(other.fileno())
+
+
+def test_there_is_one_attempt_at_least() -> None:
+    """With no time to wait there is exactly one."""
+    assert len(list(attempts(0))) == 1
+    assert len(list(attempts(0.001))) > 1
+
+
+def test_a_held_series_refuses_who_does_not_wait(open_store: OpenStore) -> None:
+    """Nothing is stored, reads and other series go on, also their commits; given back, it takes batches again."""
+    store = open_store(durability="sync")
+    for symbol in ("A", "B"):
+        store.append(symbol, [1.0, 2.0])
+    store.sync()
+    with held(store.path / "A" / "head"):
+        for batch in (np.ones(1), np.ones(200)):
+            with pytest.raises(SeriesBusy, match=r"A is held by another process \(.*/A/head\); `lslocks`"):
+                store.append_nowait("A", batch, wait_s=0)
+        assert store.stats("A", 10).points == 2
+        assert store.append("B", [3.0]) == 3
+        with held(store.path / ".lock"), pytest.raises(SeriesBusy, match="lock"):
+            store.append_nowait("C", [1.0], wait_s=0)
+    assert store.append_nowait("A", [3.0], wait_s=0) == 3
+    assert store.append("C", [1.0]) == 1
+
+
+@pytest.mark.parametrize("durability", Durability)
+def test_who_waits_is_stored_when_the_lock_is_given_back(open_store: OpenStore, durability: Durability) -> None:
+    """However long; meanwhile no lock of this process is held, so other threads read and are told that it is busy."""
+    store = open_store(durability=durability)
+    store.append("A", [1.0])
+    store.sync()
+    totals: list[int] = []
+    with held(store.path / "A" / "head"):
+        waiting = threading.Thread(target=lambda: totals.append(store.append("A", [2.0])))
+        waiting.start()
+        wait_until(lambda: "locked" in [reason.code for reason in store.reasons()], "the reason")
+        assert store.stats("A", 10).points == 1
+        with pytest.raises(SeriesBusy):
+            store.append_nowait("A", [3.0], wait_s=0)
+    waiting.join(PATIENCE_S)
+    assert totals == [2]
+    assert store.reasons() == []
+
+
+def test_a_commit_that_met_a_lock_is_made_later(open_store: OpenStore) -> None:
+    """Points whose commit was due while another process held the series are on the disk as soon as it does not."""
+    store = open_store(durability="interval", sync_interval_ms=1)
+    store.append("A", [1.0])
+    store.sync()
+    series, flusher = store.series("A"), store._flusher
+    assert flusher is not None
+    with held(store.path / "A" / "head"):
+        flusher.wake(series)
+        wait_until(lambda: series in flusher._held, "the commit that meets the lock")
+        assert store.append("B", [1.0]) == 1
+        wait_until(lambda: store.series("B").committed_total == 1, "the commit of the other series")
+    store.append("A", [2.0])
+    wait_until(lambda: series.committed_total == 2, "the commit")
+
+
+def test_closing_does_not_wait_for_ever(open_store: OpenStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process may hold a series until the store is gone: there is no clean commit then, and nothing is lost."""
+    monkeypatch.setattr("hft_mmap.store.CLOSE_WAIT_S", 0.05)
+    store = open_store()
+    for symbol in ("A", "B"):
+        store.append(symbol, [1.0, 2.0])
+    with held(store.path / "A" / "head"):
+        store.close()
+    with Store(store.path) as again:
+        assert [info.total for info in again.symbols()] == [2, 2]
+
+
+def test_a_series_that_is_held_when_it_is_met_first_is_busy(open_store: OpenStore) -> None:
+    """It is not set aside: it serves once it is free."""
+    store, other = open_store(), open_store()
+    other.append("A", [1.0])
+    with held(store.path / "A" / "head"):
+        with pytest.raises(SeriesBusy):
+            store.series("A")
+        assert store.symbols() == []
+    assert store.stats("A", 1).last == 1.0
+    assert store.reasons() == []
