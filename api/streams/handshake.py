@@ -87,8 +87,8 @@ def parse_stats(query: bytes, *, events: bool = False) -> StatsQuery:
     symbols = tuple(dict.fromkeys(given["symbol"]))
     for symbol in symbols:
         validate_symbol(symbol)
-    if len(symbols) > MAX_SYMBOLS:
-        raise too_many_symbols(len(symbols))
+    if len(given["symbol"]) > MAX_SYMBOLS:
+        raise too_many_symbols(len(given["symbol"]))
     windows = check_windows([whole_number("window", text, least=1) for text in given["window"]] or STANDARD_WINDOWS)
     interval_ms = DEFAULT_INTERVAL_MS
     if given["interval_ms"]:
