@@ -65,7 +65,8 @@ def import_command(
 
     With --symbol-column no SYMBOL is given: each row goes to the series that it names. A service may run on the data
     directory meanwhile. Each point is stored once: an import that was cut off, by whatever, goes on with --resume, and
-    one that is complete is not repeated by it. When the command ends, everything it stored is on the disk.
+    one that is complete is not repeated by it; where a file has changed since, or is standard input, it is refused.
+    When the command ends, everything it stored is on the disk.
 
     A row that holds no price stops the import, in front of the batch that has it. Exit codes: 1 stopped by a fault,
     130 stopped by Ctrl+C; what was stored until then stays, in whole batches.
@@ -210,11 +211,13 @@ def _print_import(report: "ImportReport", *, as_json: bool, dry_run: bool) -> No
             {
                 "complete": report.complete, "dry_run": dry_run, "rows": progress.rows, "stored": progress.stored,
                 "found": progress.found, "skipped": progress.skipped, "first_skipped": progress.first_skipped,
-                "others": progress.others, "seconds": round(report.seconds, 3),
+                "others": progress.others, "already": report.already, "seconds": round(report.seconds, 3),
                 "sync_seconds": round(report.sync_seconds, 3), "totals": report.totals,
             }
         )  # fmt: skip
         return
+    if report.already:
+        click.echo("Complete already: nothing was read, and nothing stored")
     notes = [f"{counted(progress.stored, 'point')} {'fine' if dry_run else 'stored'}"]
     if progress.found:
         notes.append(f"{progress.found} were there already")
@@ -222,7 +225,8 @@ def _print_import(report: "ImportReport", *, as_json: bool, dry_run: bool) -> No
         notes.append(f"{counted(progress.others, 'row')} of other symbols")
     if progress.skipped:
         notes.append(f"{counted(progress.skipped, 'bad row')} skipped (the first: {progress.first_skipped})")
-    click.echo(f"{counted(progress.rows, 'row')} read: {', '.join(notes)}")
+    if not report.already:
+        click.echo(f"{counted(progress.rows, 'row')} read: {', '.join(notes)}")
     if report.totals:
         column = "points" if dry_run else "total"
         print_table([["symbol", column], *([symbol, str(total)] for symbol, total in report.totals.items())])

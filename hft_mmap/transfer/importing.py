@@ -84,7 +84,8 @@ class Progress:
 class ImportReport:
     """What an import did. complete: False if it was stopped. totals: the total of each series after it.
 
-    seconds: until everything was stored and visible; sync_seconds: after that, until it was on the disk.
+    seconds: until everything was stored and visible; sync_seconds: after that, until it was on the disk. already: an
+    earlier run had finished it, and nothing was read.
     """
 
     complete: bool
@@ -92,6 +93,7 @@ class ImportReport:
     totals: dict[str, int]
     seconds: float
     sync_seconds: float
+    already: bool = False
 
 
 @dataclass(slots=True)
@@ -198,7 +200,8 @@ def import_files(
 ) -> ImportReport:  # fmt: skip
     """Import `plan.files`, one after the other, and return what was done; sink None: only read and check everything.
 
-    resume: go on with an import that was cut off, or begin one; of one that was finished nothing is left to do.
+    resume: go on with an import that was cut off, or begin one; of one that was finished nothing is left to do, and
+    ImportConflict if a file has changed since, or was read from a stream and can't be compared.
     Without it an import that was cut off is refused. stop: asked between batches; when it is true the import ends
     there, whole batches stored. tell: called after each batch.
 
@@ -216,7 +219,8 @@ def import_files(
     with ExitStack() as stack:
         journal = stack.enter_context(Journal(sink.journals, plan.identity(sink.name))) if sink else None
         if journal is not None and journal.totals is not None and resume:
-            return ImportReport(True, Progress(done=1.0), journal.totals, perf_counter() - begin, 0.0)
+            _check_unchanged(sources, journal.stamps)
+            return ImportReport(True, Progress(done=1.0), journal.totals, perf_counter() - begin, 0.0, already=True)
         if journal is not None and journal.started and not resume:
             raise ImportConflict(
                 f"an import of these files was cut off: --resume goes on with it; to import them once more from the "
@@ -234,8 +238,19 @@ def import_files(
         synced = perf_counter()
         totals = run.totals()
         if journal is not None and complete:
-            journal.finish(totals)
+            journal.finish(totals, [source.stamp for source in sources])
         return ImportReport(complete, run.progress, totals, stored - begin, synced - stored)
+
+
+def _check_unchanged(sources: Sequence[Source], stamps: Sequence[list[int] | None]) -> None:
+    """Raise ImportConflict unless the files are those of the import that was finished."""
+    for source, stamp in zip(sources, stamps or [None] * len(sources), strict=True):
+        if source.stamp is None or source.stamp != stamp:
+            why = "can be read only once" if source.stamp is None else "has changed since"
+            raise ImportConflict(
+                f"an import of this was finished, and nothing shows that {source.name} is still what was imported: it "
+                f"{why}. Without --resume all of it is imported, after what is stored"
+            )
 
 
 def _run(run: _Import, sources: list[Source], stop: Callable[[], bool], tell: Callable[[Progress], None]) -> bool:

@@ -8,7 +8,7 @@ say it.
 import fcntl
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +21,9 @@ from hft_mmap.transfer.errors import ImportConflict
 FINISHED_KEPT = 100
 """Journals of finished imports that are kept, so that a late --resume finds that nothing is left to do."""
 
+Stamp = list[int] | None
+"""Size and time of change (ns) of a file that was imported; None for what could be read only once."""
+
 
 class Journal:
     """The journal of one import: the same files into the same series have the same one."""
@@ -32,6 +35,7 @@ class Journal:
         self.path = directory / f"{name}.jsonl"
         self.bases: dict[str, int] = {}
         self.totals: dict[str, int] | None = None
+        self.stamps: list[Stamp] = []
         self._identity = dict(identity)
         self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
@@ -59,11 +63,12 @@ class Journal:
                 continue  # cut off while it was written, so nothing that depends on it was
             self.bases |= entry.get("bases", {})
             self.totals = entry.get("totals", self.totals)
+            self.stamps = entry.get("stamps", self.stamps)
 
     def begin(self) -> None:
         """Forget everything: a new import begins."""
         os.ftruncate(self._fd, 0)
-        self.bases, self.totals = {}, None
+        self.bases, self.totals, self.stamps = {}, None, []
         self._write({"import": self._identity})
 
     def note(self, bases: Mapping[str, int]) -> None:
@@ -71,10 +76,13 @@ class Journal:
         self._write({"bases": dict(bases)})
         self.bases |= bases
 
-    def finish(self, totals: Mapping[str, int]) -> None:
-        """Keep that everything is imported; remove the oldest journals of finished imports."""
-        self._write({"totals": dict(totals)})
-        self.totals = dict(totals)
+    def finish(self, totals: Mapping[str, int], stamps: Sequence[Stamp]) -> None:
+        """Keep that everything is imported, and of which state of the files (`Source.stamp`).
+
+        Removes the oldest journals of finished imports.
+        """
+        self._write({"totals": dict(totals), "stamps": list(stamps)})
+        self.totals, self.stamps = dict(totals), list(stamps)
         ended = sorted(self.path.parent.glob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
         for path in [path for path in ended if b'\n{"totals":' in path.read_bytes()][:-FINISHED_KEPT]:
             path.unlink(missing_ok=True)

@@ -57,7 +57,11 @@ class _Counted(io.RawIOBase):
 
 
 class Source:
-    """One input. `name` is what messages call it; `done` goes from 0 to 1 as far as its length is known."""
+    """One input. `name` is what messages call it; `done` goes from 0 to 1 as far as its length is known.
+
+    `stamp` is size and time of change (ns) of a file, by which a later import tells whether it is still the same; None
+    for what can be read only once.
+    """
 
     def __init__(self, given: str) -> None:
         """Take a path, or "-" for standard input. Nothing is opened yet."""
@@ -66,6 +70,7 @@ class Source:
         self.name = STANDARD_INPUT if self.is_stream else given
         self.compression = None if self.is_stream else compression_of(given)
         self.size: int | None = None
+        self.stamp: list[int] | None = None
         self.rows_done: float | None = None
         self._counted: _Counted | None = None
 
@@ -78,7 +83,9 @@ class Source:
                 status = os.fstat(file.fileno())
         except OSError as error:
             raise UnreadableFile(f"{self.name}: {error.strerror}") from error
-        self.size = status.st_size if os.path.isfile(self.given) else None  # noqa: PTH113 - a pipe has no size
+        if os.path.isfile(self.given):  # noqa: PTH113 - a pipe has no size
+            self.size = status.st_size
+            self.stamp = [status.st_size, status.st_mtime_ns]
 
     @property
     def done(self) -> float | None:

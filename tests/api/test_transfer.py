@@ -74,6 +74,10 @@ def test_import_takes_standard_input() -> None:
     """With --format, for a pipe has no name."""
     result = hft_mmap("import", "A", "-", "--format", "csv", text=b"price\n1\n2\n")
     assert (result.exit_code, stored("A")) == (0, [1.0, 2.0])
+    # Nobody can tell whether other rows are new ones: they are never dropped for the sake of those before.
+    result = hft_mmap("import", "A", "-", "--format", "csv", "--resume", text=b"price\n3\n")
+    assert (result.exit_code, stored("A")) == (1, [1.0, 2.0])
+    assert "standard input is still what was imported: it can be read only once" in result.stderr
     result = hft_mmap("import", "B", "-", "--format", "parquet", text=b"PAR1")
     assert result.exit_code == 1
     assert "standard input: Parquet is not read from front to back" in result.stderr

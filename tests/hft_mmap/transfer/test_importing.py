@@ -1,5 +1,6 @@
 """Importing: what is in a file is in the series, bit for bit, once, and a bad row is named."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -172,8 +173,24 @@ def test_a_finished_import_is_not_repeated_by_resume(store: Store, tmp_path: Pat
     write_f64(tmp_path / "a.f64", [1.0, 2.0])
     bring(store, tmp_path / "a.f64", resume=True)
     report = bring(store, tmp_path / "a.f64", resume=True)
-    assert (report.complete, report.totals, report.progress.rows) == (True, {"A": 2}, 0)
+    assert (report.complete, report.already, report.totals, report.progress.rows) == (True, True, {"A": 2}, 0)
     assert bring(store, tmp_path / "a.f64").totals == {"A": 4}
+
+
+def test_a_file_that_changed_since_its_import_is_not_taken_for_it(store: Store, tmp_path: Path) -> None:
+    """By its size or its time; the points in it are new ones, and --resume would drop them without a word."""
+    path = tmp_path / "a.f64"
+    write_f64(path, [1.0, 2.0])
+    bring(store, path)
+    write_f64(path, [1.0, 2.0, 3.0])
+    with pytest.raises(ImportConflict, match=r"a\.f64 is still what was imported: it has changed since"):
+        bring(store, path, resume=True)
+    write_f64(path, [5.0, 6.0])
+    os.utime(path, ns=(0, 0))
+    with pytest.raises(ImportConflict, match="it has changed since"):
+        bring(store, path, resume=True)
+    assert bits(store.window("A", 10)) == bits([1.0, 2.0])
+    assert bring(store, path).totals == {"A": 4}
 
 
 def test_points_of_others_in_between_are_a_conflict(store: Store, tmp_path: Path) -> None:
