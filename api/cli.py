@@ -254,7 +254,7 @@ def repair(symbol: str | None, config_path: Path | None, data_dir: Path | None, 
 @DATA_DIR_OPTION
 @JSON_OPTION
 def snapshot(directory: Path, config_path: Path | None, data_dir: Path | None, as_json: bool) -> None:
-    """Copy every series as it stands now to DIRECTORY, which must be new or empty.
+    """Copy every series as it stands now to DIRECTORY, which must be new or empty (exit code 1 if one can't be copied).
 
     Stops nobody. On the same file system full chunks are shared by hard link, so a copy takes next to no time and
     space. The copy is a data directory like any other: start a service on it, or verify it.
@@ -266,12 +266,17 @@ def snapshot(directory: Path, config_path: Path | None, data_dir: Path | None, a
     """
     with opened_store(config_path, data_dir) as store:
         totals = store.snapshot(directory)
+        left_out = [reason._asdict() for reason in store.reasons() if reason.code == "set_aside"]
     if as_json:
-        print_json({"directory": str(directory), "totals": totals})
-        return
-    click.echo(f"{directory}: {counted(len(totals), 'symbol')}")
-    if totals:
-        print_table([["symbol", "total"], *([symbol, str(total)] for symbol, total in totals.items())])
+        print_json({"directory": str(directory), "totals": totals, "left_out": left_out})
+    else:
+        click.echo(f"{directory}: {counted(len(totals), 'symbol')}")
+        if totals:
+            print_table([["symbol", "total"], *([symbol, str(total)] for symbol, total in totals.items())])
+        for reason in left_out:
+            click.echo(f"{reason['symbol']}: not copied: {reason['detail']}", err=True)
+    if left_out:
+        sys.exit(EXIT_FAULTS)
 
 
 @main.command(short_help="Make a token for a client, and append its hash to the tokens file.")

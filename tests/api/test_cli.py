@@ -309,7 +309,19 @@ def test_the_settings_are_those_of_the_working_directory(data: Path) -> None:
 def test_snapshot_copies_the_data_and_the_copy_verifies(data: Path, tmp_path: Path) -> None:
     """The copy holds the same symbols and has no fault."""
     copied = as_json("snapshot", str(tmp_path / "copy"), "--data-dir", str(data))
-    assert copied == {"directory": str(tmp_path / "copy"), "totals": {"ABC-USD": 10, "日本円/USD": 10_000}}
+    assert copied["totals"] == {"ABC-USD": 10, "日本円/USD": 10_000}
+    assert (copied["directory"], copied["left_out"]) == (str(tmp_path / "copy"), [])
+    assert as_json("verify", "--data-dir", str(tmp_path / "copy"))["ok"] is True
+
+
+def test_snapshot_says_which_series_it_could_not_copy(data: Path, tmp_path: Path) -> None:
+    """A backup without a series must not look like a whole one; the others are copied."""
+    flip_bit(data / "ABC-USD" / "head", 20)
+    result = hft_mmap("snapshot", str(tmp_path / "copy"), "--data-dir", str(data))
+    assert result.exit_code == 1
+    assert "日本円/USD  10000" in result.stdout
+    assert result.stderr.startswith("ABC-USD: not copied: ")
+    assert json.loads(hft_mmap("snapshot", "other", "--data-dir", str(data), "--json").stdout)["left_out"]
     assert as_json("verify", "--data-dir", str(tmp_path / "copy"))["ok"] is True
 
 
