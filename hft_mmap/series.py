@@ -647,6 +647,11 @@ class Series:
                     self._dirty = True
                     return False
                 busy = error
+            except OSError as error:
+                if error.errno == errno.ENOLCK and not clean:  # no lock to be had now, which says nothing of the disk
+                    self._dirty = True
+                    return False
+                self._fail(error)
             except Exception as error:  # noqa: BLE001 - whatever it is, the points are not on the disk: say so
                 self._fail(error)
         self._answer_waiters(busy)

@@ -1,6 +1,5 @@
 """hft-mmap.service under a real systemd: started, stopped, killed, hung, full, restarted under load."""
 
-import fcntl
 import http.client
 import json
 import socket
@@ -130,14 +129,15 @@ def test_a_process_that_is_stopped_is_killed_by_the_watchdog(machine: Machine) -
 
 
 def test_an_event_loop_that_hangs_is_killed_by_the_watchdog(machine: Machine) -> None:
-    """What it was doing is in the journal: here it waits for a lock that another process holds."""
+    """What it was doing is in the journal: here it waits, before its first append, for the commit of another process."""
     machine.drop_in(WATCHED)
     machine.systemctl("start", SERVICE)
     assert add(machine, PRICES).status_code == 200
-    with (machine.root / DATA / "ABC-USD/head").open("rb") as head, machine.client() as client:
-        fcntl.flock(head, fcntl.LOCK_EX)
-        with pytest.raises(httpx.RemoteProtocolError):
-            client.post("/add_batch/", json={"symbol": "ABC-USD", "values": [1.0]})
+    machine.systemctl("restart", SERVICE)
+    head = Head(machine.root / DATA / "ABC-USD", writable=True)
+    with head.committing(), machine.client() as client, pytest.raises(httpx.RemoteProtocolError):
+        client.post("/add_batch/", json={"symbol": "ABC-USD", "values": [1.0]})
+    head.close()
     wait_until(lambda: restarts(machine) == 1, "the restart")
     assert statistics(machine) == STATISTICS
     assert "Fatal Python error: Aborted" in machine.messages()
