@@ -129,7 +129,7 @@ def test_a_process_that_is_stopped_is_killed_by_the_watchdog(machine: Machine) -
 
 
 def test_an_event_loop_that_hangs_is_killed_by_the_watchdog(machine: Machine) -> None:
-    """What it was doing is in the journal: here it waits, before its first append, for the commit of another process."""
+    """What it was doing is in the journal: here it waits for the commit of another process, which does not end."""
     machine.drop_in(WATCHED)
     machine.systemctl("start", SERVICE)
     assert add(machine, PRICES).status_code == 200
