@@ -194,20 +194,11 @@ class Head:
             os.close(fd)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the series against writers in other processes; a holder that dies blocks nobody."""
-        fcntl.flock(self.fd, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self.fd, fcntl.LOCK_UN)
-
-    @contextmanager
     def committing(self) -> Iterator[None]:
         """Hold the commit slots and the flags against every other thread and process, until a slot is on the disk.
 
-        Appends don't wait for it: it is another lock than `held`, of the open file and not of the process (OFD). Who
-        needs both takes `held` first.
+        Appends don't wait for it: it is another lock than the one that holds the series (flock), of the open file and
+        not of the process (OFD). Who needs both takes that of the series first.
         """
         with self._commit_lock:
             fcntl.fcntl(self.fd, fcntl.F_OFD_SETLKW, _WHOLE_LOCK.pack(self._lock_type, os.SEEK_SET, 0, 0, 0))

@@ -448,7 +448,10 @@ class Series:
         return True
 
     def append_nowait(self, values: object, *, offset: int | None = None, wait_s: float | None = None) -> int:
-        """Append a batch whole or refuse it untouched; return the new total. Visible at once, never waits to sync.
+        """Append a batch whole or refuse it untouched; return the new total. Visible at once.
+
+        Waits for no sync, but that the first append after an orderly stop, in whichever process, takes back the clean
+        flag: one sync of the head.
 
         Another process that holds the series is waited for `wait_s` seconds (None: however long, 0: not at all), then
         it is SeriesBusy.
@@ -683,7 +686,7 @@ class Series:
         try:
             if clean or cleanup or total > self.committed_total:
                 self._commits.put(view, total, start, self._exclusive_to_commit(), clean=clean)
-        except SeriesBusy:
+        except (SeriesBusy, OSError):
             self._cleanup_due |= cleanup
             raise
         self._commits.seal(view, total)

@@ -325,7 +325,7 @@ class Store:
     def append_nowait(
         self, symbol: str, values: Prices, *, offset: int | None = None, wait_s: float | None = None
     ) -> int:  # fmt: skip
-        """Append a batch whole or refuse it untouched, creating the symbol; return the new total, never wait to sync.
+        """Append a batch whole or refuse it untouched, creating the symbol; return the new total, wait for no sync.
 
         With `offset` the batch is taken only if it belongs exactly there (see `Series.append_nowait`). Another process
         that holds the series is waited for `wait_s` seconds, then it is SeriesBusy; None: however long. With 0 it is

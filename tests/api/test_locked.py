@@ -1,16 +1,13 @@
 """A series that another process holds: a writer that was stopped in the middle of a write, for one."""
 
-import fcntl
 import json
-import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import httpx
 import pytest
 
 from tests.conftest import StartService
+from tests.locks import held
 from tests.service import PATIENCE_S, Service, wait_until
 
 LINES = {"Content-Type": "application/x-ndjson"}
@@ -25,21 +22,10 @@ def busy(start_service: StartService) -> Service:
     return service
 
 
-@contextmanager
-def held(service: Service, symbol: str) -> Iterator[None]:
-    """Hold a series in another process than the service's: this one."""
-    fd = os.open(service.data_dir / symbol / "head", os.O_RDWR)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
-
-
 def test_everything_else_is_answered_and_the_batch_when_the_lock_is_free(busy: Service) -> None:
     """Health, reads of all series and batches of others do not wait; the batch of the held one does, and is stored."""
     answers: list[httpx.Response] = []
-    with held(busy, "A"):
+    with held(busy.data_dir / "A" / "head"):
         waiting = threading.Thread(target=lambda: answers.append(httpx.post(
             f"{busy.url}/add_batch/", json={"symbol": "A", "values": [2.0]}, timeout=PATIENCE_S,
         )))  # fmt: skip
@@ -56,7 +42,7 @@ def test_everything_else_is_answered_and_the_batch_when_the_lock_is_free(busy: S
 
 def test_a_lock_that_is_not_given_back_is_a_refusal_that_says_what_to_do(busy: Service) -> None:
     """503 after a while, with nothing stored; /ready and /metrics say so, until the lock is free."""
-    with held(busy, "A"):
+    with held(busy.data_dir / "A" / "head"):
         refused = busy.add("A", [2.0])
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
         assert "A is held by another process" in refused.json()["detail"]

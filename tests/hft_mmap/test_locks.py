@@ -1,10 +1,6 @@
 """hft_mmap.locks: a series that another process holds keeps nobody waiting who does not want to."""
 
-import fcntl
-import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +9,8 @@ import pytest
 from hft_mmap import Durability, SeriesBusy, Store
 from hft_mmap.locks import attempts, try_lock, unlock
 from tests.hft_mmap.conftest import OpenStore
+from tests.locks import held
 from tests.service import PATIENCE_S, wait_until
-
-
-@contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Hold the lock of a file by an opening of its own, as another process does."""
-    fd = os.open(path, os.O_RDWR)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
 
 
 def test_a_lock_is_tried_and_not_waited_for(tmp_path: Path) -> None:
