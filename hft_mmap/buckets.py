@@ -15,15 +15,8 @@ from numba import carray, float64, int64, njit, types
 from numpy.typing import NDArray
 
 from hft_mmap.errors import InvalidRange
-from hft_mmap.kernels import (
-    FAN_OUT,
-    NODE_FIELDS,
-    TABLE_ADDRESSES,
-    TABLE_CHUNK_POINTS,
-    TABLE_FIRST_POINT,
-    TABLE_LEVEL_OFFSETS,
-    TABLE_LEVELS,
-)
+from hft_mmap.fold import TABLE_ADDRESSES, TABLE_CHUNK_POINTS, TABLE_FIRST_POINT, TABLE_LEVEL_OFFSETS, TABLE_LEVELS
+from hft_mmap.kernels import FAN_OUT, NODE_FIELDS
 from hft_mmap.pointers import float64_pointer
 from hft_mmap.view import View
 

@@ -1,4 +1,4 @@
-"""Turn an integer address into a pointer, inside compiled code: what lets one kernel walk many mapped files."""
+"""Reach memory by an integer address, inside compiled code: what lets one kernel walk many mapped files."""
 
 from typing import Any
 
@@ -20,3 +20,18 @@ def _pointer_to(element: Any) -> Any:
 
 float64_pointer = _pointer_to(float64)
 int64_pointer = _pointer_to(int64)
+
+
+@intrinsic
+def load_word(_typing: Any, _address: Any) -> Any:
+    """Load the int64 at an aligned address, one that another process may store at any time, before whatever follows.
+
+    An atomic load with acquire order, so that neither compiler nor processor takes it from an earlier look or moves a
+    later one before it; on x86-64 that is an ordinary load.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = context.get_value_type(signature.return_type).as_pointer()
+        return builder.load_atomic(builder.inttoptr(arguments[0], pointer), "acquire", 8)
+
+    return int64(int64), generate

@@ -6,14 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hft_mmap.chunk import Chunk, Layout
-from hft_mmap.kernels import (
-    NODE_FIELDS,
-    TABLE_ADDRESSES,
-    TABLE_CHUNK_POINTS,
-    TABLE_FIRST_POINT,
-    TABLE_LEVEL_OFFSETS,
-    TABLE_LEVELS,
-)
+from hft_mmap.fold import TABLE_ADDRESSES, TABLE_CHUNK_POINTS, TABLE_FIRST_POINT, TABLE_LEVEL_OFFSETS, TABLE_LEVELS
+from hft_mmap.kernels import NODE_FIELDS
 
 
 class View:
@@ -23,7 +17,7 @@ class View:
     is in that part only when it is full and published, so its root can't change any more.
     """
 
-    __slots__ = ("chunks", "end", "first", "layout", "roots", "table")
+    __slots__ = ("addresses", "chunks", "end", "first", "layout", "roots", "table")
 
     def __init__(self, layout: Layout, first: int, chunks: Sequence[Chunk], roots: NDArray[np.float64]) -> None:
         """Build the table of `chunks`, the first of which starts at point `first`."""
@@ -40,6 +34,8 @@ class View:
             self.table[TABLE_LEVEL_OFFSETS + level] = offset // 8
         for i, chunk in enumerate(chunks):
             self.table[TABLE_ADDRESSES + i] = chunk.address
+        # What `fold_newest` takes: asking an array for its address costs more than a fold.
+        self.addresses = self.table.ctypes.data, roots.ctypes.data, len(chunks)
 
     @staticmethod
     def empty(layout: Layout, first: int) -> "View":

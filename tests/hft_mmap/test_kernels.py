@@ -10,20 +10,23 @@ from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
 from hft_mmap.chunk import Layout
-from hft_mmap.kernels import (
-    FAN_OUT,
-    MAX_PRICE,
-    NODE_FIELDS,
+from hft_mmap.fold import (
     TABLE_ADDRESSES,
     TABLE_CHUNK_POINTS,
     TABLE_FIRST_POINT,
     TABLE_LEVEL_OFFSETS,
     TABLE_LEVELS,
+    fold_newest,
+    fold_window,
+    fold_windows,
+)
+from hft_mmap.kernels import (
+    FAN_OUT,
+    MAX_PRICE,
+    NODE_FIELDS,
     VALID,
     VALID_WITH_NEGATIVE_ZERO,
     find_invalid,
-    fold_window,
-    fold_windows,
     summarise_nodes,
     summarise_values,
 )
@@ -100,6 +103,14 @@ class Tree:
         """Return the statistics of the points [lo, hi)."""
         low, high, last, avg, var = fold_window(self.table, self.roots, lo, hi)
         return WindowStats(low, high, last, avg, var, hi - lo)
+
+    def newest(self, words: NDArray[np.int64], window: int) -> WindowStats | None:
+        """Return the statistics of the newest `window` points where `words` are (total, start), None if no answer."""
+        total_address = words.ctypes.data
+        chunks = len(self.buffers)
+        roots = self.roots.ctypes.data
+        found = fold_newest(self.table.ctypes.data, roots, chunks, total_address + 8, total_address, window)
+        return WindowStats(*found) if found[5] else None
 
 
 def nodes_of(buffer: Floats, layout: Layout, level: int, count: int) -> Floats:
@@ -248,6 +259,35 @@ def test_several_windows_in_one_walk_are_the_same_as_one_by_one(points: int, dat
     fold_windows(tree.table, tree.roots, start, n, np.array(windows), out)
     expected = [fold_window(tree.table, tree.roots, max(start, n - w), n) for w in windows]
     assert [tuple(row) for row in out.tolist()] == expected
+
+
+@given(data=st.data())
+@pytest.mark.parametrize("points", CHUNK_POINTS)
+def test_the_newest_points_in_one_call_are_the_same_as_step_by_step(points: int, data: st.DataObject) -> None:
+    """fold_newest finds the bounds itself, and gives the bits that fold_window gives."""
+    first = points * data.draw(st.integers(0, 3), "chunks dropped")
+    n = data.draw(st.integers(1, 3 * points), "n")
+    tree = Tree(prices("uniform", n, seed=n), points, first)
+    start = first + data.draw(st.integers(0, n - 1), "start")
+    words = np.array([first + n, start])
+    window = data.draw(st.integers(1, 4 * points), "window")
+    size = min(window, first + n - start)
+    assert tree.newest(words, window) == tree.fold(first + n - size, first + n)
+
+
+@pytest.mark.parametrize(
+    ("start", "total"),
+    [
+        pytest.param(640, 640, id="nothing is stored"),
+        pytest.param(319, 640, id="the oldest chunk was dropped"),
+        pytest.param(640, 961, id="another process has added a chunk"),
+        pytest.param(1280, 1300, id="another process has dropped all of them"),
+    ],
+)
+def test_the_newest_points_are_no_answer_where_the_chunks_do_not_cover_them(start: int, total: int) -> None:
+    """fold_newest never reads beyond the chunks that are mapped: the caller then maps what is missing."""
+    tree = Tree(prices("uniform", 640, seed=1), 320, first=320)
+    assert tree.newest(np.array([total, start]), 10) is None
 
 
 # -- numbers that are known -------------------------------------------------------------------------------------------

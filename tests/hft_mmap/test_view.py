@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from hft_mmap.chunk import Chunk, Layout
-from hft_mmap.kernels import NODE_FIELDS, fold_window
+from hft_mmap.fold import fold_window
+from hft_mmap.kernels import NODE_FIELDS
 from hft_mmap.stats import WindowStats, exact_window_stats
 from hft_mmap.testing import assert_close
 from hft_mmap.view import View
