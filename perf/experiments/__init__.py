@@ -8,6 +8,7 @@ from perf.experiments import (
     allocations,
     binary,
     cold,
+    dashboard,
     growth,
     importing,
     instances,
@@ -31,5 +32,6 @@ EXPERIMENTS: Sequence[Experiment] = (
     *importing.EXPERIMENTS,
     *instances.EXPERIMENTS,
     *restart.EXPERIMENTS,
+    *dashboard.EXPERIMENTS,
 )
 """In the order they are run in."""
