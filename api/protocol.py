@@ -38,8 +38,11 @@ if TYPE_CHECKING:
 
 MAX_HEAD_BYTES = 65_536
 MAX_HEADERS = 100
-SMALL_BODY_BYTES = 65_536
-"""A body announced as no longer than this is waited for before the request is run."""
+_WAITED_FOR_BYTES = 196_608
+"""A body announced as no longer than this is waited for before the request is run: a task that takes it piece by piece
+costs 45 us more for 10,000 numbers. What decode.py reads in one go is no longer either."""
+_SMALL_BODY_BYTES = 65_536
+"""A body announced as no longer than this is not counted among those that are arriving."""
 _MAX_BUFFERED_BODY_BYTES = 65_536
 _MAX_CHUNK_OVERHEAD_BYTES = 524_288
 _MAX_CHUNK_OVERHEAD_FACTOR = 16
@@ -300,7 +303,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._chunk_content_bytes += len(body)
         if cycle is None or cycle.complete or cycle.given_up:
             return
-        if length is None or length > SMALL_BODY_BYTES:
+        if length is None or length > _SMALL_BODY_BYTES:
             if not self._watch.hold(len(body)):
                 cycle.body = []
                 self._give_up(cycle, HTTPStatus.SERVICE_UNAVAILABLE)
@@ -379,10 +382,10 @@ class HttpProtocol(HttpToolsProtocol):
             self.loop.call_later(LINGER_S, self.shutdown)
 
     def _may_run(self, cycle: Cycle) -> bool:
-        """Return whether `cycle` need not wait for a small body that is still arriving."""
-        if cycle is not self.cycle or not cycle.more_body or cycle.awaits_continue:
+        """Return whether `cycle` need not wait for the rest of its body."""
+        if cycle is not self.cycle or not cycle.more_body or cycle.awaits_continue or cycle.given_up:
             return True
-        return self._content_length is None or self._content_length > SMALL_BODY_BYTES
+        return self._content_length is None or self._content_length > _WAITED_FOR_BYTES
 
     def _run(self, cycle: Cycle) -> None:
         """Run the application on one request, up to where it waits; a task does the rest."""

@@ -17,13 +17,13 @@ truncated. Values and nodes below the published total never change.
 import mmap
 import os
 import struct
-import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 from hft_mmap.errors import FormatError
@@ -58,7 +58,7 @@ _CRC = struct.Struct("<I")
 def _difference(raw: bytes, expected: bytes) -> str:
     """Say in what the identity of a chunk differs from the one that it has to have."""
     block = raw[: _IDENTITY.size]
-    if not block.startswith(CHUNK_MAGIC) or raw[_IDENTITY.size :] != _CRC.pack(zlib.crc32(block)):
+    if not block.startswith(CHUNK_MAGIC) or raw[_IDENTITY.size :] != _CRC.pack(isal_zlib.crc32(block)):
         return "is damaged: its identity is not sound"
     found, wanted = _IDENTITY.unpack(block), _IDENTITY.unpack(expected[: _IDENTITY.size])
     if found[1] != wanted[1]:
@@ -132,7 +132,7 @@ def list_chunks(directory: Path) -> list[int]:
 def _identity_block(series_id: bytes, first: int, points: int) -> bytes:
     """Return the identity of a chunk, CRC included."""
     block = _IDENTITY.pack(CHUNK_MAGIC, CHUNK_VERSION, series_id, first, points)
-    return block + _CRC.pack(zlib.crc32(block))
+    return block + _CRC.pack(isal_zlib.crc32(block))
 
 
 class Chunk:
@@ -247,16 +247,16 @@ class Chunk:
 
     def checksums(self) -> tuple[int, int]:
         """Return the CRC-32 of all values and of all nodes; O(C), with the GIL released."""
-        values = zlib.crc32(self.values.data)
+        values = isal_zlib.crc32(self.values.data)
         nodes = self._mapping[self.layout.offsets[1] // 8 : self.layout.footer // 8]
-        return values, zlib.crc32(nodes.data)
+        return values, isal_zlib.crc32(nodes.data)
 
     def read_seal(self) -> Seal | None:
         """Return the seal, or None if the chunk was not sealed yet; FormatError if the seal is damaged."""
         begin = (self.layout.footer + SEAL_OFFSET) // 8
         raw = self._mapping[begin : begin + 64].tobytes()
         block = raw[: _SEAL.size]
-        if raw[_SEAL.size : _SEAL.size + _CRC.size] != _CRC.pack(zlib.crc32(block)):
+        if raw[_SEAL.size : _SEAL.size + _CRC.size] != _CRC.pack(isal_zlib.crc32(block)):
             if not any(raw):
                 return None
             raise FormatError(f"{self.path.name}: the seal is damaged")
@@ -269,7 +269,7 @@ class Chunk:
         low, high, mean, m2 = self.root().tolist()
         block = _SEAL.pack(low, high, mean, m2, values_crc, nodes_crc)
         fd = self.writer()
-        write_fully(fd, block + _CRC.pack(zlib.crc32(block)), self.layout.footer + SEAL_OFFSET)
+        write_fully(fd, block + _CRC.pack(isal_zlib.crc32(block)), self.layout.footer + SEAL_OFFSET)
         os.fdatasync(fd)
 
     def unseal(self) -> None:

@@ -19,7 +19,6 @@ import mmap
 import os
 import struct
 import threading
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from isal import isal_zlib
 
 from hft_mmap.boot import Boot
 from hft_mmap.errors import FormatError
@@ -87,13 +87,13 @@ class Commit(NamedTuple):
 
 def _with_crc(block: bytes) -> bytes:
     """Append the CRC-32 of `block` to it."""
-    return block + _CRC.pack(zlib.crc32(block))
+    return block + _CRC.pack(isal_zlib.crc32(block))
 
 
 def _checked(raw: bytes, size: int) -> bytes | None:
     """Return the first `size` bytes of `raw` if the CRC-32 that follows them fits, else None."""
     block = raw[:size]
-    return block if raw[size : size + _CRC.size] == _CRC.pack(zlib.crc32(block)) else None
+    return block if raw[size : size + _CRC.size] == _CRC.pack(isal_zlib.crc32(block)) else None
 
 
 def encode_identity(identity: Identity) -> bytes:
