@@ -8,7 +8,6 @@ a request takes, and saves 2 us, because Falcon need not wait for a body event t
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from importlib.resources import files
 from time import perf_counter
 from typing import TypeAlias
 
@@ -22,7 +21,7 @@ from api.exchange import BATCH, CALLER, RECEIVE, REFUSED, SEND, STREAM, Message,
 from api.guard import WEBSOCKET, Access, Application, guarded
 from api.latency import RequestCounter
 from api.metrics import Metrics
-from api.pages import Page, Static
+from api.pages import Document, Page, Static
 from api.query import parse_stats_query
 from api.request import Request
 from api.resources import AddBatch, Constant, Ready, Stats, Symbols
@@ -114,7 +113,7 @@ def routes(store: Store, settings: Settings, metrics: Metrics, streams: Streams)
         "/": Page("index.html"),
         "/docs": Page("docs.html"),
         "/static/{name}": Static(),
-        "/openapi.json": Constant(files("api").joinpath("openapi.json").read_bytes()),
+        "/openapi.json": Document(),
     }
 
 

@@ -11,6 +11,7 @@ from tests.service import ROOT, Service
 
 MAX_PAGE_BYTES = 150_000
 PAGES = {"/": "index.html", "/docs": "docs.html", "/docs/": "docs.html"}
+CODINGS = ("identity", "gzip")
 LINK = re.compile(r'(?:src|href)="([^"#]+)"')
 
 
@@ -26,7 +27,7 @@ def test_every_link_of_a_page_leads_somewhere_on_this_service(shared_service: Se
         assert shared_service.client.get(str(answer.url.join(link))).status_code == 200, link
 
 
-@pytest.mark.parametrize("path", [*PAGES, "/static/dashboard.js", "/static/uplot.css"])
+@pytest.mark.parametrize("path", [*PAGES, "/static/dashboard.js", "/static/uplot.css", "/openapi.json"])
 def test_a_page_that_has_not_changed_is_not_sent_again(shared_service: Service, path: str) -> None:
     """304 with the ETag of before; another tag gets the page."""
     client = shared_service.client
@@ -34,6 +35,8 @@ def test_a_page_that_has_not_changed_is_not_sent_again(shared_service: Service, 
     again = client.get(path, headers={"If-None-Match": tag})
     assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", tag)
     assert client.get(path, headers={"If-None-Match": '"other"'}).status_code == 200
+    for named in ("*", f"W/{tag}", f'"other", {tag}'):
+        assert client.get(path, headers={"If-None-Match": named}).status_code == 304, named
     assert client.head(path).status_code == 200
 
 
@@ -58,6 +61,35 @@ def test_files_are_compressed_for_whom_takes_it(shared_service: Service) -> None
     assert (packed.headers["Content-Encoding"], packed.headers["Vary"]) == ("gzip", "Accept-Encoding")
     assert int(packed.headers["Content-Length"]) < int(plain.headers["Content-Length"]) / 2
     assert packed.content == plain.content == (ROOT / "api" / "static" / "vendor" / "uplot.js").read_bytes()
+
+
+@pytest.mark.parametrize("path", ["/", "/static/dashboard.js", "/openapi.json"])
+def test_each_coding_has_its_tag(shared_service: Service, path: str) -> None:
+    """So a cache never takes the one for the other: a strong tag names bytes as they are sent."""
+    client = shared_service.client
+    tags = {coding: client.get(path, headers={"Accept-Encoding": coding}).headers["ETag"] for coding in CODINGS}
+    assert len(set(tags.values())) == len(CODINGS)
+    for coding in CODINGS:
+        for other, tag in tags.items():
+            answer = client.get(path, headers={"Accept-Encoding": coding, "If-None-Match": tag})
+            assert answer.status_code == (304 if coding == other else 200)
+            assert answer.headers["ETag"] == tags[coding]
+
+
+@pytest.mark.parametrize(
+    ("accepted", "coding"),
+    [
+        ("gzip", "gzip"), ("GZIP", "gzip"), ("x-gzip", "gzip"), ("br, gzip;q=0.5", "gzip"), ("*", "gzip"),
+        ("*;q=0.1", "gzip"), ("gzip ; q=0.001", "gzip"), ("identity;q=0.5, gzip", "gzip"),
+        ("", None), ("br", None), ("gzip;q=0", None), ("gzip; q=0.000", None), ("*;q=0", None),
+        ("gzip;q=0, *", None), ("identity, gzip;q=0.5", None), ("gzipped", None), ("gzip;q=none", None),
+    ],
+)  # fmt: skip
+def test_gzip_is_for_whom_takes_it(shared_service: Service, accepted: str, coding: str | None) -> None:
+    """By the weights of Accept-Encoding, with one of 0 refusing it."""
+    answer = shared_service.client.get("/openapi.json", headers={"Accept-Encoding": accepted})
+    assert answer.headers.get("Content-Encoding") == coding
+    assert answer.content == (ROOT / "api" / "openapi.json").read_bytes()
 
 
 @pytest.mark.parametrize("name", ["index.html", "vendor.json", "missing.js", "..%2Fopenapi.json", "%2e%2e", "pages.py"])
