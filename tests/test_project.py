@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def test_what_is_shipped_of_others_is_what_was_fetched() -> None:
 
 
 def test_the_wheel_has_every_module_and_the_data_files(tmp_path: Path) -> None:
-    """`pip install .` gives what a checkout has: modules, type markers, the OpenAPI document."""
+    """`pip install .` gives what a checkout has: modules, type markers, the OpenAPI document; and every licence."""
     source = tmp_path / "source"
     source.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
@@ -94,6 +95,12 @@ def test_the_wheel_has_every_module_and_the_data_files(tmp_path: Path) -> None:
     (path,) = tmp_path.glob("hft_mmap-*.whl")
     with zipfile.ZipFile(path) as wheel:
         packed = {entry for entry in wheel.namelist() if not entry.startswith("hft_mmap-")}
+        (described,) = [entry for entry in wheel.namelist() if entry.endswith(".dist-info/METADATA")]
+        licences = message_from_bytes(wheel.read(described)).get_all("License-File")
+        assert licences == ["LICENSE", "api/static/vendor/uplot-licence.txt"]
+        for name in licences:
+            kept = wheel.read(f"{described.removesuffix('METADATA')}licenses/{name}")
+            assert kept == (ROOT / name).read_bytes()
     expected = {
         str(path.relative_to(ROOT))
         for package in PACKAGES
