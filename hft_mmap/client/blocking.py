@@ -1,6 +1,7 @@
 """The client for programs that wait for their answers."""
 
 import ssl
+from collections.abc import Generator, Sequence
 from time import sleep
 from types import TracebackType
 from typing import Self, TypeVar
@@ -14,8 +15,8 @@ from hft_mmap.client import wire
 from hft_mmap.client.address import Address
 from hft_mmap.client.errors import refusal
 from hft_mmap.client.producers import Producer
-from hft_mmap.client.retry import Retry, Tries, unreachable
-from hft_mmap.client.wire import Added, Ask, Points, Stats, Windows
+from hft_mmap.client.retry import Retry, Tries, ended, unreachable
+from hft_mmap.client.wire import STREAM_TIMEOUT_S, Added, Ask, Points, Stats, Updates, Windows
 from hft_mmap.series import SeriesInfo
 
 Answer = TypeVar("Answer")
@@ -38,6 +39,7 @@ class Client:
         """
         address = Address.of(url, token)
         self._retry = retry if retry is not None else Retry()
+        self._stream_timeout = httpx.Timeout(timeout_s, read=STREAM_TIMEOUT_S)
         self._http = httpx.Client(
             base_url=address.base_url, headers=address.headers, timeout=timeout_s,
             transport=httpx.HTTPTransport(verify=verify, uds=address.unix_socket),
@@ -92,6 +94,38 @@ class Client:
                 sleep(tries.pause_s(unreachable(error)))
             else:
                 sleep(tries.pause_s(failure))
+
+    def stream(
+        self, symbols: str | Sequence[str], *, windows: Sequence[int] = (), interval_ms: int = 100
+    ) -> Generator[Windows, None, None]:
+        """Yield the statistics of each of `symbols` now, and again whenever they have changed, until you stop asking.
+
+        windows: their numbers of points, the eight standard windows by default. interval_ms: at most so often, from 10
+        to 60,000. Whoever reads slowly gets the newest, never a queue of old ones. When the connection breaks or the
+        service is restarted it goes on by itself; Unreachable or Unavailable once that takes longer than `retry`
+        allows. NotFound, RequestRefused, Unauthorized.
+        """
+        ask = wire.stream(symbols, windows, interval_ms)
+        tries, updates = Tries(self._retry, repeatable=True), Updates()
+        while True:
+            updates.begin()
+            try:
+                with self._http.stream(
+                    ask.method, ask.path, params=ask.params, headers=ask.headers, timeout=self._stream_timeout
+                ) as response:
+                    if response.is_success:
+                        for line in response.iter_lines():
+                            update = updates.take(line)
+                            if update is not None:
+                                yield update
+                                tries = Tries(self._retry, repeatable=True)  # it has served: the time begins anew
+                        pause_s = tries.pause_s(ended())
+                    else:
+                        response.read()
+                        pause_s = tries.pause_s(refusal(response))
+            except httpx.TransportError as error:
+                pause_s = tries.pause_s(unreachable(error))
+            sleep(pause_s)
 
     def symbols(self) -> list[SeriesInfo]:
         """Return what is stored of each symbol, in the order of their names."""

@@ -67,3 +67,8 @@ def unreachable(error: httpx.TransportError) -> Unreachable:
     failure = Unreachable(f"{type(error).__name__}: {error}")
     failure.__cause__ = error
     return failure
+
+
+def ended() -> Unreachable:
+    """Return the error that the end of an answer without end stands for: the service stops, or can't go on."""
+    return Unreachable("the service ended the stream")

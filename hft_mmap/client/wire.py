@@ -1,6 +1,7 @@
 """What is asked of the service and how its answers are read; opens no connection, so both clients share it."""
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -12,6 +13,8 @@ from hft_mmap.batch import Prices, as_row, check_prices
 from hft_mmap.series import SeriesInfo
 
 RAW = "application/octet-stream"
+STREAM_TIMEOUT_S = 45.0
+"""A stream on which nothing came for so long is dead: the service says something every 15 s."""
 Answer = TypeVar("Answer")
 
 
@@ -37,7 +40,10 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """The statistics of the newest 10, 100, … 100,000,000 points, by their number, all of one moment."""
+    """The statistics of several windows, by their number of points, all of one moment.
+
+    total: points ever appended to the series; count: those that are kept.
+    """
 
     symbol: str
     total: int
@@ -52,7 +58,7 @@ class Ask(Generic[Answer]):
     read: Callable[[httpx.Response], Answer]
     method: str
     path: str
-    params: Mapping[str, str | int]
+    params: Mapping[str, str | int | Sequence[str | int]]
     headers: Mapping[str, str]
     content: bytes | None = None
     repeatable: bool = True
@@ -103,6 +109,48 @@ def values(symbol: str, last: int | None, first: int | None, end: int | None) ->
     given = {"last": last, "from": first, "to": end}
     params: dict[str, str | int] = {name: value for name, value in given.items() if value is not None}
     return Ask(_no_body, "GET", "/values", {"symbol": symbol, **params}, {"Accept": RAW})
+
+
+def stream(symbols: str | Sequence[str], windows: Sequence[int], interval_ms: int) -> Ask[None]:
+    """Ask to be told of every change, as server-sent events."""
+    params: dict[str, str | int | Sequence[str | int]] = {
+        "symbol": [symbols] if isinstance(symbols, str) else list(symbols),
+        "window": list(windows),
+        "interval_ms": interval_ms,
+    }
+    return Ask(lambda _response: None, "GET", "/events", params, {"Accept": "text/event-stream"})
+
+
+class Updates:
+    """Makes updates of the lines of server-sent events; a line comes without its end."""
+
+    def __init__(self) -> None:
+        """Know of no symbol yet."""
+        self._data = ""
+        self._told: dict[str, Windows] = {}
+
+    def begin(self) -> None:
+        """Begin a new answer: what the one before it left unfinished is nothing."""
+        self._data = ""
+
+    def take(self, line: str) -> Windows | None:
+        """Take the next line; return the update that ends with it, unless that is how things stood before.
+
+        Every answer begins with how things stand, so one that goes on for another tells much of it again.
+        """
+        if line.startswith("data:"):
+            self._data += line.removeprefix("data:")
+            return None
+        if line or not self._data:  # id, retry, a comment that keeps the connection; or the end of none of ours
+            return None
+        found: dict[str, Any] = json.loads(self._data)
+        self._data = ""
+        by_size = {int(size): Stats(**one) for size, one in found["windows"].items()}
+        update = Windows(found["symbol"], found["total"], found["count"], by_size)
+        if self._told.get(update.symbol) == update:
+            return None
+        self._told[update.symbol] = update
+        return update
 
 
 class Points:

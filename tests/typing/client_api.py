@@ -1,0 +1,58 @@
+"""Everything that the clients and the import offer, with the types it has; mypy strict accepts this file as it is."""
+
+from collections.abc import AsyncGenerator, Generator, Mapping
+from pathlib import Path
+from typing import assert_type
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hft_mmap import SeriesInfo, Store
+from hft_mmap.client import Added, AsyncClient, AsyncProducer, Client, Producer, Retry, Stats, Windows
+from hft_mmap.transfer import ImportReport, Plan, StoreSink, export_span, import_files
+
+
+def use_a_client(url: str) -> int:
+    """Append, ask, read."""
+    with Client(url, token=None, timeout_s=5, retry=Retry(give_up_s=1)) as client:
+        assert_type(client.append("T", [1, 2.5], offset=0), Added)
+        assert_type(client.stats("T", 10), Stats)
+        assert_type(client.windows("T").windows, Mapping[int, Stats])
+        assert_type(client.values("T", last=2), NDArray[np.float64])
+        assert_type(client.symbols(), list[SeriesInfo])
+        assert_type(client.health(), bool)
+        assert_type(client.ready(), list[str])
+        updates = client.stream(["T"], windows=(2,), interval_ms=10)
+        assert_type(updates, Generator[Windows, None, None])
+        assert_type(next(updates), Windows)
+        updates.close()
+        with client.producer("T") as producer:
+            assert_type(producer, Producer)
+            producer.add(3)
+            producer.extend(np.array([4.0]))
+        return assert_type(client.total("T"), int)
+
+
+async def use_an_async_client(url: str) -> int:
+    """Do the same beside an event loop."""
+    async with AsyncClient(url) as client:
+        assert_type(await client.append("T", (1.0,)), Added)
+        assert_type(await client.values("T"), NDArray[np.float64])
+        updates = client.stream("T")
+        assert_type(updates, AsyncGenerator[Windows, None])
+        assert_type(await anext(updates), Windows)
+        await updates.aclose()
+        async with client.producer("T", max_points=10) as producer:
+            assert_type(producer, AsyncProducer)
+            await producer.add(1)
+        return assert_type(await client.total("T"), int)
+
+
+def use_the_import(directory: Path) -> ImportReport:
+    """Bring a file in, and take it out again."""
+    source = directory / "prices.csv"
+    source.write_text("price\n1.5\n2.5\n")
+    with Store(directory / "data") as store:
+        report = import_files(Plan([str(source)], "T"), StoreSink(store))
+        export_span(store.series("T").span(), str(directory / "prices.npy"), None)
+        return report
