@@ -1,6 +1,7 @@
 """How far an import is, while it runs: a bar on a terminal, elsewhere a JSON line a second, on standard error."""
 
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -13,43 +14,52 @@ if TYPE_CHECKING:
     from hft_mmap.transfer import Progress
 
 LINE_INTERVAL_S = 1.0
-QUIET_S = 5.0
-"""No line comes before: who reads the output of a short import wants none of it."""
+"""An import that is over sooner says nothing."""
 
 
 @contextmanager
 def shown_progress() -> "Iterator[Callable[[Progress], None]]":
     """Yield the function that is told how far an import is; what it shows goes away with the context on a terminal."""
-    if sys.stderr.isatty():
-        with _bar() as tell:
-            yield tell
-    else:
-        yield lines()
+    with _bar() if sys.stderr.isatty() else _lines() as tell:
+        yield tell
 
 
-def lines(clock: "Callable[[], float]" = time.monotonic) -> "Callable[[Progress], None]":
-    """Return a function that prints a JSON line a second, the first after QUIET_S."""
+@contextmanager
+def _lines() -> "Iterator[Callable[[Progress], None]]":
+    """Print a JSON line a second, also while nothing moves: whoever watches sees that it waits, and for what."""
+    begin = time.monotonic()
+    newest: list[Progress] = []
+    over = threading.Event()
+
+    def tell_newest(progress: "Progress") -> None:
+        newest[:] = [progress]
+
+    def print_lines() -> None:
+        while not over.wait(LINE_INTERVAL_S):
+            for progress in newest[-1:]:
+                click.echo(_line(progress, time.monotonic() - begin), err=True)
+
+    thread = threading.Thread(target=print_lines, daemon=True)
+    thread.start()
+    try:
+        yield tell_newest
+    finally:
+        over.set()
+        thread.join()
+
+
+def _line(progress: "Progress", elapsed_s: float) -> bytes:
+    """Return the line that says how far `progress` is after `elapsed_s`."""
     import orjson
 
-    begin = clock()
-    last = begin + QUIET_S - LINE_INTERVAL_S
-
-    def tell(progress: "Progress") -> None:
-        nonlocal last
-        now = clock()
-        if now - last < LINE_INTERVAL_S:
-            return
-        last = now
-        elapsed = now - begin
-        line = {
+    return orjson.dumps(
+        {
             "event": "importing", "file": progress.file, "done": progress.done, "rows": progress.rows,
             "stored": progress.stored, "found": progress.found, "skipped": progress.skipped,
-            "rows_per_s": round(progress.rows / elapsed), "elapsed_s": round(elapsed, 1),
-            "left_s": round(elapsed / progress.done - elapsed, 1) if progress.done else None,
-        }  # fmt: skip
-        click.echo(orjson.dumps(line), err=True)
-
-    return tell
+            "rows_per_s": round(progress.rows / elapsed_s), "elapsed_s": round(elapsed_s, 1),
+            "left_s": round(elapsed_s / progress.done - elapsed_s, 1) if progress.done else None,
+        }
+    )  # fmt: skip
 
 
 @contextmanager
@@ -59,7 +69,8 @@ def _bar() -> "Iterator[Callable[[Progress], None]]":
         from rich import progress as bars
         from rich.console import Console
     except ModuleNotFoundError:
-        yield lines()
+        with _lines() as tell:
+            yield tell
         return
     columns = (
         bars.TextColumn("{task.description}", markup=False), bars.BarColumn(), bars.TaskProgressColumn(),

@@ -36,3 +36,7 @@ class ImportConflict(TransferError):
 
 class ServiceRefused(TransferError):
     """The URL of a service is none; what a service itself refuses is an error of hft_mmap.client."""
+
+
+class Interrupted(TransferError):
+    """Somebody wants the import to stop, and it was waiting for something that may take long."""

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from hft_mmap.errors import OffsetConflict
 from hft_mmap.symbols import validate_symbol
-from hft_mmap.transfer.errors import BadRow, ImportConflict
+from hft_mmap.transfer.errors import BadRow, ImportConflict, Interrupted
 from hft_mmap.transfer.formats import format_of
 from hft_mmap.transfer.journal import Journal
 from hft_mmap.transfer.pipeline import ahead
 from hft_mmap.transfer.readers import read
 from hft_mmap.transfer.rows import Rows, Wanted
-from hft_mmap.transfer.sink import Sink
+from hft_mmap.transfer.sink import Sink, never
 from hft_mmap.transfer.source import Source
 
 READ_AHEAD = 2
@@ -103,10 +103,6 @@ class _Series:
     start: int
     total: int
     place: int
-
-
-def _never() -> bool:
-    return False
 
 
 def _ignore(_progress: Progress) -> None:
@@ -195,15 +191,16 @@ class _Import:
 
 
 def import_files(
-    plan: Plan, sink: Sink | None, *, resume: bool = False, stop: Callable[[], bool] = _never,
+    plan: Plan, sink: Sink | None, *, resume: bool = False, stop: Callable[[], bool] = never,
     tell: Callable[[Progress], None] = _ignore,
 ) -> ImportReport:  # fmt: skip
     """Import `plan.files`, one after the other, and return what was done; sink None: only read and check everything.
 
     resume: go on with an import that was cut off, or begin one; of one that was finished nothing is left to do, and
     ImportConflict if a file has changed since, or was read from a stream and can't be compared.
-    Without it an import that was cut off is refused. stop: asked between batches; when it is true the import ends
-    there, whole batches stored. tell: called after each batch.
+    Without it an import that was cut off is refused. stop: asked between batches, and while a service is
+    waited for; when it is true the import ends there, whole batches stored. tell: called before each file and after
+    each batch, always with the same object.
 
     BadRow, UnreadableFile, MissingPackage, ImportConflict, and what the sink raises. Then what was stored until there
     stays, in whole batches, and a later run may resume. When this returns everything stored is on the disk. Memory is
@@ -229,6 +226,8 @@ def import_files(
         if journal is not None and not journal.started:
             journal.begin()
         run = _Import(plan, sink, journal)
+        if sink:
+            sink.stop = stop
         try:
             complete = _run(run, sources, stop, tell)
         finally:
@@ -258,6 +257,7 @@ def _run(run: _Import, sources: list[Source], stop: Callable[[], bool], tell: Ca
     share = _Shares(sources)
     for source in sources:
         run.progress.file = source.name
+        tell(run.progress)
         before = 0
         ended = False
 
@@ -270,7 +270,10 @@ def _run(run: _Import, sources: list[Source], stop: Callable[[], bool], tell: Ca
             for some in runs:
                 if stop():
                     return False
-                run.take(some, source.name, before)
+                try:
+                    run.take(some, source.name, before)
+                except Interrupted:
+                    return False
                 before += some.count
                 run.progress.done = share.done(source)
                 tell(run.progress)

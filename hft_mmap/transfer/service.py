@@ -1,19 +1,28 @@
 """Points to a running service, by its client: each batch with its offset, sent again until it is answered."""
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hft_mmap.transfer.errors import MissingPackage, ServiceRefused
+from hft_mmap.errors import HftMmapError
+from hft_mmap.transfer.errors import Interrupted, MissingPackage, ServiceRefused
+from hft_mmap.transfer.sink import never
 
 if TYPE_CHECKING:
     from hft_mmap.client import Client
 
 DEFAULT_BATCH_VALUES = 100_000
 """What a service takes in one batch unless its settings say otherwise."""
+_LOOK_S = 0.05
+"""How often an import that waits for the service looks whether it should stop."""
+
+Answer = TypeVar("Answer")
 
 
 def journal_directory() -> Path:
@@ -24,11 +33,11 @@ def journal_directory() -> Path:
 
 def _client(url: str, token: str | None) -> "Client":
     try:
-        from hft_mmap.client import Client  # noqa: PLC0415 - only who sends to a service needs httpx
+        from hft_mmap.client import Client, Retry  # noqa: PLC0415 - only who sends to a service needs httpx
     except ModuleNotFoundError as error:
         raise MissingPackage(str(error)) from error
     try:
-        return Client(url, token=token)
+        return Client(url, token=token, retry=Retry(give_up_s=0))
     except ValueError as error:
         raise ServiceRefused(f"{url!r} is no address of a service: {error}") from error
 
@@ -45,10 +54,11 @@ class ServiceSink:
         self.name = url.rstrip("/")
         self.journals = journal_directory()
         self._batch_values = batch_values
+        self.stop = never
 
     def bounds(self, symbol: str) -> tuple[int, int]:
         """Return (start, total) of a series as the service tells them, (0, 0) if it has none."""
-        for entry in self._client.symbols():
+        for entry in self._until_answered(self._client.symbols):
             if entry.symbol == symbol:
                 return entry.start, entry.total
         return 0, 0
@@ -56,7 +66,26 @@ class ServiceSink:
     def append(self, symbol: str, values: NDArray[np.float64], offset: int) -> None:
         """Send values in batches that the service takes; OffsetConflict, and the errors of hft_mmap.client."""
         for begin in range(0, len(values), self._batch_values):
-            self._client.append(symbol, values[begin : begin + self._batch_values], offset=offset + begin)
+            batch = values[begin : begin + self._batch_values]
+            self._until_answered(partial(self._client.append, symbol, batch, offset=offset + begin))
+
+    def _until_answered(self, ask: Callable[[], Answer]) -> Answer:
+        """Ask as often as the client would by itself, and between two tries whether to stop; Interrupted then.
+
+        `ask` may be repeated: it is a question, or a batch with its offset.
+        """
+        from hft_mmap.client.retry import Retry, Tries  # noqa: PLC0415 - as in `_client`
+
+        tries = Tries(Retry(), repeatable=True)
+        while True:
+            try:
+                return ask()
+            except HftMmapError as failure:
+                end = monotonic() + tries.pause_s(failure)
+            while (left := end - monotonic()) > 0:
+                if self.stop():
+                    raise Interrupted("stopped while the service did not answer")
+                sleep(min(left, _LOOK_S))
 
     def settle(self) -> None:
         """Do nothing: each answer has said how safe the points are, by the durability tier of the service."""

@@ -1,5 +1,6 @@
 """Where imported points go."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +14,11 @@ JOURNALS_NAME = ".imports"
 """The folder of a data directory that keeps the journals; no symbol has a name that begins with a dot."""
 
 
+def never() -> bool:
+    """Return False."""
+    return False
+
+
 class Sink(Protocol):
     """What an import needs of a store, near or far."""
 
@@ -20,6 +26,8 @@ class Sink(Protocol):
     """What a journal calls it, always the same for the same series."""
     journals: Path
     """The directory of the journals."""
+    stop: Callable[[], bool]
+    """Asked while `bounds` or `append` waits for long; they raise Interrupted once it is true. Set by the import."""
 
     def bounds(self, symbol: str) -> tuple[int, int]:
         """Return (start, total) of a series, (0, 0) if there is none; all of it is on the disk, or will be."""
@@ -42,6 +50,7 @@ class StoreSink:
         self._store = store
         self.name = str(store.path.resolve())
         self.journals = store.path / JOURNALS_NAME
+        self.stop = never  # a store near by does not wait for long
 
     def bounds(self, symbol: str) -> tuple[int, int]:
         """Return (start, total); what others have appended is put on the disk first.

@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -225,22 +226,32 @@ def test_a_signal_leaves_whole_batches_and_resume_goes_on(start_import: StartImp
     assert stored("A") == [*block, 1.0, 2.0]
 
 
-def test_progress_is_a_json_line_a_second_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    """On standard error, with rate and time left; a short import says nothing."""
-    now = 100.0
-    tell = progress.lines(lambda: now)
-    for second in range(9):
-        now = 100.0 + second
-        tell(Progress("a.csv", done=second / 10, rows=1000 * second, stored=900 * second, skipped=100 * second))
-        tell(Progress("a.csv"))
-    out, errors = capsys.readouterr()
-    assert out == ""
-    said = [json.loads(line) for line in errors.splitlines()]
-    assert [line["rows"] for line in said] == [5000, 6000, 7000, 8000]
-    assert said[0] == {
-        "event": "importing", "file": "a.csv", "done": 0.5, "rows": 5000, "stored": 4500, "found": 0, "skipped": 500,
-        "rows_per_s": 1000, "elapsed_s": 5.0, "left_s": 5.0,
+def test_progress_is_a_json_line_a_second_where_there_is_no_terminal(start_import: StartImport) -> None:
+    """On standard error, with rate and time left, also while it waits for more; a short import says nothing."""
+    importing = start_import("--format", "f64")
+    importing.write([*np.arange(1 << 20, dtype=np.float64).tolist(), 1.0])
+    assert importing.process.stderr is not None
+    lines = [json.loads(importing.process.stderr.readline()) for _ in range(2)]
+    importing.close_input()
+    code, out, _ = importing.end()
+    assert (code, out.splitlines()[0]) == (0, "1048577 rows read: 1048577 points stored")
+    elapsed = [line.pop("elapsed_s") for line in lines]
+    assert 1 <= elapsed[0] < elapsed[1]
+    assert lines[1].pop("rows_per_s") == pytest.approx((1 << 20) / elapsed[1], rel=0.1)
+    assert lines[1] == {
+        "event": "importing", "file": "standard input", "done": None, "rows": 1 << 20, "stored": 1 << 20, "found": 0, "skipped": 0,
+        "left_s": None,
     }  # fmt: skip
+    short = start_import("--format", "f64")
+    short.write([1.0])
+    short.close_input()
+    assert short.end()[::2] == (0, "")
+
+
+def test_the_line_of_progress_says_what_is_left() -> None:
+    """By the share of the files that was read."""
+    found = json.loads(progress._line(Progress("a.csv", done=0.25, rows=1000, stored=900, skipped=100), 5.0))
+    assert (found["rows_per_s"], found["left_s"], found["done"]) == (200, 15.0, 0.25)
 
 
 def test_progress_is_a_bar_on_a_terminal(start_import: StartImport) -> None:
@@ -364,6 +375,33 @@ def test_an_import_outlives_a_restart_of_the_service(
     code, out, _ = importing.end()
     assert (code, out.splitlines()[0]) == (0, "1048578 rows read: 1048578 points stored")
     assert stored("A", str(again.data_dir)) == [*block, 1.0, 2.0]
+
+
+def test_a_signal_while_the_service_is_away_is_heard(
+    start_service: StartService, start_import: StartImport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, not when the time to try is over; --resume goes on where it stopped."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    block = np.arange(1 << 20, dtype=np.float64).tolist()
+    (tmp_path / "service").mkdir()
+    service = start_service(tmp_path / "service")
+    importing = start_import("--format", "f64", "--url", service.url)
+    importing.write([*block, 1.0])
+    wait_until(lambda: service.client.get("/symbols").json()["symbols"], "the first batch")
+    service.kill()
+    with socket.create_server(("127.0.0.1", service.port)) as listener:
+        importing.close_input()
+        for _ in range(3):  # whoever connects is hung up on: by the third time it has waited before
+            listener.accept()[0].close()
+        importing.process.send_signal(signal.SIGINT)
+        code, _, errors = importing.end()
+    assert (code, errors.splitlines()[-1]) == (130, "hft-mmap: stopped; --resume goes on from here")
+    again = start_service(tmp_path / "service", server__port=service.port)
+    importing = start_import("--format", "f64", "--url", again.url, "--resume")
+    importing.write([*block, 1.0])
+    importing.close_input()
+    assert importing.end()[0] == 0
+    assert stored("A", str(again.data_dir)) == [*block, 1.0]
 
 
 @pytest.mark.parametrize(
