@@ -239,8 +239,8 @@ def test_progress_is_a_json_line_a_second_where_there_is_no_terminal(start_impor
     assert 1 <= elapsed[0] < elapsed[1]
     assert lines[1].pop("rows_per_s") == pytest.approx((1 << 20) / elapsed[1], rel=0.1)
     assert lines[1] == {
-        "event": "importing", "file": "standard input", "done": None, "rows": 1 << 20, "stored": 1 << 20, "found": 0, "skipped": 0,
-        "left_s": None,
+        "event": "importing", "file": "standard input", "done": None, "rows": 1 << 20, "stored": 1 << 20, "found": 0,
+        "skipped": 0, "left_s": None,
     }  # fmt: skip
     short = start_import("--format", "f64")
     short.write([1.0])
