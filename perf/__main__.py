@@ -13,24 +13,30 @@ import atexit
 import io
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyperf
 
 from perf import catalogue, environment, record
 from perf.case import Case, TimeFunction
-from perf.experiment import Effort
+from perf.experiment import Effort, Experiment
 from perf.experiments import EXPERIMENTS
 from perf.lab import DIRECTORY_VARIABLE, Lab
+from perf.progress import Progress
+
+_START_S = 1.5
+_VALUE_S = 0.15
 
 
 def main() -> int:
     """Run what the command line asks for; return the exit code."""
     # Every measurement is taken in several processes: where code and data come to lie differs from one to the next.
     runner = pyperf.Runner(
-        processes=6, values=5, program_args=("-m", "perf"), metadata=environment.describe(), add_cmdline_args=_forward
-    )
+        processes=6, values=5, program_args=("-m", "perf"), add_cmdline_args=_forward
+    )  # fmt: skip
     parser = runner.argparser
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--only", action="append", default=[], metavar="PATTERN", help="names to run (may be repeated)")
@@ -51,16 +57,56 @@ def main() -> int:
     if not cases and not chosen:
         print(f"perf: nothing is called {' or '.join(args.only)}; see --list", file=sys.stderr)
         return 2
-    print(*environment.lines(environment.describe()), "", sep="\n")
-    args.inherit_environ = [*(args.inherit_environ or []), *environment.inherited_variables()]
-    for case in cases:
-        args.case = case.name
-        _manage(runner, case)
     effort = Effort.of(fast=args.fast, rigorous=args.rigorous)
-    for experiment in chosen:
-        for bench in experiment.run(Lab(), effort):
-            _keep(bench, args.output or args.append)
+    session = Session(environment.stamp(effort.name), args.output or args.append)
+    # What is kept carries more than pyperf would write of itself.
+    args.output = args.append = None
+    print(*environment.lines(session.stamp), "", sep="\n")
+    args.inherit_environ = [*(args.inherit_environ or []), *environment.inherited_variables()]
+    _run(runner, cases, chosen, effort, session)
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One run: what each of its results carries, and the file they go to (None: they are only printed)."""
+
+    stamp: Mapping[str, str]
+    file: str | None
+
+    def keep(self, bench: record.Benchmark, load_start: float) -> None:
+        """Print a result, and keep it with the circumstances it was taken in."""
+        loads = {"load_start": load_start, "load_end": environment.load_average()}
+        bench.update_metadata({**self.stamp, **loads})
+        print(record.summary(bench), flush=True)
+        if self.file:
+            pyperf.add_runs(self.file, bench)
+
+
+def _run(
+    runner: pyperf.Runner, cases: Sequence[Case], experiments: Sequence[Experiment], effort: Effort, session: Session
+) -> None:
+    """Measure everything in turn, and say how far it is on standard error."""
+    each_s = {case.name: _expected_s(case, runner.args) for case in cases}
+    progress = Progress(each_s | {one.prefix: one.expected_s(effort) for one in experiments})
+    for case in cases:
+        print(progress.begin(case.name), file=sys.stderr, flush=True)
+        load_start = environment.load_average()
+        runner.args.case = case.name
+        session.keep(_manage(runner, case), load_start)
+        progress.end(case.name)
+    for experiment in experiments:
+        print(progress.begin(experiment.prefix), file=sys.stderr, flush=True)
+        load_start = environment.load_average()
+        for bench in experiment.measure(Lab(), effort):
+            session.keep(bench, load_start)
+        progress.end(experiment.prefix)
+
+
+def _expected_s(case: Case, args: argparse.Namespace) -> float:
+    """Return about how long pyperf takes for a case: one process more, which finds out how often to loop."""
+    values = args.values + (args.warmups or 1)
+    return float((args.processes + 1) * (_START_S + values * max(_VALUE_S, case.slow_s)))
 
 
 def _forward(command: list[str], args: argparse.Namespace) -> None:
@@ -68,15 +114,15 @@ def _forward(command: list[str], args: argparse.Namespace) -> None:
     command.extend(["--case", args.case])
 
 
-def _manage(runner: pyperf.Runner, case: Case) -> None:
-    """Have pyperf measure one case in processes of its own, and print the result as one line."""
+def _manage(runner: pyperf.Runner, case: Case) -> record.Benchmark:
+    """Have pyperf measure one case in processes of its own; return the result."""
     with redirect_stdout(io.StringIO()) as said:
         try:
             bench = runner.bench_time_func(case.name, _refuse, metadata=_metadata(case))
         except BaseException:
             print(said.getvalue(), file=sys.stderr)
             raise
-    print(record.summary(bench), flush=True)
+    return bench
 
 
 def _refuse(_loops: int) -> float:
@@ -100,13 +146,6 @@ def _work(runner: pyperf.Runner, case: Case) -> None:
 
 def _metadata(case: Case) -> dict[str, str | int | float]:
     return {**case.work.metadata(), **case.metadata}
-
-
-def _keep(bench: record.Benchmark, file: str | None) -> None:
-    print(record.summary(bench), flush=True)
-    if file:
-        bench.update_metadata(environment.describe())
-        pyperf.add_runs(file, bench)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ import uvicorn
 from api.connections import ConnectionLimits, Connections
 from api.protocol import HttpProtocol
 from api.server import uvicorn_config
-from api.settings import Settings
 from api.systemd import passed_sockets
+from perf.settings import settings
 
 GET_ANSWER = b'{"min":149.8,"max":152.0,"last":151.9,"avg":150.93,"var":0.5201}'
 POST_ANSWER = b'{"status":"success","added":10,"total":1000000,"durability":"interval"}'
@@ -50,7 +50,7 @@ def main() -> int:
     http: object = (
         partial(HttpProtocol, watch=Connections(ConnectionLimits())) if "own" in sys.argv[1:] else "httptools"
     )
-    config = uvicorn_config(Settings().server, create_app(), http)
+    config = uvicorn_config(settings().server, create_app(), http)
     passed = passed_sockets()
     with passed[0] if passed else socket.create_server(("127.0.0.1", 0), backlog=config.backlog) as listener:
         print(json.dumps({"event": "serving", "port": listener.getsockname()[1]}), flush=True)

@@ -37,6 +37,8 @@ class Case:
     work: Work
     guarded: bool = False
     metadata: dict[str, str] = field(default_factory=dict)
+    slow_s: float = 0.0
+    """About how long one operation takes, where that is more than a tenth of a second; for estimates only."""
 
     @property
     def suite(self) -> str:

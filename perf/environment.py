@@ -4,10 +4,13 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
+import sysconfig
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from perf import settings
 from perf.lab import ROOT
 
 _LIBRARIES = ("falcon", "httptools", "numba", "numpy", "orjson", "pyperf", "pysimdjson", "uvicorn", "uvloop")
@@ -29,13 +32,34 @@ def describe() -> dict[str, str]:
         "env_cpu": _first_of("/proc/cpuinfo", "model name") or platform.processor(),
         "env_cores": str(os.cpu_count()),
         "env_ram": _ram(),
-        "env_python": f"{platform.python_implementation()} {platform.python_version()}",
+        "env_python": f"{platform.python_implementation()} {platform.python_version()}, {python_build()}",
         "env_libraries": " ".join(f"{name}={version(name)}" for name in _LIBRARIES),
         "env_commit": commit(),
     }
 
 
-def lines(found: dict[str, str]) -> list[str]:
+def stamp(effort: str) -> dict[str, str]:
+    """Return what every result of one run carries: the description, how thoroughly it measures, with what settings."""
+    return {**describe(), "env_effort": effort, "env_settings": settings.changed()}
+
+
+def load_average() -> float:
+    """Return how many processes ran or waited for a core in the last minute, on average; ours are among them."""
+    return os.getloadavg()[0]
+
+
+def python_build() -> str:
+    """Return whose build of Python this is and how far its compiler optimised it, as far as it says so itself."""
+    is_debians = sys.base_prefix == "/usr" and Path("/etc/debian_version").exists()
+    whose = "Debian's build" if is_debians else f"built for {sys.base_prefix}"
+    flags = str(sysconfig.get_config_var("CFLAGS") or "").split()
+    level = next((flag for flag in reversed(flags) if flag.startswith("-O")), "no -O")
+    asked = "--enable-optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS"))
+    debug = ", a debug build" if sysconfig.get_config_var("Py_DEBUG") else ""
+    return f"{whose} ({level}, configured {'with' if asked else 'without'} --enable-optimizations{debug})"
+
+
+def lines(found: Mapping[str, str]) -> list[str]:
     """Return a description as lines for people."""
     return [f"{key.removeprefix('env_'):10} {value}" for key, value in found.items()]
 

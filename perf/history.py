@@ -21,7 +21,17 @@ from perf.significance import p_differ
 
 RESULTS = ROOT / "perf" / "results"
 ALPHA = 0.05
-_COMPARED = ("env_cpu", "env_cores", "env_ram", "env_kernel", "env_python", "env_libraries", "env_commit")
+_COMPARED = (
+    "env_cpu",
+    "env_cores",
+    "env_ram",
+    "env_kernel",
+    "env_python",
+    "env_libraries",
+    "env_effort",
+    "env_settings",
+    "env_commit",
+)
 
 
 class HistoryError(Exception):

@@ -21,6 +21,7 @@ from perf.suites.decode import body
 
 PROFILES = ROOT / "perf" / "profiles"
 LOADS = {
+    "bare": [get("/")],
     "stats": [get(f"/stats/?symbol={SYMBOL}&exponent=5")],
     "stats_all": [get(f"/stats/?symbol={SYMBOL}")],
     "add_batch": add_batch([body(10, seed) for seed in range(4)]),
@@ -32,6 +33,10 @@ STORED = 10**6
 
 class ProfilerMissing(Exception):
     """The profiler is not installed."""
+
+
+class ProfilerFailed(Exception):
+    """The profiler could not attach, or broke off."""
 
 
 def _program(name: str) -> str:
@@ -46,11 +51,19 @@ def _program(name: str) -> str:
 def _attached(
     command: Sequence[str], server: servers.Server, kind: str, seconds: float, *, limits_itself: bool
 ) -> None:
-    """Run a profiler that attaches to the server, while the load lasts; it ends by itself, or is told to."""
+    """Run a profiler that attaches to the server, while the load lasts; it ends by itself, or is told to.
+
+    ProfilerFailed if it ends with an error, or before it was told to.
+    """
     with subprocess.Popen([*command, str(server.process.pid)]) as profiler:
         load.run(server.port, [Stream(kind, LOADS[kind], CONNECTIONS)], seconds)
+        early = not limits_itself and profiler.poll() is not None
         if not limits_itself:
             profiler.send_signal(signal.SIGINT)
+        code = profiler.wait()
+    # strace passes on the signal that ended it.
+    if early or code not in ({0} if limits_itself else {0, -signal.SIGINT, 128 + signal.SIGINT}):
+        raise ProfilerFailed(f"{Path(command[0]).name} ended with code {code}; what it has written says nothing")
 
 
 def flamegraph(kind: str, seconds: float) -> Path:
@@ -103,8 +116,8 @@ def main() -> int:
     PROFILES.mkdir(exist_ok=True)
     try:
         target = TOOLS[args.tool](args.load, args.seconds)
-    except ProfilerMissing as missing:
-        print(f"perf: {missing}", file=sys.stderr)
+    except (ProfilerMissing, ProfilerFailed) as failure:
+        print(f"perf: {failure}", file=sys.stderr)
         return 1
     print(f"written: {target.relative_to(ROOT)}")
     return 0

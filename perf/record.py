@@ -59,7 +59,17 @@ def summary(bench: Benchmark) -> str:
             text += f"  {quantities(*rates)}{work.unit}/s"
     else:
         text = f"{quantities(low, middle, high):>30}{'bytes' if unit == 'byte' else ''}"
-    return f"{bench.get_name():<78}{text}"
+    return f"{bench.get_name():<78}{text}  ({', '.join(circumstances(bench))})"
+
+
+def circumstances(bench: Benchmark) -> list[str]:
+    """Return how many values there are, with which durability tier, effort and load of the machine, as far as kept."""
+    metadata = bench.get_metadata()
+    said = [f"n={len(values_of(bench))}"]
+    said += [str(metadata[key]) for key in ("durability", "env_effort") if key in metadata]
+    if "load_start" in metadata:
+        said.append(f"load {metadata['load_start']:.2f} to {metadata['load_end']:.2f}")
+    return said
 
 
 def durations(*seconds: float) -> str:

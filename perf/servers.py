@@ -55,11 +55,13 @@ def on_cores(cores: Sequence[int] | None) -> Iterator[None]:
 
 
 def environment(settings: Mapping[str, object]) -> dict[str, str]:
-    """Return the environment of a server: ours, with `settings` ("store.durability": "sync") as APP_ variables."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("APP_")}
+    """Return the environment of a server: ours, with `settings` ("store.durability": "sync") as APP_ variables.
+
+    APP_ variables of ours reach it as well, unless `settings` has another value for the same key.
+    """
     variables = {f"APP_{key.upper().replace('.', '__')}": str(value) for key, value in settings.items()}
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return inherited | variables | {"PYTHONPATH": os.pathsep.join(paths)}
+    return dict(os.environ) | variables | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 @contextmanager

@@ -52,4 +52,4 @@ def _measure(lab: Lab, _effort: Effort) -> Iterator[Benchmark]:
         yield benchmark(name("accuracy", case, points=POINTS), [[error]], unit="integer")
 
 
-EXPERIMENTS = (Experiment("accuracy", _measure),)
+EXPERIMENTS = (Experiment("accuracy", _measure, "process"),)

@@ -1,4 +1,4 @@
-"""How many allocations a request makes, and how much memory at most, as memray counts them (`make profilers`)."""
+"""How many allocations a request makes, and how much memory at most, as memray counts them."""
 
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
@@ -23,7 +23,7 @@ _LOOPS = 2_000
 
 
 def _count(run: Callable[[int], float], file: Path) -> int:
-    import memray  # noqa: PLC0415 - a profiler, which only `make profilers` installs
+    import memray  # noqa: PLC0415 - a profiler, which `make report` and `make memprofile` install
 
     with memray.Tracker(file, trace_python_allocators=True):
         run(_LOOPS)
@@ -33,6 +33,7 @@ def _count(run: Callable[[int], float], file: Path) -> int:
 
 def _measure(lab: Lab, _effort: Effort) -> Iterator[Benchmark]:
     if find_spec("memray") is None:
+        print("allocations: memray is not installed; `make report` installs it")
         return
     for what, case in CASES.items():
         with catalogue.find(case).prepare(lab) as run, lab.scratch() as scratch:
@@ -41,4 +42,4 @@ def _measure(lab: Lab, _effort: Effort) -> Iterator[Benchmark]:
         yield benchmark(name("allocations", what), [[made]], unit="integer", metadata={"case": case})
 
 
-EXPERIMENTS = (Experiment("allocations", _measure),)
+EXPERIMENTS = (Experiment("allocations", _measure, "process", setup_s=15.0),)

@@ -61,6 +61,12 @@ def _measure(lab: Lab, effort: Effort, values: int) -> Iterator[Benchmark]:
 
 
 EXPERIMENTS = tuple(
-    Experiment(name("binary", "add_batch", values=values).removesuffix("]"), partial(_measure, values=values))
+    Experiment(
+        name("binary", "add_batch", values=values).removesuffix("]"),
+        partial(_measure, values=values),
+        "interval",
+        setup_s=8.0,
+        loads=2,
+    )
     for values in (10_000, 100_000)
 )

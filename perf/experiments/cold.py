@@ -57,4 +57,4 @@ def _measure(lab: Lab, effort: Effort) -> Iterator[Benchmark]:
         yield benchmark(name("cold", what, stored=STORED, memory=state), runs)
 
 
-EXPERIMENTS = (Experiment("cold", _measure),)
+EXPERIMENTS = (Experiment("cold", _measure, round_s=3.0),)

@@ -62,6 +62,6 @@ def _measure(lab: Lab, effort: Effort, durability: Durability) -> Iterator[Bench
 
 
 EXPERIMENTS = tuple(
-    Experiment(f"growth.append[durability={tier}", partial(_measure, durability=tier))
+    Experiment(f"growth.append[durability={tier}", partial(_measure, durability=tier), tier, round_s=3.0)
     for tier in (Durability.PROCESS, Durability.INTERVAL)
 )

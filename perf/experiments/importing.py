@@ -87,6 +87,13 @@ def _measure(lab: Lab, effort: Effort, kind: str, write: Callable[[Path], None])
 
 
 EXPERIMENTS = tuple(
-    Experiment(f"import.{kind}", partial(_measure, kind=kind, write=write))
+    Experiment(
+        f"import.{kind}",
+        partial(_measure, kind=kind, write=write),
+        "process",
+        setup_s=30.0,
+        round_s=15.0,
+        most_rounds=3,
+    )
     for kind, write in (("csv", write_csv), ("parquet", write_parquet))
 )

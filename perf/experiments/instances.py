@@ -84,4 +84,13 @@ def _measure(lab: Lab, effort: Effort, case: str) -> Iterator[Benchmark]:
         yield made(f"{who}_gain", [one[who, 2] / one[who, 1] for one in rounds], processes=2)
 
 
-EXPERIMENTS = tuple(Experiment(f"instances.{case}", partial(_measure, case=case)) for case in PATHS)
+EXPERIMENTS = tuple(
+    Experiment(
+        f"instances.{case}",
+        partial(_measure, case=case),
+        "interval" if case == "add_batch" else None,
+        setup_s=10.0,
+        loads=4,
+    )
+    for case in PATHS
+)

@@ -92,4 +92,6 @@ def _percentiles(scenario: Scenario, stream: Stream, outcomes: Sequence[Outcome]
         yield benchmark(name("latency", scenario.label, of=stream.name, p=label), values, metadata=metadata)
 
 
-EXPERIMENTS = tuple(Experiment(f"latency.{one.label}", partial(_measure, scenario=one)) for one in SCENARIOS)
+EXPERIMENTS = tuple(
+    Experiment(f"latency.{one.label}", partial(_measure, scenario=one), round_s=0.3, loads=1) for one in SCENARIOS
+)

@@ -62,4 +62,4 @@ def _measure(lab: Lab, effort: Effort) -> Iterator[Benchmark]:
     yield benchmark(name("restart", "under_load", points=STORED, what="longest_request"), [[one] for one in worst])
 
 
-EXPERIMENTS = (Experiment("restart.", _measure),)
+EXPERIMENTS = (Experiment("restart.", _measure, "interval", setup_s=40.0, round_s=14.0, most_rounds=3),)

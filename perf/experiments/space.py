@@ -47,4 +47,4 @@ def _measure(lab: Lab, _effort: Effort) -> Iterator[Benchmark]:
         yield benchmark(name("space", "cached_bytes_a_point", stored=STORED), [[cached / STORED]], unit="integer")
 
 
-EXPERIMENTS = (Experiment("space", _measure),)
+EXPERIMENTS = (Experiment("space", _measure, "process"),)

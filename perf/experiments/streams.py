@@ -82,4 +82,4 @@ def _named(what: str) -> str:
     return name("streams", "ingest", points=POINTS, connections=1, what=what)
 
 
-EXPERIMENTS = (Experiment("streams.ingest", _measure),)
+EXPERIMENTS = (Experiment("streams.ingest", _measure, "interval", loads=2),)

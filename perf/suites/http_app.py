@@ -10,12 +10,12 @@ from typing import Any
 import uvloop
 
 from api.app import create_app
-from api.settings import Settings
 from hft_mmap import Durability, Limits, Store
 from perf import bare
 from perf.case import Case, Prepare, TimeFunction, Work, name
 from perf.lab import ROOMY, SYMBOL, Lab
 from perf.memory import no_collection, touch
+from perf.settings import settings
 from perf.suites.decode import body
 from perf.suites.store import LIMITS, warm_bytes
 
@@ -84,7 +84,7 @@ def _stats(stored: int, question: str) -> Prepare:
     def prepare(lab: Lab) -> Iterator[TimeFunction]:
         with Store(lab.stored(stored), mode="r", limits=ROOMY) as store:
             query = f"symbol={SYMBOL}{question}".encode()
-            with _timing(create_app(store, Settings()), scope("GET", "/stats/", query), [b""]) as run:
+            with _timing(create_app(store, settings()), scope("GET", "/stats/", query), [b""]) as run:
                 yield run
 
     return prepare
@@ -95,7 +95,7 @@ def _series(stored: int, buckets: int) -> Prepare:
     def prepare(lab: Lab) -> Iterator[TimeFunction]:
         with Store(lab.stored(stored), mode="r", limits=ROOMY) as store:
             query = f"symbol={SYMBOL}&buckets={buckets}".encode()
-            with _timing(create_app(store, Settings()), scope("GET", "/series/", query), [b""]) as run:
+            with _timing(create_app(store, settings()), scope("GET", "/series/", query), [b""]) as run:
                 yield run
 
     return prepare
@@ -107,7 +107,7 @@ def _stats_after_each_append(question: str) -> Prepare:
     @contextmanager
     def prepare(lab: Lab) -> Iterator[TimeFunction]:
         with lab.borrowed(10**6) as data, Store(data, limits=ROOMY, durability=Durability.PROCESS) as store:
-            app = create_app(store, Settings())
+            app = create_app(store, settings())
             series = store.series(SYMBOL)
             batch = store.window(SYMBOL, 1).copy()
 
@@ -129,7 +129,7 @@ def _add_batch(values: int, limits: Limits, durability: Durability) -> Prepare:
         headers = (_JSON, (b"content-length", str(len(bodies[0])).encode()))
         touch(warm_bytes(values))
         with lab.scratch() as scratch, Store(scratch / "data", limits=limits, durability=durability) as store:
-            app = create_app(store, Settings())
+            app = create_app(store, settings())
             with _timing(app, scope("POST", "/add_batch/", headers=headers), bodies) as run:
                 yield run
 
@@ -162,9 +162,15 @@ def cases() -> list[Case]:
         Case(name("http_app", "series", stored=10**8, buckets=n), _series(10**8, n), request) for n in (1000, 5000)
     ]
     found += [
-        Case(name("http_app", "append_then_stats", exponent=5), _stats_after_each_append("&exponent=5"), request, True),
-        Case(name("http_app", "append_then_stats_all"), _stats_after_each_append(""), request),
-    ]
+        Case(
+            name("http_app", "append_then_stats", exponent=5), _stats_after_each_append("&exponent=5"), request,
+            guarded=True, metadata={"durability": Durability.PROCESS},
+        ),
+        Case(
+            name("http_app", "append_then_stats_all"), _stats_after_each_append(""), request,
+            metadata={"durability": Durability.PROCESS},
+        ),
+    ]  # fmt: skip
     found += [
         Case(
             name("http_app", "add_batch", values=n), _add_batch(n, LIMITS, Durability.PROCESS), Work(n, "values"),

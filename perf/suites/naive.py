@@ -45,9 +45,10 @@ def _tree_window(window: int) -> Prepare:
 def cases() -> list[Case]:
     """Return the cases of this suite."""
     found = [
-        Case(name("naive", "rescan", stored=10**8, window=window), _rescan(10**8, window), Work(1, "windows"))
+        Case(name("naive", "rescan", stored=10**8, window=window), _rescan(10**8, window), Work(1, "windows"),
+             slow_s=window / 2e8)
         for window in STANDARD_WINDOWS
-    ]
+    ]  # fmt: skip
     found += [Case(name("naive", "tree_append", points=10), _tree_append(10), Work(10, "points"))]
     found += [
         Case(name("naive", "tree_window", stored=TREE_POINTS, window=window), _tree_window(window), Work(1, "windows"))

@@ -87,5 +87,5 @@ def cases() -> list[Case]:
     start = Work(1, "starts")
     found = [Case(name("process", "python"), _python("pass"), start)]
     found += [Case(name("process", "import", module=one), _python(f"import {one}"), start) for one in MODULES]
-    found += [Case(name("process", "first_answer", stored=n), _first_answer(n), start) for n in (10, 10**8)]
+    found += [Case(name("process", "first_answer", stored=n), _first_answer(n), start, slow_s=1.5) for n in (10, 10**8)]
     return found

@@ -17,11 +17,11 @@ from api.app import create_app
 from api.connections import ConnectionLimits, Connections
 from api.protocol import HttpProtocol
 from api.server import uvicorn_config
-from api.settings import Settings
 from hft_mmap import Durability, Store
 from perf import bare
 from perf.case import Case, Prepare, TimeFunction, Work, name
 from perf.lab import ROOMY, SYMBOL, Lab
+from perf.settings import settings
 from perf.suites.decode import body
 from perf.suites.store import LIMITS
 
@@ -86,7 +86,7 @@ async def _answer(protocol: asyncio.Protocol, wire: Wire, requests: Iterator[byt
 def answering(app: object, server: str, requests: list[bytes]) -> Iterator[TimeFunction]:
     """Yield the function that sends the requests in turn to `app`, on a connection of that server's protocol."""
     http: object = partial(HttpProtocol, watch=Connections(ConnectionLimits())) if server == "ours" else "httptools"
-    config = uvicorn_config(Settings().server, app, http)
+    config = uvicorn_config(settings().server, app, http)
     config.load()
     state = ServerState()
     state.default_headers = [_DATE]
@@ -123,7 +123,7 @@ def _stats(server: str) -> Prepare:
     def prepare(lab: Lab) -> Iterator[TimeFunction]:
         with Store(lab.stored(10**6), mode="r", limits=ROOMY) as store:
             request = get(f"/stats/?symbol={SYMBOL}&exponent=5")
-            with answering(create_app(store, Settings()), server, [request]) as run:
+            with answering(create_app(store, settings()), server, [request]) as run:
                 yield run
 
     return prepare
@@ -141,7 +141,7 @@ def _add_batch(server: str, values: int) -> Prepare:
         with (
             lab.scratch() as scratch,
             add_batch_store(scratch) as store,
-            answering(create_app(store, Settings()), server, requests) as run,
+            answering(create_app(store, settings()), server, requests) as run,
         ):
             yield run
 
@@ -159,7 +159,8 @@ def cases() -> list[Case]:
             Case(name("protocol", "bare", method="POST", server=server), _bare(server, post("/", body(10))), request),
             Case(name("protocol", "stats", exponent=5, server=server), _stats(server), request, guarded=ours),
             Case(
-                name("protocol", "add_batch", values=10, server=server), _add_batch(server, 10), request, guarded=ours
+                name("protocol", "add_batch", values=10, server=server), _add_batch(server, 10), request, guarded=ours,
+                metadata={"durability": Durability.PROCESS},
             ),
-        ]
+        ]  # fmt: skip
     return found

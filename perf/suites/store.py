@@ -102,7 +102,10 @@ def cases() -> list[Case]:
         )
     ]  # fmt: skip
     found += [
-        Case(name("store", "open", stored=stored), _open(stored), Work(1, "stores"), guarded=stored == 10)
+        Case(
+            name("store", "open", stored=stored), _open(stored), Work(1, "stores"), guarded=stored == 10,
+            metadata={"durability": Durability.PROCESS},
+        )
         for stored in (10, 10**8)
-    ]
+    ]  # fmt: skip
     return found

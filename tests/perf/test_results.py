@@ -26,7 +26,19 @@ def test_a_summary_has_low_middle_and_high_of_time_and_of_throughput() -> None:
     bench = benchmark("store.append[points=10]", [[4e-6], [5e-6], [8e-6]], work=Work(10, "points"))
     name, *words = summary(bench).split()
     assert name == "store.append[points=10]"
-    assert " ".join(words) == "4.00 / 5.00 / 8.00 us 1.25 / 2.00 / 2.50 Mpoints/s"
+    assert " ".join(words) == "4.00 / 5.00 / 8.00 us 1.25 / 2.00 / 2.50 Mpoints/s (n=3)"
+
+
+def test_a_summary_says_how_many_values_with_which_tier_effort_and_load() -> None:
+    """A figure of three values from a busy machine is another figure."""
+    metadata: dict[str, str | int | float] = {
+        "durability": "sync",
+        "env_effort": "fast",
+        "load_start": 0.5,
+        "load_end": 1.25,
+    }
+    bench = benchmark("store.append", [[4e-6], [5e-6], [8e-6]], metadata=metadata)
+    assert summary(bench).endswith("(n=3, sync, fast, load 0.50 to 1.25)")
 
 
 @pytest.mark.parametrize(
