@@ -11,26 +11,36 @@ import httpx
 import jsonschema_rs
 import pytest
 
+from hft_mmap.head import FLAG_SYNC_FAILED, FLAGS, Head
+from tests.api.streams.client import ingesting
 from tests.api.test_openapi import DOCUMENT, OPERATIONS, resolved
 from tests.conftest import StartService
-from tests.service import Service
+from tests.service import Service, run_command
+from tests.small_disk import SmallDisk
 
-# The opening of a web socket is never answered with 200: its examples are run by the tests of streams.
+# The opening of a web socket is never answered with 200, so it has no example of an answer but those of its refusals.
 ANSWERED = {at: operation for at, operation in OPERATIONS.items() if "200" in operation["responses"]}
 EVENTS = "text/event-stream"  # an answer without an end
 GETS = sorted(path for path, method in ANSWERED if method == "get")
 # What differs from one run to the next, and from one machine to the next.
 VOLATILE = {"bytes", "appended_at"}
 JSON = {"Content-Type": "application/json"}
+HANDSHAKE = {
+    "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+}  # fmt: skip
 
 REFUSED: dict[tuple[str, str, int], dict[str, Any]] = {
     ("/add_batch", "post", 409): {"json": {"symbol": "ABC-USD", "values": [151.9], "offset": 50}},
     ("/add_batch", "post", 413): {"content": bytes(5_000_000), "headers": JSON},
     ("/add_batch", "post", 415): {"data": {"symbol": "ABC-USD"}},
+    ("/add_batch", "post", 422): {"json": {"symbol": "ABC-USD", "values": [1, 2, None]}},
     ("/stats", "get", 400): {"params": "symbol=ABC-USD&exponent=1&exponent=1"},
     ("/stats", "get", 404): {"params": "symbol=XYZ"},
     ("/values", "get", 406): {"params": "symbol=ABC-USD&last=3", "headers": {"Accept": "image/png"}},
     ("/values", "get", 409): {"params": "symbol=ABC-USD&from=500&to=600"},
+    ("/stream", "get", 400): {"params": "mode=both"},
+    ("/stream", "get", 426): {"params": "mode=stats&symbol=ABC-USD"},
     ("/static/{name}", "get", 404): {"path": "/static/dashboard.exe"},
 }
 
@@ -83,12 +93,11 @@ def assert_begins(answer: httpx.Response, example: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def example_service(tmp_path_factory: pytest.TempPathFactory, shared_service: Service) -> Service:
+def example_service(shared_service: Service) -> Service:
     """Return a service to which the first example of a batch was sent, and nothing else."""
-    del tmp_path_factory
     (batch, *_) = examples(OPERATIONS["/add_batch", "post"]["requestBody"]["content"]["application/json"])
     answer = shared_service.client.post("/add_batch", json=batch)
-    assert_alike(answer.json(), content("/add_batch", "post", 200)["application/json"]["example"], "/add_batch")
+    assert_alike(answer.json(), examples(content("/add_batch", "post", 200)["application/json"])[0], "/add_batch")
     return shared_service
 
 
@@ -111,6 +120,8 @@ def test_the_example_of_a_question_gets_the_example_of_its_answer(example_servic
         answer.read()
     assert answer.status_code == 200, answer.text
     media = content(path, "get", 200).get("application/json")
+    for one in examples(content(path, "get", 200).get("text/plain", {})):
+        assert one in answer.text
     if media is not None:
         validate(media["schema"], answer.json())
         for example in examples(media):
@@ -127,9 +138,87 @@ def test_the_example_of_a_refusal_is_the_refusal(example_service: Service, path:
     assert answer.json() == example
 
 
+def test_metrics_in_the_other_format_have_the_example(example_service: Service) -> None:
+    """OpenMetrics, where Accept names it."""
+    accepted = "application/openmetrics-text"
+    answer = example_service.client.get("/metrics", headers={"Accept": accepted})
+    assert answer.headers["Content-Type"].startswith(accepted)
+    (example,) = examples(content("/metrics", "get", 200)[accepted])
+    assert example in answer.text
+
+
+def test_every_example_of_a_body_is_taken_as_it_stands(service: Service) -> None:
+    """One that may be sent again may be; lines are answered with the example of their answer."""
+    bodies = OPERATIONS["/add_batch", "post"]["requestBody"]["content"]
+    assert [(type_, len(examples(media))) for type_, media in bodies.items() if examples(media)] == [
+        ("application/json", 2), ("application/x-ndjson", 1)
+    ]  # fmt: skip
+    media = content("/add_batch", "post", 200)["application/json"]
+    batch, again = examples(bodies["application/json"])
+    for _ in range(2):
+        answer = service.client.post("/add_batch", json=again)
+        assert (answer.status_code, answer.json()["total"]) == (200, len(again["values"]))
+    assert service.client.post("/add_batch", json=batch).json()["added"] == len(batch["values"])
+    (lines,) = examples(bodies["application/x-ndjson"])
+    answer = service.client.post("/add_batch", content=lines, headers={"Content-Type": "application/x-ndjson"})
+    validate(media["schema"], answer.json())
+    assert_alike(answer.json(), examples(media)[1], "lines")
+
+
+def assert_example(answer: httpx.Response, path: str, method: str, status: int) -> None:
+    """Assert that an answer is the only example of this refusal."""
+    assert answer.status_code == status, answer.text
+    (example,) = examples(content(path, method, status)["application/problem+json"])
+    assert answer.json() == example
+
+
+def test_refusals_for_want_of_a_token(tmp_path: Path, start_service: StartService) -> None:
+    """None at all, and one that may not: the same words from a request and from the opening of a WebSocket."""
+    made = run_command(tmp_path, "token", "feed-1", "--scope", "write", "--file", "tokens")
+    assert made.returncode == 0, made.stderr
+    service = start_service(auth__tokens_file="tokens")
+    service.client.headers["Authorization"] = f"Bearer {made.stdout.strip()}"
+    assert_example(service.client.get("/stats?symbol=ABC-USD&k=1"), "/stats", "get", 403)
+    question = "/stream?mode=stats&symbol=ABC-USD"
+    assert_example(service.client.get(question, headers=HANDSHAKE), "/stream", "get", 403)
+    del service.client.headers["Authorization"]
+    assert_example(service.client.get("/stats?symbol=ABC-USD&k=1"), "/stats", "get", 401)
+    assert_example(service.client.get(question, headers=HANDSHAKE), "/stream", "get", 401)
+
+
+def test_one_stream_too_many(start_service: StartService) -> None:
+    """As many as the example has are open."""
+    service = start_service(server__max_streams=2)
+    service.add("ABC-USD", [1.0])
+    with ingesting(service, symbol="ABC-USD"), ingesting(service, symbol="ABC-USD"):
+        answer = service.client.get("/stream?mode=stats&symbol=ABC-USD", headers=HANDSHAKE)
+        assert_example(answer, "/stream", "get", 503)
+
+
+def test_a_series_that_is_read_only_since_a_sync_failed(start_service: StartService) -> None:
+    """Batches are refused with the example."""
+    before = start_service()
+    before.add("ABC-USD", [1.0] * 1000)
+    assert before.stop() == 0
+    service = start_service()
+    Head(service.data_dir / "ABC-USD", writable=True).store(FLAGS, FLAG_SYNC_FAILED)
+    assert_example(service.add("ABC-USD", [1.0]), "/add_batch", "post", 503)
+
+
+def test_no_space_on_the_disk(start_service: StartService, disk: SmallDisk) -> None:
+    """The batch of the example is refused with the example once the disk is full."""
+    service = start_service(store__data_dir=disk.path / "data", store__starting_capacity=0)
+    (batch, *_) = examples(OPERATIONS["/add_batch", "post"]["requestBody"]["content"]["application/json"])
+    answer = service.client.post("/add_batch", json=batch)
+    disk.fill()
+    while answer.status_code == 200:  # there was room in the last page of the chunk
+        answer = service.client.post("/add_batch", json=batch)
+    assert_example(answer, "/add_batch", "post", 507)
+
+
 def test_every_refusal_has_an_example_that_fits() -> None:
     """Its status and title are those of the answer it stands at, and it is what its schema says."""
-    for (path, method), operation in ANSWERED.items():
+    for (path, method), operation in OPERATIONS.items():
         for status, response in operation["responses"].items():
             media = resolved(response).get("content", {}).get("application/problem+json")
             if media is None:
