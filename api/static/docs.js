@@ -1,10 +1,10 @@
 // The API page: made from /openapi.json, so that it says what this very service does. Requests can be tried here.
 
-import { ROOT, ask, quoted, token } from "./client.js";
-import { $, copy, el, header } from "./dom.js";
+import { ask, token } from "./client.js";
+import { $, el, header } from "./dom.js";
+import { code, trial } from "./trial.js";
 
 const METHODS = ["get", "post", "put", "patch", "delete"]; // HEAD and OPTIONS are those of GET
-const SHOWN_CHARACTERS = 20_000;
 
 let openapi;
 
@@ -16,12 +16,6 @@ function resolved(node) {
 /** `code` marked with backticks, as in the document, becomes an element. */
 function prose(value) {
   return el("p", {}, ...(value ?? "").split("`").map((part, i) => (i % 2 ? el("code", {}, part) : part)));
-}
-
-/** Indented JSON, with lists of plain values on one line. */
-function pretty(value) {
-  if (typeof value === "string") return value;
-  return JSON.stringify(value, null, 2).replace(/\[\s+([^[\]{}]+?)\s+\]/g, (_, items) => `[${items.replace(/\s*\n\s*/g, " ")}]`);
 }
 
 /** Say the type of a schema in a few words. */
@@ -71,10 +65,6 @@ function examples(media) {
   return "example" in media ? [["Example", media.example]] : [];
 }
 
-function code(value, label) {
-  return el("pre", { tabindex: "0", role: "group", "aria-label": label }, el("code", {}, pretty(value)));
-}
-
 function content(described) {
   return Object.entries(described.content ?? {}).flatMap(([type, media]) => [
     el("p", { class: "quiet" }, type),
@@ -83,8 +73,10 @@ function content(described) {
   ]);
 }
 
+const parametersOf = (item, operation) => [...(item.parameters ?? []), ...(operation.parameters ?? [])].map(resolved);
+
 function parameters(item, operation) {
-  const found = [...(item.parameters ?? []), ...(operation.parameters ?? [])].map(resolved);
+  const found = parametersOf(item, operation);
   if (!found.length) return [];
   return [el("h4", {}, "Parameters"),
     el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Parameters" }, el("table", {}, header(["Name", "In", "Type", "Required", "Meaning"]), el("tbody", {},
@@ -102,96 +94,6 @@ function responses(operation) {
       ...headers.map(([name, what]) => el("p", {}, el("code", {}, name), ` ${what}`)),
       ...(below.length || headers.length ? below : [el("p", { class: "quiet" }, "No body.")]));
   })];
-}
-
-// -- trying --------------------------------------------------------------------------------------------------------
-
-/** Return the request of a form: { url, method, headers, body }, and the same as a command line. */
-function request(path, method, item, operation, form) {
-  let filled = path;
-  const url = new URL(ROOT);
-  const headers = {};
-  for (const one of [...(item.parameters ?? []), ...(operation.parameters ?? [])].map(resolved)) {
-    const { value } = form.elements.namedItem(`${one.in}:${one.name}`);
-    if (!value) continue;
-    if (one.in === "path") filled = filled.replace(`{${one.name}}`, encodeURIComponent(value));
-    else if (one.in === "query") url.searchParams.append(one.name, value);
-    else if (one.in === "header") headers[one.name] = value;
-  }
-  url.pathname = `${ROOT.pathname}${filled.slice(1)}`;
-  const body = form.elements.namedItem("body")?.value;
-  if (body) headers["Content-Type"] = form.elements.namedItem("type").value;
-  const shown = Object.entries(headers).map(([name, value]) => `-H ${quoted(`${name}: ${value}`)}`);
-  if (token.get()) {
-    headers.Authorization = `Bearer ${token.get()}`;
-    shown.push('-H "Authorization: Bearer $TOKEN"');
-  }
-  const verb = method === "get" || (method === "post" && body) ? [] : [`-X ${method.toUpperCase()}`];
-  const command = ["curl -s", ...verb, ...shown, ...(body ? [`-d ${quoted(body)}`] : []), quoted(String(url))].join(" ");
-  return { url, headers, body: body || undefined, command };
-}
-
-async function send({ url, headers, body }, method, answer) {
-  const begin = performance.now();
-  answer.replaceChildren(el("p", { class: "quiet" }, "Asking …"));
-  // What never ends (a stream) is shown as far as it came in two seconds.
-  const limit = new AbortController();
-  const timer = setTimeout(() => limit.abort(), 2000);
-  let response;
-  let text = "";
-  try {
-    response = await fetch(url, { method: method.toUpperCase(), headers, body, cache: "no-store", signal: limit.signal });
-    const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
-    while (reader && text.length < SHOWN_CHARACTERS) {
-      const { done, value } = await reader.read();
-      if (done) break;
-      text += value;
-    }
-  } catch (error) {
-    if (!response) {
-      answer.replaceChildren(el("p", {}, error.name === "AbortError" ? "No answer within two seconds" : `No answer: ${error.message}`));
-      return;
-    }
-  } finally {
-    clearTimeout(timer);
-    limit.abort();
-  }
-  const took = (performance.now() - begin).toFixed(1);
-  let body_ = text;
-  try { body_ = pretty(JSON.parse(text)); } catch { /* not JSON: as it is */ }
-  const good = response.ok ? "" : " refused";
-  answer.replaceChildren(
-    el("p", {}, el("span", { class: `status${good}` }, `${response.status} ${response.statusText}`),
-      el("span", { class: "quiet" }, `${response.headers.get("Content-Type") ?? "no body"} · ${took} ms`)),
-    code(body_.slice(0, SHOWN_CHARACTERS) || "(empty)", "Answer"),
-  );
-}
-
-function trial(path, method, item, operation) {
-  const inputs = [...(item.parameters ?? []), ...(operation.parameters ?? [])].map(resolved).map((one) =>
-    el("label", {}, `${one.name}${one.required ? " *" : ""}`, el("input", {
-      name: `${one.in}:${one.name}`, value: one.example ?? "", required: one.required, autocomplete: "off", spellcheck: "false",
-    })));
-  const bodies = Object.entries(resolved(operation.requestBody)?.content ?? {}).filter(([type]) => /json|text/.test(type));
-  const offered = bodies.flatMap(([type, media]) => examples(media).map(([name, value]) => ({ type, name, value })));
-  const body = [];
-  if (bodies.length) {
-    const area = el("textarea", { name: "body", rows: "6", "aria-label": "Body", spellcheck: "false" });
-    const type = el("input", { type: "hidden", name: "type", value: bodies[0][0] });
-    const use = (one) => { area.value = typeof one.value === "string" ? one.value : JSON.stringify(one.value); type.value = one.type; };
-    if (offered.length) use(offered[0]);
-    body.push(el("div", { class: "row" }, el("span", { class: "quiet" }, "Body:"),
-      ...offered.map((one) => el("button", { type: "button", onclick: () => use(one) }, one.name))), area, type);
-  }
-  const answer = el("div", { class: "answer", "aria-live": "polite" });
-  const form = el("form", { class: "try" }, el("div", { class: "inputs" }, ...inputs), ...body,
-    el("div", { class: "row" }, el("button", { class: "primary" }, "Send"),
-      el("button", { type: "button", onclick: () => copy(request(path, method, item, operation, form).command) }, "Copy as curl")), answer);
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    send(request(path, method, item, operation, form), method, answer);
-  });
-  return el("details", {}, el("summary", {}, "Try it"), form);
 }
 
 // -- the page ------------------------------------------------------------------------------------------------------
@@ -214,7 +116,10 @@ function section(path, method, item, operation) {
     ...parameters(item, operation),
     ...(body ? [el("h4", {}, "Body"), ...(body.description ? [prose(body.description)] : []), ...content(body)] : []),
     ...responses(operation),
-    trial(path, method, item, operation));
+    trial({
+      path, method, parameters: parametersOf(item, operation), socket: "101" in operation.responses,
+      bodies: Object.entries(body?.content ?? {}).map(([type, media]) => ({ type, examples: examples(media) })),
+    }));
 }
 
 function build() {
