@@ -6,20 +6,30 @@ due, not from when a connection was free to send it. A generator that waits with
 omission) sends nothing during a stall and so hides it.
 
 The thread spins while it has an open loop to serve, so that it is never late by a wake-up: give it a core of its own.
+
+    python -m perf.load 8080 "/stats/?symbol=ABC-USD&exponent=5"                closed loop, 32 connections, 5 s
+    python -m perf.load 8080 /add_batch/ --values 10 --rate 2000                open loop: 2,000 batches a second
 """
 
+import argparse
 import os
 import select
 import socket
+import sys
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from perf.memory import no_collection
+from perf.prices import random_walk
+from perf.record import durations, quantities
+from perf.requests import add_batch, get
 
 _READ_BYTES = 65_536
 _OK = b"HTTP/1.1 200"
@@ -58,6 +68,13 @@ class Outcome:
     def percentile(self, p: float) -> float:
         """Return the latency that `p` percent of the requests did not exceed (100: the worst)."""
         return float(np.percentile(self.latencies, p, method="higher"))
+
+
+def pooled(outcomes: Sequence[Outcome]) -> Outcome:
+    """Return several rounds of one stream as one: a percentile of all samples, not one of percentiles."""
+    first = outcomes[0]
+    answered, seconds = (sum(getattr(one, what) for one in outcomes) for what in ("answered", "seconds"))
+    return Outcome(first.name, int(answered), seconds, np.concatenate([one.latencies for one in outcomes]))
 
 
 @dataclass(slots=True, eq=False)
@@ -224,3 +241,46 @@ def run(port: int, streams: Sequence[Stream], seconds: float) -> dict[str, Outco
             return {outcome.name: outcome for outcome in load.run(seconds)}
     finally:
         load.close()
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m perf.load", description="Put a load on an HTTP service on 127.0.0.1, and say how it answered."
+    )
+    parser.add_argument("port", type=int)
+    parser.add_argument("path", help="path and query; GET, unless --values or --body makes it a POST")
+    parser.add_argument("--values", type=int, metavar="N", help="post batches of N prices as JSON")
+    parser.add_argument("--symbol", default="ABC-USD", help="their symbol (default: %(default)s)")
+    parser.add_argument("--body", type=Path, metavar="FILE", help="post this JSON again and again")
+    parser.add_argument("--connections", type=int, default=32, help="kept open (default: %(default)s)")
+    parser.add_argument("--rate", type=float, metavar="R", help="open loop: R requests a second (default: closed loop)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="how long (default: %(default)g)")
+    args = parser.parse_args(arguments)
+    if args.connections < 1 or args.seconds <= 0 or (args.rate is not None and args.rate <= 0):
+        parser.error("connections, seconds and rate must be more than 0")
+    return args
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Load what the command line names, print rate and percentiles; exit code 1 where it is not answered."""
+    args = _options(arguments)
+    if args.body:
+        requests = add_batch([args.body.read_bytes()], args.path)
+    elif args.values:
+        batches = [random_walk(args.values, seed).tolist() for seed in range(4)]
+        requests = add_batch([orjson.dumps({"symbol": args.symbol, "values": one}) for one in batches], args.path)
+    else:
+        requests = [get(args.path)]
+    try:
+        found = run(args.port, [Stream("all", requests, args.connections, args.rate)], args.seconds)["all"]
+    except (LoadError, OSError) as error:
+        print(f"load: {error}", file=sys.stderr)
+        return 1
+    print(f"{found.answered} answers in {found.seconds:.2f} s: {quantities(found.rate)}requests/s")
+    print(*(f"p{p:g} {durations(found.percentile(p))}" for p in (50, 95, 99, 99.9)), sep=", ", end=", ")
+    print(f"worst {durations(found.percentile(100))}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
