@@ -1,5 +1,7 @@
 """`hft-mmap demo`: prices that keep coming, and a clean end."""
 
+import csv
+import gzip
 import os
 import re
 import signal
@@ -7,16 +9,20 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import distribution
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
-from api.demo import INSTRUMENTS, Walk
+from api.demo import INSTRUMENTS, Instrument
+from api.replay import recorded
 from hft_mmap import Store
-from tests.service import COMMAND, PATIENCE_S, environment, run_command, wait_until
+from hft_mmap.head import FLAG_SYNC_FAILED, FLAGS, Head
+from tests.service import COMMAND, PATIENCE_S, Service, environment, run_command, wait_until
 
+STOCKS = Path(str(distribution("bokeh_sampledata").locate_file("bokeh_sampledata/_data/stocks.csv.gz")))
 SYMBOLS = sorted(instrument.symbol for instrument in INSTRUMENTS)
 
 
@@ -44,18 +50,19 @@ def demo(directory: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str]
         process.stdout.close()
 
 
+def totals(client: httpx.Client) -> dict[str, int]:
+    """Return how many points each symbol has."""
+    return {row["symbol"]: row["total"] for row in client.get("symbols").json()["symbols"]}
+
+
 def test_a_newcomer_sees_prices_move(tmp_path: Path) -> None:
     """Every symbol has its history and grows; Ctrl+C ends it with 0, and nothing is left."""
     with demo(tmp_path) as (process, url, lines):
         client = httpx.Client(base_url=url)
-
-        def totals() -> dict[str, int]:
-            return {row["symbol"]: row["total"] for row in client.get("symbols").json()["symbols"]}
-
-        before = totals()
+        before = totals(client)
         assert sorted(before) == SYMBOLS
         wait_until(
-            lambda: all(total > before[symbol] for symbol, total in totals().items()), "new prices of each symbol"
+            lambda: all(total > before[symbol] for symbol, total in totals(client).items()), "new prices of each symbol"
         )
         assert "text/html" in client.get("").headers["Content-Type"]
         client.close()
@@ -65,19 +72,55 @@ def test_a_newcomer_sees_prices_move(tmp_path: Path) -> None:
     assert not any("Traceback" in line for line in lines)
 
 
+def stored(data: Path, instrument: Instrument) -> tuple[int, bool]:
+    """Return how many points a symbol has, and whether they are the first of its replay."""
+    with Store(data, mode="r") as store:
+        total = store.series(instrument.symbol).total
+        return total, np.array_equal(store.window(instrument.symbol, total), instrument.replay(1).prices(0, total))
+
+
 def test_the_data_is_kept_where_one_says_and_goes_on_from_there(tmp_path: Path) -> None:
-    """What is there is appended to, from its newest price on; the history of the others is made."""
+    """The replay goes on with the point that follows, whatever part of it there was; none is missing or comes twice."""
     data = tmp_path / "kept"
+    first, *_ = INSTRUMENTS
     with Store(data) as store:
-        store.append("BTC-USD", [50_000.0])
-    with demo(tmp_path, "--data-dir", str(data)) as (process, _, _):
+        store.append(first.symbol, first.replay(1).prices(0, 5000))
+    with demo(tmp_path, "--data-dir", str(data)) as (process, url, _):
+        with httpx.Client(base_url=url) as client:
+            wait_until(lambda: totals(client)[first.symbol] > 5000, "new prices")
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_S) == 0
-    with Store(data, mode="r") as store:
-        assert [info.symbol for info in store.symbols()] == SYMBOLS
-        assert store.series("BTC-USD").total < 2000 * 0.6 <= store.series("ETH-USD").total
-        assert np.allclose(store.window("BTC-USD", 2000), 50_000.0, rtol=0.01)
     assert os.listdir(tmp_path) == ["kept"]
+    assert stored(data, first)[0] > 5000
+    for instrument in INSTRUMENTS:
+        total, is_replay = stored(data, instrument)
+        assert total >= 2000 * instrument.share
+        assert is_replay
+
+
+def test_no_other_service_is_fed(service: Service, tmp_path: Path) -> None:
+    """One that has the port already: the demo fails with a line that says so, and nothing was sent there."""
+    done = run_command(tmp_path, "demo", "--history", "1000", "--rate", "100000", "--port", str(service.port))
+    assert done.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{service.port}: Address already in use" in done.stderr
+    assert "Dashboard" not in done.stdout
+    assert service.client.get("/symbols").json() == {"symbols": []}
+
+
+def test_what_the_service_refuses_is_told_and_does_not_stop_the_rest(tmp_path: Path) -> None:
+    """A series that became read-only: told once, the others go on. Where somebody else appends, so does the demo."""
+    data = tmp_path / "kept"
+    first, second, third, _ = (instrument.symbol for instrument in INSTRUMENTS)
+    with demo(tmp_path, "--data-dir", str(data)) as (_, url, lines), httpx.Client(base_url=url) as client:
+        Head(data / first, writable=True).store(FLAGS, FLAG_SYNC_FAILED)
+        wait_until(lambda: any(f"{first} was refused with 503" in line for line in lines), "the refusal")
+        foreign = client.post("add_batch", json={"symbol": second, "values": [1.0] * 1000}).json()["total"]
+        before = totals(client)[third]
+        wait_until(lambda: totals(client)[second] > foreign, "new prices behind those of somebody else")
+        wait_until(lambda: totals(client)[third] > before, "new prices of another symbol")
+        assert [line.split(":")[0] for line in lines if "was refused" in line] == [
+            f"{first} was refused with 503; it is sent again"
+        ]
 
 
 def test_a_data_directory_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
@@ -90,11 +133,32 @@ def test_a_data_directory_that_cannot_be_used_is_one_line(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("instrument", INSTRUMENTS)
-def test_the_prices_are_a_walk_in_ticks_and_the_same_for_a_seed(instrument: object) -> None:
-    """However they are taken, they are prices, near the first one."""
-    (one,) = (found for found in INSTRUMENTS if found == instrument)
-    prices = Walk(one, 7).take(50_000)
-    assert np.array_equal(prices, Walk(one, 7).take(50_000))
-    assert not np.array_equal(prices, Walk(one, 8).take(50_000))
-    assert np.allclose(prices / one.tick, np.round(prices / one.tick), atol=1e-4)
-    assert 0.5 < np.median(prices) / one.price < 2
+def test_each_day_begins_with_its_recorded_close(instrument: Instrument) -> None:
+    """To the last day, then back to the first; in between are as many points as were asked for, near both closes."""
+    replay = instrument.replay(7)
+    closes, day = replay.closes, replay.points_a_day
+    days = 2 * len(closes)
+    prices = np.concatenate([replay.prices(first, 1000 * day) for first in range(0, days * day, 1000 * day)])
+    there_and_back = np.concatenate([closes, closes[-2::-1], closes[1:2]])
+    assert np.array_equal(prices[: days * day : day], there_and_back)
+    assert np.abs(np.diff(np.log(prices[: days * day]))).max() < 0.1
+    assert not np.array_equal(prices[:day], instrument.replay(8).prices(0, day))
+
+
+def test_a_price_is_that_of_its_index() -> None:
+    """However the points are asked for: so a batch may be sent again, and a replay goes on after a restart."""
+    replay = INSTRUMENTS[0].replay(1)
+    whole = replay.prices(0, 10_000)
+    for first, points in ((0, 0), (0, 1), (1599, 2), (1600, 1600), (3333, 4444)):
+        assert np.array_equal(replay.prices(first, points), whole[first : first + points])
+
+
+def test_the_recording_is_the_published_one() -> None:
+    """Every close of four stocks, as the package of sample data has it."""
+    published: dict[str, list[float]] = {}
+    with gzip.open(STOCKS, "rt", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            published.setdefault(row["Ticker"], []).append(round(float(row["Adj Close"]), 4))
+    assert {symbol: closes.tolist() for symbol, closes in recorded().items()} == {
+        symbol: published[symbol] for symbol in SYMBOLS
+    }
