@@ -12,7 +12,7 @@ ARGS ?=
 CHECKED := hft_mmap api tests perf
 
 .PHONY: help serve venv install uninstall deb test-install audit test check bench bench-save bench-compare figures report gate
-.PHONY: gate-proof test-gate flamegraph memprofile syscalls peers stress coverage torture fuzz lock assets clean
+.PHONY: gate-proof test-gate flamegraph memprofile syscalls peers stress coverage torture fuzz lock assets screenshot clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "  make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -184,6 +184,9 @@ lock: $(VENV)/created pyproject.toml ## write requirements.lock and requirements
 
 assets: $(VENV)/created ## fetch what the dashboard ships of others anew (needs npm; .ci/assets names the versions)
 	$(BIN)/python .ci/vendor.py
+
+screenshot: $(VENV)/dev $(VENV)/warm ## take the picture of the dashboard in README.md, of a running demo; needs Chromium
+	$(BIN)/python .ci/screenshot.py
 
 clean: ## remove the environment and everything generated; data/ and logs/ stay
 	rm -rf $(VENV) $(PEERS_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

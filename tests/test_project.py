@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tomllib
@@ -78,6 +79,19 @@ def test_what_is_shipped_of_others_is_what_was_fetched() -> None:
         assert any("licence" in name for name in entry["sha256"])
         shipped |= set(entry["sha256"])
     assert {path.name for path in vendor.iterdir()} == shipped
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/dashboard.md"])
+def test_the_picture_of_the_dashboard_is_the_one_that_make_takes(document: str) -> None:
+    """The documents show docs/dashboard.png, which has the size of what `make screenshot` writes."""
+    script = (ROOT / ".ci" / "screenshot.py").read_text(encoding="utf-8")
+    size = re.search(r"^WIDTH, HEIGHT = (\d+), (\d+)$", script, re.MULTILINE)
+    assert size
+    (shown,) = re.findall(r"^!\[[^]]*\]\(([^)]*)\)$", (ROOT / document).read_text(encoding="utf-8"), re.MULTILINE)
+    picture = (ROOT / document).parent / shown
+    assert picture == ROOT / "docs" / "dashboard.png"
+    assert picture.read_bytes()[:16] == b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+    assert struct.unpack(">2I", picture.read_bytes()[16:24]) == (int(size[1]), int(size[2]))
 
 
 def test_the_wheel_has_every_module_and_the_data_files(tmp_path: Path) -> None:
