@@ -6,7 +6,7 @@ from importlib import import_module
 
 from perf.case import Case
 
-SUITES = ("kernels", "store", "reading", "decode", "protocol", "http_app", "http_socket", "process", "naive")
+SUITES = ("floor", "kernels", "store", "reading", "decode", "protocol", "http_app", "http_socket", "process", "naive")
 
 
 def suite(name: str) -> list[Case]:

@@ -22,7 +22,7 @@ class Effort:
     @staticmethod
     def of(*, fast: bool, rigorous: bool) -> "Effort":
         """Return the effort that pyperf's options of these names stand for."""
-        return Effort(3, 1.0, "fast") if fast else Effort(15, 3.0, "rigorous") if rigorous else Effort(5, 2.0)
+        return Effort(3, 1.0, "fast") if fast else Effort(15, 3.0, "rigorous") if rigorous else Effort(4, 2.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from perf import environment, history
 from perf.lab import ROOT
-from perf.record import Benchmark
+from perf.record import Benchmark, values_of
 from perf.section import Section
-from perf.targets import TARGETS, Reading, Target
+from perf.targets import TARGETS, Reading, Target, asked
 
 README = Section("figures", "python -m perf.figures")
 LABEL = "figures"
@@ -28,8 +28,7 @@ def measure(label: str, options: Sequence[str]) -> Path:
     """Run all benchmarks that a figure needs; return the file of the result, which replaces one of the same day."""
     file = history.dated(label)
     file.unlink(missing_ok=True)
-    asked = sorted({pattern for target in TARGETS for pattern in target.needs})
-    only = [part for pattern in asked for part in ("--only", pattern)]
+    only = [part for pattern in sorted(asked()) for part in ("--only", pattern)]
     subprocess.run([sys.executable, "-m", "perf", "-o", str(file), *only, *options], cwd=ROOT, check=True)
     return file
 
@@ -46,12 +45,24 @@ def table(results: dict[str, Benchmark], source: str) -> str:
     """Return the section of the README: the figures, and the machine they were taken on."""
     metadata = next(iter(results.values())).get_metadata()
     dates = sorted(str(run.get_metadata()["date"]) for bench in results.values() for run in bench.get_runs())
-    lines = ["| figure | limit | measured | |", "|---|---|---|---|"]
+    values = sorted({len(values_of(bench)) for bench in results.values()})
+    lines = ["| figure | limit | measured | | what bounds it, where it is missed |", "|---|---|---|---|---|"]
     for target in TARGETS:
         found = read(target, results)
-        lines.append(f"| {target.title} | {target.limit} | {found.text} | {'met' if found.met else '**missed**'} |")
-    lines += ["", f"Taken on {dates[0][:10]} ({source}):", "", "| | |", "|---|---|", *environment.rows(metadata)]
+        met, bound = ("met", "") if found.met else ("**missed**", target.bound.text(results))
+        lines.append(f"| {target.title} | {target.limit} | {found.text} | {met} | {bound} |")
+    lines += ["", f"Taken on {dates[0][:10]} ({source}):", "", "| | |", "|---|---|"]
+    lines += [*environment.rows(metadata), *loads(results), f"| values a case | {values[0]} to {values[-1]} |"]
     return "\n".join(lines)
+
+
+def loads(results: dict[str, Benchmark]) -> list[str]:
+    """Return the load average of the machine as a row of a table: before the first benchmark and after the last."""
+    known = [metadata for bench in results.values() if "load_start" in (metadata := bench.get_metadata())]
+    if not known:
+        return []
+    # Results are kept in the order they were taken in.
+    return [f"| load average | {known[0]['load_start']:.2f} at the start, {known[-1]['load_end']:.2f} at the end |"]
 
 
 def main() -> int:

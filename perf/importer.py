@@ -1,7 +1,7 @@
 """A process that imports one file, as `hft-mmap import` does: `python -m perf.importer FILE DATA_DIR`.
 
 Prints, as JSON: rows, seconds until all were stored, seconds until they were on the disk, and the most memory that the
-process held at once, mapped files included (VmHWM), with what it held before it did anything.
+process held at once, mapped files included (VmHWM), with what it held before it did anything, and with its libraries.
 """
 
 import json
@@ -22,6 +22,7 @@ class Imported:
     sync_seconds: float
     peak_bytes: int
     empty_bytes: int
+    loaded_bytes: int
 
 
 def import_in_process(file: Path, data: Path) -> Imported:
@@ -50,10 +51,11 @@ def main(file: str, data: str) -> int:
 
     for module in ("pyarrow", "pyarrow.csv", "pyarrow.parquet"):
         need(module, "the benchmark")  # loading it is no part of the rate
+    loaded = _memory_bytes("VmRSS")
     with Store(data, limits=ROOMY, durability=Durability.PROCESS) as store:
         report = import_files(Plan([file], SYMBOL), StoreSink(store))
     told = Imported(
-        report.progress.rows, report.seconds, report.sync_seconds, _memory_bytes("VmHWM"), empty
+        report.progress.rows, report.seconds, report.sync_seconds, _memory_bytes("VmHWM"), empty, loaded
     )  # fmt: skip
     print(json.dumps({name: getattr(told, name) for name in Imported.__slots__}))
     return 0

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from statistics import median
 
 from hft_mmap import STANDARD_WINDOWS
+from perf import bounds
+from perf.bounds import Bound
 from perf.case import name
 from perf.record import Benchmark, durations, quantities, values_of
 
@@ -22,12 +24,21 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One promise. `needs` are patterns of the benchmarks that `read` takes; KeyError if one is missing."""
+    """One promise. `needs` are patterns of the benchmarks that `read` takes; KeyError if one is missing.
+
+    `bound` says what would be left of a figure that is missed, if all of ours cost nothing.
+    """
 
     title: str
     limit: str
     needs: tuple[str, ...]
     read: Callable[[Results], Reading]
+    bound: Bound
+
+
+def asked() -> set[str]:
+    """Return the patterns of all benchmarks that the figures and their bounds need."""
+    return {pattern for target in TARGETS for pattern in (*target.needs, *target.bound.needs)}
 
 
 def _middle(results: Results, benchmark: str) -> float:
@@ -214,6 +225,15 @@ def _page_weight(results: Results) -> Reading:
     return Reading(f"{size / 1000:.1f} kB", size <= 150_000)
 
 
+def _lost_or_doubled(results: Results) -> Reading:
+    def middle(what: str) -> float:
+        return _middle(results, name("cuts", "producer", what=what))
+
+    made, wrong = middle("made"), middle("lost_or_doubled")
+    text = f"{wrong:.0f} of {quantities(middle('points'))}points in {made:,.0f} cuts"
+    return Reading(text, made >= 1000 and wrong < 1)
+
+
 def _joined(shares: list[float] | tuple[float, ...]) -> str:
     return " / ".join(f"{share:.2f}" for share in shares)
 
@@ -224,106 +244,174 @@ TARGETS = (
         "median 3 us",
         ("reading.window[stored=1e8",),
         _any_window,
+        bounds.WINDOW,
     ),
-    Target("the 1e8-window beside the 1e1-window", "4 x", ("reading.window[stored=1e8",), _widest_to_narrowest),
-    Target("append of 10 points (durability process)", "5 us", ("store.append[points=10]",), _append_ten),
+    Target(
+        "the 1e8-window beside the 1e1-window",
+        "4 x",
+        ("reading.window[stored=1e8",),
+        _widest_to_narrowest,
+        bounds.WIDEST,
+    ),
+    Target(
+        "append of 10 points (durability process)", "5 us", ("store.append[points=10]",), _append_ten, bounds.APPEND_TEN
+    ),
     Target(
         "append of 1,000,000 points (durability process)",
         "10 ns a point",
         ("store.append[points=1e6]",),
         _append_million,
+        bounds.APPEND_MILLION,
     ),
     Target(
         "worst append while growing from 0 to 1e8 in batches of 10,000, cleanup included",
         "20 ms",
         ("growth",),
         _worst_append,
+        bounds.WORST_APPEND,
     ),
     Target(
-        "/stats requests a second, as a share of a bare Falcon endpoint", "0.90", ("throughput.stats[",), _stats_share
+        "/stats requests a second, as a share of a bare Falcon endpoint",
+        "0.90",
+        ("throughput.stats[",),
+        _stats_share,
+        bounds.STATS_SHARE,
     ),
-    Target("/add_batch with 10 points, likewise", "0.80", ("throughput.add_batch[values=10,",), _append_share),
+    Target(
+        "/add_batch with 10 points, likewise",
+        "0.80",
+        ("throughput.add_batch[values=10,",),
+        _append_share,
+        bounds.APPEND_SHARE,
+    ),
     Target(
         "/add_batch with 10,000 points, values a second on one core",
         "25 M",
         ("throughput.add_batch[values=1e4",),
         _values_a_second,
+        bounds.BATCH_VALUES,
     ),
     Target(
         "/add_batch with 10,000 points as raw float64, one connection, points a second",
         "60 M",
         ("binary.add_batch[values=1e4",),
         _binary_values,
+        bounds.BINARY_VALUES,
     ),
-    Target("bytes a point", "8.6", ("space",), _space),
-    Target("process start to first 200 with 1e8 points", "1.5 s, as with 10 points", ("process.first_answer",), _start),
-    Target("relative error against exact rationals, 1e6 points at 1e9 ± 1", "1e-12", ("accuracy",), _accuracy),
+    Target("bytes a point", "8.6", ("space",), _space, bounds.SPACE),
+    Target(
+        "process start to first 200 with 1e8 points",
+        "1.5 s, as with 10 points",
+        ("process.first_answer",),
+        _start,
+        bounds.START,
+    ),
+    Target(
+        "relative error against exact rationals, 1e6 points at 1e9 ± 1",
+        "1e-12",
+        ("accuracy",),
+        _accuracy,
+        bounds.ACCURACY,
+    ),
     Target(
         "p99.9 of /stats at half of the maximum rate, 10,000-point batches next door",
         "10 ms",
-        ("latency.batches_next_door",),
+        ("latency.",),
         _tail,
+        bounds.TAIL,
     ),
     Target(
         "/series with 1,000 buckets over 1e8 points, the answer's JSON included",
         "10 ms",
         ("http_app.series[stored=1e8,buckets=1000]",),
         _series,
+        bounds.SERIES,
     ),
     Target(
         "import of CSV, a time and a price, 1e8 rows, to the disk with nodes",
         "8 M rows/s",
         ("import.csv",),
         _csv_import,
+        bounds.CSV,
     ),
     Target(
-        "import of Parquet, counted as float64 bytes stored, 1e8 rows", "690 MB/s", ("import.parquet",), _parquet_import
+        "import of Parquet, counted as float64 bytes stored, 1e8 rows",
+        "690 MB/s",
+        ("import.parquet",),
+        _parquet_import,
+        bounds.PARQUET,
     ),
-    Target("peak memory of these imports above that of an empty process", "400 MB", ("import.",), _import_memory),
+    Target(
+        "peak memory of these imports above that of an empty process",
+        "400 MB",
+        ("import.",),
+        _import_memory,
+        bounds.IMPORT_MEMORY,
+    ),
     Target(
         "statistics of a 1e8-window, points a second of one core",
         "1e12",
         ("reading.window[stored=1e8",),
         _points_a_second,
+        bounds.POINTS_A_SECOND,
     ),
     Target(
         "window query in another process while a writer appends at full speed",
         "median 3 us",
         ("reading.window_beside_writer",),
         _beside_writer,
+        bounds.BESIDE_WRITER,
     ),
     Target(
         "WebSocket ingest of 10-point frames, one connection, beside POST of the same points",
         "2 x",
         ("streams.ingest",),
         _stream_ratio,
+        bounds.STREAM_RATIO,
     ),
     Target(
         "/stats requests a second of two instances beside one, on two cores",
         "0.90 of what a second process gains the bare endpoint",
         ("instances.stats",),
         _instances,
+        bounds.INSTANCES,
     ),
     Target(
         "`systemctl start` to the first answer with 1e8 points stored, slowest",
         "2 s",
         ("restart.",),
         _systemctl_start,
+        bounds.SYSTEMCTL,
     ),
     Target(
         "restart of the only process under load, longest request",
         "1 s",
         ("restart.",),
         _restart_under_load,
+        bounds.RESTART,
     ),
     Target(
         "/stats requests a second beside an open dashboard, as a share of those without it, 1e8 points",
         "0.98",
         ("dashboard.stats",),
         _open_dashboard,
+        bounds.OPEN_DASHBOARD,
     ),
     Target(
-        "dashboard opened to the paint of its first chart, 1e8 points", "1 s", ("dashboard.first_chart",), _first_chart
+        "dashboard opened to the paint of its first chart, 1e8 points",
+        "1 s",
+        ("dashboard.first_chart",),
+        _first_chart,
+        bounds.FIRST_CHART,
     ),
-    Target("the dashboard as it is sent, compressed", "150 kB", ("dashboard.bytes_sent",), _page_weight),
+    Target(
+        "the dashboard as it is sent, compressed", "150 kB", ("dashboard.bytes_sent",), _page_weight, bounds.PAGE_WEIGHT
+    ),
+    Target(
+        "points lost or doubled by a client that is cut off 1,000 times",
+        "0",
+        ("cuts.",),
+        _lost_or_doubled,
+        bounds.CUTS,
+    ),
 )

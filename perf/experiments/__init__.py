@@ -7,7 +7,9 @@ from perf.experiments import (
     accuracy,
     allocations,
     binary,
+    calls,
     cold,
+    cuts,
     dashboard,
     growth,
     importing,
@@ -25,6 +27,7 @@ EXPERIMENTS: Sequence[Experiment] = (
     *cold.EXPERIMENTS,
     *allocations.EXPERIMENTS,
     *accuracy.EXPERIMENTS,
+    *calls.EXPERIMENTS,
     *throughput.EXPERIMENTS,
     *binary.EXPERIMENTS,
     *latency.EXPERIMENTS,
@@ -32,6 +35,7 @@ EXPERIMENTS: Sequence[Experiment] = (
     *importing.EXPERIMENTS,
     *instances.EXPERIMENTS,
     *restart.EXPERIMENTS,
+    *cuts.EXPERIMENTS,
     *dashboard.EXPERIMENTS,
 )
 """In the order they are run in."""

@@ -44,6 +44,24 @@ def _grow(lab: Lab, durability: Durability) -> np.ndarray[tuple[int], np.dtype[n
     return seconds
 
 
+def _write_bare(lab: Lab) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Return the seconds that each write of the same batches takes, to one file and with nothing else done."""
+    content = next(price_blocks())[:BATCH].tobytes()
+    seconds = np.empty(POINTS // BATCH)
+    touch(_WARM_BYTES)
+    with lab.scratch() as scratch, (scratch / "bytes").open("wb", buffering=0) as file, no_collection():
+        for i in range(len(seconds)):
+            begin = perf_counter()
+            file.write(content)
+            seconds[i] = perf_counter() - begin
+    return seconds
+
+
+def _measure_bare(lab: Lab, effort: Effort) -> Iterator[Benchmark]:
+    worst = [[float(_write_bare(lab).max())] for _ in range(max(effort.rounds // 2, 1))]
+    yield benchmark(name("growth", "bare_file", p="worst"), worst, work=Work(BATCH, "points"))
+
+
 def _measure(lab: Lab, effort: Effort, durability: Durability) -> Iterator[Benchmark]:
     def named(**params: object) -> str:
         return name("growth", "append", durability=durability, **params)
@@ -61,7 +79,10 @@ def _measure(lab: Lab, effort: Effort, durability: Durability) -> Iterator[Bench
     yield made("worst", lambda one: float(one.max()))
 
 
-EXPERIMENTS = tuple(
-    Experiment(f"growth.append[durability={tier}", partial(_measure, durability=tier), tier, round_s=3.0)
-    for tier in (Durability.PROCESS, Durability.INTERVAL)
+EXPERIMENTS = (
+    *(
+        Experiment(f"growth.append[durability={tier}", partial(_measure, durability=tier), tier, round_s=3.0)
+        for tier in (Durability.PROCESS, Durability.INTERVAL)
+    ),
+    Experiment("growth.bare_file", _measure_bare, "page cache only", round_s=1.0),
 )

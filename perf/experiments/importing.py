@@ -1,13 +1,16 @@
 """Import of files of 1e8 rows, a time and a price each: rows a second, and the most memory it takes.
 
 Two rates: until every point is stored and visible with its nodes (`what=stored`), and until it is on the disk as well
-(`what=on_disk`), which is the speed of the disk where that is slower.
+(`what=on_disk`), which is the speed of the disk where that is slower. Beside them, what bounds them: reading the file
+with pyarrow and nothing else (`what=read_alone`), and putting as many bytes on the disk (`import.disk_alone`).
 """
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 
@@ -16,7 +19,7 @@ from perf.experiment import Effort, Experiment
 from perf.importer import import_in_process
 from perf.lab import Lab
 from perf.memory import touch
-from perf.prices import BLOCK_POINTS, random_walk
+from perf.prices import BLOCK_POINTS, price_blocks, random_walk
 from perf.record import Benchmark, benchmark
 
 ROWS = 100_000_000
@@ -76,6 +79,8 @@ def _measure(lab: Lab, effort: Effort, kind: str, write: Callable[[Path], None])
             taken.append(import_in_process(file, scratch / "data"))
     assert all(one.rows == ROWS for one in taken)
     rows = Work(ROWS, "rows")
+    read = [[_read_alone(kind, file)] for _ in range(effort.rounds)]
+    loaded = [[one.loaded_bytes - one.empty_bytes] for one in taken]
 
     def named(what: str) -> str:
         return name("import", kind, rows=ROWS, what=what)
@@ -84,16 +89,56 @@ def _measure(lab: Lab, effort: Effort, kind: str, write: Callable[[Path], None])
     yield benchmark(named("on_disk"), [[one.seconds + one.sync_seconds] for one in taken], work=rows)
     above = [[one.peak_bytes - one.empty_bytes] for one in taken]
     yield benchmark(named("memory_above_empty"), above, unit="byte")
+    yield benchmark(named("memory_of_libraries"), loaded, unit="byte")
+    yield benchmark(named("read_alone"), read, work=rows)
 
 
-EXPERIMENTS = tuple(
-    Experiment(
-        f"import.{kind}",
-        partial(_measure, kind=kind, write=write),
-        "process",
-        setup_s=30.0,
-        round_s=15.0,
-        most_rounds=3,
-    )
-    for kind, write in (("csv", write_csv), ("parquet", write_parquet))
+def _read_alone(kind: str, file: Path) -> float:
+    """Return the seconds that pyarrow takes to read both columns, in blocks of 2 MiB or batches of a million rows."""
+    import pyarrow as pa  # noqa: PLC0415 - loaded where it is needed
+    from pyarrow import csv, parquet  # noqa: PLC0415
+
+    shutil.copyfile(file, "/dev/null")
+    begin = perf_counter()
+    if kind == "csv":
+        types = {"time": pa.int64(), "price": pa.float64()}
+        with csv.open_csv(
+            file, csv.ReadOptions(block_size=2 << 20), convert_options=csv.ConvertOptions(column_types=types)
+        ) as reader:
+            rows = sum(len(batch) for batch in reader)
+    else:
+        with parquet.ParquetFile(file) as table:
+            rows = sum(len(batch) for batch in table.iter_batches(batch_size=1_000_000))
+    assert rows == ROWS
+    return perf_counter() - begin
+
+
+def _measure_disk(lab: Lab, effort: Effort) -> Iterator[Benchmark]:
+    """Yield what it takes to put ROWS float64 on the disk, written in pieces of a megabyte and synced once."""
+    piece = next(price_blocks())[: 1 << 17].tobytes()
+    taken = []
+    for _ in range(effort.rounds):
+        touch(_WARM_BYTES)
+        with lab.scratch() as scratch, (scratch / "bytes").open("wb", buffering=0) as file:
+            begin = perf_counter()
+            for _ in range(-(-8 * ROWS // len(piece))):
+                file.write(piece)
+            os.fdatasync(file.fileno())
+            taken.append([perf_counter() - begin])
+    yield benchmark(name("import", "disk_alone", rows=ROWS), taken, work=Work(8 * ROWS, "bytes"))
+
+
+EXPERIMENTS = (
+    *(
+        Experiment(
+            f"import.{kind}",
+            partial(_measure, kind=kind, write=write),
+            "process",
+            setup_s=30.0,
+            round_s=15.0,
+            most_rounds=3,
+        )
+        for kind, write in (("csv", write_csv), ("parquet", write_parquet))
+    ),
+    Experiment("import.disk_alone", _measure_disk, "sync", round_s=4.0, most_rounds=3),
 )

@@ -6,11 +6,12 @@ from pathlib import Path
 import pyperf
 import pytest
 
-from perf import figures, history, proof
+from perf import catalogue, figures, history, proof
 from perf.case import Work
+from perf.experiments import EXPERIMENTS
 from perf.record import Benchmark, benchmark, durations, quantities, summary, values_of, work_of
 from perf.section import README, Section
-from perf.targets import TARGETS, Reading
+from perf.targets import TARGETS, Reading, asked
 
 ENVIRONMENT = {"env_cpu": "a processor", "env_commit": "0123456789ab"}
 
@@ -125,6 +126,41 @@ def test_every_target_reads_benchmarks_that_it_asks_for() -> None:
         target.read(Recorder())
         assert read
         assert all(name.startswith(target.needs) for name in read)
+        read.clear()
+        assert target.bound.read(Recorder())
+        assert read == set(target.bound.needs)
+
+
+def test_what_bounds_a_figure_is_measured_by_a_benchmark_that_there_is() -> None:
+    """A case that is renamed would leave a missed figure without its explanation."""
+    cases = {case.name for case in catalogue.everything()}
+    for target in TARGETS:
+        for need in target.bound.needs:
+            assert need in cases or any(one.is_asked([need]) for one in EXPERIMENTS), need
+        assert set(target.bound.needs) <= asked()
+
+
+def test_a_missed_figure_is_printed_with_what_bounds_it() -> None:
+    """A limit that can't be met on a machine looks like a fault of ours without it."""
+    results = synthetic() | {"floor.pwrite[points=10]": benchmark("floor.pwrite[points=10]", [[3e-6]])}
+    case = "store.append[points=10]"
+    results[case] = benchmark(case, [[6e-6]], metadata=ENVIRONMENT)
+    rows = figures.table(results, "some.json").splitlines()
+    missed = next(row for row in rows if row.startswith("| append of 10 points"))
+    assert missed.endswith("| **missed** | one pwrite of ten points alone: 3.00 us |")
+    results.pop("floor.pwrite[points=10]")
+    assert "| **missed** | not measured (floor.pwrite[points=10]) |" in figures.table(results, "some.json")
+
+
+def test_a_table_says_the_load_of_the_machine_and_how_many_values_there_are() -> None:
+    """From the start of the first benchmark to the end of the last."""
+    results = {
+        name: benchmark(name, [[1.0]] * n, metadata={**ENVIRONMENT, "load_start": n - 1.0, "load_end": n + 0.5})
+        for name, n in (("a", 1), ("b", 3))
+    }
+    text = figures.table(results, "some.json")
+    assert "| load average | 0.00 at the start, 3.50 at the end |" in text
+    assert "| values a case | 1 to 3 |" in text
 
 
 def test_the_table_says_met_missed_or_not_measured() -> None:
@@ -132,7 +168,7 @@ def test_the_table_says_met_missed_or_not_measured() -> None:
     results = synthetic()
     results.pop("accuracy.var[points=1e6]")
     rows = figures.table(results, "some.json").splitlines()
-    assert sum(row.count("| met |") + row.count("| **missed** |") for row in rows) == len(TARGETS)
+    assert sum(row.count("| met |  |") + row.count("| **missed** |") for row in rows) == len(TARGETS)
     assert any("not measured (accuracy.var[points=1e6]) | **missed** |" in row for row in rows)
     assert "| cpu | a processor |" in rows
 
