@@ -11,8 +11,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 CHECKED := hft_mmap api tests perf
 
-.PHONY: help serve venv install uninstall deb test-install audit test check bench bench-save bench-compare figures report gate
-.PHONY: gate-proof test-gate flamegraph memprofile syscalls peers stress coverage torture fuzz lock assets screenshot clean
+.PHONY: help serve venv install uninstall deb test-install systemd-tests audit test check bench bench-save bench-compare figures report gate .PHONY: gate-proof test-gate flamegraph memprofile syscalls peers stress coverage torture fuzz lock assets screenshot clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "  make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +52,12 @@ deb: ## build dist/hft-mmap_VERSION_amd64.deb, which installs without a network
 
 test-install: $(VENV)/dev ## install, upgrade under load and remove, in a machine of its own; needs root and the network
 	$(BIN)/python -m pytest -m install --timeout 1200 tests/systemd $(ARGS)
+
+systemd-tests: $(VENV)/dev $(VENV)/warm ## run the tests under a real systemd, and write docs/systemd-tests.md; needs root and the network
+	@mkdir -p build
+	$(BIN)/python -m pytest tests/systemd --junitxml build/systemd-tests.xml $(ARGS)
+	$(BIN)/python -m pytest -m install --timeout 1200 tests/systemd --junitxml build/systemd-install.xml $(ARGS)
+	$(BIN)/python -m tests.systemd.report build/systemd-tests.xml build/systemd-install.xml
 
 # Neither is installed with what it looks at, so both are pinned here.
 UV := uv==0.13.9
