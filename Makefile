@@ -11,7 +11,8 @@ BIN := $(VENV)/bin
 ARGS ?=
 CHECKED := hft_mmap api tests perf
 
-.PHONY: help serve venv install uninstall deb test-install systemd-tests audit test check bench bench-save bench-compare figures report gate .PHONY: gate-proof test-gate flamegraph memprofile syscalls peers stress coverage torture fuzz lock assets screenshot clean
+.PHONY: help serve venv install uninstall deb test-install systemd-tests audit test check bench bench-save bench-compare figures report
+.PHONY: gate gate-proof test-gate flamegraph memprofile syscalls peers stress coverage torture fuzz lock assets screenshot clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "  make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

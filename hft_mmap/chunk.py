@@ -264,13 +264,14 @@ class Chunk:
         return Seal(fields[:4], fields[4], fields[5])
 
     def seal(self) -> None:
-        """Write the seal of a full chunk: root and checksums. O(C); no lock is needed, the chunk is immutable."""
+        """Write the seal of a full chunk: root and checksums. It is there after the next `sync`.
+
+        O(C); no lock is needed, the chunk is immutable.
+        """
         values_crc, nodes_crc = self.checksums()
         low, high, mean, m2 = self.root().tolist()
         block = _SEAL.pack(low, high, mean, m2, values_crc, nodes_crc)
-        fd = self.writer()
-        write_fully(fd, block + _CRC.pack(isal_zlib.crc32(block)), self.layout.footer + SEAL_OFFSET)
-        os.fdatasync(fd)
+        write_fully(self.writer(), block + _CRC.pack(isal_zlib.crc32(block)), self.layout.footer + SEAL_OFFSET)
 
     def unseal(self) -> None:
         """Remove the seal of a chunk that is not full any more, since its newest points were never committed."""

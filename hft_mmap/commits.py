@@ -34,6 +34,8 @@ class Commits:
     def __init__(self, directory: Path, head: Head, layout: Layout) -> None:
         """Prepare; `begin` says where things stand."""
         self.total = 0
+        self.sync_failed = False
+        """Whether a sync has failed: memory and disk may differ, and trying again would prove nothing."""
         self.syncs = Syncs(0, 0.0, monotonic())
         self._directory = directory
         self._head = head
@@ -81,6 +83,7 @@ class Commits:
                 appends.enter_context(exclusive)
             with self._head.committing():
                 if self._head.words[FLAGS] & FLAG_SYNC_FAILED:
+                    self.sync_failed = True
                     raise OSError(errno.EIO, "a sync of this series failed in another process")
                 # It is no end if another process has gone on meanwhile.
                 clean = clean and (self._head.words[TOTAL], self._head.words[START]) == (total, start)
@@ -97,9 +100,19 @@ class Commits:
     def _sync_head(self) -> None:
         """Put the slots on the disk. The flag that it failed is there before anybody else can commit."""
         try:
-            os.fdatasync(self._head.fd)
+            with self._syncing():
+                os.fdatasync(self._head.fd)
         except OSError:
             self._head.raise_flag(FLAG_SYNC_FAILED)
+            raise
+
+    @contextmanager
+    def _syncing(self) -> Iterator[None]:
+        """Note it if a sync fails. Whatever else fails on the way of a commit may be done again."""
+        try:
+            yield
+        except OSError:
+            self.sync_failed = True
             raise
 
     def take_back_clean(self) -> None:
@@ -120,10 +133,13 @@ class Commits:
         for chunk in view.chunks:
             if chunk.first + self._layout.points > self.total and chunk.first < total:
                 with self._unless_cleaned_up(chunk):
-                    chunk.sync()
+                    chunk.writer()  # a file that can't be opened says nothing of the disk
+                    with self._syncing():
+                        chunk.sync()
                 rolled |= chunk.first >= self.total
         if rolled:
-            sync_directory(self._directory)
+            with self._syncing():
+                sync_directory(self._directory)
 
     @contextmanager
     def _unless_cleaned_up(self, chunk: Chunk) -> Iterator[None]:
@@ -142,6 +158,8 @@ class Commits:
                 with suppress(FormatError), self._unless_cleaned_up(chunk):
                     if chunk.read_seal() is None:
                         chunk.seal()
+                    with self._syncing():
+                        chunk.sync()
                 chunk.sealed = True
                 chunk.close_writer()
                 chunk.forget_pages()
@@ -151,7 +169,8 @@ class Commits:
         for first in list_chunks(self._directory):
             if first + self._layout.points <= start:
                 (self._directory / chunk_name(first)).unlink(missing_ok=True)
-        sync_directory(self._directory)
+        with self._syncing():
+            sync_directory(self._directory)
 
     # -- after a failed sync ------------------------------------------------------------------------------------------
 

@@ -63,6 +63,8 @@ _stats = partial(tuple.__new__, WindowStats)
 
 _CLOSED = "the store was closed"
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FAILING_FOR_S = 1.0
+"""For so long a commit is tried again that failed, without a sync that did."""
 _COMMIT_WAIT_S = 0.01
 """The flusher commits the other series, and comes back, where another process holds one for longer."""
 
@@ -123,6 +125,7 @@ class Series:
         self._lock = threading.Lock()
         self._dirty = False
         self._cleanup_due = False
+        self._failing_since: float | None = None
         self._closing = False
         self._plan: NDArray[np.int64] | None = None
         self.refusal: HftMmapError | None = None if waker else StoreReadOnly('the store was opened with mode="r"')
@@ -658,7 +661,8 @@ class Series:
         """Put everything published so far on the disk and record it in a commit slot; then seal and unlink.
 
         Called by the flusher, one call at a time. A disk that fails makes the series read-only; nothing is raised.
-        Returns False, with the work to be done again, if another process holds the series.
+        Returns False, with the work to be done again, if another process holds the series, or if something failed that
+        was no sync (a write of a slot, a file that could not be opened) and fails for no longer than a second.
         """
         self._dirty = False
         busy: SeriesBusy | None = None
@@ -671,7 +675,7 @@ class Series:
                     return False
                 busy = error
             except OSError as error:
-                if error.errno == errno.ENOLCK and not clean:  # no lock to be had now, which says nothing of the disk
+                if not clean and self._may_commit_again(error):
                     self._dirty = True
                     return False
                 self._fail(error)
@@ -679,6 +683,18 @@ class Series:
                 self._fail(error)
         self._answer_waiters(busy)
         return busy is None
+
+    def _may_commit_again(self, error: OSError) -> bool:
+        """Return whether a commit that failed may be tried again: nothing is in doubt, and it may pass."""
+        if error.errno == errno.ENOLCK:  # no lock to be had now, which says nothing of the disk
+            return True
+        if self._commits.sync_failed:
+            return False
+        now = monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+            self._on_event("commit_failed", {"symbol": self.symbol, "error": str(error)})
+        return now - self._failing_since <= _FAILING_FOR_S
 
     def _answer_waiters(self, busy: SeriesBusy | None = None) -> None:
         """Call those whose points are on the disk, or everyone if nothing more will come there."""
@@ -706,12 +722,13 @@ class Series:
         try:
             if clean or cleanup or total > self.committed_total:
                 self._commits.put(view, total, start, self._exclusive_to_commit(), clean=clean)
+            self._commits.seal(view, total)
+            if cleanup:
+                self._commits.unlink_below(start)
         except (SeriesBusy, OSError):
             self._cleanup_due |= cleanup
             raise
-        self._commits.seal(view, total)
-        if cleanup:
-            self._commits.unlink_below(start)
+        self._failing_since = None
 
     def _fail(self, error: Exception | None) -> SeriesReadOnly:
         """Make the series read-only until the next start, and return the error that says so.

@@ -211,6 +211,29 @@ with Store(sys.argv[1] + "/data", limits=limits, durability="sync") as store:
 
 
 @needs_strace
+@pytest.mark.parametrize(
+    ("when", "answers"),
+    [
+        ("2", [10, 20, 30, 30, 10, []]),
+        ("2+", [10, "SeriesReadOnly", "SeriesReadOnly", 20, 10, [["A", "read_only"]]]),
+    ],
+)
+def test_a_slot_that_cannot_be_written_is_tried_again(tmp_path: Path, when: str, answers: list[object]) -> None:
+    """No sync has failed, so nothing is in doubt; only a fault that lasts makes the series read-only."""
+    fail = (
+        "-P",
+        str(tmp_path / "data" / "A/head"),
+        "-e",
+        "trace=pwrite64",
+        "-e",
+        f"inject=pwrite64:error=EIO:when={when}",
+    )
+    traced = Traced(tmp_path, FAILING, *fail)
+    assert traced.answers == answers
+    assert slots(tmp_path / "data" / "A")[0][1] == (30 if when == "2" else 10)
+
+
+@needs_strace
 def test_a_sync_that_fails_in_one_process_stops_the_others(tmp_path: Path, start_store: StartStore) -> None:
     """Memory and disk may differ for every process of this boot, so none of them acknowledges anything more."""
     other = start_store(durability="sync")
