@@ -35,6 +35,7 @@ def describe() -> dict[str, str]:
         "env_python": f"{platform.python_implementation()} {platform.python_version()}, {python_build()}",
         "env_libraries": " ".join(f"{name}={version(name)}" for name in _LIBRARIES),
         "env_commit": commit(),
+        "env_branch": git("rev-parse", "--abbrev-ref", "HEAD") or "-",
     }
 
 

@@ -7,7 +7,7 @@ python -m perf.history list
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -62,6 +62,13 @@ def find(named: str, directory: Path = RESULTS) -> Path:
     return found[-1]
 
 
+def previous(file: Path) -> Path | None:
+    """Return the newest result with the label of `file` that is older than it, or None."""
+    label = file.stem.partition("_")[2]
+    older = [one for one in file.parent.glob(f"????-??-??_{label}.json") if one.name < file.name]
+    return max(older, default=None)
+
+
 def load(file: Path) -> dict[str, Benchmark]:
     """Return the benchmarks of a result by name."""
     return {bench.get_name(): bench for bench in pyperf.BenchmarkSuite.load(str(file)).get_benchmarks()}
@@ -90,7 +97,7 @@ def _shown(bench: Benchmark, value: float) -> str:
     return record.durations(value) if bench.get_unit() == "second" else record.quantities(value)
 
 
-def differences(a: dict[str, Benchmark], b: dict[str, Benchmark]) -> list[str]:
+def differences(a: Mapping[str, Benchmark], b: Mapping[str, Benchmark]) -> list[str]:
     """Return what differs between the environments of two results: most of all, whether they compare at all."""
     first, second = (next(iter(one.values())).get_metadata() for one in (a, b))
     return [

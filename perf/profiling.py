@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,6 +30,7 @@ LOADS = {
 }
 CONNECTIONS = 32
 STORED = 10**6
+MOST_FRAMES = 12
 
 
 class ProfilerMissing(Exception):
@@ -76,6 +78,32 @@ def flamegraph(kind: str, seconds: float) -> Path:
     with Lab().borrowed(STORED) as data, servers.service(data.parent, data) as server:
         _attached(command, server, kind, seconds, limits_itself=True)
     return target
+
+
+def top_frames(kind: str, seconds: float) -> dict[str, object]:
+    """Return which functions py-spy met at the top of the stack, and in what share of the samples each."""
+    with Lab().borrowed(STORED) as data, servers.service(data.parent, data) as server:
+        raw = data.parent / "stacks.txt"
+        command = [
+            _program("py-spy"), "record", "--native", "--rate", "500", "--duration", str(max(int(seconds) - 1, 1)),
+            "--format", "raw", "--output", str(raw), "--pid",
+        ]  # fmt: skip
+        _attached(command, server, kind, seconds, limits_itself=True)
+        counts = count_tops(raw.read_text(encoding="utf-8"))
+    total = counts.total()
+    top = [{"frame": frame, "share": count / total} for frame, count in counts.most_common(MOST_FRAMES)]
+    return {"samples": total, "top": top}
+
+
+def count_tops(stacks: str) -> Counter[str]:
+    """Return how often each function was at the top, from lines of "outer;inner;top COUNT"."""
+    counts: Counter[str] = Counter()
+    for line in stacks.splitlines():
+        stack, _, count = line.rpartition(" ")
+        function, _, place = stack.rpartition(";")[2].partition(" (")
+        file = place.rstrip(")").rpartition("/")[2].partition(":")[0]
+        counts[f"{function} ({file})" if file else function] += int(count)
+    return counts
 
 
 def syscalls(kind: str, seconds: float) -> Path:

@@ -2,60 +2,43 @@
 
     python -m perf.report                       measure what is missing of today's result, then write both
     python -m perf.report --from LABEL          write them from a result that is kept
-    python -m perf.report --baseline LABEL      compare with another kept result than the one before it
+    python -m perf.report --baseline LABEL      compare with another kept result than the report before it, or with none
+
+Measuring takes about 25 minutes at the normal effort; how far it is, is told on standard error.
 
 No figure in them is typed by hand. The plots need matplotlib, which `make report` installs.
 """
 
 import argparse
+import json
+import re
 import subprocess
 import sys
 import textwrap
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from hft_mmap import STANDARD_WINDOWS
-from perf import environment, figures, history, plots, steps
+from perf import environment, figures, history, plots, profiling, steps, tables
 from perf.case import name
 from perf.lab import ROOT
 from perf.peers.report import in_short
 from perf.peers.results import Run
 from perf.record import Benchmark, durations, quantities, values_of, work_of
-from perf.targets import TARGETS
+from perf.targets import TARGETS, asked
 
 REPORT, HIGHLIGHTS = ROOT / "perf" / "REPORT.md", ROOT / "perf" / "HIGHLIGHTS.md"
 FINDINGS = ROOT / "perf" / "findings.toml"
 LABEL = "report"
 Results = Mapping[str, Benchmark]
 
-SHOWN = (
-    "reading.window[stored=1e8,window=10]",
-    "reading.window[stored=1e8,window=1e8]",
-    "reading.all_windows[stored=1e8]",
-    "store.append[points=10]",
-    "store.append[points=10,durability=interval]",
-    "store.append[points=10,durability=sync]",
-    "store.append[points=1e6]",
-    "store.open[stored=1e8]",
-    "decode.batch[values=10]",
-    "decode.batch[values=1e4]",
-    "protocol.stats[exponent=5,server=ours]",
-    "protocol.add_batch[values=10,server=ours]",
-    "throughput.stats[exponent=5,cores=one,what=ours]",
-    "throughput.add_batch[values=10,durability=interval,cores=one,what=ours]",
-    "throughput.add_batch[values=1e4,durability=interval,cores=two,what=ours]",
-    "process.first_answer[stored=1e8]",
-)
-"""The table of times; a case that a result does not hold is left out."""
-_MEMORY = (
-    "throughput.stats[exponent=5,what=peak_memory]",
-    "throughput.add_batch[values=10,durability=interval,what=peak_memory]",
-    "throughput.add_batch[values=1e4,durability=interval,what=peak_memory]",
-)
-_ALLOCATIONS = "allocations."
+NO_BASELINE = "none"
+_TOP = ("stats", "add_batch")
+_PROFILE_S = 6.0
 _COLD = "cold."
 _WIDTH = 118
 
@@ -64,41 +47,77 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write both documents and their plots."""
     parser = argparse.ArgumentParser(prog="python -m perf.report", description="Write REPORT.md and HIGHLIGHTS.md.")
     parser.add_argument("--from", dest="source", metavar="LABEL", help="a kept result, in place of measuring")
-    parser.add_argument("--baseline", metavar="LABEL", help="the result to compare with (default: none)")
+    parser.add_argument(
+        "--baseline", metavar="LABEL", help="the result to compare with, or none (default: the report before it)"
+    )
     parser.add_argument("--peers", default="peers", metavar="LABEL", help="result of make peers (default: %(default)s)")
     args, options = parser.parse_known_args(arguments)
     file = history.find(args.source) if args.source else measure(options)
-    results = history.load(file)
-    baseline_file = history.find(args.baseline) if args.baseline else None
-    baseline = history.load(baseline_file) if baseline_file else {}
-    peers = Run.load(history.find(args.peers))
-    drawn = plots.draw_all(results, ROOT / "perf" / "plots")
-    source = Source(file, baseline_file)
-    REPORT.write_text(report(results, baseline, peers, source, drawn), encoding="utf-8")
-    HIGHLIGHTS.write_text(highlights(results, peers, source, drawn), encoding="utf-8")
-    print(f"wrote {REPORT.relative_to(ROOT)} and {HIGHLIGHTS.relative_to(ROOT)}")
+    baseline = history.previous(file) if args.baseline is None else None
+    if args.baseline not in {None, NO_BASELINE}:
+        baseline = history.find(args.baseline)
+    source = Source(file, baseline, history.find(args.peers))
+    plots.draw_all(history.load(file), plots.DIRECTORY)
+    for document, text in source.documents().items():
+        document.write_text(text, encoding="utf-8")
+        print(f"wrote {document.relative_to(ROOT)}")
+    figures.README.write(figures.table(history.load(file), file.name))
+    print("wrote the figures of perf/README.md")
     return 0
 
 
+@dataclass(frozen=True, slots=True)
 class Source:
-    """Which files the figures come from, and on which branch the report was written."""
+    """The kept results that the documents are made of, and of nothing else."""
 
-    def __init__(self, file: Path, baseline: Path | None) -> None:
-        self.file = file
-        self.baseline = baseline
-        self.branch = environment.git("rev-parse", "--abbrev-ref", "HEAD") or "-"
+    file: Path
+    baseline: Path | None
+    peers: Path
+
+    @property
+    def frames(self) -> Path:
+        """Return where the top frames of the profiles are kept that were taken with the result."""
+        return self.file.with_name(f"{self.file.stem}-frames.json")
+
+    @classmethod
+    def named_in(cls, text: str, directory: Path = history.RESULTS) -> "Source":
+        """Return the results that a report says it was made of."""
+        named = dict(
+            re.findall(r"^\| (result|baseline|beside others) \|.*?([\w.-]+\.json|-)\)? \|$", text, re.MULTILINE)
+        )
+        baseline = None if named["baseline"] == "-" else directory / named["baseline"]
+        return cls(directory / named["result"], baseline, directory / named["beside others"])
+
+    def documents(self) -> dict[Path, str]:
+        """Return the text of each document."""
+        results = history.load(self.file)
+        baseline = history.load(self.baseline) if self.baseline else {}
+        peers = Run.load(self.peers)
+        return {REPORT: report(results, baseline, peers, self), HIGHLIGHTS: highlights(results, peers, self)}
 
 
 def measure(options: Sequence[str]) -> Path:
     """Run every benchmark that the documents take; return the file, which replaces one of the same day."""
     file = history.dated(LABEL)
     file.unlink(missing_ok=True)
-    plain = {*SHOWN, *steps.needs(), *plots.needs(), *_compared_by_findings()}
-    asked = sorted({pattern for target in TARGETS for pattern in target.needs} | {_ALLOCATIONS[:-1], _COLD[:-1]})
-    asked += sorted(one for one in plain if not any(one.startswith(pattern) for pattern in asked))
-    only = [part for pattern in asked for part in ("--only", pattern)]
-    subprocess.run([sys.executable, "-m", "perf", "-o", str(file), *only, *options], cwd=ROOT, check=True)
+    only = [part for pattern in needs() for part in ("--only", pattern)]
+    # pyperf is given less than `make bench` gives it: single calls are what the percentiles come from.
+    command = [sys.executable, "-m", "perf", "-o", str(file), "-p", "3", "-n", "4", *only, *options]
+    subprocess.run(command, cwd=ROOT, check=True)
+    try:
+        found = {load: profiling.top_frames(load, _PROFILE_S) for load in _TOP}
+    except (profiling.ProfilerMissing, profiling.ProfilerFailed) as failure:
+        print(f"report: no profile: {failure}", file=sys.stderr)
+    else:
+        Source(file, None, file).frames.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return file
+
+
+def needs() -> list[str]:
+    """Return the patterns of all benchmarks that the documents take."""
+    prefixes = asked() | {tables.ALLOCATIONS, _COLD, "calls.", "sweep."}
+    plain = {*tables.SHOWN, *steps.needs(), *_compared_by_findings()}
+    return sorted(prefixes | {one for one in plain if not one.startswith(tuple(prefixes))})
 
 
 def _compared_by_findings() -> set[str]:
@@ -109,10 +128,11 @@ def _compared_by_findings() -> set[str]:
 # -- the document for engineers ---------------------------------------------------------------------------------------
 
 
-def report(results: Results, baseline: Results, peers: Run, source: Source, drawn: Sequence[Path]) -> str:
+def report(results: Results, baseline: Results, peers: Run, source: Source) -> str:
     """Return REPORT.md."""
     metadata = next(iter(results.values())).get_metadata()
     old = next(iter(baseline.values())).get_metadata() if baseline else {}
+    before = f"{old.get('env_commit', '-')} ({source.baseline.name})" if source.baseline else "none (-)"
     found = [(target, figures.read(target, dict(results))) for target in TARGETS]
     met = sum(reading.met for _, reading in found)
     lines = [
@@ -120,27 +140,36 @@ def report(results: Results, baseline: Results, peers: Run, source: Source, draw
         "",
         "Generated by `make report`; do not edit. For everybody: [HIGHLIGHTS.md](HIGHLIGHTS.md).",
         "",
-        "| | |",
-        "|---|---|",
-        f"| date | {_date(results)} |",
-        f"| branch | {source.branch} |",
-        f"| commit | {metadata.get('env_commit', '-')} |",
-        f"| baseline | {old.get('env_commit', 'none')} ({source.baseline.name if source.baseline else '-'}) |",
-        f"| result | {source.file.name} |",
+        *tables.rows(
+            [
+                ("date", _date(results)),
+                ("branch", str(metadata.get("env_branch", "-"))),
+                ("commit", str(metadata.get("env_commit", "-"))),
+                ("effort", str(metadata.get("env_effort", "not kept"))),
+                ("baseline", before),
+                ("result", source.file.name),
+                ("beside others", f"{peers.environment.get('env_commit', '-')} ({source.peers.name})"),
+            ]
+        ),
         "",
         "## Summary",
         "",
         *_wrapped(f"{met} of the {len(found)} promised figures are met. Missed, or not measured:"),
         "",
     ]
-    lines += [
-        line for target, reading in found if not reading.met
-        for line in _item(f"{target.title}: wanted {target.limit}; {_measured(reading.text)}")
-    ] or ["- none"]  # fmt: skip
-    lines += ["", "## Times, beside the baseline", ""]
-    lines += _times(results, baseline)
-    lines += ["", "## Memory", ""]
-    lines += _memory(results, baseline)
+    missed = [(target, reading) for target, reading in found if not reading.met]
+    for target, reading in missed:
+        text = f"{target.title}: wanted {target.limit}; {_measured(reading.text)}"
+        lines += _item(f"{text}. What bounds it: {target.bound.text(results)}")
+    lines += [] if missed else ["- none"]
+    lines += ["", "## Times, beside the baseline", "", *_wrapped(_HOW_TIMES), "", *tables.times(results, baseline)]
+    lines += ["", "## What differs from the baseline besides the code", ""]
+    different = history.differences(baseline, results) if baseline else ["there is no baseline"]
+    lines += [line for one in different or ["nothing"] for line in _item(one.replace(" | ", " before, now "))]
+    lines += ["", "## Memory", "", *tables.memory(results, baseline)]
+    lines += ["", "## Share of the bare endpoint", "", *_wrapped(_HOW_SHARES), "", *tables.shares(results)]
+    lines += ["", "### Where the processor is", "", *_profile(source)]
+    lines += ["", "## Latency under load", "", *_wrapped(_HOW_LATENCY), "", *tables.latency(results)]
     lines += ["", "## What each step is worth", "", "| work | step | time | over the step before | over the first |"]
     lines += ["|---|---|--:|--:|--:|", *("| " + " | ".join(row) + " |" for row in steps.rows(results))]
     lines += ["", "## What the profiles showed, and what was done", ""]
@@ -155,38 +184,53 @@ def report(results: Results, baseline: Results, peers: Run, source: Source, draw
         "",
         "All of it: [peers/REPORT.md](peers/REPORT.md).",
         "",
+        "![Beside other stores](peers/latency.png)",
+        "",
+        *_plots(),
+        "## Machine",
+        "",
+        "| | |",
+        "|---|---|",
+        *environment.rows(metadata),
+        *figures.loads(dict(results)),
     ]
-    lines += [line for plot in drawn for line in (f"![{plots.TITLES[plot.stem]}](plots/{plot.name})", "")]
-    lines += ["## Machine", "", "| | |", "|---|---|"]
-    lines += environment.rows(metadata)
     return "\n".join(lines) + "\n"
 
 
-def _times(results: Results, baseline: Results) -> Iterator[str]:
-    yield "| case | p50 | p95 | throughput | baseline p50 | change of p50 |"
-    yield "|---|--:|--:|--:|--:|--:|"
-    for case in SHOWN:
-        if case not in results:
-            continue
-        p50, p95 = _p(results[case], 50), _p(results[case], 95)
-        work = work_of(results[case])
-        rate = f"{quantities(work.amount / p50)}{work.unit}/s" if work else ""
-        before = _p(baseline[case], 50) if case in baseline else None
-        old, change = (durations(before), f"{p50 / before - 1:+.0%}") if before else ("-", "-")
-        yield f"| `{case}` | {durations(p50)} | {durations(p95)} | {rate} | {old} | {change} |"
+_HOW_TIMES = (
+    "median: the middle of so many values, each the mean of a loop of calls (of a round, where it is measured under "
+    "load). p95 of calls: calls timed one by one, where they are measured so."
+)
+_HOW_SHARES = (
+    "The generator shares the server's core (one), or has another (two). By processor time: that of the server for a "
+    "request, which no generator distorts. The bare endpoint on our protocol class shows what routes, store and log "
+    "cost on the same server."
+)
+_HOW_LATENCY = (
+    "The server has one core. A percentile is that of the samples of all rounds; every symbol holds a million points "
+    "and gets ten more all the time. Syncs and points are those of all streams."
+)
 
 
-def _memory(results: Results, baseline: Results) -> Iterator[str]:
-    yield "| | now | baseline | change |"
-    yield "|---|--:|--:|--:|"
-    for case in (*_MEMORY, *sorted(one for one in results if one.startswith(_ALLOCATIONS))):
-        if case not in results:
-            continue
-        now = median(values_of(results[case]))
-        unit = "B peak" if case in _MEMORY else "allocations"
-        old = median(values_of(baseline[case])) if case in baseline else None
-        change = f"{now / old - 1:+.0%}" if old else "-"
-        yield f"| `{case}` | {quantities(now)}{unit} | {quantities(old) + unit if old else '-'} | {change} |"
+def _profile(source: Source) -> Iterator[str]:
+    """Yield the top of the profiles, and where it says what was done about it."""
+    if not source.frames.exists():
+        yield from _wrapped("No profile was kept with this result: `make report` takes one where py-spy is installed.")
+        return
+    yield from _wrapped(
+        f"The functions at the top of the stack, by py-spy, native code included ({source.frames.name}). What was done "
+        "about the largest is in the list of findings below."
+    )
+    yield ""
+    yield from tables.frames(source.frames)
+
+
+def _plots() -> Iterator[str]:
+    """Yield the plots that there are; they are drawn where matplotlib is installed."""
+    for stem, title in plots.TITLES.items():
+        if (plots.DIRECTORY / f"{stem}.png").exists():
+            yield f"![{title}](plots/{stem}.png)"
+            yield ""
 
 
 def _findings(results: Results, states: Sequence[str]) -> Iterator[str]:
@@ -208,7 +252,7 @@ def _gain(finding: Mapping[str, Any], results: Results) -> str:
 # -- the document for everybody ---------------------------------------------------------------------------------------
 
 
-def highlights(results: Results, peers: Run, source: Source, drawn: Sequence[Path]) -> str:
+def highlights(results: Results, peers: Run, source: Source) -> str:
     """Return HIGHLIGHTS.md."""
     lines = [
         "# Highlights",
@@ -241,9 +285,7 @@ def highlights(results: Results, peers: Run, source: Source, drawn: Sequence[Pat
             size = f"{quantities(peer.disk_bytes)}B"
             each = f"{peer.disk_bytes / peer.points:.2f}"
             lines.append(f"| {peer.title} | {peer.points:,} | {peak} | {size} | {each} |")
-    lines.append("")
-    lines += [line for plot in drawn for line in (f"![{plots.TITLES[plot.stem]}](plots/{plot.name})", "")]
-    lines += ["![Beside other stores](peers/latency.png)", ""]
+    lines += ["", *_plots(), "![Beside other stores](peers/latency.png)", ""]
     return "\n".join(lines)
 
 
@@ -278,7 +320,9 @@ def _headlines(results: Results) -> Iterator[str]:
             yield from _item(f"{title}: {quantities(amount / median(values_of(results[case])))}{unit} a second.")
     start = "process.first_answer[stored=1e8]"
     if start in results:
-        yield from _item(f"From the start of the process to its first answer: {durations(_p(results[start], 50))}.")
+        yield from _item(
+            f"From the start of the process to its first answer: {durations(median(values_of(results[start])))}."
+        )
 
 
 def _cold(results: Results) -> Iterator[str]:
@@ -296,11 +340,6 @@ def _cold(results: Results) -> Iterator[str]:
 
 
 # -- text -------------------------------------------------------------------------------------------------------------
-
-
-def _p(bench: Benchmark, percent: int) -> float:
-    values = sorted(values_of(bench))
-    return values[min(len(values) - 1, len(values) * percent // 100)]
 
 
 def _date(results: Results) -> str:

@@ -18,6 +18,7 @@ from perf.experiments import (
     restart,
     space,
     streams,
+    sweep,
     throughput,
 )
 
@@ -28,6 +29,7 @@ EXPERIMENTS: Sequence[Experiment] = (
     *allocations.EXPERIMENTS,
     *accuracy.EXPERIMENTS,
     *calls.EXPERIMENTS,
+    *sweep.EXPERIMENTS,
     *throughput.EXPERIMENTS,
     *binary.EXPERIMENTS,
     *latency.EXPERIMENTS,

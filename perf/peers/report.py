@@ -424,11 +424,16 @@ def _reading(run: Run) -> Iterator[str]:
 
 def write_report(run: Run, plot: Path | None) -> Path:
     """Write REPORT.md and return where it is."""
-    text = "\n".join(_lines(run, plot))
-    while "\n\n\n" in text:
-        text = text.replace("\n\n\n", "\n\n")
-    REPORT.write_text(text.strip() + "\n", encoding="utf-8")
+    REPORT.write_text(text(run, plot), encoding="utf-8")
     return REPORT
+
+
+def text(run: Run, plot: Path | None) -> str:
+    """Return REPORT.md; `plot` is a picture beside it, or None."""
+    found = "\n".join(_lines(run, plot))
+    while "\n\n\n" in found:
+        found = found.replace("\n\n\n", "\n\n")
+    return found.strip() + "\n"
 
 
 def summary(peer: PeerResult) -> str:
