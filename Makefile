@@ -12,7 +12,7 @@ ARGS ?=
 CHECKED := hft_mmap api tests perf
 
 .PHONY: help serve venv install uninstall deb test-install systemd-tests audit test check bench bench-save bench-compare figures report
-.PHONY: gate gate-proof test-gate flamegraph memprofile syscalls peers stress coverage torture fuzz lock assets screenshot clean
+.PHONY: gate gate-proof test-gate flamegraph memprofile syscalls peers test-peers stress coverage torture fuzz lock assets screenshot clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "  make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -127,13 +127,17 @@ $(VENV)/profilers: $(VENV)/installed perf/requirements-profile.txt
 PEERS_VENV := .venv-peers
 POINTS ?= 1000000
 
-peers: $(VENV)/dev $(VENV)/warm $(PEERS_VENV)/installed ## do the same work with other stores (POINTS=100000000: 15 minutes; perf/peers/README.md)
+peers: $(VENV)/dev $(VENV)/warm $(PEERS_VENV)/installed ## do the same work with other stores (POINTS=100000000: 20 minutes; perf/peers/README.md)
 	$(BIN)/python -m perf.peers --points $(POINTS) $(ARGS)
 
-$(PEERS_VENV)/installed: perf/peers/requirements.txt
-	$(PYTHON) -m venv --clear $(PEERS_VENV)
+# The interpreter of .venv, so that all are measured on one.
+$(PEERS_VENV)/installed: perf/peers/requirements.txt | $(VENV)/created
+	"$$($(BIN)/python -c 'import sys; print(sys._base_executable)')" -m venv --clear $(PEERS_VENV)
 	$(PEERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r $<
 	@touch $@
+
+test-peers: $(VENV)/dev $(VENV)/warm $(PEERS_VENV)/installed ## the tests of the adapters to other stores, on little data
+	$(BIN)/python -m pytest -m peers --timeout 600 tests/perf $(ARGS)
 
 stress: $(VENV)/dev $(VENV)/warm ## run the tests at real size: 150,000,001 points, gigabytes of disk, minutes
 	$(BIN)/python -m pytest -m stress --timeout 3600 $(ARGS)

@@ -26,8 +26,8 @@ from hft_mmap import STANDARD_WINDOWS
 from perf import environment, figures, history, plots, profiling, steps, tables
 from perf.case import name
 from perf.lab import ROOT
-from perf.peers.report import in_short
 from perf.peers.results import Run
+from perf.peers.verdicts import in_short
 from perf.record import Benchmark, durations, quantities, values_of, work_of
 from perf.targets import TARGETS, asked
 

@@ -44,7 +44,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--points", type=_count, default=1_000_000, help="prices to append (1e6)")
     parser.add_argument("--peers", type=_names, default=list(NAMES), help="only these, comma-separated")
     parser.add_argument(
-        "--append-limit", type=float, default=60.0, metavar="S", help="seconds of appending a peer (60)"
+        "--append-limit", type=float, default=240.0, metavar="S", help="seconds of appending a peer (240)"
     )
     parser.add_argument("--query-limit", type=float, default=15.0, metavar="S", help="seconds of queries a peer (15)")
     parser.add_argument(
@@ -61,7 +61,7 @@ def _options() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Run everything; return the exit code: 1 if hft-mmap itself could not be measured."""
+    """Run everything; return the exit code: 1 if hft-mmap itself could not be measured, 2 if nothing could."""
     options = _options()
     plan = Plan(
         options.points,
@@ -71,6 +71,9 @@ def main() -> int:
         options.directory,
         options.python.absolute(),
     )
+    if (theirs := _version_of(plan.python)) != sys.version:
+        print(f"peers: they run on {theirs}, hft-mmap on {sys.version}: remove .venv-peers, `make peers` makes it anew")
+        return 2
     environment = {**describe(), "env_data": f"{options.directory} ({_file_system(options.directory)})"}
     print(*lines(environment), sep="\n", flush=True)
     began = time.monotonic()
@@ -103,7 +106,19 @@ def main() -> int:
 
 
 def _not_started(entry: Entry, limit_min: float) -> PeerResult:
-    return PeerResult(entry.name, None, (f"not started: the run had taken {limit_min:g} minutes",), entry.most_points)
+    return PeerResult(
+        entry.name,
+        None,
+        (f"not started: the run had taken {limit_min:g} minutes",),
+        entry.most_points,
+        most_points_why=entry.most_points_why,
+    )
+
+
+def _version_of(python: Path) -> str:
+    """Return what the interpreter of the peers says of itself; it must be the one that hft-mmap runs on."""
+    command = [str(python), "-c", "import sys; print(sys.version)"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _file_system(directory: Path) -> str:

@@ -166,6 +166,7 @@ def _assemble(
         facts=facts_of({key: value for key, value in facts.items() if key != "event"}) if facts else None,
         problems=tuple(problems),
         most_points=entry.most_points,
+        most_points_why=entry.most_points_why,
         points=one.get("points", 0),
         append_s=one.get("append_s"),
         batch_median_s=one.get("batch_median_s"),

@@ -57,6 +57,7 @@ class PeerResult:
     other_var_errors: Mapping[str, float] | None = None
     others_share: float | None = None  # of all cores, while this store was measured
     spent_s: float = 0.0
+    most_points_why: str = ""
 
     @property
     def title(self) -> str:

@@ -2,8 +2,10 @@
 
 import os
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -11,14 +13,15 @@ import pytest
 from hft_mmap.stats import exact_window_stats, summarise_exactly
 from perf.peers import report
 from perf.peers.catalogue import NAMES, entry_of, make
-from perf.peers.conduct import Exact, Plan, measure
+from perf.peers.conduct import ROOT, Exact, Plan, measure
 from perf.peers.data import BATCH_POINTS, batches, cents, exact_answer, exact_variance, near_a_billion
 from perf.peers.machine import Busy
 from perf.peers.measure import percentile_95, windows_of
-from perf.peers.peer import Method, Peer, bytes_on_disk
+from perf.peers.peer import Method, Peer, Survives, bytes_on_disk
 from perf.peers.results import PeerResult, Run
 
-WITHOUT_PACKAGES = ("hft-mmap", "hft-mmap-http", "numpy", "sqlite", "python-tree")
+WITHOUT_PACKAGES = ("hft-mmap", "hft-mmap-sync", "hft-mmap-http", "numpy", "sqlite", "python-tree", "python-moments")
+PEERS_PYTHON = ROOT / ".venv-peers/bin/python"
 POINTS = 10_000
 WINDOWS = (1, 10, 999, 10_000)
 
@@ -100,6 +103,47 @@ def test_running_sums_lose_the_variance_and_hft_mmap_does_not(tmp_path: Path) ->
 
     assert found["hft-mmap"] < 1e-14
     assert found["python-tree"] > 0.1
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in WITHOUT_PACKAGES])
+def test_adapter_of_a_package_gives_the_exact_values(name: str) -> None:
+    """All phases of the comparison on two batches, in .venv-peers; PostgreSQL's account can't enter tmp_path."""
+    if not PEERS_PYTHON.exists():
+        pytest.skip("there is no .venv-peers; make test-peers makes it")
+    with TemporaryDirectory(dir="/var/tmp") as directory:
+        Path(directory).chmod(0o711)
+        plan = Plan(2 * BATCH_POINTS, 30.0, 2.0, 30.0, Path(directory), PEERS_PYTHON)
+        result = measure(entry_of(name), plan, Exact())
+    if result.facts is None and any("install" in problem for problem in result.problems):
+        pytest.skip(str(result.problems))
+    assert result.problems == ()
+    assert result.points == 2 * BATCH_POINTS
+    assert all(found.exact_ends and found.avg_error < 1e-9 and found.var_error < 1e-6 for found in result.windows)
+    assert result.restart_same is True
+
+
+def test_merged_moments_keep_the_variance_that_sums_lose(tmp_path: Path) -> None:
+    """Eight digits of it near 1e9, where a tree of sums has none; it is only slow."""
+    values = near_a_billion(POINTS)
+    peer = opened("python-moments", tmp_path / "data")
+    peer.append(values)
+    assert float(abs(Fraction(peer.query(POINTS).var) / exact_variance(values) - 1)) < 1e-7
+    peer.close()
+
+
+def test_report_says_why_a_store_was_given_fewer_points_and_compares_tier_sync(tmp_path: Path) -> None:
+    """A figure of fewer points is no figure of the full size."""
+    plan = Plan(POINTS, 30.0, 1.0, 30.0, tmp_path, Path(sys.executable))
+    taken = {name: measure(entry_of(name), plan, Exact()) for name in ("hft-mmap", "hft-mmap-sync")}
+    facts = taken["hft-mmap-sync"].facts
+    assert facts is not None
+    assert facts.survives is Survives.ALL
+    other = replace(taken["hft-mmap-sync"], name="other", facts=replace(facts, ours=False, title="another"))
+    few = replace(other, most_points=POINTS, most_points_why="it is slow")
+    text = report.text(replace(run_of(*taken.values(), few), points=2 * POINTS), None)
+    assert "given 1e4 points at most: it is slow" in text
+    assert "(tier `sync`)" in " ".join(text.split())
 
 
 def test_exact_variance_is_the_rational_one() -> None:

@@ -18,15 +18,18 @@ _DURABILITY = (
 )
 
 
-def _facts(title: str, *settings: str) -> Facts:
+_SYNC_DURABILITY = 'tier "sync": an append has survived power loss once it returns, for it is synced before'
+
+
+def _facts(title: str, *settings: str, survives: Survives = Survives.MOSTLY, promise: str = _DURABILITY) -> Facts:
     kept = f"max_data_retention {_RETENTION:,}, so that nothing is removed; all other settings are the defaults"
     return Facts(
         title,
         f"hft-mmap {version('hft-mmap')}",
         "MIT",
         Method.TREE,
-        Survives.MOSTLY,
-        _DURABILITY,
+        survives,
+        promise,
         (*settings, kept),
         ours=True,
     )
@@ -34,6 +37,8 @@ def _facts(title: str, *settings: str) -> Facts:
 
 class Library(Peer):
     """The store in this process."""
+
+    durability = "interval"
 
     def __init__(self) -> None:
         self._store: Store | None = None
@@ -45,7 +50,9 @@ class Library(Peer):
     def open(self, path: Path) -> None:
         """Open the store."""
         limits = Limits(max_data_retention=_RETENTION, cleanup_keep_count=_RETENTION)
-        self._store = Store(path / "data", limits=limits, durability="interval", sync_interval_ms=_SYNC_INTERVAL_MS)
+        self._store = Store(
+            path / "data", limits=limits, durability=self.durability, sync_interval_ms=_SYNC_INTERVAL_MS
+        )
 
     def append(self, batch: Prices) -> None:
         """Append a batch."""
@@ -61,6 +68,19 @@ class Library(Peer):
         """Close the store: everything is on the disk then."""
         assert self._store is not None
         self._store.close()
+
+
+class LibrarySync(Library):
+    """The same in tier `sync`: beside the stores that promise as much."""
+
+    durability = "sync"
+
+    def facts(self) -> Facts:
+        """Return what the report says."""
+        return _facts(
+            "hft-mmap, library, tier sync", "Store.append and Store.stats in the measured process",
+            survives=Survives.ALL, promise=_SYNC_DURABILITY,
+        )  # fmt: skip
 
 
 class Service(Peer):

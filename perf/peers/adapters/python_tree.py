@@ -5,7 +5,7 @@ import sys
 from array import array
 from importlib.util import find_spec
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, Protocol, TypeAlias
 
 import numpy as np
 
@@ -91,12 +91,22 @@ class SumTree:
         return Answer(low, high, last, mean, squares / count - mean * mean)
 
 
+class Tree(Protocol):
+    """What a tree can do, whatever its nodes hold."""
+
+    def append(self, values: Values) -> None:
+        """Append values."""
+
+    def query(self, window: int) -> Answer:
+        """Answer for the newest `window`."""
+
+
 class LoggedTree:
     """The tree, and the file that brings it back."""
 
-    def __init__(self, directory: Path) -> None:
-        """Build the tree from what the file in `directory` has."""
-        self._tree = SumTree()
+    def __init__(self, directory: Path, tree: Tree | None = None) -> None:
+        """Build `tree`, which is empty (a tree of sums if none is given), from what the file in `directory` has."""
+        self._tree = tree or SumTree()
         path = directory / "prices.f64"
         path.touch()
         with path.open("rb") as stored:
