@@ -110,9 +110,12 @@ async function tick() {
   const mine = turn += 1;
   let failed = null;
   try {
-    const [rows] = await Promise.all([ask("symbols"), ask("ready").catch(reasons).then(showHealth)]);
+    // Both, before anything is said: a light that comes after a failure would hide it.
+    const [rows, health] = await Promise.allSettled([ask("symbols"), ask("ready").catch(reasons)]);
     if (mine !== turn) return;
-    feed.take(rows.symbols);
+    if (health.value) showHealth(health.value);
+    for (const { reason } of [rows, health]) if (reason) throw reason;
+    feed.take(rows.value.symbols);
     await render();
   } catch (error) {
     failed = error;

@@ -7,7 +7,7 @@ const MOVES = new Set(["ArrowLeft", "ArrowRight", "Home", "End"]);
 
 /** Say whether the element that has the focus takes this key itself. */
 function takes(node, key) {
-  if (node.closest("select, textarea, dialog") || node.matches("input:not([type=radio], [type=checkbox])")) return true;
+  if (node.closest("select, textarea, dialog[open]") || node.matches("input:not([type=radio], [type=checkbox])")) return true;
   // Radio buttons are chosen by arrows, and what scrolls is scrolled by them.
   return MOVES.has(key) && node.closest("input, .scroll") !== null;
 }

@@ -1,5 +1,6 @@
 """One Chromium for all tests, a page for each, and what no page may do: log an error, or ask another host."""
 
+import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,9 @@ SPIKE = 6_543_210
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
-@pytest.fixture(scope="module")
+# For the package, not the session: playwright's loop runs in this thread while it is open, and other tests have their
+# own. A browser, ten million points and a service take seconds to begin with.
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """Yield Debian's Chromium; playwright's own builds are never downloaded."""
     if CHROMIUM is None:
@@ -46,13 +49,26 @@ def fill(data: Path, points: int = POINTS) -> None:
         store.append("EUR/USD", [1.0841, 1.0843, 1.0842])
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Yield a service with ten million points of BIG-USD and three of EUR/USD; tests append to EUR/USD only."""
     directory = tmp_path_factory.mktemp("filled")
     fill(directory / "data")
     with running_service(directory) as service:
         yield service
+
+
+@pytest.fixture(scope="package")
+def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Yield a service for all tests that have a series of their own (`symbol`) and don't look at the others."""
+    with running_service(tmp_path_factory.mktemp("shared"), store__max_symbols=100) as service:
+        yield service
+
+
+@pytest.fixture
+def symbol(request: pytest.FixtureRequest) -> str:
+    """Return a symbol that no other test has."""
+    return f"S{hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:8]}"
 
 
 class Opened:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, expect
 
+from hft_mmap.head import FLAG_SYNC_FAILED, FLAGS, Head
 from tests.browser.conftest import POINTS, SPIKE, Opened, OpenPage, fill, prices
 from tests.conftest import StartService
 from tests.service import Service, run_command, running_service
+from tests.small_disk import SmallDisk
 
 BIG = "?symbol=BIG-USD"
 
@@ -44,22 +47,32 @@ def wait_for_points(opened: Opened, most: int) -> tuple[int, int]:
     return opened.range()
 
 
-def faults(opened: Opened) -> list[tuple[str, str]]:
-    """Return what axe finds wrong with the page, by the rules of WCAG 2.1 A and AA."""
-    rules = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}}
-    found = Axe().run(opened.page, options=rules)
+def faults(opened: Opened, rule: str | None = None) -> list[tuple[str, str]]:
+    """Return what axe finds wrong with the page, by the rules of WCAG 2.1 A and AA, or by one of them."""
+    opened.page.evaluate("document.getAnimations().forEach((one) => one.finish())")
+    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
+    rules = {"type": "rule", "values": [rule]} if rule else {"type": "tag", "values": tags}
+    found = Axe().run(opened.page, options={"runOnly": rules})
     return [(fault["id"], node["html"]) for fault in found.response["violations"] for node in fault["nodes"]]
 
 
 def test_the_overview_lists_every_symbol(filled: Service, open_page: OpenPage) -> None:
-    """With its newest price, total and age; a click opens it, and Back leads back."""
-    opened = open_page(filled.url)
+    """With its newest price, total and age, in both themes and on a telephone; a click opens it, Back leads back."""
+    opened = open_page(filled.url, color_scheme="dark")
     page = opened.page
     row = page.get_by_role("row", name="BIG-USD")
     expect(row).to_contain_text(f"{POINTS:,}")
     expect(row).to_contain_text("ago")
     expect(page.locator("#health")).to_have_text("Ready")
     opened.keep("overview-dark")
+    assert faults(opened) == []
+    page.emulate_media(color_scheme="light")
+    assert faults(opened, "color-contrast") == []
+    page.set_viewport_size({"width": 360, "height": 900})
+    page.wait_for_function("() => innerWidth === 360")
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    assert faults(opened) == []
+    opened.keep("overview-360")
     row.get_by_role("link").click()
     expect(page.locator("#symbol")).to_have_text("BIG-USD")
     assert "symbol=BIG-USD" in page.url
@@ -192,34 +205,84 @@ def test_an_answer_that_comes_too_late_is_dropped(filled: Service, open_page: Op
 
 
 def test_every_key_does_what_the_list_says(filled: Service, open_page: OpenPage) -> None:
-    """Windows, zoom, moves, symbols, refresh, theme, table; and they can be switched off."""
-    opened = open_page(f"{filled.url}/{BIG}&window=1000")
+    """Each key that the list has, one by one."""
+    url = f"{filled.url}/{BIG}&window=1000"
+    opened = open_page(url, accept_downloads=True, permissions=["clipboard-read", "clipboard-write"])
     page = opened.page
+    pressed = set()
+
+    def press(key: str) -> None:
+        pressed.add({"ArrowLeft": "←", "ArrowRight": "→"}.get(key, key))
+        page.keyboard.press(key)
+
     opened.wait_for_bars(POINTS - 1000, POINTS)
-    page.keyboard.press("?")
+    press("?")
     expect(page.get_by_role("heading", name="Keyboard")).to_be_visible()
+    listed = set(page.locator("#keys kbd").all_inner_texts())
+    assert faults(opened) == []
     page.get_by_role("button", name="Close").click()
     expect(page.locator("#keys")).to_be_hidden()  # while it closes, keys are still its own
-    page.keyboard.press("2")
+    for key in "134567280":
+        press(key)
+        expect(page.locator("#presets [aria-pressed='true']")).to_have_attribute(
+            "data-window", "all" if key == "0" else str(10 ** int(key))
+        )
+    press("2")
     opened.wait_for_bars(POINTS - 100, POINTS)
-    page.keyboard.press("+")
-    opened.wait_for_bars(POINTS - 50, POINTS)
-    page.keyboard.press("-")
-    opened.wait_for_bars(POINTS - 100, POINTS)
-    page.keyboard.press("ArrowLeft")
+    for zoom in "+=":
+        press(zoom)
+        opened.wait_for_bars(POINTS - 50, POINTS)
+        press("-")
+        opened.wait_for_bars(POINTS - 100, POINTS)
+    press("ArrowLeft")
     opened.wait_for_bars(POINTS - 125, POINTS - 25)
-    page.keyboard.press("Home")
-    opened.wait_for_bars(0, 100)
-    page.keyboard.press("End")
-    opened.wait_for_bars(POINTS - 100, POINTS)
-    page.keyboard.press("v")
+    press("ArrowLeft")
+    opened.wait_for_bars(POINTS - 150, POINTS - 50)
+    press("ArrowRight")
+    opened.wait_for_bars(POINTS - 125, POINTS - 25)
+    for newest in ("End", "l"):
+        press("Home")
+        opened.wait_for_bars(0, 100)
+        press(newest)
+        opened.wait_for_bars(POINTS - 100, POINTS)
+    press("c")
+    expect(page.locator("#toast")).to_have_text("Copied")
+    assert "/series/?" in page.evaluate("navigator.clipboard.readText()")
+    for key, suffix in (("d", "csv"), ("p", "png")):
+        with page.expect_download() as download:
+            press(key)
+        assert download.value.suggested_filename.endswith(f".{suffix}")
+    press("v")
     expect(page.locator("#table")).to_be_visible()
-    page.keyboard.press("r")
-    expect(page.locator("#refresh input:checked")).to_have_value("5")
-    page.keyboard.press("]")
-    expect(page.locator("#symbol")).to_have_text("EUR/USD")
-    page.keyboard.press("o")
+    for seconds in ("5", "10", "0", "1"):
+        press("r")
+        expect(page.locator("#refresh input:checked")).to_have_value(seconds)
+    for key, symbol in (("]", "EUR/USD"), ("[", "BIG-USD"), ("j", "EUR/USD"), ("k", "BIG-USD")):
+        press(key)
+        expect(page.locator("#symbol")).to_have_text(symbol)
+    press("o")
     expect(page.locator("#overview")).to_be_visible()
+    press("t")
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    assert pressed == listed
+
+
+def test_keys_can_be_switched_off(filled: Service, open_page: OpenPage) -> None:
+    """Until they are switched on again, also after the page was loaded anew."""
+    page = open_page(filled.url).page
+    page.keyboard.press("?")
+    page.get_by_label("Switch single keys off").check()
+    page.get_by_role("button", name="Close").click()
+    page.reload()
+    expect(page.get_by_role("row", name="BIG-USD")).to_be_visible()
+    page.keyboard.press("t")
+    page.keyboard.press("?")
+    expect(page.locator("#keys")).to_be_hidden()
+    assert page.locator("html").get_attribute("data-theme") is None
+    page.locator("#help").click()
+    page.get_by_label("Switch single keys off").uncheck()
+    page.get_by_role("button", name="Close").click()
+    expect(page.locator("#keys")).to_be_hidden()
     page.keyboard.press("t")
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
 
@@ -239,7 +302,12 @@ def test_what_is_shown_can_be_taken_away(filled: Service, open_page: OpenPage) -
     assert [float(line.split(",")[6]) for line in lines[1:]] == stored.tolist()
     with page.expect_download() as png:
         page.get_by_role("button", name="PNG").click()
-    assert Path(png.value.path()).read_bytes().startswith(b"\x89PNG")
+    picture = Path(png.value.path()).read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    # The chart as it is, with 44 px for the symbol and the caption above it.
+    width, height = page.evaluate("(({ width, height }) => [width, height])(document.querySelector('#plot canvas'))")
+    assert struct.unpack(">2I", picture[16:24]) == (width, height + 44)
+    assert width > 800
     page.get_by_role("button", name="Copy as curl").click()
     expect(page.locator("#toast")).to_have_text("Copied")
     command: str = page.evaluate("navigator.clipboard.readText()")
@@ -291,6 +359,7 @@ def test_an_unknown_symbol_says_so_and_leads_on(filled: Service, open_page: Open
     page = opened.page
     expect(page.get_by_role("heading", name="Symbol not found: <img src=x onerror=alert(1)>")).to_be_visible()
     opened.keep("unknown-symbol")
+    assert faults(opened) == []
     page.locator("#message").get_by_role("link", name="BIG-USD").click()
     expect(page.locator("#symbol")).to_have_text("BIG-USD")
 
@@ -306,6 +375,9 @@ def test_a_service_that_is_gone_is_told_and_found_again(start_service: StartServ
     expect(opened.page.locator("#health")).to_have_text("Unreachable")
     expect(opened.page.locator("#last")).to_have_text("2")
     opened.keep("service-gone")
+    assert faults(opened) == []
+    opened.page.emulate_media(color_scheme="dark")
+    assert faults(opened, "color-contrast") == []
     again = start_service(server__port=service.port)
     expect(opened.page.locator("#notice")).to_be_hidden()
     expect(opened.page.locator("#health")).to_have_text("Ready")
@@ -314,7 +386,7 @@ def test_a_service_that_is_gone_is_told_and_found_again(start_service: StartServ
 
 
 def test_what_does_not_serve_is_told_with_its_reason(start_service: StartService, open_page: OpenPage) -> None:
-    """A series that was set aside turns the light, and a press on it says why."""
+    """A series that was set aside or is read-only turns the light, and a press on it says why."""
     before = start_service()
     before.add("DAMAGED", [1.0])
     before.add("GOOD", [1.0])
@@ -325,16 +397,37 @@ def test_what_does_not_serve_is_told_with_its_reason(start_service: StartService
     expect(opened.page.locator("#health")).to_have_text("Not ready: 1 reason")
     opened.page.locator("#health").click()
     expect(opened.page.locator("#reasons")).to_contain_text("DAMAGED: set aside")
+    Head(after.data_dir / "GOOD", writable=True).store(FLAGS, FLAG_SYNC_FAILED)
+    assert after.add("GOOD", [1.0]).status_code == 503
+    expect(opened.page.locator("#health")).to_have_text("Not ready: 2 reasons")
+    expect(opened.page.locator("#reasons")).to_contain_text("GOOD: read only")
+    expect(opened.page.locator("#reasons")).to_contain_text("check the disk, then restart the service")
     opened.keep("not-ready")
     assert faults(opened) == []
+
+
+def test_a_full_disk_is_told_and_taken_back(start_service: StartService, disk: SmallDisk, open_page: OpenPage) -> None:
+    """Before any batch was refused, and while all series can still be read."""
+    service = start_service(store__data_dir=disk.path / "data", store__starting_capacity=0)
+    service.add("A", [1.0, 2.0])
+    opened = open_page(f"{service.url}/?symbol=A", expected_errors=True)
+    expect(opened.page.locator("#health")).to_have_text("Ready")
+    opened.page.locator("#health").click()
+    disk.fill()
+    expect(opened.page.locator("#health")).to_have_text("Not ready: 1 reason")
+    expect(opened.page.locator("#reasons")).to_contain_text("store: disk full")
+    expect(opened.page.locator("#last")).to_have_text("2")
+    disk.clear()
+    expect(opened.page.locator("#health")).to_have_text("Ready")
+    expect(opened.page.locator("#reasons")).to_contain_text("Every series serves reads and takes writes.")
 
 
 def test_a_token_is_asked_for_where_the_service_wants_one(
     start_service: StartService, open_page: OpenPage, tmp_path: Path
 ) -> None:
-    """A wrong one is refused in the words of the service; the right one is kept for this tab, and never shown."""
+    """A wrong one, and one that may not read, are refused in the words of the service; the right one is kept."""
     tokens = tmp_path / "tokens"
-    token = make_token(tmp_path, tokens)
+    token, writer = make_token(tmp_path, tokens), make_token(tmp_path, tokens, "feed", "write")
     service = start_service(auth__tokens_file=tokens)
     add = {"symbol": "A", "values": [1.0, 2.0]}
     assert service.client.post("/add_batch", json=add, headers={"Authorization": f"Bearer {token}"}).status_code == 200
@@ -346,6 +439,10 @@ def test_a_token_is_asked_for_where_the_service_wants_one(
     page.get_by_label("Token").fill("hft_wrong")
     page.get_by_role("button", name="Use").click()
     expect(page.locator("#notice")).to_contain_text("not known")
+    page.get_by_label("Token").fill(writer)
+    page.get_by_role("button", name="Use").click()
+    expect(page.locator("#notice")).to_contain_text("The token feed has the scope write; this needs read")
+    expect(page.locator("#health")).to_have_text("Token needed")
     page.get_by_label("Token").fill(token)
     page.get_by_role("button", name="Use").click()
     expect(page.locator("#last")).to_have_text("2")
@@ -355,8 +452,9 @@ def test_a_token_is_asked_for_where_the_service_wants_one(
     assert token not in page.url
 
 
-def make_token(directory: Path, tokens: Path) -> str:
-    """Return a new token that may read and write."""
-    done = run_command(directory, "token", "desk", "--scope", "read", "--scope", "write", "--file", str(tokens))
+def make_token(directory: Path, tokens: Path, name: str = "desk", *scopes: str) -> str:
+    """Return a new token that may read and write, or what `scopes` say."""
+    options = [option for scope in scopes or ("read", "write") for option in ("--scope", scope)]
+    done = run_command(directory, "token", name, *options, "--file", str(tokens))
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

@@ -33,10 +33,10 @@ def test_a_service_that_hangs_is_unreachable(service: Service, open_page: OpenPa
     expect(page.locator("#notice")).to_be_hidden()
 
 
-def test_bars_that_do_not_come_are_told(service: Service, open_page: OpenPage) -> None:
+def test_bars_that_do_not_come_are_told(shared_service: Service, open_page: OpenPage, symbol: str) -> None:
     """A refused /series is on the page, though all else is answered, until it is answered again."""
-    service.add("A", [1.0] * 200)
-    opened = open_page(f"{service.url}/?symbol=A&window=100", expected_errors=True)
+    shared_service.add(symbol, [1.0] * 200)
+    opened = open_page(f"{shared_service.url}/?symbol={symbol}&window=100", expected_errors=True)
     page = opened.page
     opened.wait_for_bars(100, 200)
 
@@ -100,11 +100,13 @@ def test_a_failure_is_told_once(service: Service, open_page: OpenPage) -> None:
 
 
 @pytest.mark.parametrize("storage", ["localStorage", "sessionStorage"])
-def test_a_browser_that_keeps_nothing_will_do(service: Service, open_page: OpenPage, storage: str) -> None:
+def test_a_browser_that_keeps_nothing_will_do(
+    shared_service: Service, open_page: OpenPage, symbol: str, storage: str
+) -> None:
     """Without storage the page works, and the theme goes through all three as long as the page is there."""
-    service.add("A", [1.0])
+    shared_service.add(symbol, [1.0])
     script = f"Object.defineProperty(window, '{storage}', {{ get() {{ throw new DOMException('denied'); }} }})"
-    opened = open_page(f"{service.url}/?symbol=A", before=lambda page: page.add_init_script(script))
+    opened = open_page(f"{shared_service.url}/?symbol={symbol}", before=lambda page: page.add_init_script(script))
     expect(opened.page.locator("#last")).to_have_text("1")
     for name in ("Dark", "Light", "Auto", "Dark"):
         opened.page.locator("#theme").click()

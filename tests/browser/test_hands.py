@@ -1,23 +1,27 @@
 """Keys, links, refresh and themes: what the dashboard does in the hands of a person."""
 
 import re
+from collections.abc import Iterator
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import OpenPage
-from tests.service import Service
+from tests.service import Service, running_service
 
 
-def two_symbols(service: Service) -> None:
-    """Store a hundred points of A, B and C."""
-    for symbol in "ABC":
-        service.add(symbol, [float(i) for i in range(100)])
+@pytest.fixture(scope="module")
+def letters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Yield a service with a hundred points of A, B and C, to look at only."""
+    with running_service(tmp_path_factory.mktemp("letters")) as service:
+        for symbol in "ABC":
+            service.add(symbol, [float(i) for i in range(100)])
+        yield service
 
 
-def test_keys_work_wherever_one_has_clicked(service: Service, open_page: OpenPage) -> None:
+def test_keys_work_wherever_one_has_clicked(letters: Service, open_page: OpenPage) -> None:
     """On a refresh button, in a table: all but what the focused thing itself takes."""
-    two_symbols(service)
-    opened = open_page(f"{service.url}/?symbol=A&window=10")
+    opened = open_page(f"{letters.url}/?symbol=A&window=10")
     page = opened.page
     opened.wait_for_bars(90, 100)
     page.locator("#refresh input[value='5']").check()
@@ -34,10 +38,9 @@ def test_keys_work_wherever_one_has_clicked(service: Service, open_page: OpenPag
     expect(page.locator("#symbol")).to_have_text("B")
 
 
-def test_the_symbol_before_the_first_is_the_last(service: Service, open_page: OpenPage) -> None:
+def test_the_symbol_before_the_first_is_the_last(letters: Service, open_page: OpenPage) -> None:
     """From the overview, the next one is the first and the one before is the last."""
-    two_symbols(service)
-    page = open_page(service.url).page
+    page = open_page(letters.url).page
     expect(page.get_by_role("link", name="A", exact=True)).to_be_visible()
     for key, symbol in (("[", "C"), ("]", "A")):
         page.keyboard.press(key)
@@ -46,10 +49,9 @@ def test_the_symbol_before_the_first_is_the_last(service: Service, open_page: Op
         expect(page.locator("#overview")).to_be_visible()
 
 
-def test_a_link_to_a_symbol_is_a_link(service: Service, open_page: OpenPage) -> None:
+def test_a_link_to_a_symbol_is_a_link(letters: Service, open_page: OpenPage) -> None:
     """It has an address, and with Ctrl it opens beside this page, which stays."""
-    two_symbols(service)
-    page = open_page(service.url).page
+    page = open_page(letters.url).page
     link = page.locator("#overview-table").get_by_role("link", name="B")
     expect(link).to_have_attribute("href", "?symbol=B")
     with page.context.expect_page() as other:
@@ -76,10 +78,9 @@ def hide(page: Page, hidden: str) -> None:
     )
 
 
-def test_off_asks_nothing_and_the_age_goes_on(service: Service, open_page: OpenPage) -> None:
+def test_off_asks_nothing_and_the_age_goes_on(letters: Service, open_page: OpenPage) -> None:
     """In an hour of the page's own time, and not when one comes back to its tab either; 1 s asks again."""
-    two_symbols(service)
-    opened = open_page(f"{service.url}/?symbol=A&window=10", before=lambda page: page.clock.install())
+    opened = open_page(f"{letters.url}/?symbol=A&window=10", before=lambda page: page.clock.install())
     page = opened.page
     opened.wait_for_bars(90, 100)
     page.get_by_label("Off", exact=True).check()
@@ -97,11 +98,10 @@ def test_off_asks_nothing_and_the_age_goes_on(service: Service, open_page: OpenP
         page.locator("#refresh input[value='1']").check()
 
 
-def test_small_pictures_take_the_colours_of_the_theme(service: Service, open_page: OpenPage) -> None:
+def test_small_pictures_take_the_colours_of_the_theme(letters: Service, open_page: OpenPage) -> None:
     """They are drawn anew when it changes."""
-    two_symbols(service)
     # Reading pixels back is what Chromium warns of.
-    page = open_page(service.url, expected_errors=True, color_scheme="dark").page
+    page = open_page(letters.url, expected_errors=True, color_scheme="dark").page
     drawn = """() => {
       const canvas = document.querySelector('#overview-table canvas');
       const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
@@ -118,21 +118,23 @@ def test_small_pictures_take_the_colours_of_the_theme(service: Service, open_pag
     assert page.evaluate(drawn) == [11, 92, 196]
 
 
-def test_the_table_keeps_its_rows_and_the_place_is_told(service: Service, open_page: OpenPage) -> None:
+def test_the_table_keeps_its_rows_and_the_place_is_told(
+    shared_service: Service, open_page: OpenPage, symbol: str
+) -> None:
     """New points come as new rows below those that are being read; a status tells of moves, not of points."""
-    service.add("A", [1.0, 2.0])
-    opened = open_page(f"{service.url}/?symbol=A&window=all")
+    shared_service.add(symbol, [1.0, 2.0])
+    opened = open_page(f"{shared_service.url}/?symbol={symbol}&window=all")
     page = opened.page
     page.get_by_role("button", name="Table", exact=True).click()
     rows = page.locator("#table tbody tr")
     expect(rows).to_have_count(2)
-    expect(page.locator("#state")).to_contain_text("A, points 0 to 1")
+    expect(page.locator("#state")).to_contain_text(f"{symbol}, points 0 to 1")
     page.evaluate("() => { document.querySelector('#table tbody tr').dataset.mine = '1'; }")
-    service.add("A", [3.0])
+    shared_service.add(symbol, [3.0])
     expect(rows).to_have_count(3)
     expect(rows.first).to_have_attribute("data-mine", "1")
-    expect(page.locator("#state")).to_contain_text("A, points 0 to 1")
-    service.add("A", [4.0] * 20)
+    expect(page.locator("#state")).to_contain_text(f"{symbol}, points 0 to 1")
+    shared_service.add(symbol, [4.0] * 20)
     expect(rows).to_have_count(23)
     page.keyboard.press("1")
-    expect(page.locator("#state")).to_contain_text("A, points 13 to 22")
+    expect(page.locator("#state")).to_contain_text(f"{symbol}, points 13 to 22")

@@ -42,11 +42,11 @@ def refresh(page: Page, seconds: int) -> None:
     ],
 )
 def test_a_price_is_shown_with_all_its_digits(
-    service: Service, open_page: OpenPage, prices: list[float], last: str, least: str
+    shared_service: Service, open_page: OpenPage, symbol: str, prices: list[float], last: str, least: str
 ) -> None:
     """In the head, the windows, the line below the tools and the table; as many for all prices of a symbol."""
-    service.add("A", prices)
-    opened = open_page(f"{service.url}/?symbol=A&window=10")
+    shared_service.add(symbol, prices)
+    opened = open_page(f"{shared_service.url}/?symbol={symbol}&window=10")
     page = opened.page
     expect(page.locator("#last")).to_have_text(last)
     cells = page.locator("#windows tbody tr").first.locator("td")
@@ -57,25 +57,30 @@ def test_a_price_is_shown_with_all_its_digits(
     expect(page.locator("#table tbody tr").last.locator("td").last).to_have_text(last)
 
 
-def test_the_digits_of_a_bar_are_those_of_its_least_and_greatest_price(service: Service, open_page: OpenPage) -> None:
+def test_the_digits_of_a_bar_are_those_of_its_least_and_greatest_price(
+    shared_service: Service, open_page: OpenPage, symbol: str
+) -> None:
     """A price with more digits than the first one of its bar is not rounded."""
-    service.add("A", [*[1.5] * 1000, 1.50625, *[1.5] * 998, 1.5])
-    opened = open_page(f"{service.url}/?symbol=A&window=all", viewport={"width": 700, "height": 900})
+    shared_service.add(symbol, [*[1.5] * 1000, 1.50625, *[1.5] * 998, 1.5])
+    url = f"{shared_service.url}/?symbol={symbol}&window=all"
+    opened = open_page(url, viewport={"width": 700, "height": 900})
     assert opened.wait_for_bars(0, 2000) > 1
     expect(opened.page.locator("#readout")).to_contain_text("Max 1.50625")
 
 
 @pytest.mark.parametrize("seconds", [1, 5, 10])
-def test_the_rate_is_that_of_the_last_ten_seconds(service: Service, open_page: OpenPage, seconds: int) -> None:
+def test_the_rate_is_that_of_the_last_ten_seconds(
+    shared_service: Service, open_page: OpenPage, symbol: str, seconds: int
+) -> None:
     """Whatever the refresh: what came between two answers, over the time between them."""
-    service.add("A", [1.0])
-    opened = open_page(f"{service.url}/?symbol=A&window=10", before=lambda page: page.clock.install())
-    page = opened.page
+    shared_service.add(symbol, [1.0])
+    url = f"{shared_service.url}/?symbol={symbol}&window=10"
+    page = open_page(url, before=lambda page: page.clock.install()).page
     page.locator(f"#refresh input[value='{seconds}']").check()
     expect(page.locator("#last")).to_have_text("1")
     page.clock.pause_at(page.evaluate("Date.now() / 1000 + 0.1"))
     for _ in range(3):
-        service.add("A", [1.0] * (500 * seconds))
+        shared_service.add(symbol, [1.0] * (500 * seconds))
         refresh(page, seconds)
     rate(page).to_have_text(re.compile(r"^([34]\d\d|500|501)(\.\d)?/s$"))
     # Then nothing comes, and after ten seconds nothing has come for ten seconds.
@@ -84,17 +89,53 @@ def test_the_rate_is_that_of_the_last_ten_seconds(service: Service, open_page: O
     rate(page).to_have_text("0/s")
 
 
-@pytest.mark.parametrize(
-    ("number", "text"),
-    [
-        (0, "0"), (7, "7"), (0.25, "0.250"), (999, "999"), (999.4, "999"), (999.7, "1.00 k"), (1000, "1.00 k"),
-        (12345, "12.3 k"), (999_499, "999 k"), (999_600, "1.00 M"), (2.5e9, "2.50 G"), (1.2345e13, "12,345 G"),
-    ],
-)  # fmt: skip
-def test_numbers_in_short(filled: Service, open_page: OpenPage, number: float, text: str) -> None:
+SHORT = {
+    0: "0", 7: "7", 0.25: "0.250", 999: "999", 999.4: "999", 999.7: "1.00 k", 1000: "1.00 k", 12345: "12.3 k",
+    999_499: "999 k", 999_600: "1.00 M", 2.5e9: "2.50 G", 1.2345e13: "12,345 G",
+}  # fmt: skip
+
+
+def test_numbers_in_short(shared_service: Service, open_page: OpenPage) -> None:
     """Three digits, and the unit that they have after rounding."""
-    page = open_page(f"{filled.url}/docs").page
-    assert page.evaluate("async (n) => (await import('/static/format.js')).short(n)", number) == text
+    page = open_page(f"{shared_service.url}/docs").page
+    shown = page.evaluate("async (all) => all.map((await import('/static/format.js')).short)", list(SHORT))
+    assert dict(zip(SHORT, shown, strict=True)) == SHORT
+
+
+BLUE = """() => {
+  const canvas = document.querySelector('#plot canvas');
+  const over = document.querySelector('#plot .u-over').getBoundingClientRect();
+  const at = canvas.getBoundingClientRect();
+  const { data, width } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+  const column = (share) => {
+    const x = Math.round(over.left - at.left + share * over.width);
+    const rows = [];
+    for (let y = Math.round(over.top - at.top); y < over.bottom - at.top; y++) {
+      const i = 4 * (y * width + x);
+      if (data[i + 3] > 0 && data[i + 2] - data[i] > 40) rows.push(y);
+    }
+    return rows;
+  };
+  return { height: over.height, wild: column(0.3), calm: column(0.8) };
+}"""  # the rows in which line or band are drawn, in two columns without a line of the grid
+
+
+def test_the_band_goes_from_the_least_to_the_greatest_price(
+    shared_service: Service, open_page: OpenPage, symbol: str
+) -> None:
+    """In pixels: filled from 1 to 3 where prices go to and fro between them, no more than the line where they are 2."""
+    shared_service.add(symbol, [1.0, 3.0] * 10_000 + [2.0] * 20_000)
+    # Reading pixels back is what Chromium warns of.
+    opened = open_page(f"{shared_service.url}/?symbol={symbol}&window=all", expected_errors=True, color_scheme="dark")
+    assert opened.wait_for_bars(0, 40_000) >= 2
+    opened.page.wait_for_function(f"() => ({BLUE})().wild.length > 0")
+    found = opened.page.evaluate(BLUE)
+    wild, calm = found["wild"], found["calm"]
+    assert wild == list(range(wild[0], wild[-1] + 1))
+    assert 0.6 * found["height"] < len(wild) <= found["height"]
+    assert len(calm) <= 6
+    middle = (wild[0] + wild[-1]) / 2
+    assert all(abs(row - middle) <= 6 for row in calm)
 
 
 def test_no_number_stands_under_the_name_of_another_symbol(start_service: StartService, open_page: OpenPage) -> None:
@@ -127,15 +168,17 @@ def test_no_number_stands_under_the_name_of_another_symbol(start_service: StartS
     opened.wait_for_bars(0, 2)
 
 
-def test_the_strip_is_asked_for_again_when_it_did_not_come(service: Service, open_page: OpenPage) -> None:
+def test_the_strip_is_asked_for_again_when_it_did_not_come(
+    shared_service: Service, open_page: OpenPage, symbol: str
+) -> None:
     """A refusal of its bars leaves nothing behind that says it is there."""
-    service.add("A", [1.0, 2.0])
+    shared_service.add(symbol, [1.0, 2.0])
 
     def refuse(route: Route) -> None:
         route.fulfill(status=503, json={"detail": "Not now", "status": 503})
 
     opened = open_page(
-        f"{service.url}/?symbol=A&window=10",
+        f"{shared_service.url}/?symbol={symbol}&window=10",
         expected_errors=True,
         before=lambda page: page.route(re.compile(r"buckets=300"), refuse, times=1),
     )
