@@ -104,7 +104,7 @@ AGAINST ?= HEAD~1
 gate: $(VENV)/dev ## fail if a guarded case is slower than in another revision (AGAINST=HEAD~1)
 	$(BIN)/python -m perf.gate --against $(AGAINST) $(ARGS)
 
-gate-proof: $(VENV)/dev ## try the gate on identical code and on code made a fifth slower: half an hour
+gate-proof: $(VENV)/dev ## try the gate on identical code and on code made a fifth slower: 25 minutes
 	$(BIN)/python -m perf.proof $(ARGS)
 
 test-gate: $(VENV)/dev ## the tests of the gate at full size: three cases made a fifth slower, each caught; minutes

@@ -234,6 +234,39 @@ def test_a_case_that_is_slower_ends_the_gate_with_1(tmp_path: Path, monkeypatch:
     assert trial.slower_by == pytest.approx(1.0, abs=0.5)
 
 
+@pytest.mark.parametrize(
+    ("each_s", "left_s", "runs", "expected"), [(5.0, 1000.0, 10, 20), (5.0, 1000.0, 5, 26), (5.0, -3.0, 2, 1)]
+)
+def test_a_run_takes_as_many_cases_as_there_is_time_for(each_s: float, left_s: float, runs: int, expected: int) -> None:
+    """Fewer cases, never fewer rounds; and one at least, or a run would prove nothing."""
+    assert proof.fitting(26, each_s, left_s, runs) == expected
+
+
+def test_all_cases_have_their_turns_in_the_proof() -> None:
+    """The next run goes on behind the last one, around the end."""
+    assert proof.turn(["a", "b", "c"], 0, 2) == ["a", "b"]
+    assert proof.turn(["a", "b", "c"], 2, 2) == ["c", "a"]
+
+
+def test_the_readme_says_what_the_proof_found() -> None:
+    """Runs, cases, exit codes, wrong answers, and how busy the machine was."""
+    right: dict[str, object] = {
+        "slowed": None,
+        "slower_by": 0.0,
+        "exit_code": 0,
+        "seconds": 60.0,
+        "cases": 12,
+        "said": [],
+    }
+    wrong = {**right, "slowed": "store.open[stored=10]", "slower_by": 0.2, "said": ["ok      store.open[stored=10]"]}
+    found = {"date": "2026-01-02", "environment": {"env_cpu": "x"}, "load": [0.1, 1.5], "trials": [right, wrong]}
+    text = proof.section(found)
+    assert "1 wrong answers in 2 runs of the gate on 2026-01-02, 2 minutes of them (load average 0.10" in text
+    assert "| identical code, run 1 | 12 | 0 | no alarm | 60 s | right |" in text
+    assert "| `store.open[stored=10]` made 20.0% slower | 12 | 0 | no alarm | 60 s | **WRONG** |" in text
+    assert "| cpu | x |" in text
+
+
 @pytest.mark.gate_proof
 @pytest.mark.parametrize("case", proof.INJECTIONS)
 def test_a_fifth_slower_is_caught(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
