@@ -79,7 +79,8 @@ class Live:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._subscribers: set[Subscriber] = set()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_at = 0.0
         self._made: dict[tuple[str, tuple[int, ...]], tuple[tuple[int, int], bytes]] = {}
 
     def watched(self, symbol: str, windows: tuple[int, ...]) -> Watched:
@@ -131,10 +132,11 @@ class Live:
         loop = asyncio.get_running_loop()
         first = min(subscriber.due for subscriber in self._subscribers)
         if self._timer is not None:
-            if self._timer.when() <= first:
+            if self._timer_at <= first:
                 return
             self._timer.cancel()
-        self._timer = loop.call_at(first, self._tick)
+        # What is due already uvloop gives a handle that knows no time.
+        self._timer, self._timer_at = loop.call_at(first, self._tick), first
 
     def _tick(self) -> None:
         self._timer = None

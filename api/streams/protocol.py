@@ -21,6 +21,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
+from websockets import http11
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame
 from websockets.protocol import SEND_EOF
@@ -31,6 +32,10 @@ MAX_FRAGMENTS = 1024
 CLOSE_TIMEOUT_S = 3.0
 # Beside it the kernel would keep up to 4 MiB of messages that a slow reader gets long after they were true.
 SEND_BUFFER_BYTES = 64 * 1024
+
+# The handshake is parsed a second time, from a head that the HTTP parser has bounded (64 KiB). The library's own limit,
+# 8 KiB a line, is less than an address with 256 symbols may take, and uvicorn would leave who exceeds it unanswered.
+http11.MAX_LINE_LENGTH = 131_072
 
 _MESSAGE_TOO_BIG = 1009
 _INVALID_TEXT = 1007

@@ -12,12 +12,13 @@ import falcon.asgi
 import falcon.testing
 import numpy as np
 import pytest
+import uvloop
 from websockets.exceptions import InvalidStatus
 
 from api.exchange import RECEIVE
 from api.request import Request
 from api.streams.events import Events
-from api.streams.live import Live
+from api.streams.live import Live, Subscriber
 from api.streams.registry import Streams
 from hft_mmap import Store
 from tests.api.streams.client import Raw, ending, opened, resident_bytes, said, unread_events
@@ -255,3 +256,36 @@ def test_a_comment_comes_while_nothing_changes(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
         store.append("A", [1.0])
         asyncio.run(listen(store))
+
+
+def test_an_address_may_have_every_symbol_that_a_stream_may(shared_service: Service) -> None:
+    """It is longer than what WebSocket libraries take for a line: 256 symbols of 64 letters."""
+    symbol = "L" * 60
+    shared_service.add(f"{symbol}/000", [1.0])
+    names = [f"{symbol}/{i:03d}" for i in range(256)]
+    for name in names[1:]:
+        shared_service.add(name, [1.0])
+    with opened(shared_service, mode="stats", symbol=names, window=1, interval_ms=10) as client:
+        assert {said(client)["symbol"] for _ in names} == set(names)
+
+
+def test_a_handshake_with_a_long_address_is_refused_as_a_short_one_is(shared_service: Service) -> None:
+    """It was never answered, and held its connection for ever."""
+    upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eA=="
+    with shared_service.connect() as connection:
+        connection.sendall(f"PUT /{'A' * 20_000} HTTP/1.1\r\nHost: a\r\n{upgrade}\r\n\r\n".encode())
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 405 ")
+
+
+def test_a_reader_may_come_just_when_others_are_due(tmp_path: Path) -> None:
+    """A timer that has nothing to wait for any more is of another kind, in uvloop."""
+
+    async def come(live: Live) -> None:
+        readers = [Subscriber(1e-6) for _ in range(2)]
+        for reader in readers:
+            live.add(reader)
+        for reader in readers:
+            live.remove(reader)
+
+    with Store(tmp_path) as store, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(come(Live(store)))
