@@ -13,6 +13,7 @@ import atexit
 import io
 import os
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -63,8 +64,9 @@ def main() -> int:
     args.output = args.append = None
     print(*environment.lines(session.stamp), "", sep="\n")
     args.inherit_environ = [*(args.inherit_environ or []), *environment.inherited_variables()]
-    _run(runner, cases, chosen, effort, session)
-    return 0
+    failures = _run(runner, cases, chosen, effort, session)
+    print(*(f"perf: FAILED: {one}" for one in failures), sep="\n", end="\n" if failures else "", file=sys.stderr)
+    return int(bool(failures))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,12 @@ class Session:
 
 def _run(
     runner: pyperf.Runner, cases: Sequence[Case], experiments: Sequence[Experiment], effort: Effort, session: Session
-) -> None:
-    """Measure everything in turn, and say how far it is on standard error."""
+) -> list[str]:
+    """Measure everything in turn, and say how far it is on standard error; return what failed, and why.
+
+    An experiment that fails gives no figure, and takes none from those that come after it.
+    """
+    failures = []
     each_s = {case.name: _expected_s(case, runner.args) for case in cases}
     progress = Progress(each_s | {one.prefix: one.expected_s(effort) for one in experiments})
     for case in cases:
@@ -98,9 +104,14 @@ def _run(
     for experiment in experiments:
         print(progress.begin(experiment.prefix), file=sys.stderr, flush=True)
         load_start = environment.load_average()
-        for bench in experiment.measure(Lab(), effort):
-            session.keep(bench, load_start)
+        try:
+            for bench in experiment.measure(Lab(), effort):
+                session.keep(bench, load_start)
+        except Exception as error:  # noqa: BLE001 - it is told, and the exit code says it
+            traceback.print_exc()
+            failures.append(f"{experiment.prefix}: {type(error).__name__}: {error}")
         progress.end(experiment.prefix)
+    return failures
 
 
 def _expected_s(case: Case, args: argparse.Namespace) -> float:

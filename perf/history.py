@@ -107,13 +107,13 @@ def differences(a: Mapping[str, Benchmark], b: Mapping[str, Benchmark]) -> list[
     ]
 
 
-def save(label: str, options: Sequence[str]) -> int:
-    """Run the benchmarks and keep the result."""
-    file = dated(label)
+def save(label: str, options: Sequence[str], directory: Path = RESULTS) -> int:
+    """Run the benchmarks and keep the result; HistoryError if there is one of today with this label."""
+    file = dated(label, directory)
     if file.exists():
         raise HistoryError(f"{file} exists: give another label, or remove it")
     code = subprocess.run([sys.executable, "-m", "perf", "-o", str(file), *options], cwd=ROOT, check=False).returncode
-    print(f"\nkept in {file.relative_to(ROOT)}")
+    print(f"\nkept in {file}" if file.exists() else "\nnothing was kept")
     return code
 
 

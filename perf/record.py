@@ -11,6 +11,8 @@ from perf.case import Work
 
 Benchmark: TypeAlias = Any  # pyperf has no types
 
+NOTHING = 1e-30
+"""What stands for zero, which pyperf refuses as a value."""
 _SMALL_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (0.0, "ns"))
 _LARGE_UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (0.0, ""))
 _SCALES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
@@ -28,7 +30,7 @@ def benchmark(
     common["date"] = datetime.now(UTC).isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")
     return pyperf.Benchmark(
         [
-            pyperf.Run([max(value, 1e-30) for value in values], metadata=common, collect_metadata=False)
+            pyperf.Run([max(value, NOTHING) for value in values], metadata=common, collect_metadata=False)
             for values in runs
         ]
     )
@@ -58,6 +60,7 @@ def summary(bench: Benchmark) -> str:
             rates = [work.amount / value for value in (high, middle, low)]
             text += f"  {quantities(*rates)}{work.unit}/s"
     else:
+        low, middle, high = (0.0 if value <= NOTHING else value for value in (low, middle, high))
         text = f"{quantities(low, middle, high):>30}{'bytes' if unit == 'byte' else ''}"
     return f"{bench.get_name():<78}{text}  ({', '.join(circumstances(bench))})"
 

@@ -184,4 +184,4 @@ def _costs(rounds: list[tuple[Taken, Taken, float]]) -> Iterator[Benchmark]:
     yield made("page_requests_a_second", [asked for _, _, asked in rounds], "integer")
 
 
-EXPERIMENTS = (Experiment("dashboard.", _measure, "interval", setup_s=15.0, round_s=4.0, loads=8),)
+EXPERIMENTS = (Experiment("dashboard.", _measure, "interval", setup_s=15.0, round_s=4.0, loads=8, most_rounds=3),)

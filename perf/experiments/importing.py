@@ -136,9 +136,9 @@ EXPERIMENTS = (
             "process",
             setup_s=30.0,
             round_s=15.0,
-            most_rounds=3,
+            most_rounds=2,
         )
         for kind, write in (("csv", write_csv), ("parquet", write_parquet))
     ),
-    Experiment("import.disk_alone", _measure_disk, "sync", round_s=4.0, most_rounds=3),
+    Experiment("import.disk_alone", _measure_disk, "sync", round_s=4.0, most_rounds=2),
 )

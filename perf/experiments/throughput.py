@@ -154,6 +154,7 @@ def _contests() -> Iterator[Contest]:
     for n in (10, 10_000):
         yield Contest(
             "add_batch", {"values": n, "durability": "interval"}, "/add_batch/", Work(n, "values"), values=n,
+            cores=tuple(PLACEMENTS) if n == 10 else ("two",),
             settings={"store.max_data_retention": 64 * 10**6, "store.cleanup_keep_count": 16 * 10**6},
         )  # fmt: skip
 

@@ -46,6 +46,29 @@ def test_a_kept_result_says_effort_load_settings_and_build(tmp_path: Path) -> No
     assert " left: accuracy" in done.stderr
 
 
+def test_an_experiment_that_fails_is_told_and_takes_no_other_with_it(tmp_path: Path) -> None:
+    """Twenty-five minutes are not lost because the last scenario found no memory."""
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "import-100000000.csv").write_text("no prices\n")
+    done = run_perf(tmp_path, "--fast", "--only", "import.csv", "--only", "accuracy")
+    assert done.returncode == 1
+    assert "perf: FAILED: import.csv: " in done.stderr
+    assert "accuracy.avg[points=1e6]" in history.load(tmp_path / "result.json")
+
+
+def test_a_saved_result_is_kept_once_a_day_and_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It can be found by its label, and nothing is written over."""
+    options = ("-p", "1", "-n", "1", "-w", "0", "-l", "1", "--only", "decode.batch[values=10]")
+    assert history.save("mine", options, tmp_path) == 0
+    file = history.find("mine", tmp_path)
+    assert f"kept in {file}" in capsys.readouterr().out
+    assert list(history.load(file)) == ["decode.batch[values=10]"]
+    with pytest.raises(history.HistoryError, match="exists: give another label"):
+        history.save("mine", options, tmp_path)
+    assert history.save("nothing", ("--only", "no such case"), tmp_path) == 2
+    assert "nothing was kept" in capsys.readouterr().out
+
+
 def test_variables_reach_the_code_that_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A benchmark of the defaults that was asked for something else would be a wrong answer."""
     monkeypatch.setenv("APP_SERVER__MAX_BATCH_VALUES", "5")
