@@ -167,7 +167,11 @@ def report(results: Results, baseline: Results, peers: Run, source: Source) -> s
     lines += ["", "## Times, beside the baseline", "", *_wrapped(_HOW_TIMES), "", *tables.times(results, baseline)]
     lines += ["", "## What differs from the baseline besides the code", ""]
     different = history.differences(baseline, results) if baseline else ["there is no baseline"]
-    lines += [line for one in different or ["nothing"] for line in _item(one.replace(" | ", " before, now "))]
+    lines += [
+        line
+        for one in different or ["nothing"]
+        for line in _item(one.replace(" | ", " before, now ").replace("None", "not kept"))
+    ]
     lines += ["", "## Memory", "", *tables.memory(results, baseline)]
     lines += ["", "## Share of the bare endpoint", "", *_wrapped(_HOW_SHARES), "", *tables.shares(results)]
     lines += ["", "### Where the processor is", "", *_profile(source)]
@@ -196,7 +200,7 @@ def report(results: Results, baseline: Results, peers: Run, source: Source) -> s
         *environment.rows(metadata),
         *figures.loads(dict(results)),
     ]
-    return "\n".join(lines) + "\n"
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)) + "\n"
 
 
 _HOW_TIMES = (
