@@ -209,3 +209,25 @@ def test_thousands_of_idle_connections_shut_nobody_out(start_service: StartServi
         assert json.loads(service.client.get("/health").content) == {"status": "ok"}
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_sixteen_mebibytes_of_brackets_are_refused(start_service: StartService) -> None:
+    """By whoever reads them, where a body may be as long; nobody waits meanwhile."""
+    brackets = b"[" * (16 << 20)
+    service = start_service(server__max_body_bytes=len(brackets))
+    with service.connect() as connection, service.connect() as other:
+        connection.sendall(post(brackets))
+        other.sendall(get("/health"))
+        assert answer(other)[0] == 200
+        status, problem = answer(connection)
+        assert (status, '"values": [' in problem["detail"]) == (422, True)
+    assert symbols(service) == set()
+
+
+@pytest.mark.parametrize(
+    ("behind", "expected"), [(CLOSE, [200, 200]), (b"}" + CLOSE, [200, 400]), (batch("LONGER", [2.0]), [200, 400])]
+)
+def test_a_body_ends_where_it_was_announced(service: Service, behind: bytes, expected: list[int]) -> None:
+    """What a longer one has behind that is read as the next request, is none, and ends the connection."""
+    assert statuses(service, post(batch("ANNOUNCED", [1.0])) + behind) == expected
+    assert "LONGER" not in symbols(service)
