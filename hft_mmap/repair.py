@@ -1,6 +1,8 @@
 """Rebuild the nodes of a series from its values. Values are never touched: they are what nothing else can give back."""
 
 import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +13,7 @@ from hft_mmap.boot import Boot
 from hft_mmap.chunk import Chunk
 from hft_mmap.errors import FormatError
 from hft_mmap.head import Head
-from hft_mmap.kernels import FAN_OUT
+from hft_mmap.kernels import FAN_OUT, VALID, find_invalid
 from hft_mmap.verify import expected_nodes, verify_chunk
 
 
@@ -33,8 +35,10 @@ def _repair_chunk(chunk: Chunk, end: int) -> tuple[list[str], list[str]]:
         seal = chunk.read_seal() if full else None
     except FormatError:
         seal = None
-    if seal is not None and chunk.checksums()[0] != seal.values_crc:
-        # The nodes may be the only trace of what the values were: leave both for whoever has a backup.
+    damaged = find_invalid(chunk.values[:end]) != VALID
+    if damaged or (seal is not None and chunk.checksums()[0] != seal.values_crc):
+        # A seal would vouch for values that were never appended. And the nodes may be the only trace of what the
+        # values were: leave both for whoever has a backup.
         return [], faults
     for level in range(1, chunk.layout.levels + 1):
         count = end // FAN_OUT**level
@@ -50,11 +54,22 @@ def _repair_chunk(chunk: Chunk, end: int) -> tuple[list[str], list[str]]:
     return [fault for fault in faults if fault not in remaining], remaining
 
 
+@contextmanager
+def _held(head: Head) -> Iterator[None]:
+    """Hold the series against every writer."""
+    fcntl.flock(head.fd, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(head.fd, fcntl.LOCK_UN)
+
+
 def repair_directory(directory: Path, symbol: str, boot: Boot) -> RepairReport:
     """Rebuild nodes and seals of the series in `directory`, from the first level up; O(N).
 
-    Writers in any process wait meanwhile. A process that has the series open keeps the root nodes it has read: restart
-    it after a repair. Head files, missing chunks and values with a wrong checksum are not repaired, only reported.
+    Writers in any process wait while it is at the newest chunk: O(C). A process that has the series open keeps the root
+    nodes it has read: restart it after a repair. Head files, missing chunks, values that are no prices and those with a
+    wrong checksum are not repaired, only reported.
     """
     repaired: list[str] = []
     remaining: list[str] = []
@@ -63,7 +78,6 @@ def repair_directory(directory: Path, symbol: str, boot: Boot) -> RepairReport:
     except (FormatError, OSError) as error:
         return RepairReport(symbol, (), (f"head: {error}",))
     try:
-        fcntl.flock(head.fd, fcntl.LOCK_EX)
         layout = recovery.layout_of(head.identity)
         recovered = recovery.trust(head, boot)
         for first, end, _ in recovery.kept_chunks(directory, recovered, layout.points):
@@ -72,7 +86,11 @@ def repair_directory(directory: Path, symbol: str, boot: Boot) -> RepairReport:
             except (FormatError, OSError) as error:
                 remaining.append(f"points {first} to {end - 1}: {error}")
                 continue
-            done, left = _repair_chunk(chunk, end - first)
+            if end - first == layout.points:  # full chunks never change
+                done, left = _repair_chunk(chunk, layout.points)
+            else:
+                with _held(head):
+                    done, left = _repair_chunk(chunk, min(recovery.trust(head, boot).total - first, layout.points))
             repaired += done
             remaining += left
     except FormatError as error:

@@ -10,7 +10,10 @@ from hft_mmap.boot import Boot
 from hft_mmap.chunk import Chunk
 from hft_mmap.errors import FormatError
 from hft_mmap.head import START, Head
-from hft_mmap.kernels import FAN_OUT, NODE_FIELDS, VALID, find_invalid, summarise_nodes, summarise_values
+from hft_mmap.kernels import FAN_OUT, MAX_PRICE, NODE_FIELDS, VALID, find_invalid, summarise_nodes, summarise_values
+
+MOST_RUNS = 20
+"""So many runs of values that are no prices are named for each chunk; of the others the number is."""
 
 
 class VerifyReport(NamedTuple):
@@ -40,15 +43,31 @@ def _span(chunk: Chunk, level: int, index: int) -> str:
     return f"points {first} to {first + width - 1}"
 
 
+def _no_prices(chunk: Chunk, end: int) -> list[str]:
+    """Return a fault for each run of values among the first `end` that are no prices; the first MOST_RUNS of them."""
+    name, values = chunk.path.name, chunk.values[:end]
+    places = np.flatnonzero(~((values >= 0) & (values <= MAX_PRICE)) | np.signbit(values))
+    runs = np.split(places, np.flatnonzero(np.diff(places) > 1) + 1)
+    faults = []
+    for run in runs[:MOST_RUNS]:
+        first, last, value = chunk.first + int(run[0]), chunk.first + int(run[-1]), repr(values[run[0]])
+        if first == last:
+            faults.append(f"{name}: point {first} is {value}, which is no price")
+        else:
+            faults.append(f"{name}: points {first} to {last} are no prices, the first is {value}")
+    if len(runs) > MOST_RUNS:
+        left = sum(map(len, runs[MOST_RUNS:]))
+        faults.append(f"{name}: {left} more values are no prices, the last is point {chunk.first + places[-1]}")
+    return faults
+
+
 def verify_chunk(chunk: Chunk, end: int) -> tuple[int, list[str]]:
     """Check the first `end` points of `chunk`; return the number of nodes checked, and the faults."""
     faults: list[str] = []
     nodes = 0
     name = chunk.path.name
-    invalid = find_invalid(chunk.values[:end])
-    if invalid != VALID:
-        at = invalid if invalid >= 0 else int(np.argmax(np.signbit(chunk.values[:end])))
-        faults.append(f"{name}: point {chunk.first + at} is {chunk.values[at]!r}, which is no price")
+    if find_invalid(chunk.values[:end]) != VALID:
+        faults += _no_prices(chunk, end)
     for level in range(1, chunk.layout.levels + 1):
         count = end // FAN_OUT**level
         if not count:

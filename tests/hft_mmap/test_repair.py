@@ -8,7 +8,7 @@ import pytest
 from hft_mmap import Limits, Store, StoreReadOnly, SymbolNotFound
 from hft_mmap.chunk import SEAL_OFFSET, Layout, chunk_name
 from hft_mmap.testing import restart_machine
-from tests.hft_mmap.damage import tear_slots
+from tests.hft_mmap.damage import tear_slots, write_at
 
 POINTS = 8192
 LAYOUT = Layout.of(POINTS)
@@ -72,6 +72,18 @@ def test_values_are_never_touched(data: Path) -> None:
     assert report.repaired == ()
     assert any("checksum of the values" in fault and "points 8192 to 16383" in fault for fault in report.remaining)
     assert (data / "A" / chunk_name(POINTS)).read_bytes() == before
+
+
+def test_no_seal_vouches_for_a_value_that_is_no_price(data: Path) -> None:
+    """A full chunk that has no seal yet, or a damaged one, gets none while it has such a value."""
+    flip(data, 0, LAYOUT.footer + SEAL_OFFSET)
+    write_at(data / "A" / chunk_name(0), 8 * 7, np.float64(-1.0).tobytes())
+    before = (data / "A" / chunk_name(0)).read_bytes()
+    with Store(data) as store:
+        (report,) = store.repair("A")
+    assert report.repaired == ()
+    assert f"{chunk_name(0)}: point 7 is np.float64(-1.0), which is no price" in report.remaining
+    assert (data / "A" / chunk_name(0)).read_bytes() == before
 
 
 def test_a_sound_series_is_left_alone(data: Path) -> None:

@@ -65,6 +65,23 @@ def test_a_value_that_is_no_price_is_found(data: Path) -> None:
         assert faults_of(data) == (f"{LAST}: point {TOTAL - 1} is np.float64({value}), which is no price",)
 
 
+def test_every_run_of_values_that_are_no_prices_is_named(data: Path) -> None:
+    """Up to twenty of them in a chunk; then how many more there are, and where the last is."""
+    write_at(data / "A" / LAST, 8 * 10, np.full(5, np.nan).tobytes())
+    write_at(data / "A" / LAST, 8 * 20, np.full(1, -0.0).tobytes())
+    found = [fault for fault in faults_of(data) if "no price" in fault]
+    first = 2 * POINTS
+    assert found == [
+        f"{LAST}: points {first + 10} to {first + 14} are no prices, the first is np.float64(nan)",
+        f"{LAST}: point {first + 20} is np.float64(-0.0), which is no price",
+    ]
+    for place in range(30, 90, 2):
+        write_at(data / "A" / LAST, 8 * place, np.full(1, np.inf).tobytes())
+    found = [fault for fault in faults_of(data) if "no price" in fault]
+    assert len(found) == 21
+    assert found[-1] == f"{LAST}: 12 more values are no prices, the last is point {first + 88}"
+
+
 @pytest.mark.parametrize("field", range(4))
 @pytest.mark.parametrize(
     ("level", "index", "points"), [(1, 0, "0 to 63"), (1, 127, "8128 to 8191"), (2, 1, "4096 to 8191")]
