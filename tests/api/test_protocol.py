@@ -149,9 +149,9 @@ def test_a_stop_answers_every_request_of_a_row(start_service: StartService) -> N
     service = start_service(store__durability="sync")
     with service.connect() as connection:
         connection.sendall(b"".join(post(batch("A", [float(i)])) for i in range(50)))
-        assert answer(connection)[1]["total"] == 1
+        connection.recv(1, socket.MSG_PEEK)  # the first answer is on its way; others may be with it
         assert service.stop() == 0
-        assert [body["total"] for _, body in answers(connection)] == list(range(2, 51))
+        assert [body["total"] for _, body in answers(connection)] == list(range(1, 51))
 
 
 def test_what_is_no_request_is_refused_after_those_before_it(shared: Service) -> None:
