@@ -27,11 +27,12 @@ from api.request import Request
 from api.resources import AddBatch, Constant, Ready, Stats, Symbols
 from api.series import SeriesBuckets
 from api.settings import LogSettings, Settings
+from api.strangers import refusal_lines
 from api.streams.events import Events
 from api.streams.live import Live
 from api.streams.registry import Streams
 from api.streams.resource import Stream, configure
-from api.tokens import ANY, OPEN, READ, WRITE, Tokens
+from api.tokens import ANY, NOBODY, OPEN, READ, WRITE, Tokens
 from api.values import Values
 from hft_mmap import HftMmapError, Store
 
@@ -190,6 +191,10 @@ class Service:
         if path in _QUIET_PATHS:
             return
         status: int = scope.get(REFUSED, 200)
+        client: str | None = (scope.get("client") or (None,))[0]
+        stranger = REFUSED in scope and status < _FIRST_SERVER_ERROR and scope.get(CALLER, NOBODY) is NOBODY
+        if stranger and not refusal_lines.due(client, status):
+            return
         symbol, points = scope.get(BATCH) or (_asked_symbol(scope, path), None)
         if status >= _FIRST_SERVER_ERROR:
             say = self._log.error
@@ -207,6 +212,7 @@ class Service:
             symbol=symbol,
             points=points,
             request_id=request_id(scope),
+            **({"client": client} if REFUSED in scope else {}),
             **caller,
         )
 

@@ -31,6 +31,7 @@ from api.cycle import STATUS_LINES, Cycle
 from api.drain import LINGER_S
 from api.exchange import ENDLESS
 from api.farewell import say_farewell
+from api.strangers import refusal_lines
 from api.streams.protocol import SEND_BUFFER_BYTES, goodbye_s
 
 if TYPE_CHECKING:
@@ -499,7 +500,9 @@ class HttpProtocol(HttpToolsProtocol):
     def _end_refused(self) -> None:
         if self._refusal is not None and not (self._parted or self.transport.is_closing()):
             status, detail = self._refusal
-            _log.info("refused", status=status.value, detail=detail, client=self.client and self.client[0])
+            client = self.client[0] if self.client else None
+            if refusal_lines.due(client, status.value):
+                _log.info("refused", status=status.value, detail=detail, client=client)
             body = problems.problem(status, detail)
             self.transport.write(
                 b"".join(

@@ -33,6 +33,7 @@ from api.listening import Listeners, listening
 from api.protocol import HttpProtocol
 from api.secret_files import CredentialsError
 from api.settings import Effective, ServerSettings, Settings
+from api.strangers import refusal_lines
 from api.streams.protocol import StreamProtocol
 from api.streams.registry import Streams
 from api.systemd import ServiceManager
@@ -93,6 +94,7 @@ def _serve(settings: Settings) -> int:
     except (HftMmapError, OSError, CredentialsError, ExposedError) as error:
         log.error("failed", reason=str(error))  # noqa: TRY400 - the reason says it all, a traceback would not
         return _fail(str(error), EXIT_CONFIG if isinstance(error, CredentialsError | ExposedError) else EXIT_FAILED)
+    refusal_lines.summarise()
     log.info("stopped")
     return EXIT_OK
 
