@@ -69,6 +69,36 @@ def test_a_stop_signal_lets_the_request_in_flight_finish(start_service: StartSer
     assert statistics(start_service(), "ABC-USD") == STATISTICS
 
 
+def test_a_pusher_that_pauses_within_its_body_is_waited_for(start_service: StartService) -> None:
+    """Half a body before SIGTERM, the rest byte by byte after it: it is answered, and the whole batch is there."""
+    service = start_service()
+    body = batch("ABC-USD", PRICES)
+    half = len(body) // 2
+    with begin_batch(service, body) as connection:
+        connection.sendall(body[:half])
+        service.process.send_signal(signal.SIGTERM)
+        service.wait_for_event("stopping", signal="SIGTERM")
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in body[half:]:
+            connection.sendall(bytes([byte]))
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        assert (response.status, json.loads(response.read())["total"]) == (200, len(PRICES))
+    assert service.wait() == 0
+    assert statistics(start_service(), "ABC-USD") == STATISTICS
+
+
+def test_a_pusher_that_pauses_for_longer_than_the_grace_stores_nothing(start_service: StartService) -> None:
+    """Half a body is no batch: the stop is orderly, and what was there before is all that is there."""
+    service = start_service(server__shutdown_grace_s=0)
+    service.add("ABC-USD", PRICES)
+    body = batch("ABC-USD", PRICES)
+    with begin_batch(service, body) as connection:
+        connection.sendall(body[: len(body) // 2])
+        assert service.stop() == 0
+    assert start_service().client.get("/symbols").json()["symbols"][0]["total"] == len(PRICES)
+
+
 class Pusher(threading.Thread):
     """A client that sends batch after batch, on a connection it keeps until it is told not to, or on one for each."""
 
