@@ -142,9 +142,12 @@ test-peers: $(VENV)/dev $(VENV)/warm $(PEERS_VENV)/installed ## the tests of the
 stress: $(VENV)/dev $(VENV)/warm ## run the tests at real size: 150,000,001 points, gigabytes of disk, minutes
 	$(BIN)/python -m pytest -m stress --timeout 3600 $(ARGS)
 
+# Those that use the library: itself, its client, and the commands that import and export.
+COVERING := tests/hft_mmap tests/client tests/typing tests/fuzz tests/api/test_transfer.py tests/torture/test_opening.py
+
 coverage: $(VENV)/dev $(VENV)/warm ## measure which branches of hft_mmap its tests reach; fails below 98 %
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest tests/hft_mmap --timeout 600 $(ARGS)
+	$(BIN)/python -m coverage run -m pytest $(COVERING) --timeout 600 $(ARGS)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 

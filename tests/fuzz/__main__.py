@@ -14,7 +14,8 @@ from tests.fuzz.harness import CORPUS, check_of, names
 
 FOUND = Path("build/fuzz")
 _INSTRUMENTED = ["api", "hft_mmap"]
-_COMPILED = ["hft_mmap.buckets", "hft_mmap.kernels", "hft_mmap.pointers", "hft_mmap.writer"]  # numba reads their code
+# numba reads their code.
+_COMPILED = ["hft_mmap.buckets", "hft_mmap.fold", "hft_mmap.kernels", "hft_mmap.pointers", "hft_mmap.writer"]
 _MAX_BYTES = 4096
 
 

@@ -9,14 +9,26 @@ Its corpus is `tests/fuzz/corpus/NAME/`, small files that are kept in git; an in
 there too. What the fuzzer itself discovers goes to `build/fuzz/NAME/`, and findings to `build/fuzz/NAME-crash-*`.
 """
 
+import asyncio
+import atexit
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any, TypeVar
 
 HERE = Path(__file__).resolve().parent
 CORPUS = HERE / "corpus"
 
 Check = Callable[[bytes], None]
+Result = TypeVar("Result")
+
+_runner = asyncio.Runner()
+atexit.register(_runner.close)
+
+
+def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """Return what `coroutine` does, on one event loop for all inputs."""
+    return _runner.run(coroutine)
 
 
 def names() -> list[str]:
