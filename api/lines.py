@@ -133,7 +133,7 @@ class Lines:
         worst = max(one.status for one in results)
         status = HTTPStatus(worst if not taken and worst >= _FAULT else _OK)
         if refused:
-            scope[REFUSED] = status.value  # the log has a line of every request of which something was refused
+            scope[REFUSED] = status.value  # the log tells of every request of which something was refused
         told = []
         for one in results:
             told.append(one.told())
