@@ -158,8 +158,8 @@ class Commits:
                 with suppress(FormatError), self._unless_cleaned_up(chunk):
                     if chunk.read_seal() is None:
                         chunk.seal()
-                    with self._syncing():
-                        chunk.sync()
+                        with self._syncing():
+                            chunk.sync()
                 chunk.sealed = True
                 chunk.close_writer()
                 chunk.forget_pages()

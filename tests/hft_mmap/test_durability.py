@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from hft_mmap import Durability, OutOfRange, SeriesReadOnly, Store, StoreClosed
+from hft_mmap.chunk import chunk_name
 from hft_mmap.head import Head
 from hft_mmap.testing import PATIENCE_S, lose_power, restart_machine
 from tests.hft_mmap.conftest import OpenStore, StartStore
@@ -231,6 +232,26 @@ def test_a_slot_that_cannot_be_written_is_tried_again(tmp_path: Path, when: str,
     traced = Traced(tmp_path, FAILING, *fail)
     assert traced.answers == answers
     assert slots(tmp_path / "data" / "A")[0][1] == (30 if when == "2" else 10)
+
+
+@needs_strace
+def test_what_is_sealed_is_not_synced_again(tmp_path: Path) -> None:
+    """An opening costs the same for any number of chunks, its flusher included."""
+    Traced(
+        tmp_path, "with Store(sys.argv[1] + '/data', limits=limits) as store: store.append('A', np.ones(200))", *RECORD
+    )
+    traced = Traced(
+        tmp_path,
+        """
+mark("begin")
+with Store(sys.argv[1] + "/data", limits=limits) as store:
+    store.append("A", np.ones(10))
+mark("end")
+""",
+        *RECORD,
+    )
+    synced = [file for name, file in traced.calls("begin", "end") if name == "fdatasync" and file.endswith(".chunk")]
+    assert set(synced) == {f"A/{chunk_name(192)}"}
 
 
 @needs_strace
