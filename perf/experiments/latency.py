@@ -81,6 +81,8 @@ class Scenario:
     streams: Callable[[float], list[Stream]]
     settings: Mapping[str, object] = field(default_factory=dict)
     must: Mapping[str, float] = field(default_factory=dict)
+    promised: bool = False
+    """Whether a promise is about its p99.9: a machine's one bad second would be all of that in a few rounds."""
 
     def check(self, happened: Happened, seconds: float) -> None:
         """Raise AssertionError where the load did not bring about what the scenario is named after."""
@@ -93,7 +95,7 @@ class Scenario:
 # cleaned up down to half a million points, a chunk is unlinked as often.
 _EVERY_CHUNK = 1 / 6
 SCENARIOS = (
-    Scenario("reads", lambda most: [_reads(0.5 * most)]),
+    Scenario("reads", lambda most: [_reads(0.5 * most)], promised=True),  # what the promised one is held against
     Scenario("reads_closed_32", lambda _most: [_reads(None)]),
     Scenario("mixed_90_10", lambda most: [_reads(0.45 * most), _writes(0.05 * most, 10)]),
     Scenario("mixed_closed_32", lambda _most: [_reads(None, connections=28), _writes(None, 10, connections=4)]),
@@ -111,7 +113,7 @@ SCENARIOS = (
     ),
     Scenario(
         "batches_next_door", lambda most: [_reads(0.5 * most, SYMBOLS[:9]), _writes(200, 10_000, SYMBOLS[9:])],
-        must={"points": 1_000_000},
+        must={"points": 1_000_000}, promised=True,
     ),
     Scenario(
         "huge_batches_next_door", lambda most: [_reads(0.5 * most, SYMBOLS[:9]), _writes(10, 100_000, SYMBOLS[9:])],
@@ -156,6 +158,8 @@ class _Witness:
 
 def measure(lab: Lab, effort: Effort, scenario: Scenario, stored: int = STORED) -> Iterator[Benchmark]:
     """Yield percentiles of each stream, of each round and of all rounds together, and what happened meanwhile."""
+    if scenario.promised and effort == Effort.of(fast=False, rigorous=False):
+        effort = Effort.of(fast=False, rigorous=True)
     with lab.scratch() as scratch:
         data = scratch / "data"
         for symbol in SYMBOLS:

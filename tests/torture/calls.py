@@ -16,14 +16,15 @@ from tests.torture.nursery import Child, Nursery
 from tests.torture.stream import FEW_BATCHES, Fault, Setting, Totals, streams
 from tests.torture.tracing import traced
 
-CALLS = ("pwrite64", "fdatasync", "fsync", "openat", "unlink", "rename", "ftruncate", "fallocate", "mkdir")
+CALLS = ("pwrite64", "fdatasync", "fsync", "openat", "unlink", "rename", "ftruncate", "fallocate", "mkdir", "pread64")
 KILL, NO_SPACE, DISK_ERROR = "signal=SIGKILL", "error=ENOSPC", "error=EIO"
 FAULTS = (KILL, NO_SPACE, DISK_ERROR)
 DOCUMENTED = frozenset({"DiskFull", "WriteFailed", "SeriesReadOnly", "SeriesSetAside", "StoreUnusable"})
 
 _CALL = re.compile(r"(\d+) +(\w+)\(")
+_OUR_FILE = re.compile(r"/data/[^\">]*(?:\.chunk|/head)[\">]")
 _SYNCED = "O_RDONLY|O_CLOEXEC|O_DIRECTORY"
-"""How a directory is opened that is to be synced; the other openings for reading are none of the write path."""
+"""How a directory is opened that is to be synced; other openings for reading count if they are of our files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def uses(nursery: Nursery, session: Session) -> dict[str, list[int]]:
     """Return, for each call, which of its uses in `session` belong to the write path, as numbers within a thread."""
     with scratch() as place:
         child, log = _spawned(nursery, session, place, most_tries=1), place / "trace"
-        with traced(child, log, "-e", f"trace={','.join(CALLS)}"):
+        with traced(child, log, "-y", "-e", f"trace={','.join(CALLS)}"):
             child.wait()
         lines = log.read_text().splitlines()
     numbers: Counter[tuple[str, str]] = Counter()
@@ -82,9 +83,16 @@ def uses(nursery: Nursery, session: Session) -> dict[str, list[int]]:
         if match := _CALL.match(line):
             thread, call = match.groups()
             numbers[thread, call] += 1
-            if "O_RDONLY" not in line or _SYNCED in line:
+            if _is_ours(call, line):
                 found[call].add(numbers[thread, call])
     return {call: sorted(found[call]) for call in CALLS}
+
+
+def _is_ours(call: str, line: str) -> bool:
+    """Return whether a call belongs to the write path: Python makes some of these for itself."""
+    if call == "openat":
+        return "O_RDONLY" not in line or _SYNCED in line or _OUR_FILE.search(line) is not None
+    return call != "pread64" or _OUR_FILE.search(line) is not None
 
 
 def _spawned(nursery: Nursery, session: Session, place: Path, most_tries: int) -> Child:
