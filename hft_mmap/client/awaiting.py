@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hft_mmap.batch import Prices
 from hft_mmap.client import wire
 from hft_mmap.client.address import Address
-from hft_mmap.client.errors import refusal
+from hft_mmap.client.errors import ServiceError, Unreachable, refusal
 from hft_mmap.client.producers import AsyncProducer
 from hft_mmap.client.retry import Retry, Tries, ended, unreachable
 from hft_mmap.client.wire import STREAM_TIMEOUT_S, Added, Ask, Points, Stats, Updates, Windows
@@ -109,23 +109,27 @@ class AsyncClient:
         tries, updates = Tries(self._retry, repeatable=True), Updates()
         while True:
             updates.begin()
+            served = False
+            failure: Unreachable | ServiceError
             try:
                 async with self._http.stream(
                     ask.method, ask.path, params=ask.params, headers=ask.headers, timeout=self._stream_timeout
                 ) as response:
                     if response.is_success:
                         async for line in response.aiter_lines():
+                            served = True
                             update = updates.take(line)
                             if update is not None:
                                 yield update
-                                tries = Tries(self._retry, repeatable=True)  # it has served: the time begins anew
-                        pause_s = tries.pause_s(ended())
+                        failure = ended()
                     else:
                         await response.aread()
-                        pause_s = tries.pause_s(refusal(response))
+                        failure = refusal(response)
             except httpx.TransportError as error:
-                pause_s = tries.pause_s(unreachable(error))
-            await asyncio.sleep(pause_s)
+                failure = unreachable(error)
+            if served:  # until now, however long that was: the time to try begins anew
+                tries = Tries(self._retry, repeatable=True)
+            await asyncio.sleep(tries.pause_s(failure))
 
     async def symbols(self) -> list[SeriesInfo]:
         """Return what is stored of each symbol, in the order of their names."""

@@ -158,3 +158,28 @@ def test_an_event_counts_when_it_is_whole(scripted: Any, connect: Any) -> None:
     )
     with connect(url, retry=EAGER) as client, closing(client.stream("A")) as updates:
         assert [next(updates).total for _ in range(2)] == [2, 4]
+
+
+def test_the_time_to_try_again_begins_when_the_stream_breaks(connect: Any) -> None:
+    """However long it was quiet before: comments show that it is served."""
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            for answer in (HEAD + event(1), HEAD + event(2)):
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65_536)
+                    connection.sendall(answer)
+                    for _ in range(6):
+                        over.wait(0.05)
+                        connection.sendall(b":\n\n")
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        brief = Retry(give_up_s=0.2, first_pause_s=0.001, longest_pause_s=0.01)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with connect(url, retry=brief) as client, closing(client.stream("A")) as updates:
+            assert [next(updates).total for _ in range(2)] == [1, 2]
+            over.set()
+            thread.join(30)
