@@ -4,10 +4,9 @@ import asyncio
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,41 +34,6 @@ from tests.service import Service, running_service, wait_until
 PRICES = [150.1, 150.5, 151.0, 149.8]
 AT_ONCE = Retry(give_up_s=0)
 EAGER = Retry(give_up_s=30, first_pause_s=0.001, longest_pause_s=0.01)
-
-
-class Blocking:
-    """An AsyncClient that is called like a Client, so that every test holds both."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        """Take what AsyncClient takes."""
-        self._runner = asyncio.Runner()
-        self._client = AsyncClient(*args, **options)
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        """Return the method of that name, run to its end."""
-        method = getattr(self._client, name)
-        return lambda *args, **options: self._runner.run(method(*args, **options))
-
-    def __enter__(self) -> Self:
-        """Return the client."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close it."""
-        self._runner.run(self._client.close())
-        self._runner.close()
-
-
-@pytest.fixture(params=[Client, Blocking], ids=["sync", "async"])
-def connect(request: pytest.FixtureRequest) -> Any:
-    """Return the class of the client under test."""
-    return request.param
-
-
-@pytest.fixture
-def symbol(request: pytest.FixtureRequest) -> str:
-    """Return a symbol that no other test uses."""
-    return f"C/{abs(hash(request.node.nodeid)):x}"
 
 
 def test_every_call_gives_what_the_service_has(shared_service: Service, connect: Any, symbol: str) -> None:
@@ -147,32 +111,6 @@ def test_a_url_of_another_kind_is_refused(connect: Any, url: str) -> None:
     """The text names the kinds that there are."""
     with pytest.raises(ValueError, match="unix:"):
         connect(url)
-
-
-@pytest.fixture
-def scripted() -> Iterator[Callable[[list[bytes]], tuple[str, list[bytes]]]]:
-    """Return a function that starts a server with these answers, one a connection; b"" hangs up unanswered."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    threads: list[threading.Thread] = []
-
-    def start(answers: list[bytes]) -> tuple[str, list[bytes]]:
-        requests: list[bytes] = []
-
-        def serve() -> None:
-            for answer in answers:
-                connection, _ = listener.accept()
-                with connection:
-                    requests.append(connection.recv(65_536))
-                    connection.sendall(answer)
-
-        threads.append(threading.Thread(target=serve, daemon=True))
-        threads[0].start()
-        return f"http://127.0.0.1:{listener.getsockname()[1]}", requests
-
-    yield start
-    for thread in threads:
-        thread.join(30)
-    listener.close()
 
 
 def answer(status: int, body: bytes, *headers: bytes) -> bytes:

@@ -1,61 +1,20 @@
 """`stream` of both clients: what it yields, and how it goes on when its connection or its service does not."""
 
-import asyncio
 import socket
 import threading
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
-from hft_mmap.client import AsyncClient, Client, NotFound, RequestRefused, Retry, Stats, Unreachable, Windows
+from hft_mmap.client import NotFound, RequestRefused, Retry, Stats, Unreachable
 from tests.conftest import StartService
 from tests.service import Service
 
 PRICES = [150.1, 150.5, 151.0, 149.8]
 AT_ONCE = Retry(give_up_s=0)
 EAGER = Retry(give_up_s=30, first_pause_s=0.001, longest_pause_s=0.01)
-
-
-class Blocking:
-    """An AsyncClient whose stream is read like that of a Client, so that every test holds both."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        """Take what AsyncClient takes."""
-        self._runner = asyncio.Runner()
-        self._client = AsyncClient(*args, **options)
-
-    def stream(self, *args: Any, **options: Any) -> Iterator[Windows]:
-        """Yield what the stream of the client yields."""
-        updates = self._client.stream(*args, **options)
-        try:
-            while True:
-                yield self._runner.run(anext(updates))
-        finally:
-            self._runner.run(updates.aclose())
-
-    def __enter__(self) -> Self:
-        """Return the client."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close it."""
-        self._runner.run(self._client.close())
-        self._runner.close()
-
-
-@pytest.fixture(params=[Client, Blocking], ids=["sync", "async"])
-def connect(request: pytest.FixtureRequest) -> Any:
-    """Return the class of the client under test."""
-    return request.param
-
-
-@pytest.fixture
-def symbol(request: pytest.FixtureRequest) -> str:
-    """Return a symbol that no other test uses."""
-    return f"S/{abs(hash(request.node.nodeid)):x}"
 
 
 def test_each_change_is_told(shared_service: Service, connect: Any, symbol: str) -> None:
@@ -122,33 +81,9 @@ def event(total: int) -> bytes:
     return EVENT % (total, total, total)
 
 
-@pytest.fixture
-def scripted() -> Iterator[Callable[[list[bytes]], str]]:
-    """Return a function that starts a server which sends these answers, one a connection, and hangs up."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    threads: list[threading.Thread] = []
-
-    def start(answers: list[bytes]) -> str:
-        def serve() -> None:
-            for answer in answers:
-                connection, _ = listener.accept()
-                with connection:
-                    connection.recv(65_536)
-                    connection.sendall(answer)
-
-        threads.append(threading.Thread(target=serve, daemon=True))
-        threads[0].start()
-        return f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-    yield start
-    for thread in threads:
-        thread.join(30)
-    listener.close()
-
-
 def test_an_event_counts_when_it_is_whole(scripted: Any, connect: Any) -> None:
     """Cut off before its blank line it is nothing, and nothing of it gets into the one that comes after."""
-    url = scripted(
+    url, _ = scripted(
         [
             b"",
             HEAD + b"retry: 2000\n\n:\n\n" + event(1)[:-1],
