@@ -76,10 +76,11 @@ ON_ALL_CORES := --numprocesses auto --maxprocesses 4 --dist loadfile
 test: $(VENV)/dev $(VENV)/warm ## run the tests (ARGS="tests/api -k ready")
 	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),$(ON_ALL_CORES))
 
-check: $(VENV)/dev ## lint, format, types, documents, units
+check: $(VENV)/dev ## lint, format, types, order of imports, documents, units
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(CHECKED)
+	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/python .ci/check_docs.py
 	$(BIN)/python .ci/check_units.py
 
@@ -182,7 +183,7 @@ $(VENV)/dev: $(VENV)/installed requirements-dev.lock
 	@touch $@
 
 # numba keeps the compiled kernels on disk; doing it here keeps it out of the first start and of every request.
-$(VENV)/warm: $(VENV)/installed $(wildcard hft_mmap/*.py)
+$(VENV)/warm: $(VENV)/installed $(wildcard hft_mmap/tree/*.py hft_mmap/warm.py)
 	$(BIN)/python -m hft_mmap.warm
 	@touch $@
 

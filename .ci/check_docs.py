@@ -1,7 +1,7 @@
 """Check the Markdown files: links and anchors lead somewhere, code blocks parse, lines are short.
 
 And hold them against what they describe: the table of settings in README.md against config.toml, key by key and both
-ways, and the routes that a document names against api/openapi.json, both ways.
+ways, and the routes that a document names against api/routes/openapi.json, both ways.
 
     python .ci/check_docs.py
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 CONFIG = ROOT / "config.toml"
 HTTP_API = ROOT / "docs" / "http-api.md"
-OPENAPI = ROOT / "api" / "openapi.json"
+OPENAPI = ROOT / "api" / "routes" / "openapi.json"
 MAX_LINE_LENGTH = 120
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)(?:\s+\"[^\"]*\")?\)")
 HEADING = re.compile(r"#{1,6}\s+(.*)")

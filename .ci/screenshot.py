@@ -33,7 +33,7 @@ def main() -> int:
     if chromium is None:
         print("screenshot: needs Chromium (apt-get install chromium)", file=sys.stderr)
         return 1
-    command = [sys.executable, "-u", "-m", "api.cli", "demo"]
+    command = [sys.executable, "-u", "-m", "api.cli.command", "demo"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as demo:  # noqa: S603 - our own command
         try:
             url = next((line.split()[1] for line in demo.stdout or () if line.startswith("Dashboard")), None)

@@ -15,25 +15,25 @@ import falcon.asgi
 import falcon.routing
 import structlog
 
-from api import problems
-from api.connections import ConnectionLimits, Connections
-from api.exchange import BATCH, CALLER, RECEIVE, REFUSED, SEND, STREAM, Message, Receive, Scope, Send, request_id
-from api.guard import WEBSOCKET, Access, Application, guarded
-from api.latency import RequestCounter
-from api.metrics import Metrics
-from api.pages import Document, Page, Static
-from api.query import parse_stats_query
-from api.request import Request
-from api.resources import AddBatch, Constant, Ready, Stats, Symbols
-from api.series import SeriesBuckets
-from api.settings import LogSettings, Settings
-from api.strangers import refusal_lines
+from api.access.guard import WEBSOCKET, Access, Application, guarded
+from api.access.tokens import ANY, NOBODY, OPEN, READ, WRITE, Tokens
+from api.connection.connections import ConnectionLimits, Connections
+from api.http import problems
+from api.http.exchange import BATCH, CALLER, RECEIVE, REFUSED, SEND, STREAM, Message, Receive, Scope, Send, request_id
+from api.http.query import parse_stats_query
+from api.http.request import Request
+from api.operation.latency import RequestCounter
+from api.operation.settings import LogSettings, Settings
+from api.operation.strangers import refusal_lines
+from api.routes.metrics import Metrics
+from api.routes.pages import Document, Page, Static
+from api.routes.resources import AddBatch, Constant, Ready, Stats, Symbols
+from api.routes.series import SeriesBuckets
+from api.routes.values import Values
 from api.streams.events import Events
 from api.streams.live import Live
 from api.streams.registry import Streams
 from api.streams.resource import Stream, configure
-from api.tokens import ANY, NOBODY, OPEN, READ, WRITE, Tokens
-from api.values import Values
 from hft_mmap import HftMmapError, Store
 
 _NO_BODY: Message = {"type": "http.request", "body": b"", "more_body": False}

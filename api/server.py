@@ -23,21 +23,21 @@ from typing import Any
 import structlog
 import uvicorn
 
-from api import logs
+from api.access.credentials import Credentials
+from api.access.exposure import ExposedError, check_exposure
+from api.access.secret_files import CredentialsError
+from api.access.tls import Certificate
 from api.app import create_app
-from api.connections import ConnectionLimits, Connections
-from api.credentials import Credentials
-from api.drain import drain
-from api.exposure import ExposedError, check_exposure
-from api.listening import Listeners, listening
-from api.protocol import HttpProtocol
-from api.secret_files import CredentialsError
-from api.settings import Effective, ServerSettings, Settings
-from api.strangers import refusal_lines
-from api.streams.protocol import StreamProtocol
+from api.connection.connections import ConnectionLimits, Connections
+from api.connection.drain import drain
+from api.connection.listening import Listeners, listening
+from api.connection.protocol import HttpProtocol
+from api.connection.websocket import StreamProtocol
+from api.operation import logs
+from api.operation.settings import Effective, ServerSettings, Settings
+from api.operation.strangers import refusal_lines
+from api.operation.systemd import ServiceManager
 from api.streams.registry import Streams
-from api.systemd import ServiceManager
-from api.tls import Certificate
 from hft_mmap import HftMmapError, Store
 
 # Files that are no connections: chunks, heads, the log, the listener. A store of ten full series maps 360 chunks.
@@ -187,7 +187,7 @@ def uvicorn_config(
         ws_ping_timeout=PING_TIMEOUT_S,
         lifespan="off",
         interface="asgi3",
-        log_config=None,  # api.logs has set up logging
+        log_config=None,  # api.operation.logs has set up logging
         log_level="warning",  # PERF: set on the loggers themselves, or uvicorn builds a trace line a connection
         access_log=False,  # the application writes one line a request worth a line
         proxy_headers=False,  # nothing here depends on who asks

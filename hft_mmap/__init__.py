@@ -7,7 +7,7 @@
 """
 
 try:
-    from hft_mmap import kernels as _kernels  # noqa: F401 - the first module that numba compiles
+    from hft_mmap.tree import kernels as _kernels  # noqa: F401 - the first module that numba compiles
 except RuntimeError as error:
     if "no locator available" not in str(error):
         raise
@@ -17,8 +17,9 @@ except RuntimeError as error:
     )
     raise ImportError(message) from None
 
-from hft_mmap.buckets import Buckets
 from hft_mmap.counters import SeriesCounters, StoreCounters
+from hft_mmap.durable.repair import RepairReport
+from hft_mmap.durable.verify import VerifyReport
 from hft_mmap.errors import (
     DiskFull,
     FormatError,
@@ -41,12 +42,11 @@ from hft_mmap.errors import (
 )
 from hft_mmap.health import Reason
 from hft_mmap.limits import Durability, Limits
-from hft_mmap.repair import RepairReport
 from hft_mmap.series import Series, SeriesInfo
 from hft_mmap.span import Span
 from hft_mmap.stats import STANDARD_WINDOWS, WindowStats
 from hft_mmap.store import Store
-from hft_mmap.verify import VerifyReport
+from hft_mmap.tree.buckets import Buckets
 
 __all__ = [
     "STANDARD_WINDOWS",

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hft_mmap.errors import InvalidValues
-from hft_mmap.kernels import MAX_PRICE, VALID, VALID_WITH_NEGATIVE_ZERO, find_invalid
+from hft_mmap.tree.kernels import MAX_PRICE, VALID, VALID_WITH_NEGATIVE_ZERO, find_invalid
 
 Prices: TypeAlias = NDArray[np.float64] | NDArray[np.floating] | NDArray[np.integer] | Sequence[float]
 """What `append` takes: a one-dimensional array of real numbers, or a sequence of int and float."""

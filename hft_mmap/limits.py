@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from hft_mmap.chunk import Layout
 from hft_mmap.errors import InvalidValues
+from hft_mmap.files.chunk import Layout
 
 
 class Durability(StrEnum):

@@ -19,13 +19,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hft_mmap import recovery
 from hft_mmap.batch import as_row, check_prices
-from hft_mmap.boot import Boot, current_boot, is_same_boot
-from hft_mmap.buckets import Buckets, in_bars, in_buckets
-from hft_mmap.chunk import Chunk
-from hft_mmap.commits import Commits, Waiter
 from hft_mmap.counters import EventSink, Syncs
+from hft_mmap.durable import recovery
+from hft_mmap.durable.commits import Commits, Waiter
+from hft_mmap.durable.locks import HOW_TO_FIND_THE_HOLDER, attempts, try_lock, unlock
 from hft_mmap.errors import (
     DiskFull,
     FormatError,
@@ -41,15 +39,18 @@ from hft_mmap.errors import (
     SymbolNotFound,
     WriteFailed,
 )
-from hft_mmap.fold import fold_newest, fold_window, fold_windows
-from hft_mmap.head import FLAG_SYNC_FAILED, FLAGS, START, TOTAL, Head
+from hft_mmap.files.boot import Boot, current_boot, is_same_boot
+from hft_mmap.files.chunk import Chunk
+from hft_mmap.files.head import FLAG_SYNC_FAILED, Head
+from hft_mmap.files.view import View
 from hft_mmap.health import LOCKED_AFTER_S, Trouble, try_to_create
 from hft_mmap.limits import Limits
-from hft_mmap.locks import HOW_TO_FIND_THE_HOLDER, attempts, try_lock, unlock
 from hft_mmap.span import Span
 from hft_mmap.stats import STANDARD_WINDOWS, WindowStats
-from hft_mmap.view import View
-from hft_mmap.writer import NOT_SHORT, PLAN_HEAD_ADDRESS, PLAN_HEAD_FD, PLAN_MAX_RETENTION, append_short
+from hft_mmap.tree.buckets import Buckets, in_bars, in_buckets
+from hft_mmap.tree.fold import fold_newest, fold_window, fold_windows
+from hft_mmap.tree.words import FLAGS, START, TOTAL
+from hft_mmap.tree.writer import NOT_SHORT, PLAN_HEAD_ADDRESS, PLAN_HEAD_FD, PLAN_MAX_RETENTION, append_short
 
 _MAX_OFFSET = 2**62
 """Offsets from 0 to this one can be compared in compiled code; the others fit nowhere."""

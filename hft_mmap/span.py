@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hft_mmap.view import View
+from hft_mmap.files.view import View
 
 PIECE_POINTS = 32_768
 

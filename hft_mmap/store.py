@@ -15,9 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hft_mmap.batch import Prices, as_row, check_prices
-from hft_mmap.boot import Boot, current_boot
-from hft_mmap.chunk import Chunk, Layout
 from hft_mmap.counters import EventCounter, EventSink, SeriesCounters, StoreCounters
+from hft_mmap.durable.flusher import Flusher
+from hft_mmap.durable.locks import attempts, locked_now
+from hft_mmap.durable.repair import RepairReport, repair_directory
+from hft_mmap.durable.snapshot import snapshot_series
+from hft_mmap.durable.verify import VerifyReport, verify_directory
 from hft_mmap.errors import (
     DiskFull,
     FormatError,
@@ -32,20 +35,17 @@ from hft_mmap.errors import (
     SymbolNotFound,
     WriteFailed,
 )
-from hft_mmap.files import file_system_of, has_space, is_nearly_full, locked, make_directory, sync_directory
-from hft_mmap.flusher import Flusher
-from hft_mmap.head import HEAD_NAME, Commit, Head, Identity
+from hft_mmap.files.boot import Boot, current_boot
+from hft_mmap.files.chunk import Chunk, Layout
+from hft_mmap.files.disk import file_system_of, has_space, is_nearly_full, locked, make_directory, sync_directory
+from hft_mmap.files.head import HEAD_NAME, Commit, Head, Identity
+from hft_mmap.files.names import directory_name, symbol_of, validate_symbol
 from hft_mmap.health import Reason, try_to_create
-from hft_mmap.kernels import FAN_OUT
 from hft_mmap.limits import Durability, Limits
-from hft_mmap.locks import attempts, locked_now
-from hft_mmap.repair import RepairReport, repair_directory
 from hft_mmap.series import Series, SeriesInfo
-from hft_mmap.snapshot import snapshot_series
 from hft_mmap.span import Span
 from hft_mmap.stats import WindowStats
-from hft_mmap.symbols import directory_name, symbol_of, validate_symbol
-from hft_mmap.verify import VerifyReport, verify_directory
+from hft_mmap.tree.kernels import FAN_OUT
 
 LOCK_NAME = ".lock"
 TRUSTED_FILE_SYSTEMS = frozenset({"ext4", "xfs"})

@@ -15,10 +15,10 @@ from typing import Any
 import falcon.asgi
 import uvicorn
 
-from api.connections import ConnectionLimits, Connections
-from api.protocol import HttpProtocol
+from api.connection.connections import ConnectionLimits, Connections
+from api.connection.protocol import HttpProtocol
+from api.operation.systemd import passed_sockets
 from api.server import uvicorn_config
-from api.systemd import passed_sockets
 from perf.settings import settings
 
 GET_ANSWER = b'{"min":149.8,"max":152.0,"last":151.9,"avg":150.93,"var":0.5201}'

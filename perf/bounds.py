@@ -109,7 +109,7 @@ BINARY_VALUES = _all(
 SPACE = _known("8 bytes a float64, before a node is written")
 START = _all(
     _time("Python alone:", "process.python"),
-    _time("importing the service alone:", "process.import[module=api.cli]"),
+    _time("importing the service alone:", "process.import[module=api.cli.command]"),
     _time("opening the store alone:", "store.open[stored=1e8]"),
 )
 ACCURACY = _known("half a unit in the last place of a float64: 1.1e-16")

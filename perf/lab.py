@@ -32,7 +32,7 @@ def default_directory() -> Path:
 def _fingerprint() -> str:
     """Return what tells series made by this version of the store from those of another."""
     digest = hashlib.sha256()
-    for source in sorted(Path(hft_mmap.__file__).parent.glob("*.py")):
+    for source in sorted(Path(hft_mmap.__file__).parent.rglob("*.py")):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:12]
 

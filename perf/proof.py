@@ -82,7 +82,7 @@ class Injection:
 
 INJECTIONS = {
     "store.append[points=1e4]": Injection("hft_mmap/series.py", "Series.append_nowait"),
-    "decode.batch[values=1e4]": Injection("api/decode.py", "Decoder.quick"),
+    "decode.batch[values=1e4]": Injection("api/body/decode.py", "Decoder.quick"),
     "store.open[stored=10]": Injection("hft_mmap/store.py", "Store.__init__"),
 }
 """Guarded cases, and a call that each makes once an operation."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from perf.lab import ROOT
 
 PATIENCE_S = 60.0
-SERVICE = (sys.executable, "-m", "api.cli", "serve")
+SERVICE = (sys.executable, "-m", "api.cli.command", "serve")
 BARE = (sys.executable, "-m", "perf.bare")
 BARE_ON_OUR_PROTOCOL = (*BARE, "own")
 

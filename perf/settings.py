@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from api.settings import Settings, load
+from api.operation.settings import Settings, load
 
 _NO_FILE = Path(os.devnull)
 _NOT_SHOWN = "AUTH"

@@ -16,7 +16,7 @@ from typing import Any, Self
 import httpx
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMAND = [sys.executable, "-m", "api.cli"]
+COMMAND = [sys.executable, "-m", "api.cli.command"]
 PATIENCE_S = 30.0
 # What tests run with unless they say otherwise: a free port, no eight megabytes for each symbol, and no log lines that
 # come only where the machine is busy.

@@ -5,15 +5,15 @@ from collections.abc import AsyncIterator, Callable
 
 import falcon.asgi
 
-from api.exchange import ENDLESS, RECEIVE, STREAM, Receive
-from api.guard import authorise
-from api.problems import Refusal
-from api.query import bad_query
-from api.request import Request
+from api.access.guard import authorise
+from api.access.tokens import READ
+from api.http.exchange import ENDLESS, RECEIVE, STREAM, Receive
+from api.http.problems import Refusal
+from api.http.query import bad_query
+from api.http.request import Request
 from api.streams.handshake import check_origin, parse_stats
 from api.streams.live import Live, Subscriber
 from api.streams.registry import Streams
-from api.tokens import READ
 from hft_mmap import HftMmapError
 
 HEARTBEAT_S = 15.0

@@ -11,9 +11,9 @@ from http import HTTPStatus
 import numpy as np
 from numpy.typing import NDArray
 
-from api.decode import Batch, Decoder
-from api.problems import Refusal
-from api.raw import VALUE_BYTES, check_count, raw_values
+from api.body.decode import Batch, Decoder
+from api.body.raw import VALUE_BYTES, check_count, raw_values
+from api.http.problems import Refusal
 
 _HEADER = struct.Struct("<qB")
 _MAX_REMEMBERED = 1024  # names of symbols

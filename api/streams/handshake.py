@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import NamedTuple
 
-from api.exchange import CALLER
-from api.problems import Refusal, shown
-from api.query import MOST, bad_query, pairs, parse_index, whole_number
-from api.request import Request
+from api.http.exchange import CALLER
+from api.http.problems import Refusal, shown
+from api.http.query import MOST, bad_query, pairs, parse_index, whole_number
+from api.http.request import Request
 from hft_mmap import STANDARD_WINDOWS
-from hft_mmap.symbols import validate_symbol
+from hft_mmap.files.names import validate_symbol
 
 INGEST, STATS = "ingest", "stats"
 AT_THE_END = "total"

@@ -18,14 +18,14 @@ import orjson
 from falcon import WebSocketDisconnected
 from falcon.asgi import WebSocket
 
-from api.durable import wait_durable
-from api.exchange import SEND, STREAM, Scope, Send
-from api.guard import authorise
-from api.patience import Patience
-from api.problems import told
+from api.access.guard import authorise
+from api.access.tokens import READ, WRITE
+from api.body.durable import wait_durable
+from api.body.patience import Patience
+from api.http.exchange import SEND, STREAM, Scope, Send
+from api.http.problems import told
 from api.streams.frames import FrameReader
 from api.streams.handshake import INGEST, IngestQuery
-from api.tokens import READ, WRITE
 from hft_mmap import Durability, SeriesBusy, Store, SymbolNotFound
 
 GOING_AWAY = 1001

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 
-from api.problems import Refusal
+from api.http.problems import Refusal
 
 
 class Streams:

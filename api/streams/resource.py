@@ -5,16 +5,16 @@ from http import HTTPStatus
 import falcon.asgi
 from falcon.media import BinaryBaseHandlerWS, TextBaseHandlerWS
 
-from api.guard import SUBPROTOCOL, authorise
-from api.problems import Refusal
-from api.request import Request
-from api.settings import ServerSettings
+from api.access.guard import SUBPROTOCOL, authorise
+from api.access.tokens import READ, WRITE
+from api.http.problems import Refusal
+from api.http.request import Request
+from api.operation.settings import ServerSettings
 from api.streams.handshake import INGEST, IngestQuery, StatsQuery, check_origin, parse_ingest, parse_mode, parse_stats
 from api.streams.ingest import Ingest
 from api.streams.live import Live
 from api.streams.registry import Streams
 from api.streams.stats import Statistics
-from api.tokens import READ, WRITE
 from hft_mmap import Store
 
 

@@ -6,14 +6,14 @@ import orjson
 from falcon import WebSocketDisconnected
 from falcon.asgi import WebSocket
 
-from api.exchange import STREAM, Scope
-from api.guard import authorise
-from api.problems import told
-from api.query import bad_query
+from api.access.guard import authorise
+from api.access.tokens import READ
+from api.http.exchange import STREAM, Scope
+from api.http.problems import told
+from api.http.query import bad_query
 from api.streams.handshake import MAX_SYMBOLS, STATS, StatsQuery, check_windows, too_many_symbols
 from api.streams.ingest import GOING_AWAY, close_code
 from api.streams.live import Live, Subscriber, Watched
-from api.tokens import READ
 from hft_mmap import STANDARD_WINDOWS, InvalidWindow
 
 _FIELDS = ({"subscribe", "windows"}, {"subscribe"}, {"unsubscribe"})

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from hft_mmap.files import sync_directory
+from hft_mmap.files.disk import sync_directory
 from hft_mmap.span import Span
 from hft_mmap.transfer.columns import DEFAULT_COLUMN
 from hft_mmap.transfer.errors import UnwritableFile

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hft_mmap.errors import OffsetConflict
-from hft_mmap.symbols import validate_symbol
+from hft_mmap.files.names import validate_symbol
 from hft_mmap.transfer.errors import BadRow, ImportConflict, Interrupted
 from hft_mmap.transfer.formats import format_of
 from hft_mmap.transfer.journal import Journal

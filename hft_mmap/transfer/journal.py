@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import orjson
 
-from hft_mmap.files import make_directory, sync_directory
+from hft_mmap.files.disk import make_directory, sync_directory
 from hft_mmap.transfer.errors import ImportConflict
 
 FINISHED_KEPT = 100

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hft_mmap.errors import InvalidSymbol
-from hft_mmap.kernels import MAX_PRICE, VALID, VALID_WITH_NEGATIVE_ZERO, find_invalid
-from hft_mmap.symbols import validate_symbol
+from hft_mmap.files.names import validate_symbol
+from hft_mmap.tree.kernels import MAX_PRICE, VALID, VALID_WITH_NEGATIVE_ZERO, find_invalid
 
 MAX_SHOWN = 80
 """Characters of a bad value that a message shows."""

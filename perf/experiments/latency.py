@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
-from hft_mmap.symbols import directory_name
+from hft_mmap.files.names import directory_name
 from perf import load, servers
 from perf.case import name
 from perf.experiment import Effort, Experiment

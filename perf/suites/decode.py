@@ -10,7 +10,7 @@ from time import perf_counter
 import numpy as np
 import orjson
 
-from api.decode import Decoder
+from api.body.decode import Decoder
 from perf.case import Case, Prepare, TimeFunction, Work, name, simple
 from perf.lab import SYMBOL, Lab
 from perf.prices import random_walk

@@ -5,13 +5,13 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from hft_mmap.chunk import Chunk, Layout
-from hft_mmap.fold import fold_window, fold_windows
-from hft_mmap.head import Head
-from hft_mmap.kernels import FAN_OUT, NODE_FIELDS, VALID, find_invalid, summarise_nodes, summarise_values
+from hft_mmap.files.chunk import Chunk, Layout
+from hft_mmap.files.head import Head
+from hft_mmap.files.names import directory_name
+from hft_mmap.files.view import View
 from hft_mmap.stats import STANDARD_WINDOWS
-from hft_mmap.symbols import directory_name
-from hft_mmap.view import View
+from hft_mmap.tree.fold import fold_window, fold_windows
+from hft_mmap.tree.kernels import FAN_OUT, NODE_FIELDS, VALID, find_invalid, summarise_nodes, summarise_values
 from perf.case import Case, Prepare, TimeFunction, Work, name, simple, timed
 from perf.lab import SYMBOL, Lab
 from perf.prices import random_walk

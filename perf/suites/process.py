@@ -15,7 +15,7 @@ from perf.case import Case, Prepare, TimeFunction, Work, name
 from perf.lab import ROOT, SYMBOL, Lab
 from perf.requests import get
 
-MODULES = ("hft_mmap", "api.app", "api.server", "api.cli")
+MODULES = ("hft_mmap", "api.app", "api.server", "api.cli.command")
 
 
 def _python(code: str) -> Prepare:

@@ -14,8 +14,8 @@ import uvloop
 from uvicorn.server import ServerState
 
 from api.app import create_app
-from api.connections import ConnectionLimits, Connections
-from api.protocol import HttpProtocol
+from api.connection.connections import ConnectionLimits, Connections
+from api.connection.protocol import HttpProtocol
 from api.server import uvicorn_config
 from hft_mmap import Durability, Store
 from perf import bare

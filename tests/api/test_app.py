@@ -9,8 +9,8 @@ import pytest
 import structlog
 
 from api.app import create_app
-from api.exchange import Message, Scope
-from api.settings import LogSettings, Settings
+from api.http.exchange import Message, Scope
+from api.operation.settings import LogSettings, Settings
 from hft_mmap import Store
 from tests.conftest import StartService
 from tests.service import Service

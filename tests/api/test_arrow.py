@@ -13,9 +13,9 @@ import pyarrow as pa
 import pytest
 
 from api.app import create_app
-from api.arrow import arrow_values
-from api.problems import Refusal
-from api.settings import Settings
+from api.body.arrow import arrow_values
+from api.http.problems import Refusal
+from api.operation.settings import Settings
 from hft_mmap import Store
 from tests.service import Service
 
@@ -179,7 +179,7 @@ def test_a_damaged_stream_is_a_batch_or_refused() -> None:
 def test_without_pyarrow_it_is_an_unsupported_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """415, and the text says what to install."""
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    monkeypatch.setattr("api.arrow._modules", {})
+    monkeypatch.setattr("api.body.arrow._modules", {})
 
     async def ask(store: Store) -> httpx.Response:
         transport = httpx.ASGITransport(create_app(store, Settings()))  # type: ignore[arg-type]

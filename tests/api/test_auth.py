@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from api.access.tokens import ADMIN, ANY, NOBODY, OPEN, READ, SCOPES, WRITE, Tokens, add, read
 from api.app import access_by_method
-from api.tokens import ADMIN, ANY, NOBODY, OPEN, READ, SCOPES, WRITE, Tokens, add, read
 from hft_mmap import Store
 from tests.conftest import StartService
 from tests.hft_mmap.damage import flip
@@ -43,7 +43,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, 
 
 def described() -> dict[tuple[str, str], str]:
     """Return the scope of each method of each route as the OpenAPI document has it (which has its own tests)."""
-    document = json.loads((ROOT / "api" / "openapi.json").read_text(encoding="utf-8"))
+    document = json.loads((ROOT / "api" / "routes" / "openapi.json").read_text(encoding="utf-8"))
     return {
         (method.upper(), route): next(iter(operation["security"][1]["bearer"]), ANY)
         if "security" in operation

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from api.cli import main
+from api.cli.command import main
 from hft_mmap import Limits, Store
 from tests.service import ROOT, Service, environment, run_command
 
@@ -78,7 +78,7 @@ def test_help_names_every_command() -> None:
 
 def test_help_imports_neither_the_store_nor_the_service() -> None:
     """They take half a second, and `--help` needs neither."""
-    code = "import sys; from api.cli import main; main(['--help'], standalone_mode=False); print(*sys.modules)"
+    code = "import sys; from api.cli.command import main; main(['--help'], standalone_mode=False); print(*sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", code], env=environment({}), cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -289,7 +289,7 @@ def test_a_closed_pipe_is_no_traceback(data: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     result = subprocess.run(
-        [sys.executable, "-m", "api.cli", "info", "--data-dir", str(data)],
+        [sys.executable, "-m", "api.cli.command", "info", "--data-dir", str(data)],
         env=environment({}),
         stdout=writing,
         stderr=subprocess.PIPE,

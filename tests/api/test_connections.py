@@ -1,10 +1,10 @@
-"""api.connections: the timer that ends connections which are late."""
+"""api.connection.connections: the timer that ends connections which are late."""
 
 import asyncio
 
 import pytest
 
-from api.connections import ConnectionLimits, Connections
+from api.connection.connections import ConnectionLimits, Connections
 
 
 class Late:

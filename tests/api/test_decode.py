@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.decode import PIECE_BYTES, QUICK_BYTES, Batch, Decoder
-from api.problems import Refusal
+from api.body.decode import PIECE_BYTES, QUICK_BYTES, Batch, Decoder
+from api.http.problems import Refusal
 
 BAD = HTTPStatus.BAD_REQUEST
 WRONG = HTTPStatus.UNPROCESSABLE_ENTITY

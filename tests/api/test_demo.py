@@ -16,10 +16,11 @@ import httpx
 import numpy as np
 import pytest
 
-from api.demo import INSTRUMENTS, Instrument
-from api.replay import recorded
+from api.cli.demo import INSTRUMENTS, Instrument
+from api.cli.replay import recorded
 from hft_mmap import Store
-from hft_mmap.head import FLAG_SYNC_FAILED, FLAGS, Head
+from hft_mmap.files.head import FLAG_SYNC_FAILED, Head
+from hft_mmap.tree.words import FLAGS
 from tests.service import COMMAND, PATIENCE_S, Service, environment, run_command, wait_until
 
 STOCKS = Path(str(distribution("bokeh_sampledata").locate_file("bokeh_sampledata/_data/stocks.csv.gz")))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from api.connections import ConnectionLimits
+from api.connection.connections import ConnectionLimits
 from tests.api.test_protocol import answer, answers, batch, get, post
 from tests.conftest import StartService
 from tests.service import Service, running_service, wait_until

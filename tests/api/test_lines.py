@@ -11,9 +11,9 @@ import httpx
 import numpy as np
 import pytest
 
-from api.decode import Decoder
-from api.exchange import Scope
-from api.lines import Lines
+from api.body.decode import Decoder
+from api.body.lines import Lines
+from api.http.exchange import Scope
 from hft_mmap import Store
 from hft_mmap.batch import Prices
 from tests.conftest import StartService

@@ -17,9 +17,9 @@ import httpx
 import pytest
 import structlog
 
-from api import logs
-from api.logs import DailyFile, LogFileError, LogWriter
-from api.settings import LogSettings
+from api.operation import logs
+from api.operation.logs import DailyFile, LogFileError, LogWriter
+from api.operation.settings import LogSettings
 from tests.conftest import StartService
 from tests.service import COMMAND, PATIENCE_S, TEST_SETTINGS, Service, environment, run_command, wait_until
 

@@ -9,13 +9,14 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from api.app import create_app, routes
-from api.connections import ConnectionLimits, Connections
-from api.latency import BUCKETS_S, RequestCounter
-from api.metrics import Metrics
-from api.settings import Settings
+from api.connection.connections import ConnectionLimits, Connections
+from api.operation.latency import BUCKETS_S, RequestCounter
+from api.operation.settings import Settings
+from api.routes.metrics import Metrics
 from api.streams.registry import Streams
 from hft_mmap import Store
-from hft_mmap.head import FLAG_SYNC_FAILED, FLAGS, Head
+from hft_mmap.files.head import FLAG_SYNC_FAILED, Head
+from hft_mmap.tree.words import FLAGS
 from tests.api.streams.client import opened, said
 from tests.api.test_app import ask, request
 from tests.conftest import StartService

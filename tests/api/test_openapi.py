@@ -10,17 +10,17 @@ import schemathesis
 from hypothesis import settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from api.access.tokens import ANY, OPEN
 from api.app import ACCESS, access_by_method, methods, routes
-from api.connections import ConnectionLimits, Connections
-from api.latency import RequestCounter
-from api.metrics import Metrics
-from api.settings import Settings
+from api.connection.connections import ConnectionLimits, Connections
+from api.operation.latency import RequestCounter
+from api.operation.settings import Settings
+from api.routes.metrics import Metrics
 from api.streams.registry import Streams
-from api.tokens import ANY, OPEN
 from hft_mmap import Store
 from tests.service import ROOT, Service
 
-DOCUMENT: dict[str, Any] = json.loads((ROOT / "api" / "openapi.json").read_text())
+DOCUMENT: dict[str, Any] = json.loads((ROOT / "api" / "routes" / "openapi.json").read_text())
 OPERATIONS = {
     (path, method): operation
     for path, item in DOCUMENT["paths"].items()
@@ -72,7 +72,7 @@ def test_the_service_serves_the_document(shared_service: Service) -> None:
     """Byte for byte, with its own type."""
     answer = shared_service.client.get("/openapi.json")
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
-    assert answer.content == (ROOT / "api" / "openapi.json").read_bytes()
+    assert answer.content == (ROOT / "api" / "routes" / "openapi.json").read_bytes()
 
 
 def test_the_document_is_valid() -> None:

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from api.pages import asset, names
+from api.routes.pages import asset, names
 from tests.api.test_http_table import refused
 from tests.service import ROOT, Service
 
@@ -89,7 +89,7 @@ def test_gzip_is_for_whom_takes_it(shared_service: Service, accepted: str, codin
     """By the weights of Accept-Encoding, with one of 0 refusing it."""
     answer = shared_service.client.get("/openapi.json", headers={"Accept-Encoding": accepted})
     assert answer.headers.get("Content-Encoding") == coding
-    assert answer.content == (ROOT / "api" / "openapi.json").read_bytes()
+    assert answer.content == (ROOT / "api" / "routes" / "openapi.json").read_bytes()
 
 
 @pytest.mark.parametrize("name", ["index.html", "vendor.json", "missing.js", "..%2Fopenapi.json", "%2e%2e", "pages.py"])

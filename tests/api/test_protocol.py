@@ -13,10 +13,10 @@ import httpx
 import pytest
 from uvicorn.server import ServerState
 
-from api.connections import ConnectionLimits, Connections
-from api.protocol import MAX_HEAD_BYTES, MAX_HEADERS, HttpProtocol
+from api.connection.connections import ConnectionLimits, Connections
+from api.connection.protocol import MAX_HEAD_BYTES, MAX_HEADERS, HttpProtocol
+from api.operation.settings import Settings
 from api.server import uvicorn_config
-from api.settings import Settings
 from perf.suites.protocol import Wire
 from tests.conftest import StartService
 from tests.service import Service, running_service, wait_until

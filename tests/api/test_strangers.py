@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from api.strangers import FIRST_LINES, MAX_KEYS, PERIOD_S, RefusalLines
-from api.tokens import READ, add
+from api.access.tokens import READ, add
+from api.operation.strangers import FIRST_LINES, MAX_KEYS, PERIOD_S, RefusalLines
 from tests.service import Service, running_service
 
 MORE = 5

@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from api.secret_files import CredentialsError
-from api.settings import ServerSettings
-from api.tls import Certificate
+from api.access.secret_files import CredentialsError
+from api.access.tls import Certificate
+from api.operation.settings import ServerSettings
 from tests.conftest import StartService
 from tests.service import PATIENCE_S, Service, run_command
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from api.cli import main
-from api.secret_files import CredentialsError, resolve
-from api.tokens import ADMIN, MAX_TOKENS, NOBODY, READ, SCOPES, WRITE, Tokens, add, read
+from api.access.secret_files import CredentialsError, resolve
+from api.access.tokens import ADMIN, MAX_TOKENS, NOBODY, READ, SCOPES, WRITE, Tokens, add, read
+from api.cli.command import main
 
 TOKEN = re.compile(r"hft_[A-Za-z0-9_-]{43}")
 HASH = "sha256:" + "0" * 64

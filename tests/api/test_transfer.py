@@ -18,8 +18,8 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
-from api import progress, transfer
-from api.cli import main
+from api.cli import progress, transfer
+from api.cli.command import main
 from hft_mmap import Store
 from hft_mmap.transfer import Progress, exporting, formats
 from tests.conftest import StartService

@@ -20,7 +20,7 @@ from tests.service import ROOT, Service
 
 TryIt: TypeAlias = Callable[..., tuple[Opened, Locator]]
 
-DOCUMENT: dict[str, Any] = json.loads((ROOT / "api" / "openapi.json").read_text())
+DOCUMENT: dict[str, Any] = json.loads((ROOT / "api" / "routes" / "openapi.json").read_text())
 OPERATIONS = [
     (path, method)
     for path, item in DOCUMENT["paths"].items()

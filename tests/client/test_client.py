@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from api.tokens import WRITE, add
+from api.access.tokens import WRITE, add
 from hft_mmap import DiskFull, HftMmapError, InvalidValues, OffsetConflict, SymbolNotFound
 from hft_mmap.client import (
     Added,

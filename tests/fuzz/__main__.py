@@ -15,7 +15,13 @@ from tests.fuzz.harness import CORPUS, check_of, names
 FOUND = Path("build/fuzz")
 _INSTRUMENTED = ["api", "hft_mmap"]
 # numba reads their code.
-_COMPILED = ["hft_mmap.buckets", "hft_mmap.fold", "hft_mmap.kernels", "hft_mmap.pointers", "hft_mmap.writer"]
+_COMPILED = [
+    "hft_mmap.tree.buckets",
+    "hft_mmap.tree.fold",
+    "hft_mmap.tree.kernels",
+    "hft_mmap.tree.pointers",
+    "hft_mmap.tree.writer",
+]
 _MAX_BYTES = 4096
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pyarrow as pa
 
-from api.arrow import arrow_values
-from api.problems import Refusal
+from api.body.arrow import arrow_values
+from api.http.problems import Refusal
 from tests.fuzz.harness import run
 
 MAX_VALUES = 1000

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from api.decode import PIECE_BYTES, Batch, Decoder
-from api.problems import Refusal
+from api.body.decode import PIECE_BYTES, Batch, Decoder
+from api.http.problems import Refusal
 
 MAX_VALUES = 1000
 _FIELDS = frozenset({"symbol", "values", "offset"})

@@ -7,7 +7,8 @@ import atexit
 from contextlib import suppress
 
 from hft_mmap import HftMmapError, Store
-from hft_mmap.head import LIVE_OFFSET, SLOT_OFFSETS, decode_commit, decode_identity
+from hft_mmap.files.head import SLOT_OFFSETS, decode_commit, decode_identity
+from hft_mmap.tree.words import LIVE_OFFSET
 from tests.fuzz.stores import VALUES, Rewritten, ask
 
 # The sizes of the blocks are those of docs/on-disk-format.md.

@@ -6,9 +6,9 @@ The lowest bit of the first byte chooses between gzip and zstd.
 import gzip
 import sys
 
-from api.inflate import inflate
-from api.media import GZIP, ZSTD
-from api.problems import Refusal
+from api.body.inflate import inflate
+from api.body.media import GZIP, ZSTD
+from api.http.problems import Refusal
 from tests.fuzz.harness import run
 
 if sys.version_info >= (3, 14):

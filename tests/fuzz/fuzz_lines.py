@@ -6,9 +6,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from api.decode import Decoder
-from api.lines import Lines
-from api.problems import Refusal
+from api.body.decode import Decoder
+from api.body.lines import Lines
+from api.http.problems import Refusal
 from hft_mmap import Limits, Store
 from hft_mmap.testing import MEMORY
 from tests.fuzz.harness import run

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hft_mmap import Limits, Store, SymbolLimitReached, SymbolNotFound
-from hft_mmap.head import START, TOTAL, Head
+from hft_mmap.files.head import Head
+from hft_mmap.tree.words import START, TOTAL
 
 LIMITS = Limits(starting_capacity=0, chunk_points=320)
 CLEANING_LIMITS = Limits(max_data_retention=100_000, cleanup_keep_count=100, starting_capacity=0, chunk_points=320)

@@ -4,8 +4,9 @@ import struct
 import zlib
 from pathlib import Path
 
-from hft_mmap.boot import current_boot
-from hft_mmap.head import BOOT_CLOCK, FLAGS, HEAD_NAME, SLOT_OFFSETS, START, TOTAL, Head
+from hft_mmap.files.boot import current_boot
+from hft_mmap.files.head import HEAD_NAME, SLOT_OFFSETS, Head
+from hft_mmap.tree.words import BOOT_CLOCK, FLAGS, START, TOTAL
 
 
 def flip(path: Path, offset: int) -> None:

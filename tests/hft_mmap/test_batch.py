@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as npst
 
 from hft_mmap import InvalidValues
 from hft_mmap.batch import as_row, check_prices
-from hft_mmap.kernels import MAX_PRICE
+from hft_mmap.tree.kernels import MAX_PRICE
 
 
 def prepared(values: object) -> list[float]:

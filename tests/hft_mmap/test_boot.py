@@ -3,7 +3,7 @@
 import time
 import uuid
 
-from hft_mmap.boot import BOOT_ID_FILE, Boot, current_boot, is_same_boot
+from hft_mmap.files.boot import BOOT_ID_FILE, Boot, current_boot, is_same_boot
 
 
 def test_the_present_boot_is_the_kernels() -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from hft_mmap import Buckets, InvalidRange, Limits, Series, Store
-from hft_mmap.buckets import FIRST, LAST, MAX, MEAN, MIN, fold_buckets
 from hft_mmap.testing import RELATIVE_ERROR, UNDERFLOW
+from hft_mmap.tree.buckets import FIRST, LAST, MAX, MEAN, MIN, fold_buckets
 from tests.hft_mmap.conftest import OpenStore
 from tests.hft_mmap.test_kernels import CHUNK_POINTS, KINDS, Tree, prices
 

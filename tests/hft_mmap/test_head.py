@@ -9,15 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hft_mmap import FormatError
-from hft_mmap.boot import Boot, current_boot
-from hft_mmap.head import (
-    FLAGS,
-    HEAD_BYTES,
+from hft_mmap.files.boot import Boot, current_boot
+from hft_mmap.files.head import (
     HEAD_NAME,
     MAX_TOTAL,
     SLOT_OFFSETS,
-    START,
-    TOTAL,
     Commit,
     Head,
     Identity,
@@ -26,6 +22,7 @@ from hft_mmap.head import (
     encode_commit,
     encode_identity,
 )
+from hft_mmap.tree.words import FLAGS, HEAD_BYTES, START, TOTAL
 from tests.hft_mmap.damage import rewrite_with_crc, write_at
 from tests.hft_mmap.descriptors import open_files
 from tests.hft_mmap.test_symbols import SYMBOLS

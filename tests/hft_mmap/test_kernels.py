@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
-from hft_mmap.chunk import Layout
-from hft_mmap.fold import (
+from hft_mmap.files.chunk import Layout
+from hft_mmap.stats import WindowStats, exact_window_stats
+from hft_mmap.testing import RELATIVE_ERROR, UNDERFLOW, assert_close
+from hft_mmap.tree.fold import (
     TABLE_ADDRESSES,
     TABLE_CHUNK_POINTS,
     TABLE_FIRST_POINT,
@@ -20,7 +22,7 @@ from hft_mmap.fold import (
     fold_window,
     fold_windows,
 )
-from hft_mmap.kernels import (
+from hft_mmap.tree.kernels import (
     FAN_OUT,
     MAX_PRICE,
     NODE_FIELDS,
@@ -30,8 +32,6 @@ from hft_mmap.kernels import (
     summarise_nodes,
     summarise_values,
 )
-from hft_mmap.stats import WindowStats, exact_window_stats
-from hft_mmap.testing import RELATIVE_ERROR, UNDERFLOW, assert_close
 
 Floats = NDArray[np.float64]
 

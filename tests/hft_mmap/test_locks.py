@@ -1,4 +1,4 @@
-"""hft_mmap.locks: a series that another process holds keeps nobody waiting who does not want to."""
+"""hft_mmap.durable.locks: a series that another process holds keeps nobody waiting who does not want to."""
 
 import threading
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hft_mmap import Durability, SeriesBusy, Store
-from hft_mmap.locks import attempts, try_lock, unlock
+from hft_mmap.durable.locks import attempts, try_lock, unlock
 from tests.hft_mmap.conftest import OpenStore
 from tests.locks import held
 from tests.service import PATIENCE_S, wait_until

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from hft_mmap import Durability, Limits, SeriesReadOnly, SeriesSetAside, Store
-from hft_mmap.boot import current_boot
-from hft_mmap.chunk import chunk_name, list_chunks
-from hft_mmap.head import FLAG_SYNC_FAILED, TOTAL, Head
-from hft_mmap.recovery import trust
+from hft_mmap.durable.recovery import trust
+from hft_mmap.files.boot import current_boot
+from hft_mmap.files.chunk import chunk_name, list_chunks
+from hft_mmap.files.head import FLAG_SYNC_FAILED, Head
 from hft_mmap.stats import exact_window_stats
 from hft_mmap.testing import MEMORY, PATIENCE_S, PROCESSES, assert_close, restart_machine
+from hft_mmap.tree.words import TOTAL
 from tests.hft_mmap import actors
 from tests.hft_mmap.conftest import OpenStore, StartStore
 from tests.hft_mmap.damage import set_flags, slots

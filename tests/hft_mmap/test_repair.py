@@ -1,4 +1,4 @@
-"""hft_mmap.repair: nodes rebuilt from values, and values left alone."""
+"""hft_mmap.durable.repair: nodes rebuilt from values, and values left alone."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hft_mmap import Limits, Store, StoreReadOnly, SymbolNotFound
-from hft_mmap.chunk import SEAL_OFFSET, Layout, chunk_name
+from hft_mmap.files.chunk import SEAL_OFFSET, Layout, chunk_name
 from hft_mmap.testing import restart_machine
 from tests.hft_mmap.damage import tear_slots, write_at
 

@@ -1,4 +1,4 @@
-"""hft_mmap.snapshot: a copy of a store that is being written to."""
+"""hft_mmap.durable.snapshot: a copy of a store that is being written to."""
 
 import os
 import tempfile
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hft_mmap import FormatError, Limits, Store, StoreUnusable
-from hft_mmap.chunk import chunk_name
+from hft_mmap.files.chunk import chunk_name
 from hft_mmap.testing import MEMORY
 
 LIMITS = Limits(chunk_points=8192, starting_capacity=0)

@@ -20,7 +20,7 @@ from hft_mmap import (
     SymbolNotFound,
     WriteFailed,
 )
-from hft_mmap.symbols import directory_name
+from hft_mmap.files.names import directory_name
 from hft_mmap.testing import SMALL_LIMITS
 from tests.hft_mmap.conftest import OpenStore
 from tests.hft_mmap.damage import contents

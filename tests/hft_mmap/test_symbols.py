@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hft_mmap import InvalidSymbol
-from hft_mmap.symbols import MAX_SYMBOL_BYTES, directory_name, symbol_of, validate_symbol
+from hft_mmap.files.names import MAX_SYMBOL_BYTES, directory_name, symbol_of, validate_symbol
 
 SYMBOLS = (
     st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=64)

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hft_mmap.chunk import Chunk, Layout
-from hft_mmap.fold import fold_window
-from hft_mmap.kernels import NODE_FIELDS
+from hft_mmap.files.chunk import Chunk, Layout
+from hft_mmap.files.view import View
 from hft_mmap.stats import WindowStats, exact_window_stats
 from hft_mmap.testing import assert_close
-from hft_mmap.view import View
+from hft_mmap.tree.fold import fold_window
+from hft_mmap.tree.kernels import NODE_FIELDS
 
 SERIES = bytes(16)
 LAYOUT = Layout.of(64)

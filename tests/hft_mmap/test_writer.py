@@ -9,9 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from hft_mmap import Limits
-from hft_mmap.head import FLAG_SYNC_FAILED, FLAGS
+from hft_mmap.files.head import FLAG_SYNC_FAILED
 from hft_mmap.series import Series
-from hft_mmap.writer import NOT_SHORT, append_short
+from hft_mmap.tree.words import FLAGS
+from hft_mmap.tree.writer import NOT_SHORT, append_short
 from tests.hft_mmap.conftest import OpenStore
 from tests.hft_mmap.damage import contents
 

@@ -174,7 +174,7 @@ def test_a_case_that_the_older_revision_lacks_is_named_and_left_out(present: Pat
     sides = [Side("before", older), Side("after", present)]
     verdicts, missing = gate.compare(sides, ["decode.batch[values=10]", CASE], ONE_ROUND)
     assert [one.case for one in verdicts] == [CASE]
-    assert "api.decode would come from" in missing["decode.batch[values=10]"]
+    assert "api.body.decode would come from" in missing["decode.batch[values=10]"]
 
 
 def test_a_case_that_fails_in_the_newer_revision_is_an_error(present: Path, tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_lines_of_the_plots_have_many_points_and_a_rescan() -> None:
 def test_the_top_of_the_stacks_is_counted() -> None:
     """Functions by name and file, whatever called them."""
     stacks = (
-        "main (api/cli.py:3);send (api/cycle.py:10) 3\nsend (/srv/api/cycle.py:12) 2\nmain (api/cli.py:3);__write 4\n"
+        "main (api/app.py:3);send (api/cycle.py:10) 3\nsend (/srv/api/cycle.py:12) 2\nmain (api/app.py:3);__write 4\n"
     )
     assert profiling.count_tops(stacks) == {"send (cycle.py)": 5, "__write": 4}
 

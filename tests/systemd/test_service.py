@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from hft_mmap.head import Commit, Head
+from hft_mmap.files.head import Commit, Head
 from tests.api.test_lifecycle import PRICES, STATISTICS, batch
 from tests.service import PATIENCE_S, wait_until
 from tests.systemd.clients import load, wait_for_more

@@ -1,6 +1,6 @@
 """The unit files as texts; needs no systemd."""
 
-from api.settings import load
+from api.operation.settings import load
 from tests.service import ROOT, environment
 
 UNITS = ROOT / "systemd"

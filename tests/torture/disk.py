@@ -12,7 +12,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from hft_mmap.head import HEAD_NAME, LIVE_OFFSET
+from hft_mmap.files.head import HEAD_NAME
+from hft_mmap.tree.words import LIVE_OFFSET
 from tests.torture.tracing import Call
 
 SECTOR = 512

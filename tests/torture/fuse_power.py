@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 
 from hft_mmap import Durability, Store
-from hft_mmap.head import HEAD_BYTES
 from hft_mmap.testing import SERIES_HEADS, restart_machine
+from hft_mmap.tree.words import HEAD_BYTES
 from tests.service import PATIENCE_S, ROOT, wait_until
 from tests.torture.counts import Counts, Kind
 from tests.torture.disk import Disk

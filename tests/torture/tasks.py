@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from api.cli import main as command_line
+from api.cli.command import main as command_line
 from hft_mmap import (
     Durability,
     HftMmapError,

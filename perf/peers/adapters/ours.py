@@ -103,7 +103,7 @@ class Service(Peer):
             "APP_STORE__MAX_DATA_RETENTION": str(_RETENTION), "APP_STORE__CLEANUP_KEEP_COUNT": str(_RETENTION),
             "APP_STORE__DURABILITY": "interval", "APP_STORE__SYNC_INTERVAL_MS": str(_SYNC_INTERVAL_MS),
         }  # fmt: skip
-        command = [sys.executable, "-m", "api.cli", "serve"]
+        command = [sys.executable, "-m", "api.cli.command", "serve"]
         self._server = ServerProcess(command, path, variables=variables)
         self._server.wait_until(lambda: self._port() is not None)
         port = self._port()

@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from api.tokens import READ, WRITE, add
+from api.access.tokens import READ, WRITE, add
 from tests.api.streams.client import acknowledged, ending, row, said, target
 from tests.service import PATIENCE_S, Service, running_service
 

@@ -15,8 +15,8 @@ import pytest
 import uvloop
 from websockets.exceptions import InvalidStatus
 
-from api.exchange import RECEIVE
-from api.request import Request
+from api.http.exchange import RECEIVE
+from api.http.request import Request
 from api.streams.events import Events
 from api.streams.live import Live, Subscriber
 from api.streams.registry import Streams

@@ -12,8 +12,8 @@ import pytest
 import uvicorn
 
 from api.app import create_app
-from api.settings import Settings
-from api.streams.protocol import MAX_FRAGMENTS, StreamProtocol
+from api.connection.websocket import MAX_FRAGMENTS, StreamProtocol
+from api.operation.settings import Settings
 from hft_mmap import Store
 from tests.api.streams.client import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Raw, frame, resident_bytes, row
 from tests.service import Service, wait_until

@@ -1,0 +1,127 @@
+"""Who may do what: each request is held against the scopes of the token that it brings, before anything else sees it.
+
+    no such token      401, with WWW-Authenticate: Bearer
+    token, not enough  403, naming the scope that is missing
+
+Without a tokens file there is no guard at all, and nothing to pay for it. With one, whatever is not declared open needs
+a token, paths that are no route included: a stranger learns nothing about what there is.
+"""
+
+from collections.abc import Callable, Coroutine, Mapping
+from http import HTTPStatus
+from typing import Any, TypeAlias
+
+from api.access.tokens import ANY, NOBODY, Token, Tokens
+from api.http.exchange import CALLER, Receive, Scope, Send
+from api.http.problems import Refusal
+
+WEBSOCKET = "WEBSOCKET"
+"""What a table of access calls the opening of a web socket, which has no method of its own."""
+SUBPROTOCOL = "hft-mmap"
+BEARER_SUBPROTOCOL = "hft-mmap.bearer."
+"""Scripts in a browser can set no header of a web socket: they offer `hft-mmap` and `hft-mmap.bearer.TOKEN`."""
+
+Access: TypeAlias = str | Mapping[str, str]
+"""The scope that a route needs, or the scope that each of its methods does."""
+Application: TypeAlias = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
+Refuse: TypeAlias = Callable[[Scope, Send, Refusal], Coroutine[Any, Any, None]]
+Find: TypeAlias = Callable[[str], str | None]
+
+
+def authorise(scope: Scope, needed: str) -> Refusal | None:
+    """Return None if the caller of this request may do what needs the scope `needed`, or what to refuse it with.
+
+    For a resource that decides only while it answers, such as a stream: asked again later, it also notices that the
+    token was revoked. Without a tokens file everybody may do everything.
+    """
+    token: Token | None = scope.get(CALLER)
+    if token is None:
+        return None
+    if token.revoked:
+        return _unauthorised("The token was revoked", "invalid_token")
+    return None if needed in token.scopes else _refusal(token, needed, sent=token is not NOBODY)
+
+
+def guarded(
+    app: Application, refuse: Refuse, tokens: Tokens, access: Mapping[str, Mapping[str, str]], find: Find
+) -> Application:
+    """Return the application that lets through to `app` what `access` allows, and hands the rest to `refuse`.
+
+    `access` has the scope that each method of each route needs; `find` returns the route that a path leads to.
+    """
+    door = _Door(tokens, access, find)
+    verified = door.verified
+
+    def answer(scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
+        # PERF: 0.3 us for a request of five headers whose token was seen before; so this is no coroutine of its own,
+        # which would take another 0.1 us, and no method.
+        try:
+            allowed = verified[scope["method"]][scope["path"]]
+            for name, value in scope["headers"]:
+                if name == b"authorization":
+                    scope[CALLER] = allowed[value]
+                    return app(scope, receive, send)
+        except KeyError:
+            pass
+        refusal = door.refusal(scope)
+        return app(scope, receive, send) if refusal is None else refuse(scope, send, refusal)
+
+    return answer
+
+
+class _Door:
+    """Decides about the first request with a token, and about every one that is out of the ordinary."""
+
+    def __init__(self, tokens: Tokens, access: Mapping[str, Mapping[str, str]], find: Find) -> None:
+        self._tokens = tokens
+        self._access = access
+        self._find = find
+        self.verified: dict[str, dict[str, dict[bytes, Token]]] = {}
+        """By method and path: the Authorization headers that were let through, and whose they are."""
+        for route, needed_by in access.items():
+            for method, needed in needed_by.items():
+                paths = (route, f"{route.rstrip('/')}/")
+                self.verified.setdefault(method, {}).update(dict.fromkeys(paths, tokens.verified[needed]))
+
+    def refusal(self, scope: Scope) -> Refusal | None:
+        """Return None, with the caller left in the scope, or what to refuse the request with."""
+        if scope["type"] == "lifespan":
+            return None
+        needed = self._needed(scope)
+        token, sent = self._token(scope, needed)
+        scope[CALLER] = token
+        return None if needed in token.scopes else _refusal(token, needed, sent=sent)
+
+    def _needed(self, scope: Scope) -> str:
+        """Return the scope that a request needs; the router itself is asked, so that both mean the same route."""
+        path: str = scope["path"]
+        route = self._find(path[:-1] if len(path) > 1 and path[-1] == "/" else path or "/")
+        if route is None:
+            return ANY
+        # A method that the route has not (405) is answered to those who may use the route in some way.
+        return self._access[route].get(scope.get("method", WEBSOCKET), self._access[route]["OPTIONS"])
+
+    def _token(self, scope: Scope, needed: str) -> tuple[Token, bool]:
+        """Return the token of a request, or NOBODY, and whether one was sent at all."""
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                return self._tokens.of_header(value, needed), True
+        for offered in scope.get("subprotocols", ()):
+            if offered.startswith(BEARER_SUBPROTOCOL):
+                return self._tokens.of(offered.removeprefix(BEARER_SUBPROTOCOL).encode()), True
+        return NOBODY, False
+
+
+def _refusal(token: Token, needed: str, *, sent: bool) -> Refusal:
+    if token is not NOBODY:
+        detail = f"The token {token.name} has the scope {token.told()}; this needs {needed}"
+        challenge = f'Bearer realm="hft-mmap", error="insufficient_scope", scope="{needed}"'
+        return Refusal(HTTPStatus.FORBIDDEN, detail, headers={"WWW-Authenticate": challenge})
+    if sent:
+        return _unauthorised("The token is not known: it is wrong, or was revoked", "invalid_token")
+    return _unauthorised("A token is needed; send it with: -H 'Authorization: Bearer TOKEN'")
+
+
+def _unauthorised(detail: str, error: str = "") -> Refusal:
+    challenge = 'Bearer realm="hft-mmap"' + (f', error="{error}"' if error else "")
+    return Refusal(HTTPStatus.UNAUTHORIZED, detail, headers={"WWW-Authenticate": challenge})

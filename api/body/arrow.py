@@ -1,0 +1,192 @@
+"""Batches as Arrow IPC streams, read and written by pyarrow (extra `import`), which is loaded at the first one.
+
+A stream is written by anybody, so it is looked through before pyarrow reads it: what would cost memory or time out of
+all proportion to its size (buffers compressed inside the stream, dictionaries, endless metadata) is refused.
+"""
+
+import asyncio
+import struct
+from collections import Counter
+from collections.abc import Iterator
+from http import HTTPStatus
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from api.body.raw import check_count
+from api.http.problems import Refusal, shown
+from api.operation.turns import Turns
+from hft_mmap import Span
+
+INSTALL = "it was installed without pyarrow; pip install 'hft-mmap[import]'"
+MAX_METADATA_BYTES = 65_536
+"""How much the schema or one record batch may say about itself."""
+
+Arrow: TypeAlias = Any
+"""Anything of pyarrow's, which has no types."""
+
+# Where flatbuffers keep the fields of the tables Message and RecordBatch; both are part of Arrow's format.
+_MESSAGE_HEADER, _BATCH_COMPRESSION = 2, 3
+# What writers before Arrow 1.0 called it.
+_OLD_COMPRESSION = b"ARROW:experimental_compression"
+_END = b"\xff\xff\xff\xff\0\0\0\0"
+
+
+_modules: dict[str, Arrow] = {}
+
+
+async def loaded() -> Arrow:
+    """Return pyarrow, imported now if it was not yet; raise ModuleNotFoundError if it is not installed.
+
+    The import takes a quarter of a second, and holds the event loop for most of it, thread or not; a start that did it
+    would take as much longer for everybody.
+    """
+    arrow = _modules.get("pyarrow")
+    if arrow is None:
+        if find_spec("pyarrow") is None:
+            raise ModuleNotFoundError("pyarrow is not installed", name="pyarrow")
+        arrow = _modules["pyarrow"] = await asyncio.to_thread(import_module, "pyarrow")
+    return arrow
+
+
+async def arrow_values(body: bytes, column: str | None, max_values: int) -> NDArray[np.float64]:
+    """Return the numbers in `column` of the stream `body`, shape (n,), as float64; None: its only column of numbers.
+
+    Raises Refusal: 400 if it is no sound stream, has no such column, a null in it or more than `max_values` numbers,
+    415 if pyarrow is not installed.
+    """
+    try:
+        arrow = await loaded()
+    except ModuleNotFoundError:
+        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"This service reads no Arrow: {INSTALL}") from None
+    turns = Turns()
+    try:
+        schema = await _looked_through(arrow, body, turns)
+        index = _index(arrow, schema, column)
+        return await _read(arrow, body, index, max_values, turns)
+    except (
+        arrow.ArrowException,
+        OSError,
+        ValueError,
+        struct.error,
+    ) as error:  # a name that is no UTF-8 is a ValueError
+        raise _bad(f"The body is no sound Arrow stream: {str(error)[:200]}") from None
+
+
+async def _looked_through(arrow: Arrow, body: bytes, turns: Turns) -> Arrow:
+    """Return the schema of the stream, once each of its messages is known to be harmless."""
+    source = arrow.BufferReader(body)
+    messages = arrow.ipc.MessageReader.open_stream(source)
+    schema: Arrow = None
+    for message in iter(lambda: _next(messages), None):
+        if message.metadata.size > MAX_METADATA_BYTES:
+            detail = f"A message of the stream has {message.metadata.size} bytes of metadata"
+            raise _bad(f"{detail}; {MAX_METADATA_BYTES} are allowed")
+        if schema is None:
+            if message.type != "schema":
+                raise _bad("The body is no sound Arrow stream: it does not begin with a schema")
+            schema = arrow.ipc.read_schema(message)
+        elif message.type != "record batch":
+            raise _bad(f"The stream has a {message.type}: send the column of numbers only, as it is")
+        elif _is_compressed(memoryview(message.metadata)):
+            raise _bad("The stream is compressed inside: compress the whole body, and say so by Content-Encoding")
+        await turns.give_way()
+    if schema is None:
+        raise _bad("The body is no sound Arrow stream: it is empty")
+    if source.tell() != len(body):
+        raise _bad("The body goes on behind the end of the Arrow stream")
+    return schema
+
+
+def _next(messages: Arrow) -> Arrow:
+    try:
+        return messages.read_next_message()
+    except StopIteration:
+        return None
+
+
+def _is_compressed(metadata: memoryview) -> bool:
+    """Say whether the buffers of a record batch are compressed; pyarrow knows, but tells nobody."""
+    root = struct.unpack_from("<I", metadata)[0]
+    header = root + _field(metadata, root, _MESSAGE_HEADER)
+    header += struct.unpack_from("<I", metadata, header)[0]
+    return _field(metadata, header, _BATCH_COMPRESSION) != 0 or _OLD_COMPRESSION in bytes(metadata)
+
+
+def _field(buffer: memoryview, table: int, index: int) -> int:
+    """Return where in the flatbuffers `table` its field lies, 0 if it has none."""
+    vtable: int = table - struct.unpack_from("<i", buffer, table)[0]
+    place = 4 + 2 * index
+    return int(struct.unpack_from("<H", buffer, vtable + place)[0]) if place < _size(buffer, vtable) else 0
+
+
+def _size(buffer: memoryview, vtable: int) -> int:
+    return int(struct.unpack_from("<H", buffer, vtable)[0])
+
+
+def _index(arrow: Arrow, schema: Arrow, column: str | None) -> int:
+    """Return which column of `schema` holds the prices."""
+
+    def is_number(kind: Arrow) -> bool:
+        return bool(arrow.types.is_integer(kind) or arrow.types.is_floating(kind))
+
+    if column is None:
+        numbers = [i for i, field in enumerate(schema) if is_number(field.type)]
+        if len(numbers) != 1:
+            names = ", ".join(shown(schema.field(i).name) for i in numbers[:10]) or "none"
+            raise _bad(f"The stream must have one column of numbers, or column= must name one; those it has: {names}")
+        return numbers[0]
+    found = [i for i, field in enumerate(schema) if field.name == column]
+    if len(found) != 1:
+        raise _bad(f"The stream has {len(found) or 'no'} columns of the name {shown(column)}")
+    kind = schema.field(found[0]).type
+    if not is_number(kind):
+        raise _bad(f"The column {shown(column)} must be of integers or floats, not of {shown(str(kind))}")
+    return found[0]
+
+
+async def _read(arrow: Arrow, body: bytes, index: int, max_values: int, turns: Turns) -> NDArray[np.float64]:
+    options = arrow.ipc.IpcReadOptions(use_threads=False, included_fields=[index])
+    parts: list[NDArray[np.float64]] = []
+    count = 0
+    for batch in arrow.ipc.open_stream(arrow.py_buffer(body), options=options):
+        batch.validate(full=True)  # lengths and counts in the stream are claims, and nothing has checked them yet
+        column = batch.column(0)
+        if column.null_count:
+            nulls = column.is_null().to_numpy(zero_copy_only=False)
+            raise _bad(f"values[{count + int(nulls.argmax())}] must be a number, not null")
+        count += len(column)
+        check_count(count, max_values)
+        parts.append(column.to_numpy().astype(np.float64, copy=False))
+        await turns.give_way()
+    return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0), *parts])
+
+
+class Written:
+    """A span as an Arrow stream of one float64 column, `price`, in record batches over the mapped files."""
+
+    def __init__(self, arrow: Arrow, span: Span) -> None:
+        self._arrow = arrow
+        self._span = span
+        self._schema = arrow.schema([arrow.field("price", arrow.float64(), nullable=False)])
+        # How long a message is follows from the number of values in it.
+        lengths = Counter(end - begin for begin, end in span.cuts())
+        bodies = sum(arrow.ipc.get_record_batch_size(self._batch(np.empty(n))) * times for n, times in lengths.items())
+        self.length = self._schema.serialize().size + bodies + len(_END)
+
+    def pieces(self) -> Iterator[memoryview]:
+        """Yield the messages of the stream."""
+        yield memoryview(self._schema.serialize())
+        for piece in self._span.pieces():
+            yield memoryview(self._batch(piece).serialize())
+        yield memoryview(_END)
+
+    def _batch(self, piece: NDArray[np.float64]) -> Arrow:
+        return self._arrow.record_batch([self._arrow.array(piece)], schema=self._schema)
+
+
+def _bad(detail: str) -> Refusal:
+    return Refusal(HTTPStatus.BAD_REQUEST, detail)

@@ -1,0 +1,358 @@
+"""The command `hft-mmap`.
+
+    serve         start the service
+    demo          start one that is fed from a replay of recorded prices, and show where to look
+    check-config  print each setting and where it came from
+    info          what a data directory holds
+    stats         the statistics of one symbol
+    verify        read everything back and compare it with the sealed nodes
+    repair        rebuild damaged nodes from the values
+    token         make a token for a client
+    snapshot      copy a data directory, also while a service writes to it
+    import        bring files into series (api/cli/transfer.py)
+    export        write a series into a file (likewise)
+
+All but `serve` read the files of the store themselves and ask no service; they may run beside one.
+Exit codes: 0 fine, 1 faults found or the work could not be done, 2 wrong usage, 78 wrong settings.
+"""
+
+import dataclasses
+import gc
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from api.cli.console import (
+    CONFIG_OPTION,
+    DATA_DIR_OPTION,
+    EXIT_CONFIG,
+    EXIT_FAULTS,
+    JSON_OPTION,
+    Failure,
+    counted,
+    load_settings,
+    opened_store,
+    print_json,
+    print_table,
+    shown,
+)
+from api.cli.transfer import export_command, import_command
+
+# Imported by the commands that need it, when they run; see api/cli/console.py.
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    from hft_mmap import RepairReport, VerifyReport, WindowStats
+
+    Report = TypeVar("Report", VerifyReport, RepairReport)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(package_name="hft-mmap", message="%(prog)s %(version)s")
+def main() -> None:
+    """Keep prices per symbol, and answer min, max, last, average and variance of the newest 10 to 100,000,000.
+
+    Each setting has its key in config.toml and its variable APP_SECTION__KEY; see check-config.
+    """
+
+
+main.add_command(import_command)
+main.add_command(export_command)
+
+
+@main.command(short_help="Start the service.")
+@CONFIG_OPTION
+def serve(config_path: Path | None) -> None:
+    """Start the service; SIGTERM or Ctrl+C stops it once the requests in flight are answered.
+
+    \b
+    Examples:
+      hft-mmap serve
+      APP_SERVER__PORT=9000 hft-mmap serve --config /etc/hft-mmap/config.toml
+    """
+    gc.disable()  # PERF: imports leave no garbage, looking for it takes 15 % of the start; api.server enables it again
+    try:
+        effective = load_settings(config_path)
+        from api.server import serve as run
+
+        code = run(effective)
+    finally:
+        gc.enable()
+    sys.exit(code)
+
+
+@main.command(short_help="Start a service that is fed from a replay of recorded prices.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Data directory, in place of one that is removed.")
+@click.option("--port", type=click.IntRange(1, 65_535), help="Port, in place of 8080 or any free one.")
+@click.option("--history", type=click.IntRange(0, 100_000_000), default=5_000_000, show_default=True, help="Points.")
+@click.option("--rate", type=click.IntRange(0, 100_000), default=200, show_default=True, help="Points a second.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the points between two recorded prices."
+)
+def demo(data_dir: Path | None, port: int | None, history: int, rate: int, seed: int) -> None:
+    """Start a service on 127.0.0.1 with a few symbols: a history to look through, and prices that keep coming.
+
+    The prices are a replay: daily closes of four stocks, 2000 to 2013, with a random walk from each to the next. Open
+    the address that is printed; Ctrl+C stops it and removes the data, unless --data-dir says where to keep it. Reads no
+    settings.
+
+    \b
+    Examples:
+      hft-mmap demo
+      hft-mmap demo --history 100000000 --port 9000 --data-dir /tmp/demo
+    """
+    from tempfile import TemporaryDirectory
+
+    from api.cli.demo import run
+    from hft_mmap import HftMmapError
+
+    try:
+        with TemporaryDirectory(prefix="hft-mmap-demo-") as directory:
+            own = Path(directory)
+            sys.exit(run(data_dir or own / "data", own, port, history, rate, seed))
+    except (HftMmapError, OSError) as error:
+        raise Failure((str(error),), EXIT_FAULTS) from None
+
+
+@main.command("check-config", short_help="Print each setting and where it came from.")
+@CONFIG_OPTION
+@JSON_OPTION
+def check_config(config_path: Path | None, as_json: bool) -> None:
+    """Print each setting and where it came from, or everything that is wrong with the settings (exit code 78).
+
+    Tokens, certificate and key are read as well, as the user who asks, and those not that systemd would hand over.
+
+    \b
+    Examples:
+      hft-mmap check-config
+      APP_LOG__LEVEL=debug hft-mmap check-config --json
+    """
+    from api.access.credentials import faults
+
+    effective = load_settings(config_path)
+    if found := faults(effective.settings):
+        raise Failure(tuple(found), EXIT_CONFIG)
+    items = [{"key": key, "value": value, "origin": origin} for key, value, origin in effective.items()]
+    if as_json:
+        print_json({"settings": items})
+    else:
+        print_table([[str(item["key"]), shown(item["value"]), str(item["origin"])] for item in items])
+
+
+@main.command(short_help="List the symbols of a data directory, and what does not serve.")
+@CONFIG_OPTION
+@DATA_DIR_OPTION
+@JSON_OPTION
+def info(config_path: Path | None, data_dir: Path | None, as_json: bool) -> None:
+    """Print the symbols of a data directory, and whether each of them serves (exit code 1 if one does not).
+
+    \b
+    Examples:
+      hft-mmap info
+      hft-mmap info --data-dir /var/lib/hft-mmap --json
+    """
+    with opened_store(config_path, data_dir) as store:
+        series = [dataclasses.asdict(entry) for entry in store.symbols()]
+        reasons = [reason._asdict() for reason in store.reasons()]
+        path = str(store.path)
+    if as_json:
+        print_json({"data_dir": path, "symbols": series, "reasons": reasons})
+    else:
+        columns = ["symbol", "total", "start", "count", "last", "bytes"]
+        click.echo(f"{path}: {counted(len(series), 'symbol')}")
+        print_table([columns, *([shown(entry[column]) for column in columns] for entry in series)])
+        for reason in reasons:
+            click.echo(f"{reason['symbol'] or path}: {reason['code']}: {reason['detail']}")
+    if reasons:
+        sys.exit(EXIT_FAULTS)
+
+
+@main.command(short_help="Print the statistics of one symbol.")
+@click.argument("symbol")
+@click.option("--window", type=click.IntRange(min=1), help="One window of this many points, in place of the eight.")
+@CONFIG_OPTION
+@DATA_DIR_OPTION
+@JSON_OPTION
+def stats(
+    symbol: str,
+    window: int | None,
+    config_path: Path | None,
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Print the statistics of SYMBOL over its newest 10, 100, ... 100,000,000 points.
+
+    The JSON is what GET /stats/?symbol=SYMBOL answers.
+
+    \b
+    Examples:
+      hft-mmap stats ABC-USD
+      hft-mmap stats ABC-USD --window 12345 --json
+    """
+    with opened_store(config_path, data_dir) as store:
+        if window is not None:
+            found = {window: store.stats(symbol, window)}
+            answer: dict[str, object] = dict(_fields(found[window]))
+        else:
+            start, total, windows = store.series(symbol).windows_at()
+            found = {10**exponent: one for exponent, one in enumerate(windows, start=1)}
+            by_exponent = {str(exponent): _fields(one) for exponent, one in enumerate(windows, start=1)}
+            answer = {"symbol": symbol, "total": total, "count": total - start, "windows": by_exponent}
+    if as_json:
+        print_json(answer)
+        return
+    rows = [[f"{size:,}", *map(shown, _fields(one).values()), f"{one.points:,}"] for size, one in found.items()]
+    print_table([["window", "min", "max", "last", "avg", "var", "points"], *rows])
+
+
+@main.command(short_help="Read everything back and compare it with the sealed nodes.")
+@click.argument("symbol", required=False)
+@CONFIG_OPTION
+@DATA_DIR_OPTION
+@JSON_OPTION
+def verify(symbol: str | None, config_path: Path | None, data_dir: Path | None, as_json: bool) -> None:
+    """Read all points of SYMBOL (or of every symbol) back, and compare them with the sealed nodes.
+
+    Exit code 1 if there is a fault. Reads everything: allow a second for some hundred million points, and the time that
+    the disk takes.
+
+    \b
+    Examples:
+      hft-mmap verify
+      hft-mmap verify ABC-USD --json
+    """
+    with opened_store(config_path, data_dir) as store:
+        reports = sorted(store.verify(symbol))
+    faulty = any(report.faults for report in reports)
+    _print_reports(reports, _verified, ok=not faulty, as_json=as_json)
+
+
+@main.command(short_help="Rebuild damaged nodes from the values.")
+@click.argument("symbol", required=False)
+@CONFIG_OPTION
+@DATA_DIR_OPTION
+@JSON_OPTION
+def repair(symbol: str | None, config_path: Path | None, data_dir: Path | None, as_json: bool) -> None:
+    """Rebuild the nodes and seals of SYMBOL (or of every symbol) that differ from the values they summarise.
+
+    Never changes a value. Exit code 1 if something is left that can't be rebuilt: a missing chunk, or values that
+    do not fit their checksum. Restart a service that runs on the same data directory afterwards.
+
+    \b
+    Examples:
+      hft-mmap repair
+      hft-mmap repair ABC-USD --json
+    """
+    with opened_store(config_path, data_dir, mode="a") as store:
+        reports = sorted(store.repair(symbol))
+    broken = any(report.remaining for report in reports)
+    _print_reports(reports, _repaired, ok=not broken, as_json=as_json)
+
+
+@main.command(short_help="Copy a data directory, also while a service writes to it.")
+@click.argument("directory", type=click.Path(path_type=Path))
+@CONFIG_OPTION
+@DATA_DIR_OPTION
+@JSON_OPTION
+def snapshot(directory: Path, config_path: Path | None, data_dir: Path | None, as_json: bool) -> None:
+    """Copy every series as it stands now to DIRECTORY, which must be new or empty (exit code 1 if one can't be copied).
+
+    Stops nobody. On the same file system full chunks are shared by hard link, so a copy takes next to no time and
+    space. The copy is a data directory like any other: start a service on it, or verify it.
+
+    \b
+    Examples:
+      hft-mmap snapshot /backup/2026-01-31
+      hft-mmap verify --data-dir /backup/2026-01-31
+    """
+    with opened_store(config_path, data_dir) as store:
+        totals = store.snapshot(directory)
+        left_out = [reason._asdict() for reason in store.reasons() if reason.code == "set_aside"]
+    if as_json:
+        print_json({"directory": str(directory), "totals": totals, "left_out": left_out})
+    else:
+        click.echo(f"{directory}: {counted(len(totals), 'symbol')}")
+        if totals:
+            print_table([["symbol", "total"], *([symbol, str(total)] for symbol, total in totals.items())])
+        for reason in left_out:
+            click.echo(f"{reason['symbol']}: not copied: {reason['detail']}", err=True)
+    if left_out:
+        sys.exit(EXIT_FAULTS)
+
+
+@main.command(short_help="Make a token for a client, and append its hash to the tokens file.")
+@click.argument("name")
+@click.option(
+    "--scope",
+    "scopes",
+    type=click.Choice(["read", "write", "admin"]),
+    multiple=True,
+    required=True,
+    help="What it allows; give several for several. admin allows everything.",
+)
+@click.option("--file", "path", type=click.Path(path_type=Path), help="Tokens file, in place of auth.tokens_file.")
+@CONFIG_OPTION
+@JSON_OPTION
+def token(name: str, scopes: tuple[str, ...], path: Path | None, config_path: Path | None, as_json: bool) -> None:
+    """Make a token for the client NAME, append its hash to the tokens file, and print the token, this once.
+
+    The file is made if it is missing. A running service takes the token after SIGHUP. To revoke a token remove
+    its line from the file, and send SIGHUP.
+
+    \b
+    Examples:
+      hft-mmap token feed-1 --scope write --file /etc/hft-mmap/tokens
+      hft-mmap token dashboard --scope read
+    """
+    from api.access.secret_files import CredentialsError, resolve
+    from api.access.tokens import add
+
+    named = str(path) if path is not None else load_settings(config_path).settings.auth.tokens_file
+    if not named:
+        raise Failure(("auth.tokens_file is not set, so name the file: --file tokens",), EXIT_FAULTS)
+    try:
+        path = resolve(named, "auth.tokens_file")
+        made = add(path, name, scopes)
+    except CredentialsError as error:
+        raise Failure((str(error),), EXIT_FAULTS) from None
+    if as_json:
+        print_json({"name": name, "scopes": scopes, "file": str(path), "token": made})
+        return
+    click.echo(made)
+    click.echo(f"hft-mmap: {path} has its hash; the token itself is not shown again", err=True)
+
+
+def _fields(stats: "WindowStats") -> dict[str, float]:
+    return {"min": stats.min, "max": stats.max, "last": stats.last, "avg": stats.avg, "var": stats.var}
+
+
+def _verified(report: "VerifyReport") -> list[str]:
+    state = counted(len(report.faults), "fault") if report.faults else "ok"
+    head = f"{report.symbol}: {state}, {report.points} points, {report.nodes} nodes"
+    return [head, *(f"  {fault}" for fault in report.faults)]
+
+
+def _repaired(report: "RepairReport") -> list[str]:
+    head = f"{report.symbol}: {len(report.repaired)} repaired, {len(report.remaining)} left"
+    repaired = (f"  repaired: {fault}" for fault in report.repaired)
+    return [head, *repaired, *(f"  left: {fault}" for fault in report.remaining)]
+
+
+def _print_reports(
+    reports: "list[Report]", lines: "Callable[[Report], list[str]]", *, ok: bool, as_json: bool
+) -> None:  # fmt: skip
+    """Print a report for each series, as JSON or in lines; exit code 1 unless all is well."""
+    if as_json:
+        print_json({"ok": ok, "series": [report._asdict() for report in reports]})
+    else:
+        for report in reports:
+            click.echo("\n".join(lines(report)))
+    if not ok:
+        sys.exit(EXIT_FAULTS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+"""The commands that bring files into series, and series into files."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from api.cli.console import (
+    CONFIG_OPTION,
+    DATA_DIR_OPTION,
+    EXIT_FAULTS,
+    JSON_OPTION,
+    Failure,
+    counted,
+    load_settings,
+    opened_store,
+    print_json,
+    print_table,
+)
+from api.cli.progress import shown_progress
+
+if TYPE_CHECKING:
+    from hft_mmap.transfer import ImportReport, Plan, Sink
+
+EXIT_INTERRUPTED = 130  # as shells count it: 128 + SIGINT
+
+# The names of hft_mmap.transfer.formats, which costs half a second to import; a test compares them.
+FORMATS = ("csv", "parquet", "arrow", "ndjson", "npy", "f64")
+EXPORT_FORMATS = ("csv", "parquet", "arrow", "npy", "f64")
+
+
+@click.command("import", short_help="Bring files into series: CSV, Parquet, Arrow, NDJSON, npy, raw float64.")
+@click.argument("arguments", nargs=-1, required=True, metavar="[SYMBOL] FILE...")
+@click.option("--column", help='The column of prices, in place of "price" or the only one there is.')
+@click.option("--symbol-column", help="The column that names the series of each row; no SYMBOL is given then.")
+@click.option("--where-symbol-column", "where", help="Take only the rows that have SYMBOL in this column.")
+@click.option("--format", "format_", type=click.Choice(FORMATS), help="In place of what the suffix says.")
+@click.option("--delimiter", help="What stands between the cells of a CSV; a tab in .tsv, else a comma.")
+@click.option("--no-header", is_flag=True, help="A CSV without names; its columns are called 1, 2, ...")
+@click.option("--skip-bad", is_flag=True, help="Count and skip rows that hold no price, in place of stopping.")
+@click.option("--resume", is_flag=True, help="Go on with an import that was cut off.")
+@click.option("--dry-run", is_flag=True, help="Read and check everything, store nothing.")
+@click.option("--url", help="Send the points to the service at this address, in place of a data directory.")
+@click.option("--token", envvar="HFT_MMAP_TOKEN", help="What the service knows us by; better in $HFT_MMAP_TOKEN.")
+@click.option(
+    "--batch-values",
+    type=click.IntRange(min=1),
+    default=100_000,
+    show_default=True,
+    help="Values in one request to the service (its server.max_batch_values).",
+)
+@CONFIG_OPTION
+@DATA_DIR_OPTION
+@JSON_OPTION
+def import_command(
+    arguments: tuple[str, ...], column: str | None, symbol_column: str | None, where: str | None, format_: str | None,
+    delimiter: str | None, no_header: bool, skip_bad: bool, resume: bool, dry_run: bool, url: str | None,
+    token: str | None, batch_values: int, config_path: Path | None, data_dir: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Append the prices in the FILEs to the series SYMBOL, in their order; "-" is standard input, with --format.
+
+    With --symbol-column no SYMBOL is given: each row goes to the series that it names. A service may run on the data
+    directory meanwhile. Each point is stored once: an import that was cut off, by whatever, goes on with --resume, and
+    one that is complete is not repeated by it; where a file has changed since, or is standard input, it is refused.
+    When the command ends, everything it stored is on the disk.
+
+    A row that holds no price stops the import, in front of the batch that has it. Exit codes: 1 stopped by a fault,
+    130 stopped by Ctrl+C; what was stored until then stays, in whole batches.
+
+    \b
+    Examples:
+      hft-mmap import ABC-USD 2026-01-*.csv.gz --column close
+      hft-mmap import --symbol-column ticker --column close bars.parquet
+      zcat ticks.gz | hft-mmap import ABC-USD - --format csv --resume
+      hft-mmap import ABC-USD ticks.parquet --url http://127.0.0.1:8080
+    """
+    from hft_mmap.transfer import Plan
+
+    if url is not None and data_dir is not None:
+        raise click.UsageError("--url and --data-dir exclude each other")
+    if symbol_column is not None and where is not None:
+        raise click.UsageError("--symbol-column and --where-symbol-column exclude each other")
+    symbol, files = (None, arguments) if symbol_column is not None else (arguments[0], arguments[1:])
+    if not files:
+        raise click.UsageError("name the SYMBOL, then at least one FILE")
+    if "-" in files and format_ is None:
+        raise click.UsageError("standard input has no name that tells its format: give --format")
+    plan = Plan(
+        files, symbol, column, symbol_column or where, format_, delimiter, header=not no_header, skip_bad=skip_bad
+    )
+    with ExitStack() as stack:
+        stack.enter_context(_fault_as_exit_code())
+        sink: Sink | None = None
+        if url is not None and not dry_run:
+            from hft_mmap.transfer import ServiceSink
+
+            sink = stack.enter_context(closing(ServiceSink(url, token, batch_values=batch_values)))
+        elif not dry_run:
+            sink = stack.enter_context(_store_sink(config_path, data_dir))
+        report = _import(plan, sink, resume=resume)
+    _print_import(report, as_json=as_json, dry_run=dry_run)
+    if not report.complete:
+        sys.exit(EXIT_INTERRUPTED)
+
+
+@click.command("export", short_help="Write a series into a file: Parquet, CSV, Arrow, npy, raw float64.")
+@click.argument("symbol")
+@click.argument("file", metavar="FILE|-")
+@click.option("--last", type=click.IntRange(min=1), help="Only the newest so many points.")
+@click.option("--format", "format_", type=click.Choice(EXPORT_FORMATS), help="In place of what the suffix says.")
+@CONFIG_OPTION
+@DATA_DIR_OPTION
+@JSON_OPTION
+def export_command(
+    symbol: str, file: str, last: int | None, format_: str | None, config_path: Path | None, data_dir: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Write the points of SYMBOL, oldest first, into FILE, which is replaced if it exists; "-" is standard output.
+
+    The points are those of the moment when the command begins, also while a service appends. The file has its name
+    only when it is complete and on the disk. What was exported and is imported again is the same, bit for bit.
+
+    \b
+    Examples:
+      hft-mmap export ABC-USD abc-usd.parquet
+      hft-mmap export ABC-USD newest.csv.gz --last 1000000
+      hft-mmap export ABC-USD - --format f64 | sha256sum
+    """
+    from hft_mmap.transfer import export_span
+
+    if file == "-" and format_ is None:
+        raise click.UsageError("standard output has no name that tells its format: give --format")
+    with opened_store(config_path, data_dir) as store, _interruptible():
+        span = store.series(symbol).span(last=last)
+        export_span(span, file, format_)
+    if as_json:
+        print_json({"symbol": symbol, "file": file, "first": span.first, "end": span.end}, err=file == "-")
+    elif file != "-":
+        click.echo(f"{file}: {counted(len(span), 'point')} of {symbol}, from {span.first} to {span.end}")
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Have SIGTERM end the work as Ctrl+C does: in order, and with exit code 130."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _fault_as_exit_code() -> Iterator[None]:
+    """End the command with one line and exit code 1 where the work can't be done."""
+    from hft_mmap import HftMmapError
+
+    try:
+        yield
+    except (HftMmapError, OSError) as error:
+        raise Failure((str(error),), EXIT_FAULTS) from None
+
+
+@contextmanager
+def _store_sink(config_path: Path | None, data_dir: Path | None) -> "Iterator[Sink]":
+    """Yield the store of the settings (or at `data_dir`), made if it is missing."""
+    settings = load_settings(config_path).settings.store
+    from hft_mmap import Durability, Store
+    from hft_mmap.transfer import StoreSink
+
+    # Tier `process`: a commit at each new chunk, and one at the end. Whatever is lost on the way is appended anew.
+    with Store(
+        data_dir or Path(settings.data_dir), limits=settings.limits(), durability=Durability.PROCESS
+    ) as store:  # fmt: skip
+        yield StoreSink(store)
+
+
+def _import(plan: "Plan", sink: "Sink | None", *, resume: bool) -> "ImportReport":
+    """Import until everything is, or until a signal; a second signal ends the process at once."""
+    from hft_mmap.transfer import import_files
+
+    stopped = False
+
+    def stop(number: int, _frame: object) -> None:
+        nonlocal stopped
+        stopped = True
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with shown_progress() as tell:
+            return import_files(plan, sink, resume=resume, stop=lambda: stopped, tell=tell)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _print_import(report: "ImportReport", *, as_json: bool, dry_run: bool) -> None:
+    progress = report.progress
+    if as_json:
+        print_json(
+            {
+                "complete": report.complete, "dry_run": dry_run, "rows": progress.rows, "stored": progress.stored,
+                "found": progress.found, "skipped": progress.skipped, "first_skipped": progress.first_skipped,
+                "others": progress.others, "already": report.already, "seconds": round(report.seconds, 3),
+                "sync_seconds": round(report.sync_seconds, 3), "totals": report.totals,
+            }
+        )  # fmt: skip
+        return
+    if report.already:
+        click.echo("Complete already: nothing was read, and nothing stored")
+    notes = [f"{counted(progress.stored, 'point')} {'fine' if dry_run else 'stored'}"]
+    if progress.found:
+        notes.append(f"{progress.found} were there already")
+    if progress.others:
+        notes.append(f"{counted(progress.others, 'row')} of other symbols")
+    if progress.skipped:
+        notes.append(f"{counted(progress.skipped, 'bad row')} skipped (the first: {progress.first_skipped})")
+    if not report.already:
+        click.echo(f"{counted(progress.rows, 'row')} read: {', '.join(notes)}")
+    if report.totals:
+        column = "points" if dry_run else "total"
+        print_table([["symbol", column], *([symbol, str(total)] for symbol, total in report.totals.items())])
+    if not report.complete:
+        click.echo("hft-mmap: stopped; --resume goes on from here", err=True)

@@ -1,0 +1,144 @@
+"""Query strings, read strictly: each parameter once, nothing unknown, plain whole numbers.
+
+A lenient reader (`int(" 3")`, the last of two values, "٣") answers a question that was not asked; here that is a 400.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from api.http.problems import Refusal, shown
+from hft_mmap.files.names import validate_symbol
+
+_BROKEN_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_EXPONENT = re.compile(r"[1-8]")
+_DIGITS = re.compile(r"0|[1-9][0-9]*")
+_INDEX = re.compile(r"[0-9]{1,19}")
+_STATS_PARAMETERS = ("symbol", "exponent", "k", "window")
+LARGEST_OFFSET = 2**63 - 1
+_MOST_DIGITS = 18
+MOST = 10**_MOST_DIGITS
+"""More points than any series can have, and still a 64-bit integer."""
+
+
+class StatsQuery(NamedTuple):
+    """What one request asks: `window` newest points of `symbol`, or all standard windows where it is None."""
+
+    symbol: str
+    window: int | None
+
+
+def parse_stats_query(query: bytes) -> StatsQuery:
+    """Return what `query`, the raw bytes after the question mark, asks for.
+
+    Raises Refusal (400) for anything but one symbol and at most one of exponent, k and window; InvalidSymbol.
+    """
+    given = parameters(query, _STATS_PARAMETERS)
+    symbol = symbol_of(given, "/stats?symbol=ABC-USD&exponent=3")
+    ways = [name for name in ("exponent", "k", "window") if name in given]
+    if len(ways) > 1:
+        raise bad_query(f"Give only one of {' and '.join(ways)}: k is exponent, and window=1000 is exponent=3")
+    if not ways:
+        return StatsQuery(symbol, None)
+    return StatsQuery(symbol, _window(ways[0], given[ways[0]]))
+
+
+def _window(name: str, value: str) -> int:
+    if name != "window":
+        if not _EXPONENT.fullmatch(value):
+            raise bad_query(
+                f"{name} must be a single digit from 1 to 8, for a window of 10 to 100,000,000 points, "
+                f"not {shown(value)}"
+            )
+        return int(10 ** int(value))
+    return whole_number(name, value, least=1)
+
+
+def whole_number(name: str, value: str, *, least: int) -> int:
+    """Return the number that the parameter `name` has as its text; what is larger than any series is MOST.
+
+    Raises Refusal (400) for anything but plain digits, and for a number below `least`, which is 0 or 1.
+    """
+    if not _DIGITS.fullmatch(value) or (least and value == "0"):
+        raise bad_query(
+            f"{name} must be a whole number from {least}, digits only and no leading zero, not {shown(value)}"
+        )
+    return int(value) if len(value) <= _MOST_DIGITS else MOST
+
+
+def symbol_of(given: Mapping[str, str], example: str) -> str:
+    """Return the symbol among the parameters.
+
+    Raises Refusal (400), which shows `example`, if it is missing; InvalidSymbol.
+    """
+    if "symbol" not in given:
+        raise bad_query(f"The parameter symbol is missing; ask for {example}")
+    validate_symbol(given["symbol"])
+    return given["symbol"]
+
+
+class BatchQuery(NamedTuple):
+    """Where the numbers of a binary body go: `offset` is None where none was given, `column` too."""
+
+    symbol: str
+    offset: int | None
+    column: str | None
+
+
+def parse_batch_query(query: bytes, *, columns: bool) -> BatchQuery:
+    """Return what `query` says about a binary body; it may name a column only where the body has `columns`.
+
+    Raises Refusal (400) for anything but one symbol, at most one offset, at most one column.
+    """
+    given = parameters(query, ("symbol", "offset", "column") if columns else ("symbol", "offset"))
+    if "symbol" not in given:
+        raise bad_query("The parameter symbol is missing; a binary body goes to /add_batch?symbol=ABC-USD")
+    offset = parse_index("offset", given["offset"]) if "offset" in given else None
+    return BatchQuery(given["symbol"], offset, given.get("column"))
+
+
+def parse_index(name: str, text: str) -> int:
+    """Return the index of a point written as `text`; raise Refusal (400) that calls it `name`."""
+    if not _INDEX.fullmatch(text) or int(text) > LARGEST_OFFSET:
+        raise bad_query(f"{name} must be a whole number from 0 to {LARGEST_OFFSET}, digits only, not {shown(text)}")
+    return int(text)
+
+
+def parameters(query: bytes, known: tuple[str, ...]) -> dict[str, str]:
+    """Return name and value of each parameter in `query`.
+
+    Raises Refusal (400) for one that is not `known` or is given twice, and for what is not UTF-8.
+    """
+    given: dict[str, str] = {}
+    for name, value in pairs(query):
+        if name not in known:
+            raise bad_query(f"Unknown parameter {shown(name)}; known are {', '.join(known)}")
+        if name in given:
+            raise bad_query(f"The parameter {name} is given twice")
+        given[name] = value
+    return given
+
+
+def pairs(query: bytes) -> Iterator[tuple[str, str]]:
+    """Yield name and value of each parameter in `query`, as they come. Raises Refusal (400) where it is no text."""
+    for part in query.split(b"&"):
+        if part:  # a lone question mark, or one ampersand too many, asks for nothing
+            raw_name, _, raw_value = part.partition(b"=")
+            yield _decoded(raw_name), _decoded(raw_value)
+
+
+def _decoded(part: bytes) -> str:
+    """Return the text of one name or value: "+" is a space, as in every form encoding, %2B is a plus."""
+    if _BROKEN_PERCENT.search(part):
+        raise bad_query("The query has a percent sign that is not followed by two hexadecimal digits; write %25 for it")
+    try:
+        return unquote_to_bytes(part.replace(b"+", b" ")).decode()
+    except UnicodeDecodeError:
+        raise bad_query("The query is not UTF-8 once its percent signs are decoded") from None
+
+
+def bad_query(detail: str) -> Refusal:
+    """Return the refusal (400) of a query."""
+    return Refusal(HTTPStatus.BAD_REQUEST, detail)

@@ -1,0 +1,178 @@
+"""GET /metrics: the numbers of the service for Prometheus, in the text format that the scraper asks for.
+
+A scrape copies the counts of the requests, then asks the store and renders in a thread of its own: with thousands of
+symbols that takes a while, and the event loop has prices to take. Nothing is registered in prometheus_client's global
+registry, so several applications in one process do not mix. docs/metrics.md has the list of all metrics.
+"""
+
+import asyncio
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import accumulate
+
+import falcon.asgi
+from prometheus_client import ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+
+from api.connection.connections import Connections
+from api.http.request import Request
+from api.operation.latency import BUCKETS_S, RequestCounter, RequestCounts
+from api.streams.registry import Streams
+from hft_mmap import Store
+
+_REASON_CODES = ("disk_full", "locked", "read_only", "set_aside", "write_failed")
+# Kind, name, help, and the field of SeriesCounters.
+_OF_SERIES = (
+    (CounterMetricFamily, "hft_mmap_series_points", "Points ever appended (total).", "total"),
+    (CounterMetricFamily, "hft_mmap_series_durable_points", "Points known to be on the disk.", "durable_total"),
+    (GaugeMetricFamily, "hft_mmap_series_start_point", "Index of the oldest point still kept (start).", "start"),
+    (GaugeMetricFamily, "hft_mmap_series_kept_points", "Points kept (count).", "count"),
+    (GaugeMetricFamily, "hft_mmap_series_size_bytes", "What the files of the series take on the disk.", "bytes"),
+    (CounterMetricFamily, "hft_mmap_series_syncs", "Times that points were put on the disk.", "syncs"),
+    (CounterMetricFamily, "hft_mmap_series_sync_seconds", "Time that this took in all.", "sync_s"),
+    (GaugeMetricFamily, "hft_mmap_series_last_sync_age_seconds", "Time since the last of them.", "last_sync_age_s"),
+    (CounterMetricFamily, "hft_mmap_series_cleanups", "Cleanups: the oldest points were removed.", "cleanups"),
+    (CounterMetricFamily, "hft_mmap_series_recoveries", "Starts after a crash or power loss.", "recoveries"),
+    (GaugeMetricFamily, "hft_mmap_series_read_only", "1 if batches are refused: the disk has failed.", "read_only"),
+)
+
+
+class Metrics:
+    """Answers scrapes. `labels` are put on every sample: what tells one instance of the service from another."""
+
+    def __init__(
+        self,
+        store: Store,
+        requests: RequestCounter,
+        connections: Connections,
+        streams: Streams,
+        labels: Mapping[str, str],
+    ) -> None:
+        self._store = store
+        self._requests = requests
+        self._connections = connections
+        self._streams = streams
+        self._labels = dict(labels)
+        self._process = ProcessCollector(registry=None)
+        # One thread: scrapes that come at the same time are rendered one after the other.
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="metrics")
+
+    async def on_get(self, req: Request, resp: falcon.asgi.Response) -> None:
+        """Answer with every metric, as text 0.0.4 or, where Accept names it, OpenMetrics 1.0.0."""
+        # NOTE: prometheus_client's choose_encoder would put what the client calls a version into our Content-Type.
+        wants_openmetrics = "application/openmetrics-text" in (req.get_header("Accept") or "").lower()
+        encode = openmetrics.generate_latest if wants_openmetrics else generate_latest
+        connections = list(_connection_families(self._connections, self._streams))
+        scrape = _Scrape(self._store, self._requests.copy(), connections, self._process, self._labels)
+        resp.data = await asyncio.get_running_loop().run_in_executor(self._pool, encode, scrape)
+        resp.content_type = openmetrics.CONTENT_TYPE_LATEST if wants_openmetrics else CONTENT_TYPE_PLAIN_0_0_4
+
+    on_head = on_get
+
+
+@dataclass(frozen=True, slots=True)
+class _Scrape:
+    """What one scrape tells; takes the place of a registry when it is rendered."""
+
+    store: Store
+    requests: RequestCounts
+    connections: Sequence[Metric]
+    process: ProcessCollector
+    labels: Mapping[str, str]
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family, the constant labels on each sample."""
+        for family in self._families():
+            if self.labels:
+                family.samples = [sample._replace(labels={**self.labels, **sample.labels}) for sample in family.samples]
+            yield family
+
+    def _families(self) -> Iterator[Metric]:
+        build = {"version": version("hft-mmap"), "python": platform.python_version()}
+        yield InfoMetricFamily("hft_mmap_build", "What runs: the release and the Python below it.", value=build)
+        yield from _request_families(self.requests)
+        yield from self.connections
+        yield from _store_families(self.store)
+        yield from self.process.collect()
+
+
+def _request_families(counts: RequestCounts) -> Iterator[Metric]:
+    requests = CounterMetricFamily(
+        "hft_mmap_http_requests", "Requests answered by the application.", labels=["route", "method", "status"]
+    )
+    durations = HistogramMetricFamily(
+        "hft_mmap_http_request_duration_seconds",
+        "Time from the head of a request to its answer, the body and a wait for the disk included.",
+        labels=["route"],
+    )
+    bounds = [*map(str, BUCKETS_S), "+Inf"]
+    for route, methods in counts.latencies.items():
+        for method in methods:
+            for status, count in counts.by_status(route, method).items():
+                requests.add_metric([route, method, str(status)], count)
+        buckets, seconds = counts.by_bucket(route)
+        durations.add_metric([route], list(zip(bounds, accumulate(buckets), strict=True)), seconds)
+    yield requests
+    yield durations
+
+
+def _connection_families(connections: Connections, streams: Streams) -> Iterator[Metric]:
+    counts = connections.counts
+    yield _gauge("hft_mmap_connections", "Connections that are open.", len(connections))
+    yield _gauge("hft_mmap_max_connections", "Connections that may be open.", connections.limits.max_connections)
+    yield CounterMetricFamily("hft_mmap_connections_opened", "Connections accepted.", value=counts.opened)
+    ended = CounterMetricFamily(
+        "hft_mmap_connections_cut", "Connections that the service ended, or bodies it refused.", labels=["reason"]
+    )
+    for reason in ("evicted", "refused", "timed_out", "malformed"):
+        ended.add_metric([reason], getattr(counts, reason))
+    yield ended
+    yield _gauge("hft_mmap_streams", "Streams that are open: WebSockets and server-sent events.", len(streams))
+    yield _gauge("hft_mmap_max_streams", "Streams that may be open.", streams.most)
+    yield _gauge("hft_mmap_body_memory_bytes", "Memory that large bodies take now.", connections.body_bytes)
+
+
+def _store_families(store: Store) -> Iterator[Metric]:
+    reasons = [reason.code for reason in store.reasons()]
+    counters = store.counters()
+    yield _gauge("hft_mmap_ready", "1 while every series serves reads and takes writes, as /ready says.", not reasons)
+    not_ready = GaugeMetricFamily(
+        "hft_mmap_not_ready_reasons", "Reasons that /ready gives, by their code.", labels=["code"]
+    )
+    for code in _REASON_CODES:
+        not_ready.add_metric([code], reasons.count(code))
+    yield not_ready
+    yield _gauge("hft_mmap_symbols", "Symbols that the store holds.", len(counters.series) + len(counters.set_aside))
+    yield _gauge("hft_mmap_max_symbols", "Symbols that the store may hold.", store.limits.max_symbols)
+    yield _gauge("hft_mmap_data_dir_free_bytes", "Free space of the data directory's file system.", counters.free_bytes)
+    yield _gauge("hft_mmap_data_dir_size_bytes", "Size of the data directory's file system.", counters.size_bytes)
+    events = CounterMetricFamily("hft_mmap_events", "Events of the store, as in the log.", labels=["event"])
+    for event, count in counters.events.items():
+        events.add_metric([event], count)
+    yield events
+    for kind, name, text, field in _OF_SERIES:
+        family = kind(name, text, labels=["symbol"])
+        for series in counters.series:
+            family.add_metric([series.symbol], getattr(series, field))
+        yield family
+    set_aside = GaugeMetricFamily(
+        "hft_mmap_series_set_aside", "1 if the series is not served: its files can't be trusted.", labels=["symbol"]
+    )
+    for symbol in sorted({series.symbol for series in counters.series} | set(counters.set_aside)):
+        set_aside.add_metric([symbol], symbol in counters.set_aside)
+    yield set_aside
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)

@@ -1,0 +1,194 @@
+"""The resources behind the routes: each reads a request, asks the store, and hands back finished JSON bytes."""
+
+from http import HTTPStatus
+
+import falcon.asgi
+import orjson
+
+from api.access.guard import authorise
+from api.access.tokens import READ
+from api.body.decode import Decoder
+from api.body.durable import wait_durable
+from api.body.intake import Intake
+from api.body.lines import Lines
+from api.body.media import LINES, body_type
+from api.body.patience import Patience
+from api.body.reading import read_body
+from api.http.exchange import BATCH
+from api.http.problems import answer, problem
+from api.http.query import parse_stats_query
+from api.http.request import Request
+from api.operation.settings import ServerSettings
+from hft_mmap import Durability, Series, SeriesBusy, SeriesInfo, Store, WindowStats
+
+_MAX_QUESTIONS = 1024  # remembered; one with its answer takes at most 2.5 kB
+_MAX_QUESTION_BYTES = 512  # a symbol takes at most 192 of them
+
+
+class Constant:
+    """Answers GET and HEAD with the same JSON bytes every time."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def on_get(self, _req: Request, resp: falcon.asgi.Response) -> None:
+        """Answer with the bytes."""
+        resp.data = self._body
+
+    on_head = on_get
+
+
+class Ready:
+    """Says whether every series serves, reads and writes; a health check that is green otherwise would be a lie."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def on_get(self, req: Request, resp: falcon.asgi.Response) -> None:
+        """Answer 200, or 503 with the reasons, which name symbols and files and are not for everybody."""
+        reasons = self._store.reasons()
+        if not reasons:
+            resp.data = b'{"status":"ready"}'
+            return
+        if authorise(req.scope, READ) is not None:
+            detail = "Not every series serves; ask with a token that has the scope read for the reasons"
+            answer(
+                req, resp, HTTPStatus.SERVICE_UNAVAILABLE, problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, reasons=[])
+            )
+            return
+        detail = "; ".join(reason.detail for reason in reasons)
+        body = problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, reasons=[reason._asdict() for reason in reasons])
+        answer(req, resp, HTTPStatus.SERVICE_UNAVAILABLE, body)
+
+    on_head = on_get
+
+
+class Symbols:
+    """Lists the series."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def on_get(self, _req: Request, resp: falcon.asgi.Response) -> None:
+        """Answer with every series, sorted by symbol."""
+        resp.data = orjson.dumps({"symbols": [_row(info) for info in self._store.symbols()]})
+
+    on_head = on_get
+
+
+class AddBatch:
+    """Appends one batch to one series, or many to many where the body is NDJSON."""
+
+    def __init__(self, store: Store, settings: ServerSettings) -> None:
+        self._store = store
+        self._max_body_bytes = settings.max_body_bytes
+        self._decoder = Decoder(settings.max_batch_values)
+        self._intake = Intake(settings, self._decoder)
+        self._lines = Lines(store, self._decoder)
+        self._waits = store.durability is Durability.SYNC
+        durability = store.durability.value.encode()
+        self._answer = b'{"status":"success","added":%d,"total":%d,"durability":"' + durability + b'"}'
+
+    async def on_post(self, req: Request, resp: falcon.asgi.Response) -> None:
+        """Append, and answer once the batch is as durable as the settings promise."""
+        if req.is_plain_json():
+            body = await read_body(req, self._max_body_bytes)
+            symbol, values, offset = self._decoder.quick(body) or await self._decoder.decode(body)
+        else:
+            kind = body_type(req.content_type)
+            if kind == LINES:
+                self._intake.check_lines(req)
+                async with self._intake.body(req) as body:
+                    status, resp.data = await self._lines.take(body, req.scope)
+                    resp.status = status.value
+                return
+            symbol, values, offset = await self._intake.batch(req, kind)
+        added = len(values)
+        req.scope[BATCH] = symbol, added
+        try:
+            total = self._store.append_nowait(symbol, values, offset=offset, wait_s=0)
+        except SeriesBusy:
+            total = await Patience().append(self._store, symbol, values, offset)
+        if self._waits:
+            await wait_durable(self._store, symbol, total)
+        resp.data = self._answer % (added, total)
+
+
+class _Question:
+    """One query of /stats that was understood, and the answer it had last."""
+
+    __slots__ = ("answer", "bounds", "series", "window")
+
+    def __init__(self, series: Series, window: int | None) -> None:
+        self.series = series
+        self.window = window
+        self.bounds = (-1, -1)
+        self.answer = b""
+
+    def ask(self, bounds: tuple[int, int]) -> bytes:
+        """Answer from the series, and remember it for as long as the bounds are `bounds`.
+
+        A batch that another process appends meanwhile moves the bounds, so it is never hidden by what is remembered.
+        """
+        if self.window is None:
+            start, total, windows = self.series.windows_at()
+            found = {
+                "symbol": self.series.symbol,
+                "total": total,
+                "count": total - start,
+                "windows": {str(exponent): _fields(stats) for exponent, stats in enumerate(windows, 1)},
+            }
+        else:
+            found = _fields(self.series.stats(self.window))
+        self.answer = orjson.dumps(found)
+        self.bounds = bounds
+        return self.answer
+
+
+class Stats:
+    """Answers window statistics.
+
+    A query string is understood once and an answer is written once per state of its series. Both are remembered
+    together, for the newest _MAX_QUESTIONS different query strings.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._questions: dict[bytes, _Question] = {}
+
+    async def on_get(self, req: Request, resp: falcon.asgi.Response) -> None:
+        """Answer one window, or all standard windows."""
+        query: bytes = req.scope["query_string"]
+        question = self._questions.get(query)
+        if question is None:
+            question = self._understand(query)
+        # The bounds come from shared memory every time: whoever appended, and in whatever process, is seen here.
+        bounds = question.series.bounds()
+        resp.data = question.answer if bounds == question.bounds else question.ask(bounds)
+
+    on_head = on_get
+
+    def _understand(self, query: bytes) -> _Question:
+        symbol, window = parse_stats_query(query)
+        question = _Question(self._store.series(symbol), window)
+        if len(query) <= _MAX_QUESTION_BYTES:
+            if len(self._questions) >= _MAX_QUESTIONS:
+                del self._questions[next(iter(self._questions))]
+            self._questions[query] = question
+        return question
+
+
+def _row(info: SeriesInfo) -> dict[str, object]:
+    return {
+        "symbol": info.symbol,
+        "total": info.total,
+        "start": info.start,
+        "count": info.count,
+        "last": info.last,
+        "bytes": info.bytes,
+        "appended_at": info.appended_at,
+    }
+
+
+def _fields(stats: WindowStats) -> dict[str, object]:
+    return {"min": stats.min, "max": stats.max, "last": stats.last, "avg": stats.avg, "var": stats.var}

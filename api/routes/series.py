@@ -1,0 +1,98 @@
+"""GET /series: any range of a series in buckets, for charts."""
+
+import asyncio
+from typing import NamedTuple
+
+import falcon.asgi
+import orjson
+
+from api.http.query import MOST, bad_query, parameters, symbol_of, whole_number
+from api.http.request import Request
+from hft_mmap import Buckets, Store
+
+MAX_BUCKETS = 5_000
+DEFAULT_BUCKETS = 1_000
+
+_PARAMETERS = ("symbol", "window", "from", "to", "buckets", "size")
+_EXAMPLE = "/series?symbol=ABC-USD&window=1000000&buckets=1000"
+
+
+class SeriesQuery(NamedTuple):
+    """What one request asks: the newest `window` points, or (None) those of [begin, end), in buckets or bars.
+
+    `size` is the number of points of a bar, or None for `buckets` of nearly the same size.
+    """
+
+    symbol: str
+    window: int | None
+    begin: int
+    end: int
+    buckets: int
+    size: int | None
+
+
+def parse_series_query(query: bytes) -> SeriesQuery:
+    """Return what `query`, the raw bytes after the question mark, asks for.
+
+    Raises Refusal (400) for anything but one symbol, a window or a range, and buckets or a size; InvalidSymbol.
+    """
+    given = parameters(query, _PARAMETERS)
+    symbol = symbol_of(given, _EXAMPLE)
+    if "window" in given and not given.keys().isdisjoint({"from", "to"}):
+        raise bad_query("Give either window, for the newest points, or from and to, for those of two indexes")
+    if "buckets" in given and "size" in given:
+        raise bad_query("Give either buckets, which is how many, or size, which is how many points each has")
+    least = {"from": 0, "to": 0}
+    numbers = {
+        name: whole_number(name, value, least=least.get(name, 1)) for name, value in given.items() if name != "symbol"
+    }
+    begin, end = numbers.get("from", 0), numbers.get("to", MOST)
+    if begin > end:
+        raise bad_query(f"from must not be above to, and {begin} is above {end}")
+    buckets = numbers.get("buckets", DEFAULT_BUCKETS)
+    if buckets > MAX_BUCKETS:
+        raise bad_query(f"buckets must be at most {MAX_BUCKETS:,}, not {buckets:,}")
+    return SeriesQuery(symbol, numbers.get("window"), begin, end, buckets, numbers.get("size"))
+
+
+class SeriesBuckets:
+    """Answers a range of a series as columns, one entry a bucket."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def on_get(self, req: Request, resp: falcon.asgi.Response) -> None:
+        """Answer the buckets of a window, of a range, or of all that is kept."""
+        asked = parse_series_query(req.scope["query_string"])
+        # PERF: 1,000 buckets over 1e8 points take 0.6 ms from memory, 5,000 take 4 ms, and some hundred pages may have
+        # to be read from the disk first. In a thread, with the GIL released, nobody else waits for that; it adds 60 us.
+        resp.data = await asyncio.to_thread(self._answer, asked)
+
+    on_head = on_get
+
+    def _answer(self, asked: SeriesQuery) -> bytes:
+        series = self._store.series(asked.symbol)
+        start, total = series.bounds()
+        # Points that come from here on are not of this answer: it is cut to the bounds that it names.
+        begin, end = (asked.begin, asked.end) if asked.window is None else (total - asked.window, total)
+        begin, end = min(max(begin, 0), total), min(end, total)
+        if asked.size is None:
+            found = series.buckets(begin, end, asked.buckets)
+        else:
+            bars = (end - 1) // asked.size - max(begin, start) // asked.size + 1
+            if bars > MAX_BUCKETS:
+                raise bad_query(
+                    f"size={asked.size} makes {bars:,} bars, and at most {MAX_BUCKETS:,} are answered: give a larger "
+                    "size, or ask for fewer points"
+                )
+            found = series.bars(begin, end, asked.size)
+        return _document(asked.symbol, start, total, found)
+
+
+def _document(symbol: str, start: int, total: int, found: Buckets) -> bytes:
+    """Return the answer; `start` and `total` are the bounds of the series."""
+    begin = int(found.index[0]) if len(found.index) else found.end
+    columns = {"index": found.index, "first": found.first, "last": found.last}
+    columns |= {"min": found.min, "max": found.max, "mean": found.mean}
+    document = {"symbol": symbol, "total": total, "start": start, "from": begin, "to": found.end, **columns}
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -1,0 +1,150 @@
+"""GET /values: the points themselves, as JSON, Arrow or raw float64, streamed as fast as the client takes them.
+
+What is streamed is a span of the series: it stays as it was when the request came, whatever is appended or cleaned up
+meanwhile, and it is read from the mapped files piece by piece. A slow client holds one piece, not the whole.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from http import HTTPStatus
+from typing import NamedTuple
+
+import falcon
+import falcon.asgi
+import orjson
+from falcon import mediatypes
+
+from api.body import arrow
+from api.body.media import ARROW, JSON, RAW
+from api.http.exchange import RECEIVE, Receive
+from api.http.problems import Refusal, shown
+from api.http.query import bad_query, parameters, parse_index, symbol_of, whole_number
+from api.http.request import Request
+from hft_mmap import Span, Store
+
+_PARAMETERS = ("symbol", "last", "from", "to", "format")
+_EXAMPLE = "/values?symbol=ABC-USD&last=1000"
+_FORMATS = {"json": JSON, "arrow": ARROW, "raw": RAW}
+# PERF: 8,192 numbers take orjson 0.4 ms; a piece of 32,768 is 256 KiB, which go to the socket in 0.1 ms.
+_JSON_PIECE_POINTS = 8_192
+
+
+class ValuesQuery(NamedTuple):
+    """What one request asks: the newest `last` points, or those of [first, end); None where nothing was said."""
+
+    symbol: str
+    last: int | None
+    first: int | None
+    end: int | None
+    media_type: str | None
+
+
+def parse_values_query(query: bytes) -> ValuesQuery:
+    """Return what `query`, the raw bytes after the question mark, asks for. Raises Refusal (400); InvalidSymbol."""
+    given = parameters(query, _PARAMETERS)
+    symbol = symbol_of(given, _EXAMPLE)
+    if "last" in given and not given.keys().isdisjoint({"from", "to"}):
+        raise bad_query("Give either last, for the newest points, or from and to, for those of two indexes")
+    last = whole_number("last", given["last"], least=1) if "last" in given else None
+    first, end = (parse_index(name, given[name]) if name in given else None for name in ("from", "to"))
+    if first is not None and end is not None and first > end:
+        raise bad_query(f"from must not be above to, and {first} is above {end}")
+    if given.get("format", "json") not in _FORMATS:
+        raise bad_query(f"format must be one of {', '.join(_FORMATS)}, not {shown(given['format'])}")
+    return ValuesQuery(symbol, last, first, end, _FORMATS.get(given.get("format", "")))
+
+
+class Values:
+    """Streams the points of a series."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def on_get(self, req: Request, resp: falcon.asgi.Response) -> None:
+        """Answer the newest points, those between two indexes, or all that are kept."""
+        asked = parse_values_query(req.scope["query_string"])
+        media_type = asked.media_type or _accepted(req.header(b"accept"))
+        span = self._store.span(asked.symbol, last=asked.last, first=asked.first, end=asked.end)
+        if media_type == ARROW:
+            stream = await _arrow(span)
+        elif media_type == RAW:
+            stream = _Stream(8 * len(span), _raw(span))
+        else:
+            stream = _Stream(None, _json(span))
+        resp.content_type = media_type
+        resp.set_headers(
+            {
+                "X-Total": str(span.total),
+                "X-Start": str(span.start),
+                "X-First-Index": str(span.first),
+                "X-Values": str(len(span)),
+                "Vary": "Accept",
+            }
+        )
+        if stream.length is not None:
+            resp.content_length = stream.length
+        # A view of memory is as good as bytes to the server; Falcon's types know only those.
+        resp.stream = _sent(stream.pieces, req.scope[RECEIVE])  # type: ignore[assignment]
+
+    on_head = on_get
+
+
+class _Stream(NamedTuple):
+    """The pieces of a body, and its length in bytes where that is known before the last is made."""
+
+    length: int | None
+    pieces: Iterator[bytes | memoryview]
+
+
+def _accepted(accept: bytes | None) -> str:
+    """Return the media type that the client likes best, JSON if it is all the same; raise Refusal (400, 406)."""
+    header = "*/*" if accept is None else accept.decode("latin-1")
+    try:
+        media_type = mediatypes.best_match((JSON, ARROW, RAW), header)
+    except falcon.InvalidMediaType:
+        raise bad_query(f"Accept is no list of media types: {shown(header)}") from None
+    if not media_type:
+        detail = f"There is no {shown(header)} of the points; there are {JSON}, {ARROW} and {RAW}"
+        raise Refusal(HTTPStatus.NOT_ACCEPTABLE, detail)
+    return media_type
+
+
+def _raw(span: Span) -> Iterator[bytes | memoryview]:
+    # A view of the mapped file goes to the socket as it is; an empty one could not be cast.
+    return (piece.data.cast("B") for piece in span.pieces())
+
+
+def _json(span: Span) -> Iterator[bytes | memoryview]:
+    head = {"symbol": span.symbol, "total": span.total, "start": span.start, "first": span.first}
+    before = orjson.dumps(head)[:-1] + b',"values":['
+    for piece in span.pieces(_JSON_PIECE_POINTS):
+        yield before + orjson.dumps(piece, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+        before = b","
+    yield b"]}" if len(span) else before + b"]}"
+
+
+async def _arrow(span: Span) -> _Stream:
+    try:
+        pyarrow = await arrow.loaded()
+    except ModuleNotFoundError:
+        detail = f"This service writes no Arrow: {arrow.INSTALL}"
+        raise Refusal(HTTPStatus.NOT_ACCEPTABLE, detail) from None
+    written = arrow.Written(pyarrow, span)
+    return _Stream(written.length, written.pieces())
+
+
+async def _sent(pieces: Iterator[bytes | memoryview], receive: Receive) -> AsyncIterator[bytes | memoryview]:
+    """Yield the pieces until the client has gone, and give way to other requests after each.
+
+    Back-pressure comes from the one who sends them: it asks for the next piece when the last one is on its way.
+    """
+    await receive()  # the body of the request, which is empty
+    gone = asyncio.ensure_future(receive())
+    try:
+        for piece in pieces:
+            yield piece
+            await asyncio.sleep(0)  # a client that is fast enough would never make `send` wait
+            if gone.done():
+                return
+    finally:
+        gone.cancel()

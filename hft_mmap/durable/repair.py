@@ -1,0 +1,100 @@
+"""Rebuild the nodes of a series from its values. Values are never touched: they are what nothing else can give back."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from hft_mmap.durable import recovery
+from hft_mmap.durable.verify import expected_nodes, verify_chunk
+from hft_mmap.errors import FormatError
+from hft_mmap.files.boot import Boot
+from hft_mmap.files.chunk import Chunk
+from hft_mmap.files.head import Head
+from hft_mmap.tree.kernels import FAN_OUT, VALID, find_invalid
+
+
+class RepairReport(NamedTuple):
+    """What was repaired in a series, and what could not be; nothing was wrong when both are empty."""
+
+    symbol: str
+    repaired: tuple[str, ...]
+    remaining: tuple[str, ...]
+
+
+def _repair_chunk(chunk: Chunk, end: int) -> tuple[list[str], list[str]]:
+    """Rebuild what is wrong in the first `end` points of `chunk`; return what was repaired, and what remains."""
+    _, faults = verify_chunk(chunk, end)
+    if not faults:
+        return [], []
+    full = end == chunk.layout.points
+    try:
+        seal = chunk.read_seal() if full else None
+    except FormatError:
+        seal = None
+    damaged = find_invalid(chunk.values[:end]) != VALID
+    if damaged or (seal is not None and chunk.checksums()[0] != seal.values_crc):
+        # A seal would vouch for values that were never appended. And the nodes may be the only trace of what the
+        # values were: leave both for whoever has a backup.
+        return [], faults
+    for level in range(1, chunk.layout.levels + 1):
+        count = end // FAN_OUT**level
+        if count and not np.array_equal(
+            chunk.nodes(level)[:count].view(np.int64), (nodes := expected_nodes(chunk, level, count)).view(np.int64)
+        ):
+            chunk.write_nodes(level, nodes)
+    if full:
+        chunk.seal()
+    chunk.sync()
+    chunk.close_writer()
+    _, remaining = verify_chunk(chunk, end)
+    return [fault for fault in faults if fault not in remaining], remaining
+
+
+@contextmanager
+def _held(head: Head) -> Iterator[None]:
+    """Hold the series against every writer."""
+    fcntl.flock(head.fd, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(head.fd, fcntl.LOCK_UN)
+
+
+def repair_directory(directory: Path, symbol: str, boot: Boot) -> RepairReport:
+    """Rebuild nodes and seals of the series in `directory`, from the first level up; O(N).
+
+    Writers in any process wait while it is at the newest chunk: O(C). A process that has the series open keeps the root
+    nodes it has read: restart it after a repair. Head files, missing chunks, values that are no prices and those with a
+    wrong checksum are not repaired, only reported.
+    """
+    repaired: list[str] = []
+    remaining: list[str] = []
+    try:
+        head = Head(directory, writable=True)
+    except (FormatError, OSError) as error:
+        return RepairReport(symbol, (), (f"head: {error}",))
+    try:
+        layout = recovery.layout_of(head.identity)
+        recovered = recovery.trust(head, boot)
+        for first, end, _ in recovery.kept_chunks(directory, recovered, layout.points):
+            try:
+                chunk = Chunk(directory, head.identity.series_id, first, layout)
+            except (FormatError, OSError) as error:
+                remaining.append(f"points {first} to {end - 1}: {error}")
+                continue
+            if end - first == layout.points:  # full chunks never change
+                done, left = _repair_chunk(chunk, layout.points)
+            else:
+                with _held(head):
+                    done, left = _repair_chunk(chunk, min(recovery.trust(head, boot).total - first, layout.points))
+            repaired += done
+            remaining += left
+    except FormatError as error:
+        remaining.append(f"head: {error}")
+    finally:
+        head.close()
+    return RepairReport(symbol, tuple(repaired), tuple(remaining))

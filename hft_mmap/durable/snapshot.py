@@ -1,0 +1,93 @@
+"""Make a consistent copy of a store while it is written to: for backups, and for moving it.
+
+Full chunks that are on the disk for certain are immutable, so the copy shares them by hard link where it lies on the
+same file system; the rest is copied. The copy opens on any machine, as after an orderly stop.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+from hft_mmap.durable import recovery
+from hft_mmap.errors import StoreUnusable
+from hft_mmap.files.boot import Boot
+from hft_mmap.files.chunk import Chunk, chunk_name
+from hft_mmap.files.disk import sync_directory, sync_file
+from hft_mmap.files.head import Commit, Head
+from hft_mmap.tree.words import START
+
+NO_BOOT = Boot(bytes(16), 0)
+"""The boot id of no machine: whoever opens the copy goes by its commit slot."""
+
+
+def _share(source: Path, target: Path) -> None:
+    """Give the file `source` the second name `target`, or copy it where that is another file system."""
+    try:
+        os.link(source, target)
+    except OSError:
+        if not source.exists():
+            raise
+        shutil.copyfile(source, target)
+        sync_file(target)
+
+
+def _copy_tail(chunk: Chunk, directory: Path, series_id: bytes, end: int) -> None:
+    """Write the first `end` points of `chunk`, and their nodes, into a chunk file of their own."""
+    Chunk.create(directory, series_id, chunk.first, chunk.layout)
+    copy = Chunk(directory, series_id, chunk.first, chunk.layout)
+    copy.write(0, chunk.values[:end])
+    copy.sync()
+    copy.close_writer()
+
+
+def _copy_series(head: Head, source: Path, making: Path, boot: Boot) -> int:
+    """Copy the series in `source`, as it stands now, into the empty directory `making`; return its total.
+
+    FileNotFoundError if a cleanup unlinks a chunk meanwhile.
+    """
+    with head.committing():
+        recovered = recovery.trust(head, boot)
+        # What was read may come from memory alone. A chunk that can still be rolled back is no chunk to share.
+        os.fdatasync(head.fd)
+    certain = 0 if recovered.sync_failed else recovered.committed_total
+    layout = recovery.layout_of(head.identity)
+    series_id = head.identity.series_id
+    for first in range(recovered.start // layout.points * layout.points, recovered.total, layout.points):
+        chunk = Chunk(source, series_id, first, layout)
+        if first + layout.points <= certain:
+            _share(chunk.path, making / chunk_name(first))
+        else:
+            _copy_tail(chunk, making, series_id, min(recovered.total - first, layout.points))
+    commit = Commit(1, recovered.total, recovered.start, 0, NO_BOOT, clean=True)
+    Head.create(making, head.identity, commit, live=NO_BOOT)
+    sync_directory(making)
+    return recovered.total
+
+
+def snapshot_series(source: Path, target: Path, boot: Boot) -> int:
+    """Copy the series in `source` to `target`, which must not exist, and return the total of the copy.
+
+    Takes no lock and never stops a writer. A cleanup that moves `start` meanwhile makes it begin anew. FormatError,
+    StoreUnusable or OSError if the series can't be read or the copy not written.
+    """
+    making = target.with_name(f".making-{target.name}")
+    while True:
+        head = Head(source, writable=False)
+        start = head.words[START]
+        making.mkdir()
+        try:
+            total = _copy_series(head, source, making, boot)
+        except FileNotFoundError as error:
+            shutil.rmtree(making)
+            if head.words[START] == start:
+                message = f"{error.filename} is missing in {source}"
+                raise StoreUnusable(message) from error
+        except BaseException:
+            shutil.rmtree(making)
+            raise
+        else:
+            making.rename(target)
+            sync_directory(target.parent)
+            return total
+        finally:
+            head.close()

@@ -1,0 +1,313 @@
+"""One data file of a series: prices, then the node levels above them, then a footer.
+
+==============================  ==============  ======================================================
+offset                          bytes           what
+==============================  ==============  ======================================================
+0                               8 C             values, float64 little-endian, C = points of a chunk
+8 C                             32 C / 64       level 1 nodes, one for each 64 values
+…                               32 C / 64^k     level k nodes, while 64^k divides C
+end - 4096                      512             identity: magic, version, series id, first point, C, CRC
+end - 3584                      512             seal: root node, CRC-32 of values and of nodes, CRC
+==============================  ==============  ======================================================
+
+The file has its full length from the start (sparse), is mapped once, read-only, written with pwrite only, and never
+truncated. Values and nodes below the published total never change.
+"""
+
+import mmap
+import os
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from isal import isal_zlib
+from numpy.typing import NDArray
+
+from hft_mmap.errors import FormatError
+from hft_mmap.files.disk import write_fully
+from hft_mmap.tree.kernels import FAN_OUT, MAX_LEVELS, NODE_BYTES, NODE_FIELDS, summarise_nodes
+from hft_mmap.tree.writer import (
+    PLAN_CHUNK_ADDRESS,
+    PLAN_CHUNK_FD,
+    PLAN_CHUNK_FIRST,
+    PLAN_CHUNK_POINTS,
+    PLAN_LEVEL_OFFSETS,
+    PLAN_LEVELS,
+    PLAN_WORDS,
+    write_points,
+)
+
+CHUNK_SUFFIX = ".chunk"
+CHUNK_MAGIC = b"HFTCHNK\0"
+CHUNK_VERSION = 1
+FOOTER_BYTES = 4096
+NAME_DIGITS = 20
+SEAL_OFFSET = 512
+SEAL_BYTES = 512
+MAX_CHUNK_POINTS = 1 << 40
+"""Nine terabytes; what lies above is a damaged number, and byte offsets would leave 64 bits."""
+
+_IDENTITY = struct.Struct("<8sI16sqQ")
+_SEAL = struct.Struct("<4dII")
+_CRC = struct.Struct("<I")
+
+
+def _difference(raw: bytes, expected: bytes) -> str:
+    """Say in what the identity of a chunk differs from the one that it has to have."""
+    block = raw[: _IDENTITY.size]
+    if not block.startswith(CHUNK_MAGIC) or raw[_IDENTITY.size :] != _CRC.pack(isal_zlib.crc32(block)):
+        return "is damaged: its identity is not sound"
+    found, wanted = _IDENTITY.unpack(block), _IDENTITY.unpack(expected[: _IDENTITY.size])
+    if found[1] != wanted[1]:
+        return f"has format version {found[1]}, this release reads version {wanted[1]}"
+    if found[2] != wanted[2]:
+        return "belongs to another series"
+    return f"holds {found[4]} points from {found[3]}, not {wanted[4]} from {wanted[3]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where things lie in a chunk of `points` values.
+
+    `levels` node levels lie above the values; `offsets[k]` is the byte at which level k starts (0: the values).
+    """
+
+    points: int
+    levels: int
+    offsets: tuple[int, ...]
+    footer: int
+    size: int
+
+    @staticmethod
+    def of(points: int) -> "Layout":
+        """Return the layout of chunks of `points` values, a multiple of 64 up to MAX_CHUNK_POINTS; else ValueError."""
+        if not 0 < points <= MAX_CHUNK_POINTS or points % FAN_OUT:
+            message = f"chunk_points must be a multiple of {FAN_OUT} from {FAN_OUT} to {MAX_CHUNK_POINTS}, not {points}"
+            raise ValueError(message)
+        offsets = [0]
+        end = 8 * points
+        while len(offsets) < MAX_LEVELS and points % FAN_OUT ** len(offsets) == 0:
+            nodes = points // FAN_OUT ** len(offsets)
+            offsets.append(end)
+            end += NODE_BYTES * nodes
+        footer = -(-end // FOOTER_BYTES) * FOOTER_BYTES
+        return Layout(points, len(offsets) - 1, tuple(offsets), footer, footer + FOOTER_BYTES)
+
+    def nodes(self, level: int) -> int:
+        """Return how many nodes a full chunk has at `level`."""
+        return self.points // int(FAN_OUT**level)
+
+
+class Seal(NamedTuple):
+    """What is known of a full chunk: its root node and the checksums of its values and its nodes."""
+
+    root: tuple[float, float, float, float]
+    values_crc: int
+    nodes_crc: int
+
+
+def chunk_name(first: int) -> str:
+    """Return the file name of the chunk whose first point is `first`."""
+    return f"{first:0{NAME_DIGITS}d}{CHUNK_SUFFIX}"
+
+
+def first_of(name: str) -> int | None:
+    """Return the first point of the chunk file `name`, or None if it is no chunk file."""
+    digits = name.removesuffix(CHUNK_SUFFIX)
+    return (
+        int(digits)
+        if len(digits) == NAME_DIGITS and digits.isdecimal() and digits.isascii() and name != digits
+        else None
+    )
+
+
+def list_chunks(directory: Path) -> list[int]:
+    """Return the first points of the chunk files in `directory`, ascending."""
+    return sorted(first for first in map(first_of, os.listdir(directory)) if first is not None)
+
+
+def _identity_block(series_id: bytes, first: int, points: int) -> bytes:
+    """Return the identity of a chunk, CRC included."""
+    block = _IDENTITY.pack(CHUNK_MAGIC, CHUNK_VERSION, series_id, first, points)
+    return block + _CRC.pack(isal_zlib.crc32(block))
+
+
+class Chunk:
+    """An open chunk file. Reads need no lock; the series that owns it makes sure of one writer at a time."""
+
+    __slots__ = ("_fd", "_map", "_mapping", "address", "first", "layout", "path", "plan", "sealed", "values")
+
+    def __init__(self, directory: Path, series_id: bytes, first: int, layout: Layout) -> None:
+        """Map the file read-only. FileNotFoundError if there is none, FormatError if it is not this chunk."""
+        self.path = directory / chunk_name(first)
+        self.first = first
+        self.layout = layout
+        self.sealed = False
+        self._fd = -1
+        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            size = os.fstat(fd).st_size
+            if size != layout.size:
+                message = f"chunk {self.path.name} has {size} bytes instead of {layout.size}"
+                raise FormatError(message)
+            expected = _identity_block(series_id, first, layout.points)
+            raw = os.pread(fd, len(expected), layout.footer)
+            if raw != expected:
+                raise FormatError(f"chunk {self.path.name} {_difference(raw, expected)}")
+            # PERF: np.memmap opens the file again and resolves its path, which takes half of the opening of a series.
+            self._map = mmap.mmap(fd, layout.size, access=mmap.ACCESS_READ)
+            self._mapping = np.frombuffer(self._map, dtype=np.float64)
+        finally:
+            os.close(fd)
+        self.values: NDArray[np.float64] = self._mapping[: layout.points]
+        self.address: int = self._mapping.ctypes.data
+        self.plan = np.zeros(PLAN_WORDS, dtype=np.int64)
+        self.plan[PLAN_CHUNK_FD] = -1
+        self.plan[PLAN_CHUNK_ADDRESS] = self.address
+        self.plan[PLAN_CHUNK_FIRST] = first
+        self.plan[PLAN_CHUNK_POINTS] = layout.points
+        self.plan[PLAN_LEVELS] = layout.levels
+        self.plan[PLAN_LEVEL_OFFSETS : PLAN_LEVEL_OFFSETS + len(layout.offsets)] = layout.offsets
+
+    @staticmethod
+    def create(directory: Path, series_id: bytes, first: int, layout: Layout, allocated_points: int = 0) -> None:
+        """Create the file at its full length, with space on the disk for the first `allocated_points` and their nodes.
+
+        A file of that name is left from an append that was never published, or from before a power loss: nothing
+        reads it, and it is replaced. The caller syncs the directory before it relies on the file after a power loss.
+        """
+        path = directory / chunk_name(first)
+        with suppress(FileNotFoundError):
+            path.unlink()
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            os.ftruncate(fd, layout.size)
+            if allocated_points:
+                points = min(allocated_points, layout.points)
+                os.posix_fallocate(fd, 0, 8 * points)
+                for level in range(1, layout.levels + 1):
+                    if nodes := points // FAN_OUT**level:
+                        os.posix_fallocate(fd, layout.offsets[level], NODE_BYTES * nodes)
+            write_fully(fd, _identity_block(series_id, first, layout.points), layout.footer)
+        except BaseException:
+            path.unlink()
+            raise
+        finally:
+            os.close(fd)
+
+    def nodes(self, level: int) -> NDArray[np.float64]:
+        """Return all nodes of `level` (1 …) as a read-only array, shape (n, 4); those not complete are undefined."""
+        begin = self.layout.offsets[level] // 8
+        count = self.layout.nodes(level)
+        flat = self._mapping[begin : begin + NODE_FIELDS * count]
+        return flat.reshape(count, NODE_FIELDS)
+
+    def root(self) -> NDArray[np.float64]:
+        """Return the node of the whole chunk, shape (4,); the chunk must be full."""
+        out = np.empty((1, NODE_FIELDS))
+        top = self.layout.levels
+        summarise_nodes(self.address + self.layout.offsets[top], FAN_OUT**top, self.layout.nodes(top), 0, out)
+        root: NDArray[np.float64] = out[0]
+        return root
+
+    def writer(self) -> int:
+        """Return the descriptor for writing, opened at first use and kept, so that it sees every failed writeback."""
+        if self._fd < 0:
+            self._fd = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
+            self.plan[PLAN_CHUNK_FD] = self._fd
+        return self._fd
+
+    def write(self, begin: int, values: NDArray[np.float64]) -> None:
+        """Write `values` at place `begin` of the chunk, and every node they complete.
+
+        All points below `begin` must have been written. OSError as the system says (ENOSPC, EIO); what was written
+        until then lies above the published total and is written again by the next append.
+        """
+        self.writer()
+        error = write_points(self.plan, begin, values)
+        if error:
+            raise OSError(error, os.strerror(error), str(self.path))
+
+    def write_nodes(self, level: int, nodes: NDArray[np.float64]) -> None:
+        """Write `nodes`, shape (n, 4), over the first nodes of `level`. OSError as the system says."""
+        write_fully(self.writer(), nodes.data, self.layout.offsets[level])
+
+    def write_footer_again(self) -> None:
+        """Write identity and seal as they are, so that the next sync puts them on the disk. OSError."""
+        begin = self.layout.footer // 8
+        footer = self._mapping[begin : begin + (SEAL_OFFSET + SEAL_BYTES) // 8].tobytes()
+        write_fully(self.writer(), footer, self.layout.footer)
+
+    def sync(self) -> None:
+        """Put what was written to the file on the disk (fdatasync); OSError if the disk fails."""
+        os.fdatasync(self.writer())
+
+    def checksums(self) -> tuple[int, int]:
+        """Return the CRC-32 of all values and of all nodes; O(C), with the GIL released."""
+        values = isal_zlib.crc32(self.values.data)
+        nodes = self._mapping[self.layout.offsets[1] // 8 : self.layout.footer // 8]
+        return values, isal_zlib.crc32(nodes.data)
+
+    def read_seal(self) -> Seal | None:
+        """Return the seal, or None if the chunk was not sealed yet; FormatError if the seal is damaged."""
+        begin = (self.layout.footer + SEAL_OFFSET) // 8
+        raw = self._mapping[begin : begin + 64].tobytes()
+        block = raw[: _SEAL.size]
+        if raw[_SEAL.size : _SEAL.size + _CRC.size] != _CRC.pack(isal_zlib.crc32(block)):
+            if not any(raw):
+                return None
+            raise FormatError(f"{self.path.name}: the seal is damaged")
+        fields = _SEAL.unpack(block)
+        return Seal(fields[:4], fields[4], fields[5])
+
+    def seal(self) -> None:
+        """Write the seal of a full chunk: root and checksums. It is there after the next `sync`.
+
+        O(C); no lock is needed, the chunk is immutable.
+        """
+        values_crc, nodes_crc = self.checksums()
+        low, high, mean, m2 = self.root().tolist()
+        block = _SEAL.pack(low, high, mean, m2, values_crc, nodes_crc)
+        write_fully(self.writer(), block + _CRC.pack(isal_zlib.crc32(block)), self.layout.footer + SEAL_OFFSET)
+
+    def unseal(self) -> None:
+        """Remove the seal of a chunk that is not full any more, since its newest points were never committed."""
+        begin = (self.layout.footer + SEAL_OFFSET) // 8
+        if self._mapping[begin : begin + 64].any():
+            write_fully(self.writer(), bytes(SEAL_BYTES), self.layout.footer + SEAL_OFFSET)
+
+    def allocated_bytes(self) -> int:
+        """Return how much of the disk the file takes; 0 once it is unlinked."""
+        try:
+            return os.stat(self.path).st_blocks * 512
+        except FileNotFoundError:
+            return 0
+
+    def written_at(self) -> float | None:
+        """Return when the file was last written to, in Unix seconds; None once it is unlinked."""
+        try:
+            return os.stat(self.path).st_mtime
+        except FileNotFoundError:
+            return None
+
+    def forget_pages(self) -> None:
+        """Take the pages out of the memory of this process; they stay in the page cache, and come back when read.
+
+        Else a process that has written 1e8 points counts as one of a gigabyte, for nodes it will hardly read again.
+        """
+        self._map.madvise(mmap.MADV_DONTNEED)
+
+    def close_writer(self) -> None:
+        """Close the descriptor for writing, if any; reads go on."""
+        if self._fd >= 0:
+            self.plan[PLAN_CHUNK_FD] = -1
+            os.close(self._fd)
+            self._fd = -1
+
+    def __del__(self) -> None:
+        """Close the descriptor of a chunk that nobody holds any more (`_fd` is missing if it was never opened)."""
+        if getattr(self, "_fd", -1) >= 0:
+            self.close_writer()

@@ -1,0 +1,71 @@
+"""The chunks of a series that are mapped now, in the form the fold kernels take."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hft_mmap.files.chunk import Chunk, Layout
+from hft_mmap.tree.fold import TABLE_ADDRESSES, TABLE_CHUNK_POINTS, TABLE_FIRST_POINT, TABLE_LEVEL_OFFSETS, TABLE_LEVELS
+from hft_mmap.tree.kernels import NODE_FIELDS
+
+
+class View:
+    """Consecutive chunks, immutable: a series swaps one view for another, and readers keep the one they took.
+
+    Covers the points [first, end). `roots` holds one node for each chunk but the last, flattened float64: a chunk
+    is in that part only when it is full and published, so its root can't change any more.
+    """
+
+    __slots__ = ("addresses", "chunks", "end", "first", "layout", "roots", "table")
+
+    def __init__(self, layout: Layout, first: int, chunks: Sequence[Chunk], roots: NDArray[np.float64]) -> None:
+        """Build the table of `chunks`, the first of which starts at point `first`."""
+        self.layout = layout
+        self.first = first
+        self.end = first + layout.points * len(chunks)
+        self.chunks = tuple(chunks)
+        self.roots = roots
+        self.table = np.zeros(TABLE_ADDRESSES + len(chunks), dtype=np.int64)
+        self.table[TABLE_CHUNK_POINTS] = layout.points
+        self.table[TABLE_FIRST_POINT] = first
+        self.table[TABLE_LEVELS] = layout.levels
+        for level, offset in enumerate(layout.offsets):
+            self.table[TABLE_LEVEL_OFFSETS + level] = offset // 8
+        for i, chunk in enumerate(chunks):
+            self.table[TABLE_ADDRESSES + i] = chunk.address
+        # What `fold_newest` takes: asking an array for its address costs more than a fold.
+        self.addresses = self.table.ctypes.data, roots.ctypes.data, len(chunks)
+
+    @staticmethod
+    def empty(layout: Layout, first: int) -> "View":
+        """Return a view of no chunk; the next one to be added starts at point `first`."""
+        return View(layout, first, (), np.empty(0))
+
+    def extended(self, chunk: Chunk) -> "View":
+        """Return this view with the next chunk added; the chunk that was the last must be full."""
+        roots = self.roots if not self.chunks else np.concatenate([self.roots, self.chunks[-1].root()])
+        return View(self.layout, self.first, (*self.chunks, chunk), roots)
+
+    def without_before(self, start: int) -> "View":
+        """Return this view less the chunks that lie wholly below point `start`; one chunk always remains."""
+        gone = min(max(start - self.first, 0) // self.layout.points, len(self.chunks) - 1)
+        if gone <= 0:
+            return self
+        first = self.first + gone * self.layout.points
+        return View(self.layout, first, self.chunks[gone:], self.roots[NODE_FIELDS * gone :].copy())
+
+    def read(self, lo: int, hi: int) -> NDArray[np.float64]:
+        """Return the points [lo, hi) as a read-only float64 array: a view inside one chunk, else a copy."""
+        points = self.layout.points
+        parts = []
+        while lo < hi:
+            chunk = self.chunks[(lo - self.first) // points]
+            end = min(hi, chunk.first + points)
+            parts.append(chunk.values[lo - chunk.first : end - chunk.first])
+            lo = end
+        if len(parts) == 1:
+            return parts[0]
+        joined = np.concatenate(parts) if parts else np.empty(0)
+        joined.flags.writeable = False
+        return joined

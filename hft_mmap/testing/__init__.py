@@ -1,0 +1,52 @@
+"""A kit for testing stores: a perfect store made of lists, and a state machine that holds any store against it.
+
+Needs hypothesis, which is not installed with the package (`pip install hypothesis`). A store of your own passes when
+this does:
+
+>>> class MyMachine(StoreMachine):  # doctest: +SKIP
+...     def open_store(self):
+...         return MyStore(self.directory, limits=self.limits)
+>>> TestMyStore = MyMachine.TestCase  # doctest: +SKIP
+"""
+
+from hft_mmap.testing.machine import (
+    MEMORY,
+    PATIENCE_S,
+    PRICES,
+    PROCESSES,
+    RELATIVE_ERROR,
+    SERIES_HEADS,
+    SMALL_LIMITS,
+    SYMBOLS,
+    UNDERFLOW,
+    Damage,
+    ModelSeries,
+    ModelStore,
+    StoreMachine,
+    StoreProcess,
+    assert_close,
+    batches,
+    lose_power,
+    restart_machine,
+)
+
+__all__ = [
+    "MEMORY",
+    "PATIENCE_S",
+    "PRICES",
+    "PROCESSES",
+    "RELATIVE_ERROR",
+    "SERIES_HEADS",
+    "SMALL_LIMITS",
+    "SYMBOLS",
+    "UNDERFLOW",
+    "Damage",
+    "ModelSeries",
+    "ModelStore",
+    "StoreMachine",
+    "StoreProcess",
+    "assert_close",
+    "batches",
+    "lose_power",
+    "restart_machine",
+]
