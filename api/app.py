@@ -25,6 +25,7 @@ from api.http.request import Request
 from api.operation.latency import RequestCounter
 from api.operation.settings import LogSettings, Settings
 from api.operation.strangers import refusal_lines
+from api.routes.answers import First, Quantile
 from api.routes.metrics import Metrics
 from api.routes.pages import Document, Page, Static
 from api.routes.resources import AddBatch, Constant, Ready, Stats, Symbols
@@ -53,6 +54,8 @@ ACCESS: Mapping[str, Access] = {
     "/stats": READ,
     "/symbols": READ,
     "/series": READ,
+    "/first": READ,
+    "/quantile": READ,
     "/values": READ,
     "/events": READ,
     "/stream": ANY,  # WRITE or READ, which its query decides
@@ -106,6 +109,8 @@ def routes(store: Store, settings: Settings, metrics: Metrics, streams: Streams)
         "/add_batch": AddBatch(store, settings.server),
         "/stats": Stats(store),
         "/series": SeriesBuckets(store),
+        "/first": First(store),
+        "/quantile": Quantile(store),
         "/values": Values(store),
         "/symbols": Symbols(store),
         "/stream": Stream(store, settings.server, streams, live),

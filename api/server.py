@@ -48,7 +48,9 @@ TLS_GOODBYE_S = 1.0
 PING_INTERVAL_S, PING_TIMEOUT_S = 20.0, 20.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # What the store reports about a series that no longer serves as it should; everything else it reports is news.
-_WARNINGS = frozenset({"read_only", "set_aside", "disk_full", "write_failed", "callback_failed", "file_system"})
+_WARNINGS = frozenset(
+    {"lost", "read_only", "removed", "set_aside", "disk_full", "write_failed", "callback_failed", "file_system"}
+)
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 

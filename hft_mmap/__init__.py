@@ -17,6 +17,7 @@ except RuntimeError as error:
     )
     raise ImportError(message) from None
 
+from hft_mmap.answers import Passage, Point, Rank
 from hft_mmap.counters import SeriesCounters, StoreCounters
 from hft_mmap.durable.repair import RepairReport
 from hft_mmap.durable.verify import VerifyReport
@@ -25,6 +26,7 @@ from hft_mmap.errors import (
     FormatError,
     HftMmapError,
     InvalidRange,
+    InvalidStatistic,
     InvalidSymbol,
     InvalidValues,
     InvalidWindow,
@@ -32,16 +34,19 @@ from hft_mmap.errors import (
     OutOfRange,
     SeriesBusy,
     SeriesReadOnly,
+    SeriesRemoved,
     SeriesSetAside,
     StoreClosed,
+    StoreForked,
     StoreReadOnly,
     StoreUnusable,
     SymbolLimitReached,
     SymbolNotFound,
     WriteFailed,
 )
-from hft_mmap.health import Reason
+from hft_mmap.health import Loss, Reason
 from hft_mmap.limits import Durability, Limits
+from hft_mmap.named import STATISTICS, Columns
 from hft_mmap.series import Series, SeriesInfo
 from hft_mmap.span import Span
 from hft_mmap.stats import STANDARD_WINDOWS, WindowStats
@@ -50,18 +55,25 @@ from hft_mmap.tree.buckets import Buckets
 
 __all__ = [
     "STANDARD_WINDOWS",
+    "STATISTICS",
     "Buckets",
+    "Columns",
     "DiskFull",
     "Durability",
     "FormatError",
     "HftMmapError",
     "InvalidRange",
+    "InvalidStatistic",
     "InvalidSymbol",
     "InvalidValues",
     "InvalidWindow",
     "Limits",
+    "Loss",
     "OffsetConflict",
     "OutOfRange",
+    "Passage",
+    "Point",
+    "Rank",
     "Reason",
     "RepairReport",
     "Series",
@@ -69,11 +81,13 @@ __all__ = [
     "SeriesCounters",
     "SeriesInfo",
     "SeriesReadOnly",
+    "SeriesRemoved",
     "SeriesSetAside",
     "Span",
     "Store",
     "StoreClosed",
     "StoreCounters",
+    "StoreForked",
     "StoreReadOnly",
     "StoreUnusable",
     "SymbolLimitReached",

@@ -29,6 +29,9 @@ def _convert(values: object) -> NDArray[np.float64]:
             raise InvalidValues(message)
         with np.errstate(over="ignore"):
             return np.require(values, dtype=FLOAT64, requirements=["C", "A"])
+    if isinstance(values, memoryview) and values.format in {"B", "b", "c"}:
+        message = "values must be numbers, not a memoryview of bytes: np.frombuffer(values) reads float64 from it"
+        raise InvalidValues(message)
     if isinstance(values, (str, bytes, bytearray)) or not isinstance(values, Sequence):
         message = f"values must be an array or a sequence of numbers, not {type(values).__name__}"
         raise InvalidValues(message)

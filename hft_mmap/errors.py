@@ -24,6 +24,10 @@ class InvalidRange(HftMmapError, ValueError):
     """The range of points, or the number or size of its buckets, is none."""
 
 
+class InvalidStatistic(HftMmapError, ValueError):
+    """No statistic has that name."""
+
+
 class SymbolLimitReached(HftMmapError):
     """A new symbol was refused because the store holds as many as it may."""
 
@@ -88,12 +92,20 @@ class SeriesSetAside(HftMmapError):
     """The files of this series can't be trusted; it is not served, and its files are left as they are."""
 
 
+class SeriesRemoved(SeriesSetAside):
+    """The files of this series were removed or replaced while it was open; what is appended would be nowhere."""
+
+
 class StoreReadOnly(HftMmapError):
     """The store was opened with mode="r"."""
 
 
 class StoreClosed(HftMmapError):
     """The store was closed."""
+
+
+class StoreForked(StoreClosed):
+    """The store was opened before this process was forked from its parent: it belongs to the parent."""
 
 
 class StoreUnusable(HftMmapError):

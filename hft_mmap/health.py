@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from hft_mmap.errors import HftMmapError
+
 LOCKED_AFTER_S = 1.0
 """Appends of other processes hold a series for microseconds, very large ones for milliseconds."""
 
@@ -15,12 +17,35 @@ LOCKED_AFTER_S = 1.0
 class Reason(NamedTuple):
     """Why the store does not serve in full.
 
-    code: "set_aside", "read_only", "write_failed", "locked" or "disk_full"; symbol None: the store.
+    code: "set_aside", "removed", "read_only", "write_failed", "locked" or "disk_full"; symbol None: the store.
     """
 
     symbol: str | None
     code: str
     detail: str
+
+
+class Loss(NamedTuple):
+    """Points that were published, and were not there any more when the series was opened.
+
+    points: how many; total: where the series ends since; why: how the loss shows.
+    """
+
+    symbol: str
+    points: int
+    total: int
+    why: str
+
+
+class Refusal(NamedTuple):
+    """Why something refuses every call. The error is built each time: one that is raised again keeps what it met."""
+
+    kind: type[HftMmapError]
+    text: str
+
+    def error(self) -> HftMmapError:
+        """Return a new error that says so."""
+        return self.kind(self.text)
 
 
 class Trouble(NamedTuple):

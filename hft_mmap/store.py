@@ -5,30 +5,34 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, NoReturn, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from hft_mmap import forks
+from hft_mmap.answers import Passage, Point, Rank
 from hft_mmap.batch import Prices, as_row, check_prices
 from hft_mmap.counters import EventCounter, EventSink, SeriesCounters, StoreCounters
 from hft_mmap.durable.flusher import Flusher
-from hft_mmap.durable.locks import attempts, locked_now
 from hft_mmap.durable.repair import RepairReport, repair_directory
 from hft_mmap.durable.snapshot import snapshot_series
 from hft_mmap.durable.verify import VerifyReport, verify_directory
 from hft_mmap.errors import (
     DiskFull,
     FormatError,
+    HftMmapError,
     OffsetConflict,
     OutOfRange,
     SeriesBusy,
+    SeriesRemoved,
     SeriesSetAside,
     StoreClosed,
+    StoreForked,
     StoreReadOnly,
     StoreUnusable,
     SymbolLimitReached,
@@ -36,12 +40,14 @@ from hft_mmap.errors import (
     WriteFailed,
 )
 from hft_mmap.files.boot import Boot, current_boot
-from hft_mmap.files.chunk import Chunk, Layout
-from hft_mmap.files.disk import file_system_of, has_space, is_nearly_full, locked, make_directory, sync_directory
+from hft_mmap.files.chunk import Chunk, Layout, Mark, list_chunks
+from hft_mmap.files.disk import file_system_of, has_space, is_nearly_full, make_directory, sync_directory
 from hft_mmap.files.head import HEAD_NAME, Commit, Head, Identity
+from hft_mmap.files.locks import attempts, locked
 from hft_mmap.files.names import directory_name, symbol_of, validate_symbol
-from hft_mmap.health import Reason, try_to_create
+from hft_mmap.health import Loss, Reason, try_to_create
 from hft_mmap.limits import Durability, Limits
+from hft_mmap.named import FIVE, Columns
 from hft_mmap.series import Series, SeriesInfo
 from hft_mmap.span import Span
 from hft_mmap.stats import WindowStats
@@ -63,6 +69,10 @@ PASSING = frozenset(
 
 CLOSE_WAIT_S = 5.0
 """How long `Store.close` waits for other processes, for all series together."""
+_HELD_WAIT_S = 1.0
+"""How long the opening of a store waits for each lock that another process holds; then the series opens later."""
+_DEAD_FLUSHER_S = 1.0
+"""How often who waits for the disk looks whether the flusher lives."""
 _OPEN_WAIT_S = 0.05
 """How long a call that meets a series for the first time waits for other processes; all other calls wait for it."""
 
@@ -70,7 +80,8 @@ _OPEN_WAIT_S = 0.05
 class Store:
     """The series below one data directory.
 
-    Any number of processes may have it open at once: writers take turns for each series, readers never wait. All
+    Any number of processes may have it open at once: writers take turns for each series, readers never wait. Each opens
+    its own: in a child of `fork` a store that was opened before is StoreForked. All
     methods may be called from any thread. Use it as a context manager, or call `close`: that writes the clean flag.
     """
 
@@ -83,8 +94,8 @@ class Store:
 
         limits: what it may hold (`Limits()` by default). durability: see `Durability`. sync_interval_ms: 1 to 60000.
         on_event: called with (name, fields) for "opening", "series_created", "recovery", "cleanup", "read_only",
-        "set_aside", "disk_full", "write_failed", "callback_failed" and "file_system" (one not known to keep a
-        commit's promise), from whichever thread it happens in; what it raises is logged, and stops nothing.
+        "removed", "set_aside", "disk_full", "write_failed", "callback_failed" and "file_system" (one not known to keep
+        a commit's promise), from whichever thread it happens in; what it raises is logged, and stops nothing.
         StoreUnusable if the directory can't be used, ValueError for a bad option. Costs the same whatever the number
         of points.
         """
@@ -101,13 +112,26 @@ class Store:
         self._on_event = EventCounter(on_event)
         self._flusher = None if self.read_only else Flusher(self.durability, sync_interval_ms)
         self._lock = threading.RLock()
+        self._ending = threading.RLock()
         self._series: dict[str, Series] = {}
         self._set_aside: dict[str, str] = {}
         self._not_opened: dict[str, str] = {}
+        self._held: dict[str, str] = {}
         self._creation_failed_for_space = False
         self._creation_failure: str | None = None
         self._closed = False
+        forks.watch(self)
         self._open()
+
+    def leave_to_parent(self) -> None:
+        """Refuse every use from now on, since this process was forked; `close` and the end of a `with` do nothing."""
+        self.__dict__.clear()
+        self.__class__ = _Forked
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled: TypeError."""
+        message = f"a Store can't be sent to another process: open one there, Store({str(self.path)!r})"
+        raise TypeError(message)
 
     @property
     def _boot(self) -> Boot:
@@ -125,7 +149,8 @@ class Store:
         try:
             if not self.read_only:
                 make_directory(self.path)
-                with locked(self.path / LOCK_NAME):
+                # Whoever makes a symbol now leaves nothing behind; and if it does, the next opening finds it.
+                with suppress(SeriesBusy), locked(self.path / LOCK_NAME, _HELD_WAIT_S):
                     self._remove_unfinished()
             self._check_file_system()
             names = sorted(os.listdir(self.path))
@@ -135,10 +160,13 @@ class Store:
         except OSError as error:
             message = f"data directory {self.path} can't be used: {error.strerror}"
             raise StoreUnusable(message) from error
-        found = [symbol for name in names if (symbol := symbol_of(name)) is not None and (self.path / name).is_dir()]
+        found = [symbol for name in names if (symbol := self._symbol_in(name)) is not None]
         for number, symbol in enumerate(found, start=1):
             self._on_event("opening", {"symbol": symbol, "number": number, "of": len(found)})
-            self._try_open(symbol, named=True)
+            try:
+                self._try_open(symbol, named=True, wait_s=_HELD_WAIT_S)
+            except SeriesBusy as error:
+                self._held[symbol] = str(error)
 
     def _check_file_system(self) -> None:
         """Tell where the data lies on a file system whose syncs were not shown to hold what a commit promises."""
@@ -177,6 +205,7 @@ class Store:
                 self._on_event("set_aside", {"symbol": symbol, "reason": reason})
             return None
         self._not_opened.pop(symbol, None)
+        self._held.pop(symbol, None)
         self._series[symbol] = series
         return series
 
@@ -231,10 +260,42 @@ class Store:
             message = f"data directory {self.path} can't be read: {error}"
             raise StoreUnusable(message) from error
 
+    def __contains__(self, symbol: object) -> bool:
+        """Say whether there is a series of `symbol` on the disk, served or not."""
+        return isinstance(symbol, str) and symbol in self._symbols()
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the symbols on the disk, in their order."""
+        return iter(self._symbols())
+
+    def __len__(self) -> int:
+        """Return how many symbols there are on the disk."""
+        return len(self._symbols())
+
+    def __bool__(self) -> bool:
+        """Return True: an empty store is a store."""
+        return True
+
+    def __repr__(self) -> str:
+        """Tell the directory, the mode, and whether it is closed."""
+        mode = 'mode="r"' if self.read_only else f'durability="{self.durability}"'
+        return f"<Store {str(self.path)!r} {mode}, {'closed' if self._closed else f'{len(self._series)} series open'}>"
+
     def _symbols(self) -> list[str]:
         """Return every symbol there is on the disk, sorted; also those that another process has made."""
         with self._reading():
-            return sorted(symbol for name in os.listdir(self.path) if (symbol := symbol_of(name)) is not None)
+            return sorted(symbol for name in os.listdir(self.path) if (symbol := self._symbol_in(name)) is not None)
+
+    def _symbol_in(self, name: str) -> str | None:
+        """Return the symbol that the entry `name` of the data directory holds a series of, or a damaged one, or None.
+
+        A directory with neither head nor chunks has nothing to be lost: it is no series.
+        """
+        symbol = symbol_of(name)
+        directory = self.path / name
+        if symbol is None or (directory / HEAD_NAME).is_file():
+            return symbol
+        return symbol if directory.is_dir() and list_chunks(directory) else None
 
     # -- creating -----------------------------------------------------------------------------------------------------
 
@@ -272,7 +333,7 @@ class Store:
     def _creating(self, symbol: str) -> Iterator[None]:
         """Hold creation against other processes, and tell a full disk from other failures."""
         try:
-            with locked_now(self.path / LOCK_NAME):
+            with locked(self.path / LOCK_NAME, 0):
                 yield
             self._creation_failed_for_space = False
             self._creation_failure = None
@@ -289,7 +350,7 @@ class Store:
 
     def _check_limit(self, symbol: str) -> None:
         """Refuse a symbol above the limit; counts what is on the disk, whichever process made it."""
-        kept = sum(1 for name in os.listdir(self.path) if symbol_of(name) is not None)
+        kept = len(self._symbols())
         if kept >= self.limits.max_symbols:
             message = (
                 f"symbol limit reached: the store holds {kept} of at most {self.limits.max_symbols} symbols, "
@@ -308,8 +369,9 @@ class Store:
         making = self.path / f"{MAKING_PREFIX}{uuid.uuid4().hex}"
         making.mkdir()
         try:
-            Head.create(making, identity, Commit(1, 0, 0, 0, self._boot, clean=False), live=self._boot)
-            Chunk.create(making, identity.series_id, 0, Layout.of(points), max(self.limits.starting_capacity, n))
+            mark, room = Mark.begin(), max(self.limits.starting_capacity, n)
+            Head.create(making, identity, Commit(1, 0, 0, 0, self._boot, clean=False, mark=mark), live=self._boot)
+            Chunk.create(making, identity.series_id, 0, Layout.of(points), room, mark)
             sync_directory(making)
             making.rename(self.path / directory_name(symbol))
         except BaseException:
@@ -380,7 +442,9 @@ class Store:
             done.set()
 
         self.on_durable(symbol, total, finish)
-        done.wait()
+        while not done.wait(_DEAD_FLUSHER_S):
+            if self._flusher is not None:
+                self._flusher.look_after()
         if outcome[0] is not None:
             raise outcome[0]
 
@@ -404,6 +468,60 @@ class Store:
     def windows(self, symbol: str) -> tuple[WindowStats, ...]:
         """Return the statistics of the eight standard windows of `symbol`, all of one moment."""
         return self.series(symbol).windows()
+
+    def range(self, symbol: str, start: int, end: int) -> WindowStats:
+        """Return min, max, last, avg and var of the points [start, end) of `symbol`; see `Series.range`."""
+        return self.series(symbol).range(start, end)
+
+    def statistics(
+        self,
+        symbol: str,
+        stats: Sequence[str],
+        *,
+        window: int | None = None,
+        start: int | None = None,
+        end: int | None = None,
+    ) -> dict[str, float | int | None]:
+        """Return named statistics of a window or a range of `symbol`; see `Series.statistics`."""
+        return self.series(symbol).statistics(stats, window=window, start=start, end=end)
+
+    def stats_many(self, symbol: str, starts: ArrayLike, ends: ArrayLike, stats: Sequence[str] = FIVE) -> Columns:
+        """Return named statistics of many ranges of `symbol`, as columns; see `Series.stats_many`."""
+        return self.series(symbol).stats_many(starts, ends, stats)
+
+    def first(
+        self,
+        symbol: str,
+        after: int,
+        *,
+        above: float | None = None,
+        below: float | None = None,
+        until: int | None = None,
+    ) -> Passage | None:
+        """Return the first point of `symbol` behind `after` that meets a barrier; see `Series.first`."""
+        return self.series(symbol).first(after, above=above, below=below, until=until)
+
+    def quantile(
+        self,
+        symbol: str,
+        q: Sequence[float],
+        *,
+        window: int | None = None,
+        start: int | None = None,
+        end: int | None = None,
+    ) -> tuple[float, ...]:
+        """Return exact quantiles of a window or a range of `symbol`; see `Series.quantile`."""
+        return self.series(symbol).quantile(q, window=window, start=start, end=end)
+
+    def rank(
+        self, symbol: str, value: float, *, window: int | None = None, start: int | None = None, end: int | None = None
+    ) -> Rank:
+        """Return how many points of `symbol` are below `value`, equal to it and above it; see `Series.rank`."""
+        return self.series(symbol).rank(value, window=window, start=start, end=end)
+
+    def asof(self, symbol: str, at: int) -> Point:
+        """Return the newest point of `symbol` at or before index `at`; see `Series.asof`."""
+        return self.series(symbol).asof(at)
 
     def window(self, symbol: str, n: int) -> NDArray[np.float64]:
         """Return the newest `n` points of `symbol`, oldest first, as a read-only array; see `Series.window`."""
@@ -437,6 +555,12 @@ class Store:
         with self._lock:
             aside = sorted((self._set_aside | self._not_opened).items())
         found = [Reason(symbol, "set_aside", reason) for symbol, reason in aside]
+        for symbol in list(self._held):
+            with self._lock, suppress(HftMmapError):
+                self._series.get(symbol) or self._try_open(symbol, named=True, wait_s=0)
+        found += [Reason(symbol, "locked", reason) for symbol, reason in sorted(self._held.items())]
+        if self._flusher is not None and (failure := self._flusher.look_after()) is not None:
+            found.append(Reason(None, "write_failed", failure))
         with self._lock:
             open_series = sorted(self._series.items())
         if not self.read_only:
@@ -446,10 +570,23 @@ class Store:
     @staticmethod
     def _reason_of(symbol: str, series: Series) -> Reason | None:
         """Return why an open series does not take batches, if it does not."""
+        with suppress(SeriesRemoved):
+            series.check_in_place()
+        if series.removed:
+            return Reason(symbol, "removed", str(series.refusal))
         if series.refusal is not None:
             return Reason(symbol, "read_only", str(series.refusal))
         trouble = series.trouble()
         return Reason(symbol, trouble.code, trouble.detail) if trouble is not None else None
+
+    def losses(self) -> list[Loss]:
+        """Return which points that were published were not there any more when their series was opened, by symbol.
+
+        After a disk that failed, or in a copy of a store in use. The series serve what is left, all of it certain.
+        """
+        with self._lock:
+            open_series = sorted(self._series.items())
+        return [series.loss for _, series in open_series if series.loss is not None]
 
     def _directory_reasons(self, open_series: list[Series]) -> list[Reason]:
         """Return why the directory itself does not serve; what was remembered is forgotten where it does again."""
@@ -507,7 +644,7 @@ class Store:
             if not (self.path / directory_name(symbol)).is_dir():
                 raise SymbolNotFound(symbol)
         names = sorted(os.listdir(self.path)) if symbol is None else [directory_name(symbol)]
-        return [(found, self.path / name) for name in names if (found := symbol_of(name)) is not None]
+        return [(found, self.path / name) for name in names if (found := self._symbol_in(name)) is not None]
 
     def verify(self, symbol: str | None = None) -> list[VerifyReport]:
         """Check every file of `symbol`, or of all symbols, bit for bit against its values; O(N).
@@ -536,6 +673,9 @@ class Store:
         """
         directory = Path(target)
         totals = {}
+        if directory.resolve().is_relative_to(self.path.resolve()):
+            message = f"snapshot directory {directory} lies in the data directory {self.path}: give one outside of it"
+            raise StoreUnusable(message)
         try:
             make_directory(directory)
             if any(directory.iterdir()):
@@ -553,20 +693,21 @@ class Store:
     # -- closing ------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Put everything on the disk, write the clean flags and refuse further calls; a second call does nothing.
+        """Put everything on the disk, write the clean flags and refuse further calls.
+
+        A second call does nothing, or what is left to do where the first was interrupted.
 
         Series that other processes hold are waited for 5 s in all; without their clean flag, the next opening goes by
         what was published, as after a kill.
         """
         with self._lock:
-            if self._closed:
-                return
             self._closed = True
-        if self._flusher is not None:
-            self._flusher.stop()
-        deadline_s = time.monotonic() + CLOSE_WAIT_S
-        for series in self._series.values():
-            series.close(max(deadline_s - time.monotonic(), 0.0))
+        with self._ending:
+            if self._flusher is not None:
+                self._flusher.stop()
+            deadline_s = time.monotonic() + CLOSE_WAIT_S
+            for series in list(self._series.values()):
+                series.close(max(deadline_s - time.monotonic(), 0.0))
 
     def __enter__(self) -> Self:
         """Return the open store."""
@@ -577,3 +718,21 @@ class Store:
     ) -> None:
         """Close the store."""
         self.close()
+
+
+class _Forked(Store):
+    """A store in a child of the process that opened it: it belongs to the parent, so that to close it does nothing."""
+
+    def __getattribute__(self, name: str) -> object:
+        if name == "close" or name.startswith("__"):
+            return object.__getattribute__(self, name)
+        raise StoreForked(forks.FORKED)
+
+    def __reduce__(self) -> NoReturn:
+        raise StoreForked(forks.FORKED)
+
+    def __repr__(self) -> str:
+        return "<Store of the parent of this process>"
+
+    def close(self) -> None:
+        """Do nothing."""

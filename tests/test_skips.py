@@ -39,3 +39,15 @@ def test_a_skip_is_a_failure_where_everything_is_required(tmp_path: Path, value:
     assert code == (1 if value else 0)
     assert ("1 failed, 1 error" if value else "2 skipped") in said
     assert ("would be skipped: Skipped: needs another" in said) == bool(value)
+
+
+def test_what_a_machine_lacks_stops_no_collection(tmp_path: Path) -> None:
+    """Where the library that a package loads is missing, its tests are skipped and all others are collected."""
+    (tmp_path / "mfusepy.py").write_text("raise OSError('Unable to find libfuse')\n")
+    inherited = {name: value for name, value in os.environ.items() if name != "HFT_TESTS_REQUIRED"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "tests/torture"],
+        env=inherited | {"PYTHONPATH": str(tmp_path)}, cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "test_fuse_disk.py" in done.stdout

@@ -160,7 +160,8 @@ class HttpProtocol(HttpToolsProtocol):
         while self._unparsed and not self._resting and len(self._waiting) < _MAX_TURNS:
             # What is known to be the body of one request is no danger in one piece.
             size = max(self._content_left, _SLICE_BYTES) if self._in_body else _SLICE_BYTES
-            piece, self._unparsed = self._unparsed[:size], self._unparsed[size:]
+            piece, rest = self._unparsed[:size], self._unparsed[size:]
+            self._unparsed = rest or memoryview(b"")  # an empty view would keep all that was read
             self._take(piece)
         self._slicing = False
         if self._unparsed:

@@ -95,7 +95,8 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         """Parse on until the application has something to do, or it is somebody else's turn."""
         self._feeding = None
         while self._unparsed and (self.queue.empty() or self.close_sent):
-            piece, self._unparsed = self._unparsed[:PIECE_BYTES], self._unparsed[PIECE_BYTES:]
+            piece, rest = self._unparsed[:PIECE_BYTES], self._unparsed[PIECE_BYTES:]
+            self._unparsed = rest or memoryview(b"")  # an empty view would keep all that was read
             self.conn.receive_data(bytes(piece))
             parsed = bool(self.conn.events)
             self.handle_events()

@@ -26,6 +26,7 @@ _log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 _STATUS_OF: Mapping[type[Exception], HTTPStatus] = {
     errors.InvalidRange: HTTPStatus.BAD_REQUEST,
+    errors.InvalidStatistic: HTTPStatus.BAD_REQUEST,
     errors.InvalidSymbol: HTTPStatus.BAD_REQUEST,
     errors.InvalidValues: HTTPStatus.BAD_REQUEST,
     errors.InvalidWindow: HTTPStatus.BAD_REQUEST,

@@ -31,7 +31,7 @@ from api.operation.latency import BUCKETS_S, RequestCounter, RequestCounts
 from api.streams.registry import Streams
 from hft_mmap import Store
 
-_REASON_CODES = ("disk_full", "locked", "read_only", "set_aside", "write_failed")
+_REASON_CODES = ("disk_full", "locked", "read_only", "removed", "set_aside", "write_failed")
 # Kind, name, help, and the field of SeriesCounters.
 _OF_SERIES = (
     (CounterMetricFamily, "hft_mmap_series_points", "Points ever appended (total).", "total"),

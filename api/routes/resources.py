@@ -45,10 +45,15 @@ class Ready:
         self._store = store
 
     async def on_get(self, req: Request, resp: falcon.asgi.Response) -> None:
-        """Answer 200, or 503 with the reasons, which name symbols and files and are not for everybody."""
+        """Answer 200, or 503 with the reasons, which name symbols and files and are not for everybody.
+
+        What was lost is told, and no reason to send requests elsewhere: what is left is certain, and is served.
+        """
         reasons = self._store.reasons()
         if not reasons:
-            resp.data = b'{"status":"ready"}'
+            lost = [loss._asdict() for loss in self._store.losses()]
+            told = lost and authorise(req.scope, READ) is None
+            resp.data = orjson.dumps({"status": "ready", "lost": lost} if told else {"status": "ready"})
             return
         if authorise(req.scope, READ) is not None:
             detail = "Not every series serves; ask with a token that has the scope read for the reasons"

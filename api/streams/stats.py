@@ -16,6 +16,10 @@ from api.streams.ingest import GOING_AWAY, close_code
 from api.streams.live import Live, Subscriber, Watched
 from hft_mmap import STANDARD_WINDOWS, InvalidWindow
 
+MAX_CONTROL_BYTES = 4096
+MAX_LISTED_WINDOWS = 64
+"""Windows in one message, those that are given twice among them: counted before anything looks at each."""
+
 _FIELDS = ({"subscribe", "windows"}, {"subscribe"}, {"unsubscribe"})
 
 
@@ -99,6 +103,9 @@ class Statistics:
             await asyncio.sleep(0)
 
     def _obey(self, message: object) -> None:
+        # Before anything is parsed: the event loop belongs to all, and a message may have as much as a batch.
+        if isinstance(message, str) and _is_too_long(message):
+            raise bad_query(f"The message is longer than {MAX_CONTROL_BYTES} bytes: send one symbol with its windows")
         try:
             asked = orjson.loads(message) if isinstance(message, str) else None
         except orjson.JSONDecodeError:
@@ -109,6 +116,8 @@ class Statistics:
             self._subscriber.forget(str(asked["unsubscribe"]))
             return
         windows = asked.get("windows", list(STANDARD_WINDOWS))
+        if isinstance(windows, list) and len(windows) > MAX_LISTED_WINDOWS:
+            raise bad_query(f"{len(windows)} windows; a message lists at most {MAX_LISTED_WINDOWS}: leave some out")
         if not isinstance(windows, list) or not windows or any(type(n) is not int or n < 1 for n in windows):
             raise InvalidWindow(f"windows must be whole numbers from 1, not {str(windows)[:80]}")
         watched = self._live.watched(str(asked["subscribe"]), check_windows(windows))
@@ -116,3 +125,7 @@ class Statistics:
         if len(symbols) > MAX_SYMBOLS:
             raise too_many_symbols(len(symbols))
         self._subscriber.watch(Watched(watched.series, watched.windows))
+
+
+def _is_too_long(message: str) -> bool:
+    return len(message) > MAX_CONTROL_BYTES or len(message.encode()) > MAX_CONTROL_BYTES

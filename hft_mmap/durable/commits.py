@@ -5,22 +5,24 @@ last: data, names, slot, and only then what the slot allows (seals, unlinking). 
 """
 
 import errno
+import heapq
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from time import monotonic
 
 from hft_mmap.counters import Syncs
-from hft_mmap.durable.recovery import Recovered
+from hft_mmap.durable.trust import Trusted
 from hft_mmap.errors import FormatError
 from hft_mmap.files.boot import Boot
-from hft_mmap.files.chunk import Chunk, Layout, chunk_name, list_chunks
+from hft_mmap.files.chunk import Chunk, Layout, Mark, chunk_name, list_chunks
 from hft_mmap.files.disk import sync_directory
 from hft_mmap.files.head import FLAG_CLEAN, FLAG_SYNC_FAILED, Commit, Head
 from hft_mmap.files.view import View
 from hft_mmap.tree.kernels import FAN_OUT
-from hft_mmap.tree.words import FLAGS, START, TOTAL
+from hft_mmap.tree.words import FLAGS, HOME, START, TOTAL
 
 Waiter = Callable[[BaseException | None], None]
 """Takes None once its points are on the disk, or the reason why they are not."""
@@ -41,40 +43,54 @@ class Commits:
         self._directory = directory
         self._head = head
         self._layout = layout
-        self._waiters: list[tuple[int, Waiter]] = []
+        self._waiters: list[tuple[int, int, Waiter]] = []  # a heap; the number in the middle keeps their order
+        self._turn = count()
 
     def begin(self, boot: Boot, total: int) -> None:
         """Go on from a commit of `total` points, in the run `boot` of the machine."""
-        self._boot = boot
+        self.boot = boot
         self.total = total
 
     # -- who waits ----------------------------------------------------------------------------------------------------
 
     def wait(self, total: int, waiter: Waiter) -> None:
         """Remember `waiter` until the points below `total` are on the disk. The caller holds the series' lock."""
-        self._waiters.append((total, waiter))
+        heapq.heappush(self._waiters, (total, next(self._turn), waiter))
 
     def take_ready(self, *, everyone: bool) -> list[tuple[int, Waiter]]:
         """Return the waiters whose points are on the disk, or all, and forget them. The caller holds the lock."""
-        ready = [waiter for waiter in self._waiters if everyone or waiter[0] <= self.total]
-        self._waiters = [waiter for waiter in self._waiters if waiter not in ready]
+        ready = []
+        while self._waiters and (everyone or self._waiters[0][0] <= self.total):
+            total, _, waiter = heapq.heappop(self._waiters)
+            ready.append((total, waiter))
         return ready
 
     # -- one commit ---------------------------------------------------------------------------------------------------
 
-    def put(self, view: View, total: int, start: int, exclusive: Exclusive, *, clean: bool) -> None:
+    def put(
+        self, view: View, total: int, start: int, mark: Mark | None, exclusive: Exclusive, *, clean: bool
+    ) -> None:  # fmt: skip
         """Put the points of `view` up to `total` on the disk, then a slot that says so; OSError if the disk fails.
+
+        mark: the running checksum of the points below `total`.
 
         One with the clean flag is SeriesBusy if another process holds the series: then there is no slot, and all of
         it has to be done again.
         """
         begin = monotonic()
-        self._sync_chunks(view, total)
-        self._record(total, start, exclusive, clean=clean)
+        # Under the lock of the commits: a failure is noted before any other process can vouch for the same points.
+        with self._head.committing():
+            try:
+                self._sync_chunks(view, total)
+            except OSError:
+                if self.sync_failed:
+                    self._head.raise_flag(FLAG_SYNC_FAILED)
+                raise
+        self._record(total, start, mark, exclusive, clean=clean)
         end = monotonic()
         self.syncs = Syncs(self.syncs.count + 1, self.syncs.seconds + end - begin, end)
 
-    def _record(self, total: int, start: int, exclusive: Exclusive, *, clean: bool) -> None:
+    def _record(self, total: int, start: int, mark: Mark | None, exclusive: Exclusive, *, clean: bool) -> None:
         """Put a commit slot on the disk; the points that it speaks of are there already.
 
         The next slot, of whichever process, is written when this one is on the disk: one of the two always is.
@@ -91,7 +107,7 @@ class Commits:
                 if clean:
                     # Before the slot: who appends from here on meets the flag, and takes it back first.
                     self._head.raise_flag(FLAG_CLEAN)
-                self._head.write_commit(Commit(0, total, start, 0, self._boot, clean))
+                self._head.write_commit(Commit(0, total, start, 0, self.boot, clean, mark))
                 appends.close()
                 self._sync_head()
                 if not clean:
@@ -112,8 +128,9 @@ class Commits:
         """Note it if a sync fails. Whatever else fails on the way of a commit may be done again."""
         try:
             yield
-        except OSError:
-            self.sync_failed = True
+        except OSError as error:
+            # The file could not even be opened: that says nothing of the disk.
+            self.sync_failed |= error.errno not in {errno.EMFILE, errno.ENFILE}
             raise
 
     def take_back_clean(self) -> None:
@@ -124,7 +141,7 @@ class Commits:
         with self._head.committing():
             if self._head.words[FLAGS] & FLAG_CLEAN:
                 # It vouches for what the newest slot does.
-                self._head.write_commit(Commit(0, 0, 0, 0, self._boot, clean=False))
+                self._head.write_commit(Commit(0, 0, 0, 0, self.boot, clean=False))
                 self._sync_head()
                 self._head.lower_flag(FLAG_CLEAN)
 
@@ -180,29 +197,43 @@ class Commits:
         with self._head.committing():
             self._head.raise_flag(FLAG_SYNC_FAILED)
 
-    def write_again(self, view: View, recovered: Recovered) -> None:
-        """Write again what a failed fsync may have left in memory only, and put it on the disk; OSError if that fails.
+    def write_again(self, view: View, found: Trusted) -> None:
+        """Write again what no slot vouches for, now that it has proved itself, and its nodes. OSError.
 
-        After a failed fsync the kernel may call pages clean that never reached the disk; calling fsync again would
-        then succeed and prove nothing. Writing the same bytes makes the pages dirty again. Names can't be written
-        again; on ext4 and xfs they go through the journal, which a failed write shuts down, so that for them a later
-        fsync that succeeds is the truth.
-
-        The caller holds the series and is `committing`, from before it read the flag until this has cleared it: a sync
-        that fails meanwhile, in another process, sets it afterwards.
+        After a failed fsync the kernel may call pages clean that never reached the disk, also where whoever met the
+        failure was killed before it could say so; a later fsync would then succeed and prove nothing. Writing the same
+        bytes makes the pages dirty again. The nodes come out of the values, so what became of the stored ones does not
+        matter. The caller holds the series.
         """
         for chunk in view.chunks:
-            begin = max(recovered.committed_total - chunk.first, 0) // FAN_OUT * FAN_OUT
-            end = min(recovered.total - chunk.first, self._layout.points)
+            begin = max(found.committed_total - chunk.first, 0) // FAN_OUT * FAN_OUT
+            end = min(found.total - chunk.first, self._layout.points)
             if begin < end:
-                chunk.write(0, chunk.values[:end].copy())
+                chunk.write(begin, chunk.values[begin:end].copy())
+
+    def make_good(self, view: View, found: Trusted) -> None:
+        """Put what was written again on the disk, with a slot that vouches for it; OSError if the disk still fails.
+
+        Names can't be written again; on ext4 and xfs they go through the journal, which a failed write shuts down, so
+        that for them a later fsync that succeeds is the truth. The caller holds the series and is `committing`, from
+        before it read the flag until this has cleared it: a sync that fails meanwhile, in another process, sets it
+        afterwards.
+        """
+        for chunk in view.chunks:
+            if chunk.first + self._layout.points > found.committed_total and chunk.first < found.total:
                 chunk.write_footer_again()
                 chunk.sync()
         sync_directory(self._directory)
-        # The newest slot may be one of the pages in doubt. It has to be there before the one before it is replaced.
-        self._head.write_newest_again()
+        commit = Commit(0, found.total, found.start, 0, self.boot, clean=False, mark=self._head.mark(found.total))
+        if found.origin == "copy":
+            self._head.begin_slots(commit)
+        else:
+            # The newest slot may be one of the pages in doubt. It has to be there before the one before it is replaced.
+            self._head.write_newest_again()
+            os.fdatasync(self._head.fd)
+            self._head.write_commit(commit)
         os.fdatasync(self._head.fd)
-        self._head.write_commit(Commit(0, recovered.total, recovered.start, 0, self._boot, clean=False))
-        os.fdatasync(self._head.fd)
-        self.total = recovered.total
+        self.total = found.total
+        self._head.store(HOME, self._head.inode())
+        self._head.settle_words()
         self._head.lower_flag(FLAG_SYNC_FAILED | FLAG_CLEAN)

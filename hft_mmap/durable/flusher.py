@@ -1,6 +1,7 @@
 """The thread that puts published points on the disk: on an interval, or as soon as it can (group commit)."""
 
 import threading
+from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Protocol
 
@@ -15,6 +16,9 @@ class Committing(Protocol):
     def commit(self) -> bool:
         """Put on the disk what was published; return False where it has to be tried again."""
 
+    def uncommitted(self) -> None:
+        """Ask again at the next append, since nobody may have heard what was asked."""
+
 
 class Flusher:
     """Commits the series that ask for it, one after the other, in a thread of its own.
@@ -22,51 +26,93 @@ class Flusher:
     Tier `interval`: `sync_interval_ms` after the first request. Tier `sync`: at once; requests that arrive while a
     flush is under way share the next one. Tier `process`: series ask only after a roll or a cleanup.
 
-    A series that another process holds keeps no other waiting: it is tried again, every 20 ms.
+    A series that another process holds keeps no other waiting: it is tried again, every 20 ms. A thread that could not
+    be started, or that has died, is started again at the next request, or by who looks after it.
     """
 
     def __init__(self, durability: Durability, sync_interval_ms: int) -> None:
         """Prepare; the thread starts with the first request."""
         self._interval_s = sync_interval_ms / 1000 if durability is Durability.INTERVAL else 0.0
-        self._condition = threading.Condition()
-        self._pending: dict[Committing, None] = {}
+        # No lock between who asks and the thread: one that an interrupt leaves locked would end all commits.
+        self._requests: SimpleQueue[Committing | None] = SimpleQueue()
+        self._asked: dict[Committing, None] = {}
         self._held: list[Committing] = []
+        self._starting = threading.Lock()
+        self._running = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopping = False
 
     def wake(self, series: Committing) -> None:
         """Have `series` committed soon; costs about 2 us, and a thread's start the first time."""
-        with self._condition:
-            if self._stopping:
-                return
-            self._pending[series] = None
-            if self._thread is None:
+        if self._stopping:
+            return
+        self._requests.put(series)
+        if not self._alive() and self._start() is not None:
+            series.uncommitted()
+
+    def look_after(self) -> str | None:
+        """Start the thread again if it is gone; return why nothing is put on the disk, where it can't be started."""
+        if self._thread is None or self._stopping or self._alive():
+            return None
+        return self._start()
+
+    def _alive(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def _start(self) -> str | None:
+        """Start the thread, unless another has; return why that can't be done."""
+        with self._starting:
+            if not self._alive():
                 self._thread = threading.Thread(target=self._run, name="hft-mmap-flusher", daemon=True)
-                self._thread.start()
-            self._condition.notify()
+                try:
+                    self._thread.start()
+                except RuntimeError as error:
+                    return f"nothing is put on the disk, since its thread can't be started: {error}; it is tried again"
+        return None
 
     def _take(self) -> list[Committing]:
         """Wait for requests, and for the interval after the first of them; return them, or nothing at the end."""
-        with self._condition:
-            while not self._pending and not self._stopping:
-                if not self._condition.wait(_RETRY_S if self._held else None):
-                    break
-            deadline = monotonic() + self._interval_s
-            while self._interval_s and self._pending and not self._stopping and (rest := deadline - monotonic()) > 0:
-                self._condition.wait(rest)
-            taken = dict.fromkeys(() if self._stopping else self._held) | self._pending
-            self._pending.clear()
-            return list(taken)
+        deadline = monotonic() + _RETRY_S if self._held else None
+        while not self._stopping:
+            rest = None if deadline is None else max(deadline - monotonic(), 0.0)
+            try:
+                series = self._requests.get(timeout=rest)
+            except Empty:
+                break
+            if series is None:
+                break
+            if not self._asked:
+                deadline = monotonic() + self._interval_s
+            self._asked[series] = None
+        while not self._requests.empty():
+            series = self._requests.get()
+            if series is not None:
+                self._asked[series] = None
+        return list(dict.fromkeys(() if self._stopping else self._held) | self._asked)
 
     def _run(self) -> None:
         """Commit until told to stop and nothing is left."""
-        while taken := self._take():
-            self._held = [series for series in taken if not series.commit()]
+        if not self._running.acquire(blocking=False):
+            return  # started twice, by a start that was interrupted
+        try:
+            while taken := self._take():
+                held = [series for series in taken if not series.commit()]
+                self._held = held
+                self._asked.clear()
+        except BaseException:
+            left, self._held = [*self._held, *self._asked], []
+            self._asked.clear()
+            for series in left:  # for the thread that comes after this one
+                self._requests.put(series)
+                series.uncommitted()
+            raise
+        finally:
+            self._running.release()
 
     def stop(self) -> None:
-        """Commit what was asked for and end the thread; later requests are ignored."""
-        with self._condition:
-            self._stopping = True
-            self._condition.notify()
-        if self._thread is not None:
-            self._thread.join()
+        """Commit what was asked for and end the thread; later requests are ignored. May be called again."""
+        self._stopping = True
+        self._requests.put(None)
+        thread = self._thread
+        if thread is not None and thread.is_alive():
+            thread.join()

@@ -4,38 +4,17 @@ Costs a read of the head and one look at the directory, whatever the number of p
 """
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
 
+from hft_mmap.durable.trust import Trusted
 from hft_mmap.errors import FormatError
-from hft_mmap.files.boot import Boot, is_same_boot
-from hft_mmap.files.chunk import Layout, chunk_name, list_chunks
-from hft_mmap.files.head import FLAG_CLEAN, FLAG_SYNC_FAILED, MAX_TOTAL, Head, Identity
+from hft_mmap.files.boot import Boot
+from hft_mmap.files.chunk import Layout, Mark, chunk_name, list_chunks
+from hft_mmap.files.head import FLAG_CLEAN, FLAG_SYNC_FAILED, Head, Identity
 from hft_mmap.files.names import directory_name
 from hft_mmap.tree.kernels import FAN_OUT
-from hft_mmap.tree.words import FLAGS, START, TOTAL
-
-Origin = Literal["live", "clean", "rolled_back"]
-
-
-@dataclass(frozen=True, slots=True)
-class Recovered:
-    """Where a series stands: its bounds, where they come from, and the total that is on the disk for certain.
-
-    origin: "live", the machine ran on, so the page cache holds all that was published; "clean", the service was
-    stopped in order before the machine went down; "rolled_back", power was lost, and the newest commit counts.
-    sync_failed: an fsync failed in this boot. orderly: whoever wrote last has closed the series, nothing is in doubt.
-    """
-
-    total: int
-    start: int
-    origin: Origin
-    committed_total: int
-    committed_start: int
-    sync_failed: bool
-    orderly: bool
+from hft_mmap.tree.words import FLAGS, HOME, START, TOTAL
 
 
 def check_owner(directory: Path, identity: Identity) -> None:
@@ -55,49 +34,23 @@ def layout_of(identity: Identity) -> Layout:
         raise FormatError(f"head file: {error}") from error
 
 
-def trust(head: Head, boot: Boot) -> Recovered:
-    """Decide which words of the head count (steps 1 to 3); FormatError if none can be trusted. Changes nothing."""
-    commits = head.commits()
-    newest = commits[0] if commits else None
-    if is_same_boot(head.live_boot(), boot):
-        # In this order: both only grow, so whatever another process does between the two loads, start <= total.
-        start = head.words[START]
-        total = head.words[TOTAL]
-        if not 0 <= start <= total <= MAX_TOTAL:
-            message = f"live words are not in order: start {start}, total {total}"
-            raise FormatError(message)
-        failed = bool(head.words[FLAGS] & FLAG_SYNC_FAILED)
-        orderly = newest is not None and newest.clean and (newest.total, newest.start) == (total, start)
-        # The newest slot may be what a failed sync has left in memory only; the one before it was there first.
-        certain = commits[-1] if failed and commits else newest
-        on_disk = (certain.total, certain.start) if certain else (0, 0)
-        return Recovered(total, start, "live", min(on_disk[0], total), min(on_disk[1], start), failed, orderly)
-    if newest is None:
-        message = "neither commit slot is valid, and the machine was restarted since the last write"
-        raise FormatError(message)
-    origin: Origin = "clean" if newest.clean else "rolled_back"
-    return Recovered(
-        newest.total, newest.start, origin, newest.total, newest.start, sync_failed=False, orderly=newest.clean
-    )
-
-
-def kept_chunks(directory: Path, recovered: Recovered, points: int) -> Iterator[tuple[int, int, bool]]:
+def kept_chunks(directory: Path, found: Trusted, points: int) -> Iterator[tuple[int, int, bool]]:
     """Yield (first point, end, whether there is a file) for the chunks that hold kept points, in order.
 
     Missing chunks that follow each other come as one, so a total that is far off costs nothing.
     """
-    first = recovered.start // points * points
-    for present in (*(chunk for chunk in list_chunks(directory) if first <= chunk < recovered.total), recovered.total):
+    first = found.start // points * points
+    for present in (*(chunk for chunk in list_chunks(directory) if first <= chunk < found.total), found.total):
         if first < present:
             yield first, present, False
-        if present < recovered.total:
+        if present < found.total:
             first = present + points
-            yield present, min(first, recovered.total), True
+            yield present, min(first, found.total), True
 
 
-def check_chunks(directory: Path, recovered: Recovered, points: int) -> None:
+def check_chunks(directory: Path, found: Trusted, points: int) -> None:
     """Make sure that a file exists for every chunk that holds a kept point (step 5); FormatError names the first."""
-    for first, end, exists in kept_chunks(directory, recovered, points):
+    for first, end, exists in kept_chunks(directory, found, points):
         if not exists:
             last = min(end, first + points) - 1
             raise FormatError(f"chunk {chunk_name(first)} is missing: it held the points {first} to {last}")
@@ -108,36 +61,47 @@ def describe(error: OSError | FormatError) -> str:
     return f"chunk {Path(error.filename).name} is missing" if isinstance(error, FileNotFoundError) else str(error)
 
 
-def publish(head: Head, recovered: Recovered, boot: Boot) -> None:
-    """Make the decision visible to every process (step 6): live words first, then the boot they are valid in."""
-    if recovered.origin == "live":
-        if recovered.orderly:
-            head.raise_flag(FLAG_CLEAN)
-        return
-    head.store(START, recovered.start)
-    head.store(TOTAL, recovered.total)
-    head.store(FLAGS, FLAG_CLEAN if recovered.orderly else 0)
-    head.store_live_boot(boot)
+def publish(head: Head, found: Trusted, boot: Boot) -> None:
+    """Make the decision visible to every process (step 6): live words first, then the boot they are valid in.
+
+    What was published and proves itself stays as it is. Else the ring begins anew, so that no mark of points that are
+    lost can ever stand for others.
+    """
+    if found.origin != "live" or found.lost:
+        head.store(START, found.start)
+        head.store(TOTAL, found.total)
+        head.begin_ring(found.total, found.mark or Mark.begin())
+        if found.origin != "live":
+            head.store_flags(FLAG_SYNC_FAILED if found.sync_failed else FLAG_CLEAN if found.orderly else 0)
+            head.store_live_boot(boot)
+    elif found.total not in head.marks():
+        head.begin_ring(found.total, found.mark or Mark.begin())
+    if found.orderly and not found.sync_failed and not head.words[FLAGS] & FLAG_CLEAN:
+        head.raise_flag(FLAG_CLEAN)
+    if found.origin != "copy":  # which is at home once its own slots vouch for it
+        head.store(HOME, head.inode())
+    head.store_flags(head.words[FLAGS])
+    head.settle_words()
 
 
-def settle(head: Head, recovered: Recovered, boot: Boot) -> Recovered:
-    """Put the slots that `trust` has read on the disk (step 4): whoever wrote them may have died before that.
+def settle(head: Head, found: Trusted, again: Callable[[], Trusted]) -> Trusted:
+    """Put the slots that were read on the disk (step 4): whoever wrote them may have died before that.
 
     In the boot in which they were written they come from the page cache, and say nothing of the disk. No chunk may be
     unlinked and no point called durable by them before this. If the disk fails, it is as after any failed sync. The
     caller is `committing`.
     """
-    if recovered.origin != "live" or recovered.sync_failed:
-        return recovered
+    if found.origin not in {"live", "copy"} or found.sync_failed:
+        return found
     try:
         os.fdatasync(head.fd)
     except OSError:
         head.raise_flag(FLAG_SYNC_FAILED)
-        return trust(head, boot)
-    return recovered
+        return again()
+    return found
 
 
-def remove_leftovers(directory: Path, recovered: Recovered, points: int) -> list[str]:
+def remove_leftovers(directory: Path, found: Trusted, points: int) -> list[str]:
     """Unlink chunks that hold no kept point (step 7) and return their names: of a cleanup, or never committed.
 
     In the boot they were written in, chunks above the total may belong to an append under way in another process:
@@ -145,8 +109,8 @@ def remove_leftovers(directory: Path, recovered: Recovered, points: int) -> list
     """
     gone = []
     for first in list_chunks(directory):
-        below = first + points <= recovered.committed_start
-        above = first >= recovered.total and first > 0 and recovered.origin != "live"
+        below = first + points <= found.committed_start
+        above = first >= found.total and first > 0 and found.origin != "live"
         if below or above:
             (directory / chunk_name(first)).unlink(missing_ok=True)
             gone.append(chunk_name(first))

@@ -1,6 +1,5 @@
 """Rebuild the nodes of a series from its values. Values are never touched: they are what nothing else can give back."""
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,11 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from hft_mmap.durable import recovery
-from hft_mmap.durable.verify import expected_nodes, verify_chunk
+from hft_mmap.durable.trust import Proof, trust
+from hft_mmap.durable.verify import expected_nodes, proof_of, verify_chunk
 from hft_mmap.errors import FormatError
 from hft_mmap.files.boot import Boot
 from hft_mmap.files.chunk import Chunk
 from hft_mmap.files.head import Head
+from hft_mmap.files.locks import attempts, try_lock, unlock
 from hft_mmap.tree.kernels import FAN_OUT, VALID, find_invalid
 
 
@@ -25,8 +26,12 @@ class RepairReport(NamedTuple):
     remaining: tuple[str, ...]
 
 
-def _repair_chunk(chunk: Chunk, end: int) -> tuple[list[str], list[str]]:
-    """Rebuild what is wrong in the first `end` points of `chunk`; return what was repaired, and what remains."""
+def _repair_chunk(chunk: Chunk, end: int, proof: Proof | None) -> tuple[list[str], list[str]]:
+    """Rebuild what is wrong in the first `end` points of `chunk`; return what was repaired, and what remains.
+
+    Only where the values prove themselves, by the seal or by the running checksum of the series: else it can't be told
+    whether a value is wrong or its node, and a node made anew would make a wrong value look right.
+    """
     _, faults = verify_chunk(chunk, end)
     if not faults:
         return [], []
@@ -36,7 +41,10 @@ def _repair_chunk(chunk: Chunk, end: int) -> tuple[list[str], list[str]]:
     except FormatError:
         seal = None
     damaged = find_invalid(chunk.values[:end]) != VALID
-    if damaged or (seal is not None and chunk.checksums()[0] != seal.values_crc):
+    proved = (seal is not None and chunk.checksums()[0] == seal.values_crc) or (
+        proof is not None and proof.point >= chunk.first + end
+    )
+    if damaged or not proved:
         # A seal would vouch for values that were never appended. And the nodes may be the only trace of what the
         # values were: leave both for whoever has a backup.
         return [], faults
@@ -57,11 +65,11 @@ def _repair_chunk(chunk: Chunk, end: int) -> tuple[list[str], list[str]]:
 @contextmanager
 def _held(head: Head) -> Iterator[None]:
     """Hold the series against every writer."""
-    fcntl.flock(head.fd, fcntl.LOCK_EX)
+    any(try_lock(head.fd) for _ in attempts(None))
     try:
         yield
     finally:
-        fcntl.flock(head.fd, fcntl.LOCK_UN)
+        unlock(head.fd)
 
 
 def repair_directory(directory: Path, symbol: str, boot: Boot) -> RepairReport:
@@ -79,7 +87,8 @@ def repair_directory(directory: Path, symbol: str, boot: Boot) -> RepairReport:
         return RepairReport(symbol, (), (f"head: {error}",))
     try:
         layout = recovery.layout_of(head.identity)
-        recovered = recovery.trust(head, boot)
+        recovered = trust(head, boot, directory, layout)
+        proof = proof_of(head, recovered, directory, layout)
         for first, end, _ in recovery.kept_chunks(directory, recovered, layout.points):
             try:
                 chunk = Chunk(directory, head.identity.series_id, first, layout)
@@ -87,10 +96,11 @@ def repair_directory(directory: Path, symbol: str, boot: Boot) -> RepairReport:
                 remaining.append(f"points {first} to {end - 1}: {error}")
                 continue
             if end - first == layout.points:  # full chunks never change
-                done, left = _repair_chunk(chunk, layout.points)
+                done, left = _repair_chunk(chunk, layout.points, proof)
             else:
                 with _held(head):
-                    done, left = _repair_chunk(chunk, min(recovery.trust(head, boot).total - first, layout.points))
+                    newest = trust(head, boot, directory, layout).total
+                    done, left = _repair_chunk(chunk, min(newest - first, layout.points), proof)
             repaired += done
             remaining += left
     except FormatError as error:

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 from hft_mmap.durable import recovery
+from hft_mmap.durable.trust import trust
 from hft_mmap.errors import StoreUnusable
 from hft_mmap.files.boot import Boot
 from hft_mmap.files.chunk import Chunk, chunk_name
@@ -33,7 +34,7 @@ def _share(source: Path, target: Path) -> None:
 
 def _copy_tail(chunk: Chunk, directory: Path, series_id: bytes, end: int) -> None:
     """Write the first `end` points of `chunk`, and their nodes, into a chunk file of their own."""
-    Chunk.create(directory, series_id, chunk.first, chunk.layout)
+    Chunk.create(directory, series_id, chunk.first, chunk.layout, base=chunk.base())
     copy = Chunk(directory, series_id, chunk.first, chunk.layout)
     copy.write(0, chunk.values[:end])
     copy.sync()
@@ -46,11 +47,11 @@ def _copy_series(head: Head, source: Path, making: Path, boot: Boot) -> int:
     FileNotFoundError if a cleanup unlinks a chunk meanwhile.
     """
     with head.committing():
-        recovered = recovery.trust(head, boot)
+        layout = recovery.layout_of(head.identity)
+        recovered = trust(head, boot, source, layout)
         # What was read may come from memory alone. A chunk that can still be rolled back is no chunk to share.
         os.fdatasync(head.fd)
     certain = 0 if recovered.sync_failed else recovered.committed_total
-    layout = recovery.layout_of(head.identity)
     series_id = head.identity.series_id
     for first in range(recovered.start // layout.points * layout.points, recovered.total, layout.points):
         chunk = Chunk(source, series_id, first, layout)
@@ -58,8 +59,8 @@ def _copy_series(head: Head, source: Path, making: Path, boot: Boot) -> int:
             _share(chunk.path, making / chunk_name(first))
         else:
             _copy_tail(chunk, making, series_id, min(recovered.total - first, layout.points))
-    commit = Commit(1, recovered.total, recovered.start, 0, NO_BOOT, clean=True)
-    Head.create(making, head.identity, commit, live=NO_BOOT)
+    commit = Commit(1, recovered.total, recovered.start, 0, NO_BOOT, clean=True, mark=recovered.mark)
+    Head.create(making, head.identity, commit, live=NO_BOOT, home=False)
     sync_directory(making)
     return recovered.total
 

@@ -1,15 +1,18 @@
 """Check a series bit for bit: every value a price, every node what its children give, every seal what it covers."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from hft_mmap.durable import recovery
+from hft_mmap.durable.trust import Proof, Trusted, prove, trust
 from hft_mmap.errors import FormatError
 from hft_mmap.files.boot import Boot
-from hft_mmap.files.chunk import Chunk
-from hft_mmap.files.head import Head
+from hft_mmap.files.chunk import Chunk, Layout, Mark
+from hft_mmap.files.head import SLOT_OFFSETS, Head, is_damaged_slot, used_identity
+from hft_mmap.files.locks import attempts
 from hft_mmap.tree.kernels import (
     FAN_OUT,
     MAX_PRICE,
@@ -19,8 +22,20 @@ from hft_mmap.tree.kernels import (
     summarise_nodes,
     summarise_values,
 )
-from hft_mmap.tree.words import START
+from hft_mmap.tree.words import (
+    FLAGS,
+    FLAGS_CHECK,
+    HEAD_BYTES,
+    LIVE_OFFSET,
+    RING_OFFSET,
+    RING_PLACES,
+    SETTLED,
+    START,
+    TOTAL,
+)
 
+_PATIENCE_S = 1.0
+_NO_MARK = "head: the newest place of the ring is not that of the live total"
 MOST_RUNS = 20
 """So many runs of values that are no prices are named for each chunk; of the others the number is."""
 
@@ -88,6 +103,7 @@ def verify_chunk(chunk: Chunk, end: int) -> tuple[int, list[str]]:
             f"{name}: level {level} node {index} differs from its children ({_span(chunk, level, index)})"
             for index in np.flatnonzero(differs).tolist()
         )
+    faults += chunk.footer_faults()
     try:
         seal = chunk.read_seal()
     except FormatError as error:
@@ -105,6 +121,69 @@ def verify_chunk(chunk: Chunk, end: int) -> tuple[int, list[str]]:
     return nodes, faults
 
 
+def head_faults(head: Head, boot: Boot) -> list[str]:
+    """Return what is wrong in the head beside its identity: slots, live words, the ring, bytes that should be 0."""
+    raw = os.pread(head.fd, HEAD_BYTES, 0)
+    newest = head.commits()[:1]
+    faults = [
+        f"head: the commit slot at byte {offset} is damaged"
+        for offset in SLOT_OFFSETS
+        if any(raw[offset : offset + 512]) and is_damaged_slot(raw[offset : offset + 512])
+    ]
+    if head.live_boot().boot_id == boot.boot_id:
+        # In another run of the machine they are what the disk had of them, and nobody believes them.
+        for _ in attempts(_PATIENCE_S):  # a writer may be between two of its stores
+            settled = head.words[SETTLED]
+            ordered = head.is_in_order()
+            flags = head.words[FLAGS] == ~head.words[FLAGS_CHECK]
+            if not settled or (settled == head.settled() and ordered and flags):
+                break
+        else:
+            faults.append("head: the live words do not fit their checksum" if ordered else _NO_MARK)
+        if newest and newest[0].total > head.words[TOTAL]:
+            faults.append("head: the live total lies below the newest commit")
+    if any(raw[used_identity() : LIVE_OFFSET]) or any(raw[8 * (FLAGS_CHECK + 1) : SLOT_OFFSETS[0]]):
+        faults.append("head: unused bytes are not 0")
+    if any(raw[SLOT_OFFSETS[0] + 512 : SLOT_OFFSETS[1]]) or any(raw[SLOT_OFFSETS[1] + 512 : RING_OFFSET]):
+        faults.append("head: unused bytes between the slots are not 0")
+    if any(raw[RING_OFFSET + 16 * RING_PLACES :]):
+        faults.append("head: unused bytes at the end are not 0")
+    return faults
+
+
+def proof_of(head: Head, found: Trusted, directory: Path, layout: Layout) -> Proof | None:
+    """Hold every kept value against the running checksums of chunks, slots and publications; None if there are none.
+
+    O(N). A flipped bit of any value shows here, in chunks that are not sealed too.
+    """
+    slots = {slot.total: slot.mark for slot in head.commits() if slot.mark is not None}
+    goals = {point: mark for point, mark in {**head.marks(), **slots}.items() if point <= found.total}
+    if found.mark is not None:
+        goals[found.total] = found.mark
+    start = found.start
+    while True:
+        proof = _proof_from(start, goals, head, found, directory, layout)
+        moved = head.words[START] if found.origin == "live" else start
+        if moved <= start or proof is None or not proof.why:
+            return proof
+        start = moved  # a cleanup of another process has removed what was to be read
+
+
+def _proof_from(
+    start: int, goals: dict[int, Mark], head: Head, found: Trusted, directory: Path, layout: Layout
+) -> Proof | None:  # fmt: skip
+    """Do the work of `proof_of` from the first chunk on that holds a point from `start` and has a base."""
+    for first in range(start // layout.points * layout.points, found.total, layout.points):
+        try:
+            base = Chunk(directory, head.identity.series_id, first, layout).base()
+        except (FormatError, OSError):
+            continue
+        if base is not None:
+            same = {point: mark for point, mark in goals.items() if mark.epoch == base.epoch and point > first}
+            return prove(head, directory, layout, (first, base), same)
+    return None
+
+
 def verify_directory(directory: Path, symbol: str, boot: Boot) -> VerifyReport:
     """Check the series in `directory`; nothing is written, and writers may go on. O(N), about 3 ns a point."""
     try:
@@ -113,12 +192,17 @@ def verify_directory(directory: Path, symbol: str, boot: Boot) -> VerifyReport:
         return VerifyReport(symbol, 0, 0, (f"head: {error}",))
     try:
         layout = recovery.layout_of(head.identity)
-        recovered = recovery.trust(head, boot)
+        recovered = trust(head, boot, directory, layout)
+        faults = head_faults(head, boot)
+        proof = proof_of(head, recovered, directory, layout)
     except FormatError as error:
         return VerifyReport(symbol, 0, 0, (f"head: {error}",))
     finally:
         head.close()
-    faults = [] if head.identity.symbol == symbol else [f"head: belongs to the symbol {head.identity.symbol!r}"]
+    if head.identity.symbol != symbol:
+        faults.append(f"head: belongs to the symbol {head.identity.symbol!r}")
+    if recovered.lost:
+        faults.append(f"{recovered.lost} points from {recovered.total} on are lost: {recovered.why}")
     nodes = 0
     for first, end, _ in recovery.kept_chunks(directory, recovered, layout.points):
         try:
@@ -131,4 +215,6 @@ def verify_directory(directory: Path, symbol: str, boot: Boot) -> VerifyReport:
         checked, found = verify_chunk(chunk, end - first)
         nodes += checked
         faults += found
+    if proof is not None and proof.why and not faults:  # else a node, a seal or the value itself has told more
+        faults.append(f"checksum: {proof.why}")
     return VerifyReport(symbol, recovered.total - recovered.start, nodes, tuple(faults))

@@ -1,10 +1,8 @@
 """Directory operations that last: create, rename and unlink count only once the directory itself is synced."""
 
 import errno
-import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -62,17 +60,6 @@ def file_system_of(path: Path) -> str:
         if mount.split()[2] == wanted:
             return source.split()[0]
     return "unknown"
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`, made if it is missing, against every other process; a dead holder blocks nobody."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
 
 
 def has_space(directory: Path, size: int = 65536) -> bool:

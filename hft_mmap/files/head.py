@@ -27,11 +27,28 @@ from typing import NamedTuple
 
 import numpy as np
 from isal import isal_zlib
+from numpy.typing import NDArray
 
-from hft_mmap.errors import FormatError
+from hft_mmap.errors import FormatError, SeriesBusy
 from hft_mmap.files.boot import Boot
+from hft_mmap.files.chunk import Mark, wrapped
 from hft_mmap.files.disk import write_fully
-from hft_mmap.tree.words import BOOT_CLOCK, BOOT_ID, FLAGS, HEAD_BYTES, LIVE_OFFSET
+from hft_mmap.files.locks import HOW_TO_FIND_THE_HOLDER, attempts, try_lock_slots, unlock_slots
+from hft_mmap.tree.words import (
+    BOOT_CLOCK,
+    BOOT_ID,
+    EPOCH,
+    FLAGS,
+    FLAGS_CHECK,
+    HEAD_BYTES,
+    HOME,
+    NEWEST,
+    RING,
+    RING_PLACES,
+    SETTLED,
+    START,
+    TOTAL,
+)
 
 HEAD_NAME = "head"
 HEAD_MAGIC = b"HFTMMAP\0"
@@ -52,8 +69,8 @@ _CRC = struct.Struct("<I")
 _IDENTITY = struct.Struct("<8sIIQ16sqH64s")
 _SLOT = struct.Struct("<Qqqq16sqQ")
 _SLOT_CLEAN = 1
-_WHOLE_LOCK = struct.Struct("hhqqi4x")
-"""struct flock of x86-64: type, whence, start, length, pid; here always of the whole file."""
+_MARK = struct.Struct("<qq")
+_MARK_OFFSET = 72
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +93,8 @@ class Commit(NamedTuple):
     source_position: int
     boot: Boot
     clean: bool
+    mark: Mark | None = None
+    """The running checksum of the points below total; releases that had none left it out."""
 
 
 def _with_crc(block: bytes) -> bytes:
@@ -127,12 +146,15 @@ def decode_identity(raw: bytes) -> Identity:
 
 def encode_commit(commit: Commit) -> bytes:
     """Return a commit slot, CRC included."""
-    return _with_crc(
+    slot = _with_crc(
         _SLOT.pack(
             commit.sequence, commit.total, commit.start, commit.source_position,
             commit.boot.boot_id, commit.boot.clock_ns, _SLOT_CLEAN if commit.clean else 0,
         )
     )  # fmt: skip
+    # Under a checksum of both: a release that knows no mark leaves that of an older commit here.
+    whole = slot.ljust(_MARK_OFFSET, b"\0") + _MARK.pack(*(commit.mark or (0, 0)))
+    return _with_crc(whole)
 
 
 def decode_commit(raw: bytes) -> Commit | None:
@@ -143,13 +165,40 @@ def decode_commit(raw: bytes) -> Commit | None:
     sequence, total, start, source_position, boot_id, clock_ns, flags = _SLOT.unpack(block)
     if sequence == 0 or not 0 <= start <= total <= MAX_TOTAL:
         return None
-    return Commit(sequence, total, start, source_position, Boot(boot_id, clock_ns), bool(flags & _SLOT_CLEAN))
+    return Commit(
+        sequence, total, start, source_position, Boot(boot_id, clock_ns), bool(flags & _SLOT_CLEAN), _mark_of(raw)
+    )
+
+
+def used_identity() -> int:
+    """Return how many bytes of its sector the identity takes, checksum included."""
+    return _IDENTITY.size + _CRC.size
+
+
+def is_damaged_slot(raw: bytes) -> bool:
+    """Say whether the 512 bytes of a slot that was written are not what some release has written there."""
+    end = _MARK_OFFSET + _MARK.size + _CRC.size
+    marked = _checked(raw, _MARK_OFFSET + _MARK.size) is not None
+    return decode_commit(raw) is None or any(raw[end:]) or not (marked or not any(raw[_SLOT.size + _CRC.size :]))
+
+
+def _mark_of(raw: bytes) -> Mark | None:
+    """Return the mark in a slot's bytes, or None if a release that knows none wrote the slot."""
+    block = _checked(raw, _MARK_OFFSET + _MARK.size)
+    found = Mark(*_MARK.unpack_from(raw, _MARK_OFFSET)) if block else Mark(0, 0)
+    return found if found.epoch else None
+
+
+def settled_of(words: NDArray[np.int64]) -> int:
+    """Return the checksum of the words of a head that appends leave alone; never 0."""
+    block = words[START:FLAGS].tobytes() + words[EPOCH : HOME + 1].tobytes()
+    return int(isal_zlib.crc32(block)) | 1 << 32
 
 
 class Head:
     """An open head file. Not locked: the series that owns it decides who may write, and when."""
 
-    __slots__ = ("_array", "_commit_lock", "_lock_type", "address", "fd", "identity", "path", "words")
+    __slots__ = ("_array", "_commit_lock", "_lock_type", "address", "fd", "identity", "path", "wait_s", "words")
 
     def __init__(self, directory: Path, *, writable: bool) -> None:
         """Open and check the head in `directory`; FormatError if it is not a sound head file."""
@@ -157,30 +206,44 @@ class Head:
         self.fd = os.open(self.path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
         self._lock_type = fcntl.F_WRLCK if writable else fcntl.F_RDLCK
         self._commit_lock = threading.Lock()
+        self.wait_s: float | None = None
         try:
             self.identity = decode_identity(os.pread(self.fd, HEAD_BYTES + 1, 0))
             access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
             self._array = np.frombuffer(mmap.mmap(self.fd, HEAD_BYTES, access=access), dtype=np.int64)
         except BaseException:
-            os.close(self.fd)
+            self.close()
             raise
         self.address: int = self._array.ctypes.data
         # PERF: reading a word through a memoryview takes 35 ns, through a numpy array 75 ns.
         self.words: memoryview = self._array.data.cast("B").cast("q")
 
     @staticmethod
-    def create(directory: Path, identity: Identity, commit: Commit, *, live: Boot) -> None:
-        """Write and sync a new head with one commit into `directory`; its live words count in the boot `live`."""
+    def create(directory: Path, identity: Identity, commit: Commit, *, live: Boot, home: bool = True) -> None:
+        """Write and sync a new head with one commit into `directory`; its live words count in the boot `live`.
+
+        home: this very file is where the series lives. Else it is for a copy that is sound by itself: whoever opens it
+        first makes it so.
+        """
         raw = bytearray(HEAD_BYTES)
         block = encode_identity(identity)
         raw[: len(block)] = block
         slot = encode_commit(commit)
         offset = SLOT_OFFSETS[commit.sequence % 2]
         raw[offset : offset + len(slot)] = slot
-        words = struct.pack("<qq16sq", commit.total, commit.start, live.boot_id, live.clock_ns)
-        raw[LIVE_OFFSET : LIVE_OFFSET + len(words)] = words
+        words = np.frombuffer(raw, dtype=np.int64)
+        words[TOTAL], words[START] = commit.total, commit.start
+        words[BOOT_ID : BOOT_ID + 2] = np.frombuffer(live.boot_id, dtype=np.int64)
+        words[BOOT_CLOCK] = live.clock_ns
+        if commit.mark is not None and home:
+            words[EPOCH] = commit.mark.epoch
+            words[NEWEST] = 1
+            words[RING + 2 : RING + 4] = commit.total, commit.mark.checksum
         fd = os.open(directory / HEAD_NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
+            words[HOME] = os.fstat(fd).st_ino if home else 0
+            words[SETTLED] = settled_of(words)
+            words[FLAGS_CHECK] = ~words[FLAGS]
             write_fully(fd, raw, 0)
             os.fsync(fd)
         finally:
@@ -191,22 +254,34 @@ class Head:
         """Hold the commit slots and the flags against every other thread and process, until a slot is on the disk.
 
         Appends don't wait for it: it is another lock than the one that holds the series (flock), of the open file and
-        not of the process (OFD). Who needs both takes that of the series first.
+        not of the process (OFD). Who needs both takes that of the series first. SeriesBusy if another holds them for
+        longer than `wait_s` (None: however long).
         """
-        with self._commit_lock:
-            fcntl.fcntl(self.fd, fcntl.F_OFD_SETLKW, _WHOLE_LOCK.pack(self._lock_type, os.SEEK_SET, 0, 0, 0))
-            try:
-                yield
-            finally:
-                fcntl.fcntl(self.fd, fcntl.F_OFD_SETLK, _WHOLE_LOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0))
+        for _ in attempts(self.wait_s):
+            if self._commit_lock.acquire(blocking=False):
+                try:
+                    if try_lock_slots(self.fd, self._lock_type):
+                        try:
+                            yield
+                        finally:
+                            unlock_slots(self.fd)
+                        return
+                finally:
+                    self._commit_lock.release()
+        raise SeriesBusy(f"the commit slots of {self.path} are held by another process; {HOW_TO_FIND_THE_HOLDER}")
 
     def raise_flag(self, flag: int) -> None:
         """Set a live flag. The caller is `committing`."""
-        self.store(FLAGS, self.words[FLAGS] | flag)
+        self.store_flags(self.words[FLAGS] | flag)
 
     def lower_flag(self, flag: int) -> None:
         """Clear a live flag. The caller is `committing`."""
-        self.store(FLAGS, self.words[FLAGS] & ~flag)
+        self.store_flags(self.words[FLAGS] & ~flag)
+
+    def store_flags(self, flags: int) -> None:
+        """Store the live flags. The caller is `committing`."""
+        self.store(FLAGS, flags)
+        self.store(FLAGS_CHECK, ~flags)
 
     def store(self, word: int, value: int) -> None:
         """Store one live word. numpy writes an aligned int64 with one 8-byte store, which readers see whole."""
@@ -216,6 +291,66 @@ class Head:
         """Return the run of the machine in which the live words were last written."""
         raw = bytes(self._array[BOOT_ID : BOOT_ID + 2].tobytes())
         return Boot(raw, self.words[BOOT_CLOCK])
+
+    def mark(self, total: int) -> Mark | None:
+        """Return the running checksum that the ring has for `total`; None if a release that knows none published it."""
+        return self.marks().get(total)
+
+    def marks(self) -> dict[int, Mark]:
+        """Return the marks of the newest publications, by their totals."""
+        epoch = self.words[EPOCH]
+        if not epoch:
+            return {}
+        ring = self._array[RING : RING + 2 * RING_PLACES].reshape(RING_PLACES, 2).tolist()
+        newest = self.words[NEWEST]
+        # From the oldest to the newest. A place that was never taken is the mark of no points, which is no harm.
+        places = (ring[(newest + later) % RING_PLACES] for later in range(1, RING_PLACES + 1))
+        return {total: Mark(epoch, checksum) for total, checksum in places}
+
+    def is_in_order(self) -> bool:
+        """Say whether the ring ends with the live total, or with a publication that was about to follow it."""
+        newest = self.words[NEWEST]
+        if not self.words[EPOCH]:
+            return True
+        if not 0 <= newest < RING_PLACES:
+            return False
+        last, before = (self.words[RING + 2 * ((newest - age) % RING_PLACES)] for age in (0, 1))
+        return bool(last == self.words[TOTAL] or last > self.words[TOTAL] == before)
+
+    def publish(self, total: int, checksum: int) -> None:
+        """Make the points below `total` visible: a place of the ring, with their running checksum, then `total`.
+
+        Storing `total` is the last step; whatever ends it before leaves what was published before.
+        """
+        self._ring(total, checksum)
+        self.store(TOTAL, total)
+
+    def _ring(self, total: int, checksum: int) -> None:
+        """Give `total` the next place of the ring."""
+        following = (self.words[NEWEST] + 1) % RING_PLACES
+        self.store(RING + 2 * following, total)
+        self.store(RING + 2 * following + 1, wrapped(checksum))
+        self.store(NEWEST, following)
+
+    def begin_ring(self, total: int, mark: Mark) -> None:
+        """Forget the ring, and begin another at `mark`, that of `total`."""
+        self.store(EPOCH, 0)
+        self._array[RING : RING + 2 * RING_PLACES] = 0
+        self.store(NEWEST, 0)
+        self._ring(total, mark.checksum)
+        self.store(EPOCH, mark.epoch)
+
+    def inode(self) -> int:
+        """Return the number of the file: in a copy it is another one."""
+        return os.fstat(self.fd).st_ino
+
+    def settle_words(self) -> None:
+        """Store the checksum of the words that appends leave alone. The caller holds the series."""
+        self.store(SETTLED, self.settled())
+
+    def settled(self) -> int:
+        """Return the checksum of the words that appends leave alone, as they are now; never 0."""
+        return settled_of(self._array)
 
     def store_live_boot(self, boot: Boot) -> None:
         """Declare the live words valid for this run of the machine.
@@ -231,7 +366,7 @@ class Head:
     def commits(self) -> list[Commit]:
         """Return the valid commits, newest first."""
         found = [decode_commit(os.pread(self.fd, 512, offset)) for offset in SLOT_OFFSETS]
-        return sorted((commit for commit in found if commit is not None), reverse=True)
+        return sorted((commit for commit in found if commit is not None), key=lambda one: one.sequence, reverse=True)
 
     def write_commit(self, commit: Commit) -> Commit:
         """Write `commit` with the next sequence into the older slot and return it as written; not yet synced.
@@ -241,16 +376,37 @@ class Head:
         newest = self.commits()[:1]
         sequence = newest[0].sequence + 1 if newest else 1
         if newest:
-            commit = commit._replace(total=max(commit.total, newest[0].total), start=max(commit.start, newest[0].start))
+            if newest[0].total > commit.total or commit.mark is None:
+                commit = commit._replace(
+                    total=max(newest[0].total, commit.total),
+                    mark=newest[0].mark if newest[0].total >= commit.total else None,
+                )
+            commit = commit._replace(start=max(commit.start, newest[0].start))
         commit = commit._replace(sequence=sequence)
         write_fully(self.fd, encode_commit(commit), SLOT_OFFSETS[sequence % 2])
         return commit
+
+    def begin_slots(self, commit: Commit) -> None:
+        """Put `commit` into both slots, whatever they hold, each synced by itself. OSError."""
+        newest = self.commits()[:1]
+        sequence = newest[0].sequence if newest else 0
+        for later in (1, 2):
+            number = sequence + later
+            write_fully(self.fd, encode_commit(commit._replace(sequence=number)), SLOT_OFFSETS[number % 2])
+            os.fdatasync(self.fd)
 
     def write_newest_again(self) -> None:
         """Write the newest commit as it is, so that the next sync puts it on the disk. OSError."""
         for commit in self.commits()[:1]:
             write_fully(self.fd, encode_commit(commit), SLOT_OFFSETS[commit.sequence % 2])
 
+    def __del__(self) -> None:
+        """Close the file of a store that was dropped without a close (`fd` is missing if it was never opened)."""
+        if getattr(self, "fd", -1) >= 0:
+            self.close()
+
     def close(self) -> None:
-        """Close the file; the mapping goes when its last reader does."""
-        os.close(self.fd)
+        """Close the file, if it is open; the mapping goes when its last reader does."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)

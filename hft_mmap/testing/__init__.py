@@ -27,6 +27,7 @@ from hft_mmap.testing.machine import (
     assert_close,
     batches,
     lose_power,
+    move_in,
     restart_machine,
 )
 
@@ -48,5 +49,6 @@ __all__ = [
     "assert_close",
     "batches",
     "lose_power",
+    "move_in",
     "restart_machine",
 ]

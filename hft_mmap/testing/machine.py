@@ -31,7 +31,7 @@ from hft_mmap.series import SeriesInfo
 from hft_mmap.stats import STANDARD_WINDOWS, WindowStats, exact_window_stats
 from hft_mmap.store import Store
 from hft_mmap.tree.kernels import FAN_OUT, MAX_PRICE, NODE_BYTES
-from hft_mmap.tree.words import BOOT_ID, LIVE_OFFSET, START, TOTAL
+from hft_mmap.tree.words import BOOT_ID, HOME, LIVE_OFFSET, START, TOTAL
 
 RELATIVE_ERROR = 1e-12
 """Largest relative error of avg and var: 4,500 units in the last place, a thousandth of what a float64 sum may lose."""
@@ -242,11 +242,25 @@ SERIES_HEADS = f"[!.]*/{HEAD_NAME}"
 
 
 def restart_machine(directory: Path) -> None:
-    """Make every head in `directory` say that it was written in another run of the machine."""
+    """Make every head in `directory` say that it was written in another run of the machine, and in this very file.
+
+    A machine that goes down keeps its files: what was copied to be looked at later is not to be taken for a copy.
+    """
     for head in directory.glob(SERIES_HEADS):
         with head.open("r+b") as file:
             file.seek(8 * BOOT_ID)
             file.write(uuid.uuid4().bytes)
+            file.seek(8 * HOME)
+            file.write(os.fstat(file.fileno()).st_ino.to_bytes(8, "little"))
+
+
+def move_in(directory: Path) -> None:
+    """Make every head in `directory` say that it was written in this very file, as if it were no copy."""
+    for path in directory.glob(SERIES_HEADS):
+        head = Head(path.parent, writable=True)
+        head.store(HOME, head.inode())
+        head.settle_words()
+        head.close()
 
 
 def lose_power(directory: Path) -> None:
@@ -467,6 +481,7 @@ class StoreMachine(RuleBasedStateMachine):
             copy = Path(place_of_copy) / "data"
             shutil.copytree(self.directory, copy)
             self.store = self.open_store()
+            move_in(copy)
             if restarted:
                 restart_machine(copy)
             symbol = data.draw(st.sampled_from(sorted(self.model.series)))

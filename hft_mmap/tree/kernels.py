@@ -39,6 +39,9 @@ MAX_LEVELS = 8
 MAX_PRICE = 1e140
 """Largest price: the squared deviations of 1e9 such prices still add up below the float64 limit."""
 
+MAX_BITS = np.uint64(np.float64(MAX_PRICE).view(np.uint64))
+"""The bits of MAX_PRICE. Those of every other price are less, those of NaN, infinity and all that is negative more."""
+
 VALID = -1
 VALID_WITH_NEGATIVE_ZERO = -2
 
@@ -54,16 +57,15 @@ def find_invalid(values: NDArray[np.float64]) -> int:
 
     A price is finite and 0 <= x <= MAX_PRICE (NaN fails both comparisons).
     """
-    bad = 0
-    signed = 0
-    for x in values:
-        bad |= not (0.0 <= x <= MAX_PRICE)
-        signed |= np.signbit(x)
-    if bad:
-        for i in range(values.shape[0]):
-            if not (0.0 <= values[i] <= MAX_PRICE):
-                return i
-    return VALID_WITH_NEGATIVE_ZERO if signed else VALID
+    top = np.uint64(0)
+    for bits in values.view(np.uint64):
+        top = max(top, bits)
+    if top <= MAX_BITS:
+        return VALID
+    for i in range(values.shape[0]):
+        if not (0.0 <= values[i] <= MAX_PRICE):
+            return i
+    return VALID_WITH_NEGATIVE_ZERO
 
 
 @njit(**OPTIONS)

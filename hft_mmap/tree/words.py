@@ -1,4 +1,9 @@
-"""Where the live words lie in the head file: what compiled code loads and stores through its mapping."""
+"""Where the live words lie in the head file: what compiled code loads and stores through its mapping.
+
+Behind the commit slots lies a ring of the newest publications, each a total and the running checksum of all points
+below it (`tree.checksum`). Who publishes writes the next place of the ring first and `total` last, so the ring always
+holds the checksum of the total that is published.
+"""
 
 HEAD_BYTES = 4096
 LIVE_OFFSET = 512
@@ -8,3 +13,17 @@ START = TOTAL + 1
 BOOT_ID = TOTAL + 2
 BOOT_CLOCK = TOTAL + 4
 FLAGS = TOTAL + 5
+NEWEST = TOTAL + 6
+"""The place of the newest publication in the ring, from 0."""
+EPOCH = TOTAL + 7
+"""Which run of checksums those of the ring belong to: they compare with others of the same epoch only; 0 is none."""
+HOME = TOTAL + 8
+"""The inode of the head file. In a copy it is another one."""
+SETTLED = TOTAL + 9
+"""A checksum of what only changes under the lock of the series: START, the run of the machine, EPOCH and HOME."""
+FLAGS_CHECK = TOTAL + 10
+"""The complement of FLAGS, which change under the lock of the commits."""
+
+RING_OFFSET = 2560
+RING = RING_OFFSET // 8
+RING_PLACES = 64

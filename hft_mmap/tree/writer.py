@@ -13,6 +13,7 @@ import numpy as np
 from numba import carray, int64, njit, types
 from numpy.typing import NDArray
 
+from hft_mmap.tree.checksum import CHANGED, checksum
 from hft_mmap.tree.kernels import (
     FAN_OUT,
     MAX_LEVELS,
@@ -24,7 +25,7 @@ from hft_mmap.tree.kernels import (
     summarise_values,
 )
 from hft_mmap.tree.pointers import int64_pointer
-from hft_mmap.tree.words import FLAGS, HEAD_BYTES, START, TOTAL
+from hft_mmap.tree.words import FLAGS, HEAD_BYTES, NEWEST, RING, RING_PLACES, START, TOTAL
 
 PLAN_CHUNK_FD = 0
 PLAN_CHUNK_ADDRESS = 1
@@ -34,11 +35,16 @@ PLAN_HEAD_FD = 4
 PLAN_HEAD_ADDRESS = 5
 PLAN_MAX_RETENTION = 6
 PLAN_LEVELS = 7
-PLAN_LEVEL_OFFSETS = 8
+PLAN_SEED = 8
+PLAN_CHECKSUM = 9
+PLAN_LEVEL_OFFSETS = 10
 PLAN_WORDS = PLAN_LEVEL_OFFSETS + MAX_LEVELS + 1
 
 NOT_SHORT = -1
 """What `append_short` returns when it changed nothing, and the batch has to go the long way."""
+
+_SLICE_POINTS = 8192
+"""PERF: so many points are written, read back and summarised while they are in the nearest cache."""
 
 _LOCK_EX = 2
 _LOCK_NB = 4
@@ -69,17 +75,12 @@ def _write_fully(fd: int, address: int, size: int, offset: int) -> int:
     return 0
 
 
-@njit([int64(_I8, int64, _F8), int64(_I8, int64, _F8_READONLY)], **_OPTIONS)
-def write_points(plan: NDArray[np.int64], begin: int, values: NDArray[np.float64]) -> int:
-    """Write `values` at place `begin` of the chunk, then every node they complete; return 0 or an errno.
-
-    All points below `begin` must have been written. The nodes are summarised from the mapping, which shows what was
-    written at once.
-    """
+@njit(**_OPTIONS)
+def _write_nodes(plan: NDArray[np.int64], begin: int, end: int, nodes: NDArray[np.float64]) -> int:
+    """Write `nodes`, those of level 1 that the points [begin, end) complete, and all above; return 0 or an errno."""
     fd = plan[PLAN_CHUNK_FD]
     base = plan[PLAN_CHUNK_ADDRESS]
-    end = begin + values.shape[0]
-    error = _write_fully(fd, values.ctypes.data, 8 * values.shape[0], 8 * begin)
+    error = 0
     level = 1
     width = FAN_OUT
     while error == 0 and level <= plan[PLAN_LEVELS]:
@@ -87,16 +88,45 @@ def write_points(plan: NDArray[np.int64], begin: int, values: NDArray[np.float64
         count = end // width - first
         if count == 0:
             break
-        nodes = np.empty((count, NODE_FIELDS))
-        if level == 1:
-            summarise_values(base, first, nodes)
-        else:
+        if level > 1:
+            nodes = np.empty((count, NODE_FIELDS))
             summarise_nodes(base + plan[PLAN_LEVEL_OFFSETS + level - 1], width // FAN_OUT, FAN_OUT, first, nodes)
         place = plan[PLAN_LEVEL_OFFSETS + level] + NODE_BYTES * first
         error = _write_fully(fd, nodes.ctypes.data, NODE_BYTES * count, place)
         level += 1
         width *= FAN_OUT
     return error
+
+
+@njit([int64(_I8, int64, _F8), int64(_I8, int64, _F8_READONLY)], **_OPTIONS)
+def write_points(plan: NDArray[np.int64], begin: int, values: NDArray[np.float64]) -> int:
+    """Write `values` at place `begin` of the chunk, then every node they complete; return 0, an errno or CHANGED.
+
+    All points below `begin` must have been written. Nodes and checksum come from the mapping, which shows what was
+    written at once and nobody else can change: where the caller's array changes meanwhile, what was checked is what is
+    stored. The checksum of `values` is left in PLAN_CHECKSUM.
+    """
+    fd = plan[PLAN_CHUNK_FD]
+    base = plan[PLAN_CHUNK_ADDRESS]
+    end = begin + values.shape[0]
+    first = begin // FAN_OUT
+    nodes = np.empty((end // FAN_OUT - first, NODE_FIELDS))
+    plan[PLAN_CHECKSUM] = 0
+    place = begin
+    while place < end:
+        upto = min((place // _SLICE_POINTS + 1) * _SLICE_POINTS, end)
+        error = _write_fully(fd, values.ctypes.data + 8 * (place - begin), 8 * (upto - place), 8 * place)
+        if error != 0:
+            return error
+        found, sound = checksum(base + 8 * place, upto - place, plan[PLAN_CHUNK_FIRST] + place, plan[PLAN_SEED])
+        if not sound:
+            return CHANGED
+        plan[PLAN_CHECKSUM] += found
+        done = place // FAN_OUT
+        if upto // FAN_OUT > done:
+            summarise_values(base, done, nodes[done - first : upto // FAN_OUT - first])
+        place = upto
+    return _write_nodes(plan, begin, end, nodes)
 
 
 @njit([int64(_I8, _F8, int64), int64(_I8, _F8_READONLY, int64)], **_OPTIONS)
@@ -106,7 +136,8 @@ def append_short(plan: NDArray[np.int64], values: NDArray[np.float64], offset: i
     With an `offset` from 0 also only if the series ends there; give a negative one for anywhere.
 
     Returns NOT_SHORT, with nothing published, in every other case, also where another process holds the lock of the
-    head file: it is taken and given back, never waited for. The caller holds the lock of the series against other
+    head file: it is taken and given back, never waited for. Nor is it plain where the newest publication has no
+    checksum, as after an append of an old release. The caller holds the lock of the series against other
     threads.
     """
     n = values.shape[0]
@@ -114,16 +145,23 @@ def append_short(plan: NDArray[np.int64], values: NDArray[np.float64], offset: i
         return NOT_SHORT
     words = carray(int64_pointer(plan[PLAN_HEAD_ADDRESS]), (HEAD_BYTES // 8,))
     total = words[TOTAL]
+    newest = RING + 2 * (words[NEWEST] % RING_PLACES)
     begin = total - plan[PLAN_CHUNK_FIRST]
     fits = (offset < 0 or offset == total) and 0 <= begin <= plan[PLAN_CHUNK_POINTS] - n
     result = NOT_SHORT
     if (
         fits
         and words[FLAGS] == 0
+        and words[newest] == total
         and total - words[START] + n <= plan[PLAN_MAX_RETENTION]
         and write_points(plan, begin, values) == 0
     ):
         result = total + n
+        following = (words[NEWEST] + 1) % RING_PLACES
+        place = RING + 2 * following
+        words[place] = result
+        words[place + 1] = words[newest + 1] + plan[PLAN_CHECKSUM]
+        words[NEWEST] = following
         words[TOTAL] = result
     _flock(plan[PLAN_HEAD_FD], _LOCK_UN)
     return result

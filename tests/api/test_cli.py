@@ -325,11 +325,13 @@ def test_snapshot_says_which_series_it_could_not_copy(data: Path, tmp_path: Path
     assert as_json("verify", "--data-dir", str(tmp_path / "copy"))["ok"] is True
 
 
-def test_snapshot_refuses_a_directory_that_is_not_empty(data: Path) -> None:
+def test_snapshot_refuses_a_directory_that_is_not_empty(data: Path, tmp_path: Path) -> None:
     """One line says so, and the exit code is 1."""
-    result = hft_mmap("snapshot", str(data), "--data-dir", str(data))
+    target = tmp_path / "full"
+    (target / "in").mkdir(parents=True)
+    result = hft_mmap("snapshot", str(target), "--data-dir", str(data))
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == f"hft-mmap: snapshot directory {data} is not empty\n"
+    assert result.stderr == f"hft-mmap: snapshot directory {target} is not empty\n"
 
 
 def test_repair_rebuilds_a_damaged_node(data: Path) -> None:

@@ -38,6 +38,7 @@ REFUSED: dict[tuple[str, str, int], dict[str, Any]] = {
     ("/add_batch", "post", 422): {"json": {"symbol": "ABC-USD", "values": [1, 2, None]}},
     ("/stats", "get", 400): {"params": "symbol=ABC-USD&exponent=1&exponent=1"},
     ("/stats", "get", 404): {"params": "symbol=XYZ"},
+    ("/quantile", "get", 409): {"params": "symbol=ABC-USD&q=0.5&from=0&to=20"},
     ("/values", "get", 406): {"params": "symbol=ABC-USD&last=3", "headers": {"Accept": "image/png"}},
     ("/values", "get", 409): {"params": "symbol=ABC-USD&from=500&to=600"},
     ("/stream", "get", 400): {"params": "mode=both"},

@@ -18,6 +18,7 @@ from api.connection.protocol import MAX_HEAD_BYTES, MAX_HEADERS, HttpProtocol
 from api.operation.settings import Settings
 from api.server import uvicorn_config
 from perf.suites.protocol import Wire
+from tests.api.streams.client import resident_bytes
 from tests.conftest import StartService
 from tests.service import Service, running_service, wait_until
 
@@ -394,3 +395,23 @@ def test_memory_is_taken_whole_or_not_at_all() -> None:
     connections = Connections(ConnectionLimits(max_body_memory_bytes=10))
     assert [connections.hold(size) for size in (6, 5, 4, 1)] == [True, False, True, False]
     assert connections.body_bytes == 10
+
+
+def test_an_idle_connection_keeps_nothing_of_what_it_sent(start_service: StartService) -> None:
+    """One that was answered costs a few kilobytes, not the 190 kB of its last request."""
+    service = start_service()
+    request = post(batch("PINNED", [1.0]).ljust(180_000))
+    connections = 200
+    with ExitStack() as stack:
+
+        def answered() -> None:
+            connection = stack.enter_context(service.connect())
+            connection.sendall(request)
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+
+        for _ in range(20):
+            answered()
+        before = resident_bytes(service)
+        for _ in range(connections):
+            answered()
+        assert resident_bytes(service) - before < connections * 40_000

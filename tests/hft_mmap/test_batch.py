@@ -120,6 +120,7 @@ def test_what_is_no_batch_is_refused_with_the_reason(values: object, reason: str
     [
         (np.ma.masked_array([1.0, 2.0], mask=[False, True]), "must not be a masked array"),
         (bytearray(b"12"), "not bytearray"),
+        (memoryview(b"12345678"), "not a memoryview of bytes"),
     ],
 )
 def test_what_only_looks_like_a_row_is_refused(values: object, reason: str) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hft_mmap.files.disk import file_system_of, has_space, locked, make_directory
+from hft_mmap.files.disk import file_system_of, has_space, make_directory
+from hft_mmap.files.locks import locked
 from hft_mmap.testing import PATIENCE_S
 
 
@@ -33,7 +34,7 @@ def test_a_lock_keeps_others_out_until_it_is_given_back(tmp_path: Path) -> None:
 
 def test_a_dead_holder_blocks_nobody(tmp_path: Path) -> None:
     """The lock of a process that was killed is free."""
-    code = "import sys, os; from pathlib import Path; from hft_mmap.files.disk import locked\n"
+    code = "import sys, os; from pathlib import Path; from hft_mmap.files.locks import locked\n"
     code += "with locked(Path(sys.argv[1])): os.kill(os.getpid(), 9)"
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path / "lock")], check=False).returncode == -9
     with locked(tmp_path / "lock"):

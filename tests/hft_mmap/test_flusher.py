@@ -1,11 +1,18 @@
 """The flusher's thread: there when it is needed, and gone when the store is."""
 
+import os
+import resource
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import pytest
 
 from hft_mmap import Durability
 from tests.hft_mmap.conftest import OpenStore
+from tests.service import wait_until
 
 
 def flushers() -> int:
@@ -40,3 +47,75 @@ def test_a_thread_that_is_not_closed_does_not_keep_the_process(open_store: OpenS
     """The thread is a daemon: a program that forgets to close its store ends all the same."""
     open_store().append("A", [1.0])
     assert all(thread.daemon for thread in threading.enumerate() if thread.name == "hft-mmap-flusher")
+
+
+@pytest.mark.parametrize("durability", ["interval", "sync"])
+def test_a_thread_that_could_not_be_started_is_started_later(
+    open_store: OpenStore, monkeypatch: pytest.MonkeyPatch, durability: str
+) -> None:
+    """The batch is taken, the store says that nothing goes to the disk, and the next look starts the thread."""
+    store = open_store(durability=durability, sync_interval_ms=1)
+
+    def refuse(_thread: threading.Thread) -> None:
+        message = "can't start new thread"
+        raise RuntimeError(message)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        assert store.append_nowait("A", [1.0]) == 1
+        assert [(reason.symbol, reason.code) for reason in store.reasons()] == [(None, "write_failed")]
+        assert "can't start new thread" in store.reasons()[0].detail
+    assert store.append("A", [2.0]) == 2
+    store.sync()
+    assert store.series("A").committed_total == 2
+    assert store.reasons() == []
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_died_is_replaced(open_store: OpenStore) -> None:
+    """What was asked for is not forgotten: whoever looks for reasons, or waits for the disk, has it done."""
+    store = open_store(durability="interval", sync_interval_ms=1)
+    store.append("A", [1.0])
+    store.sync()
+    flusher = store._flusher
+    assert flusher is not None
+    died = flusher._thread
+    assert died is not None
+    poison: Any = object()
+    flusher._requests.put(poison)
+    died.join()
+    while not flusher._requests.empty():
+        flusher._requests.get()
+    assert store.append("A", [2.0]) == 2
+    wait_until(lambda: store.series("A").committed_total == 2, "the commit by another thread")
+    assert store.reasons() == []
+
+
+@contextmanager
+def no_descriptor() -> Iterator[None]:
+    """Have every opening of a file fail with EMFILE."""
+    free = os.dup(0)
+    os.close(free)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_commit_waits_for_a_descriptor(open_store: OpenStore) -> None:
+    """However long there is none, that is no failed disk: the store says what it waits for, and then commits."""
+    store = open_store(durability="interval", sync_interval_ms=50)
+    store.append("A", np.ones(store.limits.chunk_points - 1))
+    store.sync()
+    series = store.series("A")
+    store.append("A", np.ones(2))
+    with no_descriptor():
+        series._commits.total = min(series.committed_total, store.limits.chunk_points - 1)
+        series._wake()
+        wait_until(lambda: "Too many open files" in str(store.reasons()), "the reason")
+        assert [(reason.symbol, reason.code) for reason in store.reasons()] == [("A", "write_failed")]
+    store.append("A", [1.0])
+    store.sync()
+    assert store.reasons() == []

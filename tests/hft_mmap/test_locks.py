@@ -1,4 +1,4 @@
-"""hft_mmap.durable.locks: a series that another process holds keeps nobody waiting who does not want to."""
+"""hft_mmap.files.locks: a series that another process holds keeps nobody waiting who does not want to."""
 
 import threading
 from pathlib import Path
@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from hft_mmap import Durability, SeriesBusy, Store
-from hft_mmap.durable.locks import attempts, try_lock, unlock
+from hft_mmap.files.head import Head
+from hft_mmap.files.locks import attempts, try_lock, unlock
 from tests.hft_mmap.conftest import OpenStore
 from tests.locks import held
 from tests.service import PATIENCE_S, wait_until
@@ -105,3 +106,63 @@ def test_a_series_that_is_held_when_it_is_met_first_is_busy(open_store: OpenStor
         assert store.symbols() == []
     assert store.stats("A", 1).last == 1.0
     assert store.reasons() == []
+
+
+def test_a_process_stopped_in_a_commit_holds_up_its_series_alone(
+    open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commits of the others go on, a store opens and closes, symbols are made; then the series goes on as well."""
+    monkeypatch.setattr("hft_mmap.store._HELD_WAIT_S", 0.05)
+    monkeypatch.setattr("hft_mmap.store.CLOSE_WAIT_S", 0.05)
+    store = open_store(durability="sync")
+    for symbol in ("A", "B"):
+        store.append(symbol, [1.0])
+    stopped = Head(store.path / "A", writable=True)
+    with stopped.committing():
+        assert store.append_nowait("A", [2.0], wait_s=0) == 2
+        store.series("A")._wake()
+        assert store.append("B", [2.0]) == 2
+        assert store.append("C", [1.0]) == 1
+        wait_until(lambda: [(r.symbol, r.code) for r in store.reasons()] == [("A", "locked")], "the reason")
+        assert [info.symbol for info in store.symbols()] == ["A", "B", "C"]
+        with held(store.path / ".lock"), Store(store.path) as second:
+            assert [(r.symbol, r.code) for r in second.reasons()] == [("A", "locked")]
+            assert second.append("B", [3.0]) == 3
+            with pytest.raises(SeriesBusy):
+                second.append_nowait("A", [3.0], wait_s=0)
+    stopped.close()
+    store.wait_durable("A", 2)
+    assert store.reasons() == []
+
+
+def test_the_first_append_after_an_orderly_stop_waits_for_no_commit(open_store: OpenStore) -> None:
+    """It takes back the clean flag: where another process commits it is busy at once, or waits, as it was asked to."""
+    store = open_store()
+    store.append("A", [1.0])
+    store.sync()
+    with Store(store.path) as other:
+        other.append("A", [2.0])
+    stopped = Head(store.path / "A", writable=True)
+    totals: list[int] = []
+    with stopped.committing():
+        with pytest.raises(SeriesBusy, match="commit slots"):
+            store.append_nowait("A", [3.0], wait_s=0)
+        waiting = threading.Thread(target=lambda: totals.append(store.append("A", [3.0])))
+        waiting.start()
+        assert store.stats("A", 10).points == 2
+    waiting.join(PATIENCE_S)
+    assert totals == [3]
+    stopped.close()
+
+
+def test_a_store_closes_while_a_commit_is_held(open_store: OpenStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the clean flag, and nothing that was published is lost; closing it again does nothing."""
+    monkeypatch.setattr("hft_mmap.store.CLOSE_WAIT_S", 0.05)
+    store = open_store()
+    store.append("A", [1.0])
+    stopped = Head(store.path / "A", writable=True)
+    with stopped.committing():
+        store.close()
+        store.close()
+    stopped.close()
+    assert open_store().stats("A", 10).points == 1

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from hft_mmap import Durability, Limits, SeriesReadOnly, SeriesSetAside, Store
-from hft_mmap.durable.recovery import trust
+from hft_mmap.durable.trust import trust
 from hft_mmap.files.boot import current_boot
-from hft_mmap.files.chunk import chunk_name, list_chunks
+from hft_mmap.files.chunk import Layout, chunk_name, list_chunks
 from hft_mmap.files.head import FLAG_SYNC_FAILED, Head
 from hft_mmap.stats import exact_window_stats
 from hft_mmap.testing import MEMORY, PATIENCE_S, PROCESSES, assert_close, restart_machine
@@ -218,10 +218,11 @@ def test_live_words_are_in_order_however_fast_they_change(open_store: OpenStore,
     stop = PROCESSES.Event()
     mover = start(actors.advance_live_words, tmp_path / "data", stop)
     head = Head(tmp_path / "data" / "A", writable=False)
+    layout = Layout.of(head.identity.chunk_points)
     while head.words[TOTAL] < 1000:
         assert mover.is_alive()
     for _ in range(5000):
-        recovered = trust(head, current_boot())
+        recovered = trust(head, current_boot(), head.path.parent, layout)
         assert 0 <= recovered.start <= recovered.total
     head.close()
     stop.set()

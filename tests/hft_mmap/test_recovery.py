@@ -143,12 +143,12 @@ def test_a_power_loss_goes_back_to_the_newest_commit(rolled_back: Path) -> None:
         assert store.series("A").total == 300
 
 
-def test_a_clock_that_went_back_is_a_restart_of_the_machine(killed: Path) -> None:
-    """Live words from the future of this boot id are not believed."""
+def test_a_clock_that_went_back_takes_nothing_from_what_proves_itself(killed: Path) -> None:
+    """A process in a time namespace has another boot clock: it must not roll back what a running writer published."""
     forget_commits_above(killed, 200)
     turn_the_clock_back(killed)
-    with opened(killed, "rolled_back") as store:
-        assert store.series("A").total == 200
+    with opened(killed, "live") as store:
+        assert np.array_equal(store.window("A", 1000), EVERYTHING)
 
 
 def test_opening_twice_gives_the_same(rolled_back: Path) -> None:
@@ -202,7 +202,7 @@ def before_the_last_but_one(directory: Path) -> bytes:
     head = Head(directory, writable=False)
     newest, older = head.commits()
     head.close()
-    return encode_commit(older._replace(total=250, sequence=newest.sequence - 1))
+    return encode_commit(older._replace(total=250, sequence=newest.sequence - 1, mark=None))
 
 
 @pytest.mark.parametrize(("torn", "total"), [((), 300), ((0,), 250), ((1,), 300)])
@@ -212,6 +212,10 @@ def test_one_torn_slot_leaves_the_other(stopped: Path, torn: tuple[int, ...], to
     restart_machine(stopped.parent)
     with opened(stopped, *([] if total == 300 else ["rolled_back"])) as store:
         assert np.array_equal(store.window("A", 1000), EVERYTHING[:total])
+        assert [fault for fault in store.verify()[0].faults if "slot" not in fault] == []
+        assert len(store.verify()[0].faults) == len(torn)
+        store.append("A", [1.0])
+        store.sync()
         assert store.verify()[0].faults == ()
 
 
@@ -343,11 +347,24 @@ def test_a_series_that_is_set_aside_counts_as_a_symbol(stopped: Path, open_store
     assert store.reasons() == [Reason("A", "set_aside", "head file has a wrong identity checksum")]
 
 
-def test_a_directory_without_a_head_is_set_aside(tmp_path: Path, open_store: OpenStore) -> None:
-    """A directory with a symbol's name and no head in it is not taken for a new series."""
-    (tmp_path / "data" / "A").mkdir(parents=True)
+def test_a_directory_without_a_head_that_has_chunks_is_set_aside(stopped: Path) -> None:
+    """Points without a head are a damaged series, not a new one."""
+    head_of(stopped).unlink()
+    assert_set_aside(stopped, "No such file")
+
+
+def test_what_has_neither_head_nor_chunks_is_no_symbol(tmp_path: Path, open_store: OpenStore) -> None:
+    """Nothing lists it, counts it against the limit or finds a fault in it, and it is left as it is."""
+    data = tmp_path / "data"
+    (data / "backup").mkdir(parents=True)
+    (data / "backup" / "notes").write_text("mine")
+    (data / "README").write_text("mine")
     store = open_store()
-    assert [(reason.symbol, reason.code) for reason in store.reasons()] == [("A", "set_aside")]
+    for symbol in "ABC":  # as many as there may be
+        store.append(symbol, [1.0])
+    assert (list(store), len(store), "A" in store, "backup" in store) == (["A", "B", "C"], 3, True, False)
+    assert (store.reasons(), [report.symbol for report in store.verify()]) == ([], ["A", "B", "C"])
+    assert (data / "backup" / "notes").read_text() == (data / "README").read_text() == "mine"
 
 
 def test_other_files_in_the_data_directory_are_left_alone(tmp_path: Path, open_store: OpenStore) -> None:

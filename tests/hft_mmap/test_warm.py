@@ -21,7 +21,7 @@ def test_where_kernels_cannot_be_kept_the_import_says_what_to_set(tmp_path: Path
     """Neither the package nor the home can be written to: one clear line that names NUMBA_CACHE_DIR, which helps."""
     shutil.copytree(ROOT / "hft_mmap", tmp_path / "hft_mmap", ignore=shutil.ignore_patterns("__pycache__"))
     # Root may write everywhere; but nobody can make a folder where there is a file.
-    (tmp_path / "hft_mmap" / "__pycache__").touch()
+    (tmp_path / "hft_mmap" / "tree" / "__pycache__").touch()
     inherited = {name: value for name, value in os.environ.items() if name not in {"NUMBA_CACHE_DIR", "XDG_CACHE_HOME"}}
     environment = inherited | {"HOME": "/dev/null", "PYTHONPATH": str(tmp_path)}
     command = [sys.executable, "-P", "-c", "import hft_mmap"]

@@ -25,12 +25,12 @@ from hft_mmap.tree.words import HEAD_BYTES
 from tests.service import PATIENCE_S, ROOT, wait_until
 from tests.torture.counts import Counts, Kind
 from tests.torture.disk import Disk
-from tests.torture.fuse_server import TOLD
 from tests.torture.http_calls import Client, service_environment
 from tests.torture.kills import LONGEST_DELAY_S, scratch, serving_port
 from tests.torture.nursery import Nursery
 from tests.torture.power import CUTS_OF_A_SESSION, SESSION_CHUNKS, SESSIONS_OF_A_LIFE, Cuts
 from tests.torture.stream import FEW_BATCHES, SYMBOLS, Fault, Setting, State, Stream, streams
+from tests.torture.told import TOLD
 from tests.torture.tracing import Call, Moment
 
 KILLED_SESSIONS = 2

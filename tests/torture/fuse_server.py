@@ -16,8 +16,7 @@ from typing import Any, BinaryIO
 
 import mfusepy
 
-TOLD = "/told"
-"""A file that is no part of the disk: each write to it is noted as a call `write`, in order with all others."""
+from tests.torture.told import TOLD
 
 
 class Recorder(mfusepy.Operations):  # type: ignore[misc]

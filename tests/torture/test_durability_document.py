@@ -24,8 +24,9 @@ def existing() -> set[str]:
 
 @pytest.mark.parametrize("row", ROWS, ids=[row[0].strip() for row in ROWS])
 def test_each_cell_of_the_table_names_its_test(row: list[str]) -> None:
-    """Fault by fault, there is a promise with a test for each of the three tiers."""
-    assert [len(NAME.findall(cell)) for cell in row] == [0, 1, 1, 1]
+    """Fault by fault, there is a promise with a test for each of the three tiers, and what survives beside it."""
+    assert [len(NAME.findall(cell)) for cell in row[:4]] == [0, 1, 1, 1]
+    assert row[4].strip()
 
 
 def test_every_test_that_is_named_exists() -> None:

@@ -88,6 +88,28 @@ def test_a_client_may_change_its_mind(shared_service: Service) -> None:
         assert list(said(client)["windows"]) == ["2", "5"]
 
 
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ('{"subscribe":"L6","windows":[' + "1," * 64 + "1]}", "65 windows; a message lists at most 64"),
+        ('{"subscribe":"L6","windows":[1]' + " " * 4065 + "}", "longer than 4096 bytes"),
+        ('{"unsubscribe":"' + "\u20ac" * 1400 + '"}', "longer than 4096 bytes"),
+        ('{"subscribe":"L6","windows":[' + "1," * 1_000_000 + "1]}", "longer than 4096 bytes"),
+    ],
+    ids=["windows", "spaces", "bytes", "megabytes"],
+)
+def test_what_a_client_asks_for_is_short(shared_service: Service, message: str, reason: str) -> None:
+    """A longer message is told its limit and changes nothing; the longest that may be is obeyed."""
+    shared_service.add("L6", [1.0])
+    with opened(shared_service, mode="stats", interval_ms=10) as client:
+        client.send(message)
+        answer = said(client)
+        assert (answer.get("status"), reason in answer.get("detail", "")) == (400, True)
+        longest = '{"subscribe":"L6","windows":[' + "1," * 63 + "1]"
+        client.send(longest + " " * (4095 - len(longest)) + "}")
+        assert list(said(client)["windows"]) == ["1"]
+
+
 def test_a_window_may_be_longer_than_any_number_of_points(shared_service: Service) -> None:
     """As in a query; what fits into no integer of the kernels is all there is."""
     shared_service.add("L5", [1.0, 3.0])

@@ -2,10 +2,20 @@
 
 A process that was stopped in the middle of a write (SIGSTOP, a debugger, a frozen container) keeps its lock for as long
 as it likes. Whoever waited for it in `flock` could not be told to stop waiting, and would hold up everybody behind him.
+
+There are three, and who needs several takes them in this order:
+
+1. the making of symbols: `flock` on `.lock` in the data directory;
+2. the series, for who writes points: `flock` on its head;
+3. the commit slots and flags of the series: an open file lock (OFD) on its head, another lock than the one before.
+
+With each comes a lock between the threads of the process, taken just before it and, like it, never waited for while
+another process may hold the one that follows.
 """
 
 import fcntl
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -18,6 +28,8 @@ from hft_mmap.errors import SeriesBusy
 HOW_TO_FIND_THE_HOLDER = "`lslocks` names the process: resume or end it"
 
 _QUICK_ATTEMPTS = 20
+_WHOLE_FILE = struct.Struct("hhqqi4x")
+"""struct flock of x86-64: type, whence, start, length, pid; here always of the whole file."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 50e-6, 5e-3
 
 
@@ -36,6 +48,23 @@ def try_lock(fd: int) -> bool:
 def unlock(fd: int) -> None:
     """Give the lock of the open file `fd` back."""
     fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+def try_lock_slots(fd: int, kind: int) -> bool:
+    """Lock the commit slots of the open head `fd`, by F_WRLCK or F_RDLCK; return False, at once, if that is held.
+
+    An open file lock of the whole file: it belongs to the opening, as `flock` does, and is another lock than that.
+    """
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _WHOLE_FILE.pack(kind, os.SEEK_SET, 0, 0, 0))
+    except (BlockingIOError, PermissionError):  # EAGAIN or EACCES, as POSIX leaves it open
+        return False
+    return True
+
+
+def unlock_slots(fd: int) -> None:
+    """Give the lock of the commit slots back."""
+    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _WHOLE_FILE.pack(fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0))
 
 
 def attempts(wait_s: float | None) -> Iterator[None]:
@@ -57,11 +86,14 @@ def attempts(wait_s: float | None) -> Iterator[None]:
 
 
 @contextmanager
-def locked_now(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`, made if it is missing, against every other process; SeriesBusy if one holds it."""
+def locked(path: Path, wait_s: float | None = None) -> Iterator[None]:
+    """Hold the lock file `path`, made if it is missing, against every other process; a dead holder blocks nobody.
+
+    SeriesBusy if another holds it for longer than `wait_s` (None: however long).
+    """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        if not try_lock(fd):
+        if not any(try_lock(fd) for _ in attempts(wait_s)):
             raise SeriesBusy(f"another process holds {path}; {HOW_TO_FIND_THE_HOLDER}")
         yield
     finally:

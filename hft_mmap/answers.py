@@ -1,0 +1,215 @@
+"""What can be asked of any range of a series: named statistics, first passages, quantiles, ranks, as-of.
+
+Functions of a view and the bounds [start, total) of one moment that it covers, as `Series` has them: lock-free, and the
+GIL is released while the tree is walked.
+"""
+
+import math
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hft_mmap.errors import InvalidRange, OutOfRange
+from hft_mmap.files.view import View
+from hft_mmap.named import ARGMAX, ARGMIN, FORMULAS, Column, Columns, Floats, Folded, Indexes, checked_names
+from hft_mmap.tree.order import count_below, select
+from hft_mmap.tree.passage import AVG, FIRST, LAST, MAX, MIN, NOWHERE, VAR, find_first, find_firsts, fold_ranges
+
+_MOST = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A series as it stood at one moment: it held the points [start, total), which `view` maps."""
+
+    symbol: str
+    view: View
+    start: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """The first point that met a barrier: its index, its value, and which barrier it was."""
+
+    index: int
+    value: float
+    which: Literal["above", "below"]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One point of a series."""
+
+    index: int
+    value: float
+
+
+class Rank(NamedTuple):
+    """How many points of a range are below a value, equal to it, and above it."""
+
+    below: int
+    equal: int
+    above: int
+
+
+def checked_range(moment: Moment, start: object, end: object) -> tuple[int, int]:
+    """Return [start, end) as whole numbers; InvalidRange unless start < end, OutOfRange unless all of it is kept."""
+    lo, hi = _index("start", start), _index("end", end)
+    if not lo < hi:
+        raise InvalidRange(f"start must be below end, and {lo} is not below {hi}: a range holds a point at least")
+    if lo < moment.start or hi > moment.total:
+        raise _out_of_range(moment, lo, hi)
+    return lo, hi
+
+
+def _out_of_range(moment: Moment, lo: int, hi: int) -> OutOfRange:
+    reason = "are no longer kept" if lo < moment.start else "do not exist"
+    return OutOfRange(
+        f"points of [{lo}, {hi}) of {moment.symbol} {reason}: it holds those from {moment.start} up to {moment.total}",
+        moment.start,
+        moment.total,
+    )
+
+
+def _index(name: str, value: object) -> int:
+    """Return `value` as an index; InvalidRange, which calls it `name`, unless it is a whole number from 0."""
+    try:
+        found = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        found = -1
+    if not found >= 0 or isinstance(value, bool):
+        raise InvalidRange(f"{name} must be a whole number from 0, not {value!r}")
+    return found
+
+
+def _indexes(name: str, values: ArrayLike) -> Indexes:
+    """Return one row of indexes as int64; InvalidRange for what is none, and where values are masked (null)."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise InvalidRange(f"{name} holds nulls; an index is a whole number")
+    row = np.asarray(values)
+    if row.ndim != 1 or (row.size and row.dtype.kind not in "iu"):
+        raise InvalidRange(f"{name} must be one row of whole numbers, not {row.dtype} of shape {row.shape}")
+    if row.dtype.kind == "u" and row.size and int(row.max()) > _MOST:
+        raise InvalidRange(f"{name} holds {row.max()}, more points than a series can have")
+    return np.ascontiguousarray(row, dtype=np.int64)
+
+
+def many(moment: Moment, starts: ArrayLike, ends: ArrayLike, names: Sequence[str]) -> Columns:
+    """Return start, end and the statistics `names` of each range; see `Series.stats_many`."""
+    wanted = checked_names(names)
+    lo, hi = _indexes("starts", starts), _indexes("ends", ends)
+    if len(lo) != len(hi):
+        raise InvalidRange(f"starts and ends must be of one length, not {len(lo)} and {len(hi)}")
+    bad = np.flatnonzero((lo < 0) | (lo >= hi))
+    if len(bad):
+        k = int(bad[0])
+        raise InvalidRange(f"window {k} is [{lo[k]}, {hi[k]}): start must be from 0, and below end")
+    bad = np.flatnonzero((lo < moment.start) | (hi > moment.total))
+    if len(bad):
+        raise _out_of_range(moment, int(lo[bad[0]]), int(hi[bad[0]]))
+    return Columns({"start": lo.copy(), "end": hi.copy()} | _statistics(moment.view, lo, hi, wanted))
+
+
+def one(moment: Moment, lo: int, hi: int, names: Sequence[str]) -> dict[str, float | int | None]:
+    """Return the statistics `names` of the points [lo, hi), which are kept; None where one is undefined."""
+    columns = _statistics(moment.view, np.array([lo]), np.array([hi]), checked_names(names))
+    values = {name: column[0].item() for name, column in columns.items()}
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+
+
+def _statistics(view: View, lo: Indexes, hi: Indexes, names: Sequence[str]) -> dict[str, Column]:
+    rows = np.empty((6, len(lo)))
+    fold_ranges(view.table, view.roots, lo, hi, rows)
+    folded = Folded(lo, hi, rows[MIN], rows[MAX], rows[LAST], rows[AVG], rows[VAR], rows[FIRST])
+    never = np.full(len(lo), np.inf)
+    found: dict[str, Column] = {}
+    for name in names:
+        if name == ARGMIN:
+            found[name] = _firsts(view, lo, hi, never, folded.min)
+        elif name == ARGMAX:
+            found[name] = _firsts(view, lo, hi, folded.max, -never)
+        else:
+            found[name] = FORMULAS[name](folded)
+    return found
+
+
+def _firsts(view: View, lo: Indexes, hi: Indexes, above: Floats, below: Floats) -> Indexes:
+    found = np.empty(len(lo), dtype=np.int64)
+    find_firsts(view.table, view.roots, lo, hi, np.stack((above, below)), found)
+    return found
+
+
+def first(
+    moment: Moment, after: object, *, above: float | None, below: float | None, until: object | None
+) -> Passage | None:
+    """Return the first point behind `after` that meets a barrier; see `Series.first`."""
+    if above is None and below is None:
+        raise InvalidRange("give above, below, or both: a barrier that is to be met")
+    high = math.inf if above is None else _barrier("above", above)
+    low = -math.inf if below is None else _barrier("below", below)
+    if low >= high:
+        raise InvalidRange(f"below must be less than above, and {low} is not less than {high}")
+    lo = _index("after", after) + 1
+    hi = moment.total if until is None else min(_index("until", until), moment.total)
+    if lo < moment.start:
+        raise _out_of_range(moment, lo, max(hi, lo))
+    if lo >= hi:
+        return None
+    found = find_first(moment.view.table, moment.view.roots, lo, hi, high, low)
+    if found == NOWHERE:
+        return None
+    value = _value(moment, found)
+    return Passage(found, value, "above" if value >= high else "below")
+
+
+def _barrier(name: str, value: float) -> float:
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise InvalidRange(f"{name} must be a finite number, not {value!r}")
+    return found
+
+
+def quantiles(moment: Moment, lo: int, hi: int, shares: Sequence[float]) -> tuple[float, ...]:
+    """Return the stored value at each of `shares` of the points [lo, hi), which are kept; see `Series.quantile`."""
+    ranks = [_rank(share, hi - lo) for share in shares]
+    values = {rank: select(moment.view, lo, hi, rank) for rank in sorted(set(ranks))}
+    return tuple(values[rank] for rank in ranks)
+
+
+def _rank(share: float, n: int) -> int:
+    """Return the place of the quantile `share` among `n` sorted values, the least one such that q n are up to it."""
+    q = _barrier("q", share)
+    if not 0 <= q <= 1:
+        raise InvalidRange(f"q must be from 0 to 1, not {share!r}")
+    # The number as it is written: 0.07 of 100 points are 7, and the float next to 0.07 is a little more than that.
+    return max(math.ceil(Fraction(repr(q)) * n) - 1, 0)
+
+
+def rank(moment: Moment, lo: int, hi: int, value: float) -> Rank:
+    """Return how many of the points [lo, hi), which are kept, are below `value`, equal to it and above it."""
+    x = _barrier("value", value)
+    view = moment.view
+    below = int(count_below(view.table, view.roots, lo, hi, x)[0])
+    up_to = int(count_below(view.table, view.roots, lo, hi, math.nextafter(x, math.inf))[0])
+    return Rank(below, up_to - below, hi - lo - up_to)
+
+
+def asof(moment: Moment, at: object) -> Point:
+    """Return the newest point at or before the index `at`; OutOfRange if that is no longer kept, or nothing is."""
+    index = min(_index("at", at), moment.total - 1)
+    if index < moment.start:
+        raise _out_of_range(moment, max(index, 0), max(index, 0) + 1)
+    return Point(index, _value(moment, index))
+
+
+def _value(moment: Moment, index: int) -> float:
+    return float(moment.view.read(index, index + 1)[0])

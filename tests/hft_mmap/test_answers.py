@@ -1,0 +1,249 @@
+"""Any range, many ranges, first passages, quantiles and ranks against brute force and exact rationals."""
+
+import math
+import threading
+from fractions import Fraction
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from hft_mmap import (
+    STATISTICS,
+    InvalidRange,
+    InvalidStatistic,
+    Limits,
+    OutOfRange,
+    Passage,
+    Point,
+    Series,
+    SymbolNotFound,
+)
+from hft_mmap.stats import exact_window_stats
+from hft_mmap.testing import RELATIVE_ERROR, UNDERFLOW
+from hft_mmap.tree.order import count_below, select
+from hft_mmap.tree.passage import find_first
+from tests.hft_mmap.conftest import OpenStore
+from tests.hft_mmap.test_kernels import CHUNK_POINTS, KINDS, Tree, prices
+
+Floats = NDArray[np.float64]
+LIMITS = Limits(max_data_retention=1000, cleanup_keep_count=600, starting_capacity=0, chunk_points=64)
+VALUES = np.round(prices("uniform", 1001, seed=7), 1)
+
+
+@pytest.fixture
+def series(open_store: OpenStore) -> Series:
+    """Return a series of 1,001 points in chunks of 64, of which a cleanup has left those from 400 on."""
+    store = open_store(limits=LIMITS, durability="process")
+    store.append("A", VALUES[:1000])
+    store.append("A", VALUES[1000:])
+    assert store.series("A").bounds() == (400, 1001)
+    return store.series("A")
+
+
+def drawn(data: st.DataObject, points: int) -> tuple[Floats, int, int]:
+    """Return values over up to four chunks, and a range of them whose ends like the borders of nodes."""
+    n = data.draw(st.integers(1, 3 * points + 70), label="n")
+    kind = data.draw(st.sampled_from(KINDS), label="kind")
+    values = prices(kind, n, data.draw(st.integers(0, 2**32 - 1), label="seed"))
+    if data.draw(st.booleans(), label="ties"):
+        values = values[np.arange(n) // 7]
+    border = st.one_of(st.integers(0, n), st.integers(0, n // 64).map(lambda node: node * 64))
+    lo, hi = sorted((data.draw(border, label="lo"), data.draw(border, label="hi")))
+    return (values, lo, hi) if lo < hi else (values, 0, n)
+
+
+@pytest.mark.parametrize("points", CHUNK_POINTS)
+@given(data=st.data())
+def test_a_first_passage_is_the_one_a_scan_finds(points: int, data: st.DataObject) -> None:
+    """Whatever the barriers, the range, and the borders of nodes and chunks between them."""
+    values, lo, hi = drawn(data, points)
+    tree = Tree(values, points)
+    barrier = st.one_of(st.sampled_from(values.tolist()), st.just(math.inf))
+    above, below = data.draw(barrier, label="above"), -data.draw(st.just(math.inf) | st.just(-values[-1]))
+    met = np.flatnonzero((values[lo:hi] >= above) | (values[lo:hi] <= below))
+    expected = lo + int(met[0]) if len(met) else -1
+    assert find_first(tree.table, tree.roots, lo, hi, above, below) == expected
+
+
+@pytest.mark.parametrize("points", CHUNK_POINTS)
+@given(data=st.data())
+def test_counts_and_ranks_are_those_of_a_sort(points: int, data: st.DataObject) -> None:
+    """A count has the stored values beside it, and a rank gives the value that a sort puts there, ties and all."""
+    values, lo, hi = drawn(data, points)
+    tree = Tree(values, points)
+    part = np.sort(values[lo:hi])
+    x = data.draw(st.sampled_from(values.tolist()), label="x")
+    count, under, over, _ = count_below(tree.table, tree.roots, lo, hi, x)
+    below, rest = part[part < x], part[part >= x]
+    assert (count, under, over) == (len(below), max(below, default=-math.inf), min(rest, default=math.inf))
+    rank = data.draw(st.integers(0, hi - lo - 1), label="rank")
+    assert select(tree, lo, hi, rank) == part[rank]
+
+
+@pytest.mark.parametrize("few", [1, 50])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_rank_is_found_however_little_may_be_gathered(kind: str, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where everything is found by counting, down to one value, and where a sample gives the bracket."""
+    monkeypatch.setattr("hft_mmap.tree.order._FEW", few)
+    monkeypatch.setattr("hft_mmap.tree.order._MOST_GATHERED", few)
+    values = prices(kind, 5000, seed=3)
+    tree = Tree(values, 320)
+    for rank in (0, 1, 2499, 4998, 4999):
+        assert select(tree, 0, 5000, rank) == np.sort(values)[rank]
+
+
+def test_many_ranges_are_each_exact(series: Series) -> None:
+    """Every name, of 300 ranges over all borders: stored values to the bit, the others beside exact rationals."""
+    rng = np.random.default_rng(5)
+    starts = rng.integers(400, 1001, 300)
+    ends = rng.integers(starts + 1, 1002)
+    found = series.stats_many(starts, ends, STATISTICS)
+    assert list(found) == ["start", "end", *STATISTICS]
+    for k, (lo, hi) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+        row = {name: column[k].item() for name, column in found.items()}
+        part = VALUES[lo:hi]
+        exact = exact_window_stats(part.tolist(), hi - lo)
+        assert (row["min"], row["max"], row["last"], row["first"]) == (exact.min, exact.max, exact.last, part[0])
+        assert (row["argmin"], row["argmax"]) == (lo + int(part.argmin()), lo + int(part.argmax()))
+        assert (row["count"], row["range"], row["change"]) == (hi - lo, exact.max - exact.min, part[-1] - part[0])
+        n = hi - lo
+        expected = {
+            "avg": exact.avg,
+            "var": exact.var,
+            "std": math.sqrt(exact.var),
+            "var_sample": float(Fraction(exact.var) * n / (n - 1)) if n > 1 else math.nan,
+            "return": float((Fraction(part[-1]) - Fraction(part[0])) / Fraction(part[0])),
+            "bollinger_upper": exact.avg + 2 * math.sqrt(exact.var),
+            "bollinger_lower": exact.avg - 2 * math.sqrt(exact.var),
+            "zscore": (exact.last - exact.avg) / math.sqrt(exact.var) if exact.var else math.nan,
+        }
+        for name, value in expected.items():
+            close = math.isclose(row[name], value, rel_tol=1e-9, abs_tol=1e-9)
+            assert close or (math.isnan(row[name]) and math.isnan(value)), (name, row[name], value)
+
+
+def test_a_range_is_the_window_that_ends_there(series: Series) -> None:
+    """The five statistics of [start, end), and of the newest points where it ends at the total."""
+    exact = exact_window_stats(VALUES[450:700].tolist(), 250)
+    found = series.range(450, 700)
+    assert (found.min, found.max, found.last, found.points) == (exact.min, exact.max, exact.last, 250)
+    assert math.isclose(found.var, exact.var, rel_tol=RELATIVE_ERROR, abs_tol=UNDERFLOW)
+    assert series.range(901, 1001) == series.stats(100)
+
+
+def test_what_is_undefined_is_none(series: Series) -> None:
+    """One point has no sample variance, and no z-score."""
+    found = series.statistics(("std", "var_sample", "zscore", "count"), window=1)
+    assert found == {"std": 0.0, "var_sample": None, "zscore": None, "count": 1}
+
+
+@pytest.mark.parametrize("bad", [(5, 5), (6, 5), (-1, 5), (0.5, 5), (True, 5), ("1", 5)])
+def test_what_is_no_range_is_refused(series: Series, bad: tuple[int, int]) -> None:
+    """An empty range, one that ends before it begins, and what is no index."""
+    with pytest.raises(InvalidRange, match="start"):
+        series.range(*bad)
+
+
+@pytest.mark.parametrize("bad", [(399, 500), (500, 1002), (10**30, 10**31)])
+def test_a_range_that_is_not_all_kept_is_refused(series: Series, bad: tuple[int, int]) -> None:
+    """A part of it would be another answer; the error has the bounds."""
+    with pytest.raises(OutOfRange, match="from 400 up to 1001"):
+        series.range(*bad)
+
+
+def test_many_ranges_are_refused_whole(series: Series) -> None:
+    """The text names the range that is wrong."""
+    for starts, ends, error, text in (
+        ([400, 5], [401, 5], InvalidRange, "window 1"),
+        ([400, 399], [401, 500], OutOfRange, "399"),
+        ([400], [401, 402], InvalidRange, "one length"),
+        ([400.0], [401], InvalidRange, "whole numbers"),
+        (np.ma.masked_array([400], mask=[True]), [401], InvalidRange, "nulls"),
+    ):
+        with pytest.raises(error, match=text):
+            series.stats_many(starts, ends)
+    with pytest.raises(InvalidStatistic, match=r"'mode'.*zscore"):
+        series.stats_many([400], [401], ("mode",))
+    assert len(series.stats_many([], [])["min"]) == 0
+
+
+def test_a_barrier_is_met_behind_an_index(series: Series) -> None:
+    """The point, its value and which barrier; None where nothing met it; an error where it may have been dropped."""
+    met = int(np.flatnonzero(VALUES[451:] >= VALUES[451:].max())[0]) + 451
+    assert series.first(450, above=VALUES[met]) == Passage(met, VALUES[met], "above")
+    assert series.first(450, above=VALUES[met], until=met) is None
+    low = int(np.flatnonzero(VALUES[451:] <= VALUES[451:].min())[0]) + 451
+    assert series.first(450, above=1e9, below=VALUES[low]) == Passage(low, VALUES[low], "below")
+    assert series.first(5000, above=0.0) is None
+    with pytest.raises(OutOfRange):
+        series.first(10, above=1.0)
+    for above, below in ((None, None), (1.0, 1.0), (math.nan, None)):
+        with pytest.raises(InvalidRange):
+            series.first(450, above=above, below=below)
+
+
+def test_quantiles_are_stored_values(series: Series) -> None:
+    """The ends are minimum and maximum, and 0.07 of 100 points are seven, not eight."""
+    part = np.sort(VALUES[500:600])
+    assert series.quantile((0, 0.07, 0.5, 1), start=500, end=600) == (part[0], part[6], part[49], part[99])
+    assert series.quantile((0.5,), window=1) == (VALUES[-1],)
+    for bad in (-0.1, 1.1, math.nan):
+        with pytest.raises(InvalidRange, match="q must"):
+            series.quantile((bad,))
+    with pytest.raises(InvalidRange, match="not both"):
+        series.quantile((0.5,), window=1, start=500)
+
+
+def test_a_rank_counts_ties_apart(series: Series) -> None:
+    """What is below, equal and above adds up to all points."""
+    part = VALUES[500:600]
+    x = float(part[3])
+    assert series.rank(x, start=500, end=600) == ((part < x).sum(), (part == x).sum(), (part > x).sum())
+
+
+def test_as_of_is_the_point_at_or_before(series: Series) -> None:
+    """The newest one where the index lies ahead; an error where it is no longer kept."""
+    assert series.asof(500) == Point(500, VALUES[500])
+    assert series.asof(10**30) == Point(1000, VALUES[1000])
+    with pytest.raises(OutOfRange):
+        series.asof(399)
+
+
+def test_columns_are_arrow_with_nulls(series: Series) -> None:
+    """What speaks the PyCapsule interface takes them, and what is undefined is null there."""
+    found = series.stats_many([400, 400], [401, 410], ("var_sample", "argmin"))
+    table = pa.table(found)
+    assert table.column_names == ["start", "end", "var_sample", "argmin"]
+    assert table["var_sample"].null_count == 1
+    assert table["argmin"].to_pylist() == found["argmin"].tolist()
+
+
+def test_a_symbol_without_points_is_not_found(open_store: OpenStore) -> None:
+    """As for the statistics of a window."""
+    with pytest.raises(SymbolNotFound):
+        open_store().statistics("A", ("std",))
+
+
+def test_answers_beside_a_writer_are_of_one_moment(open_store: OpenStore) -> None:
+    """While points are appended and cleaned up, each answer fits together: value i is always i."""
+    store = open_store(limits=LIMITS, durability="process")
+    store.append("A", [0.0])
+    done = threading.Event()
+
+    def write() -> None:
+        for total in range(1, 40_001, 50):
+            store.append("A", np.arange(float(total), total + 50))
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    while not done.is_set():
+        found = store.statistics("A", ("first", "last", "argmin", "argmax", "count"), window=300)
+        assert (found["first"], found["last"]) == (found["argmin"], found["argmax"])
+        low, high = store.quantile("A", (0, 1))
+        assert high - low + 1 <= LIMITS.max_data_retention
+    writer.join()
