@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.api.test_lifecycle import PRICES, STATISTICS
+from tests.service import PATIENCE_S
 from tests.systemd.clients import load
 from tests.systemd.machine import PYTHON, SERVICE, SOURCE, Machine
 from tests.systemd.test_service import add, statistics, total
@@ -50,7 +51,9 @@ def make_release(machine: Machine) -> Iterator[Make]:
 
 def activate(machine: Machine, release: str, *, expect: int = 0) -> str:
     """Take a release into use, as `make install` does; return what was printed."""
-    return machine.run(f"{SOURCE}/systemd/activate", f"/{RELEASES}", "/usr/local/lib", release, expect=expect)
+    command = f"{SOURCE}/systemd/activate", f"/{RELEASES}", "/usr/local/lib", release
+    # The kernels are compiled on the way, while others push.
+    return machine.run(*command, expect=expect, patience_s=6 * PATIENCE_S)
 
 
 def in_use(machine: Machine) -> str:
