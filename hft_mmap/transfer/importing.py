@@ -264,6 +264,7 @@ def _run(run: _Import, sources: list[Source], stop: Callable[[], bool], tell: Ca
         def rows(source: Source = source) -> Iterator[Rows]:
             nonlocal ended
             yield from read(source, run.plan.wanted(), run.plan.format)
+            source.check_whole()
             ended = True
 
         with closing(ahead(rows(), READ_AHEAD, stop)) as runs:

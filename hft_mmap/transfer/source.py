@@ -3,6 +3,7 @@
 import gzip
 import io
 import os
+import stat
 import sys
 import zlib
 from collections.abc import Iterator
@@ -71,6 +72,7 @@ class Source:
         self.compression = None if self.is_stream else compression_of(given)
         self.size: int | None = None
         self.stamp: list[int] | None = None
+        self._file: tuple[int, int] | None = None
         self.rows_done: float | None = None
         self._counted: _Counted | None = None
 
@@ -83,9 +85,24 @@ class Source:
                 status = os.fstat(file.fileno())
         except OSError as error:
             raise UnreadableFile(f"{self.name}: {error.strerror}") from error
-        if os.path.isfile(self.given):  # noqa: PTH113 - a pipe has no size
+        if stat.S_ISREG(status.st_mode):  # a pipe has no size
             self.size = status.st_size
             self.stamp = [status.st_size, status.st_mtime_ns]
+            self._file = (status.st_dev, status.st_ino)
+
+    def check_whole(self) -> None:
+        """Make sure, behind the last row, that the file did not get shorter meanwhile; UnreadableFile."""
+        if self.size is None:
+            return
+        try:
+            status = os.stat(self.given)
+        except OSError:
+            return  # it was removed, and read to its end
+        if (status.st_dev, status.st_ino) == self._file and status.st_size < self.size:
+            raise UnreadableFile(
+                f"{self.name}: got shorter while it was read, from {self.size} bytes to {status.st_size}: rows may be "
+                f"missing"
+            )
 
     @property
     def done(self) -> float | None:
