@@ -121,6 +121,8 @@ def export_command(
 ) -> None:  # fmt: skip
     """Write the points of SYMBOL, oldest first, into FILE, which is replaced if it exists; "-" is standard output.
 
+    What is no regular file, a pipe or a device, is written into; of a link the file that it leads to is replaced.
+
     The points are those of the moment when the command begins, also while a service appends. The file has its name
     only when it is complete and on the disk. What was exported and is imported again is the same, bit for bit.
 
@@ -137,10 +139,19 @@ def export_command(
     with opened_store(config_path, data_dir) as store, _interruptible():
         span = store.series(symbol).span(last=last)
         export_span(span, file, format_)
+    between = file == "-" or _is_standard_output(file)
     if as_json:
-        print_json({"symbol": symbol, "file": file, "first": span.first, "end": span.end}, err=file == "-")
+        print_json({"symbol": symbol, "file": file, "first": span.first, "end": span.end}, err=between)
     elif file != "-":
-        click.echo(f"{file}: {counted(len(span), 'point')} of {symbol}, from {span.first} to {span.end}")
+        click.echo(f"{file}: {counted(len(span), 'point')} of {symbol}, from {span.first} to {span.end}", err=between)
+
+
+def _is_standard_output(file: str) -> bool:
+    """Return whether what the command says would get between the points that it writes."""
+    try:
+        return Path(file).samefile(f"/proc/self/fd/{sys.stdout.fileno()}")
+    except (OSError, ValueError):
+        return False
 
 
 @contextmanager

@@ -267,7 +267,7 @@ def _run(run: _Import, sources: list[Source], stop: Callable[[], bool], tell: Ca
             source.check_whole()
             ended = True
 
-        with closing(ahead(rows(), READ_AHEAD, stop)) as runs:
+        with closing(ahead(rows(), READ_AHEAD, stop, source.abandon)) as runs:
             for some in runs:
                 if stop():
                     return False
