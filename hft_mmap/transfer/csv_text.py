@@ -9,6 +9,7 @@ import io
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import chain
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from hft_mmap.transfer.columns import DEFAULT_COLUMN, choose, encoded
 from hft_mmap.transfer.errors import UnreadableFile
 from hft_mmap.transfer.formats import plain_suffix
 from hft_mmap.transfer.lines import line_blocks
+from hft_mmap.transfer.order import check_order, time_places
 from hft_mmap.transfer.packages import Arrow, need
 from hft_mmap.transfer.pipeline import in_threads
 from hft_mmap.transfer.rows import Bad, Rows, Wanted, shown
@@ -26,6 +28,7 @@ from hft_mmap.transfer.source import Source
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?(?:nan|inf(?:inity)?)", re.IGNORECASE)
 _QUOTE, _LF, _CR = b'"\n\r'
+_OTHER_DELIMITER = re.compile(r"[;|\t]")
 _LINE_END = re.compile(rb"\r\n?|\n")
 _MAX_THREADS = 4
 
@@ -92,13 +95,34 @@ def read_csv(source: Source, wanted: Wanted) -> Iterator[Rows]:
             return
         end = _first_row_end(first)
         names = _header(first[:end], delimiter, source.name)
+        if wanted.delimiter is None and len(names) == 1 and (other := _OTHER_DELIMITER.search(names[0])):
+            raise UnreadableFile(
+                f"{source.name}: the first row is one cell, {shown(names[0])}: --delimiter says what stands between "
+                f"cells, as --delimiter {other[0]!r}; where it is one cell, --delimiter ','"
+            )
         if wanted.header and _names_or_price(names, wanted, source.name):
             first = first[end:]
         else:
             names = [str(number) for number in range(1, len(names) + 1)]
         columns = _Columns(len(names), delimiter, *choose(names, wanted, source.name))
+        _check_order(first, names, columns, wanted, source.name)
         threads = min(len(os.sched_getaffinity(0)), _MAX_THREADS)
         yield from in_threads(partial(_parse, columns, source.name), filter(None, chain([first], blocks)), threads)
+
+
+def _check_order(block: bytes, names: list[str], columns: _Columns, wanted: Wanted, file: str) -> None:
+    """Make sure that the first rows of a file go from old to new; UnreadableFile."""
+    places = time_places(names)
+    if not places:
+        return
+    lines = io.StringIO(block.decode(errors="backslashreplace"), newline="")
+    rows = (row for row in csv.reader(lines, delimiter=columns.delimiter) if len(row) == columns.cells)
+    symbol = columns.symbol
+    with suppress(csv.Error):  # whoever reads all of it tells what is wrong
+        check_order(
+            wanted, file,
+            (([row[place] for place in places], None if symbol is None else row[symbol]) for row in rows),
+        )  # fmt: skip
 
 
 def _parse(columns: _Columns, file: str, block: bytes) -> Rows:
@@ -192,7 +216,7 @@ def _parse_cells(columns: _Columns, block: bytes) -> Rows:
         places = np.flatnonzero(whole)
     rows = Rows(count, values, places=places, texts=texts, broken=broken)
     if columns.symbol is not None:
-        names = [cell.decode(errors="backslashreplace") for cell in table.column(1).to_pylist()]
+        names = [cell.decode(errors="backslashreplace").strip() for cell in table.column(1).to_pylist()]
         codes: dict[str, int] = {}
         rows.codes = np.array([codes.setdefault(name, len(codes)) for name in names], dtype=np.int64)
         rows.names = list(codes)

@@ -20,6 +20,8 @@ from tests.docs.markdown import Block, matches, printed, steps
 from tests.service import COMMAND, environment, running_service
 
 DOCUMENTED_ADDRESS = "127.0.0.1:8080"
+PROGRESS = '{"event":"importing",'
+"""How a line of progress begins: one a second on standard error, so a busy machine decides whether there is any."""
 
 
 class Stale(AssertionError):
@@ -87,6 +89,8 @@ class Reader:
         self._bash.stdin.flush()
         output = ""
         for line in self._bash.stdout:
+            if line.startswith(PROGRESS):
+                continue
             output += line
             before, found, status = output.rpartition(mark)
             if found:

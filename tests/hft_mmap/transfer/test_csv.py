@@ -120,6 +120,8 @@ def test_a_row_with_too_few_cells_is_a_bad_row(store: Store, tmp_path: Path) -> 
     [
         ("a,b\n1,2\n", {}, "no column is called 'price'; there are: a, b"),
         ("a,b\n1,2\n", {"column": "c"}, "no column is called 'c'; there are: a, b"),
+        ("a;price\n1;2\n", {}, "the first row is one cell, 'a;price': --delimiter says"),
+        ("1\t2\n", {"header": False}, r"the first row is one cell, '1\\t2': --delimiter says"),
         ("1,1.5\n2,2.5\n", {}, "the first row has the number '1', so it may be data: --no-header"),
         ("AAPL,1.5\nAAPL,2.5\n", {"symbol_column": "AAPL"}, "the number '1.5', so it may be data: --no-header"),
         ("price,price\n1,2\n", {}, "2 columns are called 'price'"),
