@@ -1,5 +1,6 @@
 """The commands that bring files into series, and series into files."""
 
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ from api.cli.progress import shown_progress
 if TYPE_CHECKING:
     from hft_mmap.transfer import ImportReport, Plan, Sink
 
+_PARTS = re.compile(r"([^0-9]*)([0-9]*)")
+
 EXIT_INTERRUPTED = 130  # as shells count it: 128 + SIGINT
 
 # The names of hft_mmap.transfer.formats, which costs half a second to import; a test compares them.
@@ -33,13 +36,68 @@ FORMATS = ("csv", "parquet", "arrow", "ndjson", "npy", "f64")
 EXPORT_FORMATS = ("csv", "parquet", "arrow", "npy", "f64")
 
 
+def _once(_context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str | None:
+    """Return the value of an option; UsageError if there are several: none of them is dropped in silence."""
+    if len(values) > 1:
+        given = " and ".join(map(repr, values))
+        raise click.BadParameter(f"is given {len(values)} times, as {given}; a command takes one", param=parameter)
+    return values[0] if values else None
+
+
+def _delimiter(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str | None:
+    """Return the delimiter, a tab also where it is written as most languages do."""
+    given = _once(context, parameter, values)
+    return "\t" if given == r"\t" else given
+
+
+def in_natural_order(files: tuple[str, ...]) -> tuple[str, ...]:
+    """Return files that are in the order of a shell's pattern, part-10 before part-2, as people count; others stay."""
+    if list(files) != sorted(files):
+        return files
+    return tuple(sorted(files, key=lambda file: [(t, int(d or -1)) for t, d in _PARTS.findall(file)]))
+
+
 @click.command("import", short_help="Bring files into series: CSV, Parquet, Arrow, NDJSON, npy, raw float64.")
 @click.argument("arguments", nargs=-1, required=True, metavar="[SYMBOL] FILE...")
-@click.option("--column", help='The column of prices, in place of "price" or the only one there is.')
-@click.option("--symbol-column", help="The column that names the series of each row; no SYMBOL is given then.")
-@click.option("--where-symbol-column", "where", help="Take only the rows that have SYMBOL in this column.")
-@click.option("--format", "format_", type=click.Choice(FORMATS), help="In place of what the suffix says.")
-@click.option("--delimiter", help="What stands between the cells of a CSV; a tab in .tsv, else a comma.")
+@click.option(
+    "--column",
+    multiple=True,
+    callback=_once,
+    help='The column of prices, in place of "price" or the only one there is.',
+)
+@click.option(
+    "--symbol-column",
+    multiple=True,
+    callback=_once,
+    help="The column that names the series of each row; no SYMBOL is given then.",
+)
+@click.option(
+    "--where-symbol-column",
+    "where",
+    multiple=True,
+    callback=_once,
+    help="Take only the rows that have SYMBOL in this column.",
+)
+@click.option("--mixed", is_flag=True, help="Take a file into SYMBOL though it names several symbols itself.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(FORMATS),
+    multiple=True,
+    callback=_once,
+    help="In place of what the suffix says.",
+)
+@click.option(
+    "--delimiter",
+    multiple=True,
+    callback=_delimiter,
+    help="What stands between the cells of a CSV; a tab in .tsv, else a comma.",
+)
+@click.option(
+    "--reverse/--no-reverse",
+    default=None,
+    help="Each file has its newest row first, and is turned round; or take it as it is, whatever its times say.",
+)
 @click.option("--no-header", is_flag=True, help="A CSV without names; its columns are called 1, 2, ...")
 @click.option("--skip-bad", is_flag=True, help="Count and skip rows that hold no price, in place of stopping.")
 @click.option("--resume", is_flag=True, help="Go on with an import that was cut off.")
@@ -58,10 +116,14 @@ EXPORT_FORMATS = ("csv", "parquet", "arrow", "npy", "f64")
 @JSON_OPTION
 def import_command(
     arguments: tuple[str, ...], column: str | None, symbol_column: str | None, where: str | None, format_: str | None,
-    delimiter: str | None, no_header: bool, skip_bad: bool, resume: bool, dry_run: bool, url: str | None,
-    token: str | None, batch_values: int, config_path: Path | None, data_dir: Path | None, as_json: bool,
+    delimiter: str | None, no_header: bool, mixed: bool, reverse: bool | None, skip_bad: bool, resume: bool,
+    dry_run: bool, url: str | None, token: str | None, batch_values: int, config_path: Path | None,
+    data_dir: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Append the prices in the FILEs to the series SYMBOL, in their order; "-" is standard input, with --format.
+
+    FILEs as a shell's pattern gives them are taken as people count them, part-2 before part-10. A file whose times say
+    that its newest row comes first is refused without --reverse.
 
     With --symbol-column no SYMBOL is given: each row goes to the series that it names. A service may run on the data
     directory meanwhile. Each point is stored once: an import that was cut off, by whatever, goes on with --resume, and
@@ -90,7 +152,16 @@ def import_command(
     if "-" in files and format_ is None:
         raise click.UsageError("standard input has no name that tells its format: give --format")
     plan = Plan(
-        files, symbol, column, symbol_column or where, format_, delimiter, header=not no_header, skip_bad=skip_bad
+        in_natural_order(files),
+        symbol,
+        column,
+        symbol_column or where,
+        format_,
+        delimiter,
+        header=not no_header,
+        skip_bad=skip_bad,
+        reverse=reverse,
+        mixed=mixed,
     )
     with ExitStack() as stack:
         stack.enter_context(_fault_as_exit_code())
@@ -121,6 +192,8 @@ def export_command(
 ) -> None:  # fmt: skip
     """Write the points of SYMBOL, oldest first, into FILE, which is replaced if it exists; "-" is standard output.
 
+    What is no regular file, a pipe or a device, is written into; of a link the file that it leads to is replaced.
+
     The points are those of the moment when the command begins, also while a service appends. The file has its name
     only when it is complete and on the disk. What was exported and is imported again is the same, bit for bit.
 
@@ -137,10 +210,19 @@ def export_command(
     with opened_store(config_path, data_dir) as store, _interruptible():
         span = store.series(symbol).span(last=last)
         export_span(span, file, format_)
+    between = file == "-" or _is_standard_output(file)
     if as_json:
-        print_json({"symbol": symbol, "file": file, "first": span.first, "end": span.end}, err=file == "-")
+        print_json({"symbol": symbol, "file": file, "first": span.first, "end": span.end}, err=between)
     elif file != "-":
-        click.echo(f"{file}: {counted(len(span), 'point')} of {symbol}, from {span.first} to {span.end}")
+        click.echo(f"{file}: {counted(len(span), 'point')} of {symbol}, from {span.first} to {span.end}", err=between)
+
+
+def _is_standard_output(file: str) -> bool:
+    """Return whether what the command says would get between the points that it writes."""
+    try:
+        return Path(file).samefile(f"/proc/self/fd/{sys.stdout.fileno()}")
+    except (OSError, ValueError):
+        return False
 
 
 @contextmanager

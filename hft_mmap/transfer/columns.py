@@ -10,10 +10,17 @@ from hft_mmap.transfer.packages import Arrow, need
 from hft_mmap.transfer.rows import Rows, Wanted
 
 DEFAULT_COLUMN = "price"
+SYMBOL_COLUMNS = frozenset({"symbol", "ticker", "instrument", "sym"})
+"""What a column is called, in any case, that has symbols for sure: it is looked at also where nobody asks for it."""
 _MAX_NAMED = 20
 
 
-def _place_of(names: Sequence[str], column: str, file: str) -> int:
+def symbol_place(names: Sequence[str]) -> int | None:
+    """Return the place of a column that has symbols, by its name; None if there is none."""
+    return next((place for place, name in enumerate(names) if name.strip().casefold() in SYMBOL_COLUMNS), None)
+
+
+def _place_of(names: Sequence[str], column: str, file: str, hint: str = "") -> int:
     """Return the place of `column` among `names`; UnreadableFile if it is not there, or there twice."""
     found = [place for place, name in enumerate(names) if name == column]
     if len(found) == 1:
@@ -21,12 +28,13 @@ def _place_of(names: Sequence[str], column: str, file: str) -> int:
     if found:
         raise UnreadableFile(f"{file}: {len(found)} columns are called {column!r}")
     listed = ", ".join(names[:_MAX_NAMED]) + (", …" if len(names) > _MAX_NAMED else "")
-    raise UnreadableFile(f"{file}: no column is called {column!r}; there are: {listed}")
+    raise UnreadableFile(f"{file}: no column is called {column!r}; there are: {listed}{hint}")
 
 
 def choose(names: Sequence[str], wanted: Wanted, file: str) -> tuple[int, int | None]:
-    """Return the places of the columns of prices and of symbols (None: not wanted) among the columns of a file.
+    """Return the places of the columns of prices and of symbols (None: there is none) among the columns of a file.
 
+    A column of symbols that nobody asked for is among them, so that an import may see whether there are several.
     UnreadableFile if one is missing, or if it is not clear which one has the prices.
     """
     symbol = None if wanted.symbol_column is None else _place_of(names, wanted.symbol_column, file)
@@ -34,7 +42,11 @@ def choose(names: Sequence[str], wanted: Wanted, file: str) -> tuple[int, int | 
     if wanted.column is None and DEFAULT_COLUMN not in names and len(others) == 1:
         price = _place_of(names, others[0], file)
     else:
-        price = _place_of(names, wanted.column or DEFAULT_COLUMN, file)
+        hint = "" if wanted.column else "; --column names the one that has the prices"
+        price = _place_of(names, wanted.column or DEFAULT_COLUMN, file, hint)
+    if wanted.symbol_column is None and not wanted.mixed:
+        found = symbol_place(names)
+        return price, None if found == price else found
     if price == symbol:
         raise UnreadableFile(f"{file}: {names[price]!r} cannot be the column of prices and of symbols at once")
     return price, symbol
@@ -46,21 +58,28 @@ def check_types(schema: Arrow, price: int, symbol: int | None, file: str) -> Non
     As in JSON, "1.5" in a column of text is no number, and neither is true.
     """
     types = need("pyarrow", f"reading {file}").types
-
-    def value_type(place: int) -> Arrow:
-        kind = schema.field(place).type
-        return kind.value_type if types.is_dictionary(kind) else kind
-
-    kind = value_type(price)
+    kind = _value_type(schema, price)
     if not (types.is_floating(kind) or types.is_integer(kind) or types.is_decimal(kind) or types.is_null(kind)):
         raise UnreadableFile(
             f"{file}: prices must be numbers, the column {schema.field(price).name!r} is of type {kind}"
         )
-    if symbol is not None:
-        kind = value_type(symbol)
-        if not (types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)):
-            name = schema.field(symbol).name
-            raise UnreadableFile(f"{file}: symbols must be text, the column {name!r} is of type {kind}")
+    if symbol is not None and not is_text(schema, symbol):
+        name = schema.field(symbol).name
+        raise UnreadableFile(
+            f"{file}: symbols must be text, the column {name!r} is of type {_value_type(schema, symbol)}"
+        )
+
+
+def _value_type(schema: Arrow, place: int) -> Arrow:
+    kind = schema.field(place).type
+    return kind.value_type if need("pyarrow", "reading a table").types.is_dictionary(kind) else kind
+
+
+def is_text(schema: Arrow, place: int) -> bool:
+    """Return whether a column of a typed table holds text."""
+    types = need("pyarrow", "reading a table").types
+    kind = _value_type(schema, place)
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
 
 
 def as_float64(array: Arrow) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -103,11 +122,14 @@ def rows_of(prices: Arrow, symbols: Arrow | None) -> Rows:
 
 
 def encoded(symbols: Arrow) -> tuple[NDArray[np.integer], list[str]]:
-    """Return a column of text as codes and the names they stand for; a null is the empty text, which is no symbol."""
+    """Return a column of text as codes and the names they stand for, without the space around them.
+
+    A null is the empty text, which is no symbol.
+    """
     arrow = need("pyarrow", "reading a table")
     if not arrow.types.is_dictionary(symbols.type):
         symbols = symbols.dictionary_encode()
-    names = ["" if name is None else name for name in symbols.dictionary.to_pylist()]
+    names = ["" if name is None else name.strip() for name in symbols.dictionary.to_pylist()]
     indices = symbols.indices
     if indices.null_count:
         indices = indices.fill_null(len(names))

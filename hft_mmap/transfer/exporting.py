@@ -1,14 +1,16 @@
 """Series into files: Parquet, CSV, Arrow, NumPy's .npy and raw float64, piece by piece.
 
-A file has its name only once it is complete and on the disk: until then it is `.NAME.<random>.part` beside it.
+A file has its name only once it is complete and on the disk: until then it is `.NAME.<random>.part` beside it. What is
+no file, a pipe or a device, is written into.
 """
 
 import gzip
 import os
 import secrets
+import stat
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -101,6 +103,9 @@ EXPORT_FORMATS = tuple(_WRITERS)
 def export_span(span: Span, target: str, given_format: str | None = None) -> None:
     """Write the points of `span` to the file `target`, replaced if it exists, or to standard output ("-").
 
+    A link stays, and the file that it leads to is replaced. What is no regular file, a pipe or /dev/null, is written
+    into.
+
     The format follows from the name, or is `given_format`; .gz and .zst compress csv, npy and f64. On return the file
     is complete and on the disk; until then nothing has its name. Memory is bounded by a piece of 2^20 points.
     UnwritableFile, UnreadableFile (no such format), MissingPackage.
@@ -117,7 +122,11 @@ def export_span(span: Span, target: str, given_format: str | None = None) -> Non
         sys.stdout.buffer.flush()
         return
     try:
-        with _complete_or_absent(Path(target)) as raw, ExitStack() as stack:
+        path = Path(os.path.realpath(target))
+        in_place = _is_written_into(Path(target))
+        with _written_into(Path(target)) if in_place else _complete_or_absent(path) as raw, ExitStack() as stack:
+            if kind == "arrow" and not raw.seekable():
+                write = _write_arrow_stream
             file = raw
             if compression == "gzip":
                 file = cast(
@@ -129,6 +138,36 @@ def export_span(span: Span, target: str, given_format: str | None = None) -> Non
             write(span, file)
     except OSError as error:
         raise UnwritableFile(f"{target}: {error.strerror or error}") from error
+
+
+def _is_written_into(path: Path) -> bool:
+    """Return whether there is something that has to stay what it is.
+
+    /dev/stdout and its like may lead to a regular file, which whoever opened it goes on to write.
+    """
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return False
+    return not stat.S_ISREG(status.st_mode) or _is_of_a_descriptor(path)
+
+
+def _is_of_a_descriptor(path: Path) -> bool:
+    """Return whether a path is, or is a link to, a descriptor that some process has open."""
+    place = path.parent.resolve()
+    if place.is_relative_to("/proc"):
+        return True
+    return path.is_symlink() and _is_of_a_descriptor(place / path.readlink())
+
+
+@contextmanager
+def _written_into(path: Path) -> Iterator[BinaryIO]:
+    """Yield what is there, opened to be written; a regular file behind a descriptor gets more at its end."""
+    with path.open("ab" if path.is_file() else "wb") as file:
+        yield file
+        file.flush()
+        with suppress(OSError):  # a pipe has nothing to sync
+            os.fsync(file.fileno())
 
 
 @contextmanager

@@ -18,15 +18,17 @@ from numpy.typing import NDArray
 
 from hft_mmap.errors import OffsetConflict
 from hft_mmap.files.names import validate_symbol
-from hft_mmap.transfer.errors import BadRow, ImportConflict, Interrupted
+from hft_mmap.transfer.errors import BadRow, ImportConflict, Interrupted, UnreadableFile
 from hft_mmap.transfer.formats import format_of
 from hft_mmap.transfer.journal import Journal
 from hft_mmap.transfer.pipeline import ahead
 from hft_mmap.transfer.readers import read
-from hft_mmap.transfer.rows import Rows, Wanted
+from hft_mmap.transfer.rows import Rows, Wanted, shown
 from hft_mmap.transfer.sink import Sink, never
 from hft_mmap.transfer.source import Source
 
+MAX_REVERSED_ROWS = 1 << 26
+"""Rows of a file that is turned round: its prices are in memory meanwhile, 512 MiB of them."""
 READ_AHEAD = 2
 """Batches that the reader may be ahead of the store."""
 
@@ -37,6 +39,8 @@ class Plan:
 
     files: paths, or "-" for standard input. symbol: the series; None: each row goes to the series that its
     `symbol_column` names. Both: only the rows whose `symbol_column` is `symbol`. format None: by the names.
+    reverse: each file has its newest row first, and is turned round; False: whatever its times say, it is not; None: a
+    file that has is refused. mixed: a file that names several symbols may go to one series, in place of being refused.
     """
 
     files: Sequence[str]
@@ -47,10 +51,14 @@ class Plan:
     delimiter: str | None = None
     header: bool = True
     skip_bad: bool = False
+    reverse: bool | None = None
+    mixed: bool = False
 
     def wanted(self) -> Wanted:
         """Return what readers have to know."""
-        return Wanted(self.column, self.symbol_column, self.delimiter, self.header)
+        return Wanted(
+            self.column, self.symbol_column, self.delimiter, self.header, self.reverse, self.mixed
+        )  # fmt: skip
 
     def identity(self, target: str) -> dict[str, object]:
         """Return what makes this import the same as an earlier one: where which points go in which order."""
@@ -59,6 +67,8 @@ class Plan:
             "target": target, "files": paths, "symbol": self.symbol, "column": self.column,
             "symbol_column": self.symbol_column, "format": self.format, "delimiter": self.delimiter,
             "header": self.header,
+            # Named only where they matter, so that an import of an earlier release can be resumed.
+            **({"reverse": True} if self.reverse else {}), **({"mixed": True} if self.mixed else {}),
         }  # fmt: skip
 
 
@@ -118,6 +128,7 @@ class _Import:
     journal: Journal | None
     progress: Progress = field(default_factory=Progress)
     series: dict[str, _Series] = field(default_factory=dict)
+    seen: set[str] = field(default_factory=set)
 
     def take(self, rows: Rows, file: str, before: int) -> None:
         """Check rows of which `before` precede in `file`, and store what they hold. BadRow unless bad ones are skipped.
@@ -125,10 +136,13 @@ class _Import:
         Nothing of `rows` is stored if one of them is bad and that stops the import.
         """
         plan = self.plan
+        if plan.symbol is not None and plan.symbol_column is None and rows.codes is not None:
+            self._check_one(rows, file)
+            rows.codes = None
         mine = rows.only(plan.symbol) if plan.symbol is not None and plan.symbol_column is not None else rows
         bad = mine.bad()
         if bad:
-            first = BadRow(file, before + bad[0].place + 1, bad[0].found)
+            first = BadRow(file, rows.row(bad[0].place, before), bad[0].found)
             if not plan.skip_bad:
                 raise first
             self.progress.first_skipped = self.progress.first_skipped or str(first)
@@ -141,6 +155,17 @@ class _Import:
         self.progress.rows += rows.count
         self.progress.skipped += len(bad)
         self.progress.others += rows.count - len(bad) - len(good.values)
+
+    def _check_one(self, rows: Rows, file: str) -> None:
+        """Make sure that what goes to one series is of one symbol, whatever that is called; UnreadableFile."""
+        self.seen |= rows.occurring()
+        if len(self.seen) > 1:
+            first, second = sorted(self.seen)[:2]
+            raise UnreadableFile(
+                f"{file}: has rows of several symbols, as {shown(first)} and {shown(second)}: --symbol-column gives "
+                f"each its series, --where-symbol-column takes those of one, --mixed takes all of them into "
+                f"{self.plan.symbol}"
+            )
 
     def _meet(self, symbols: Iterable[str]) -> None:
         """Find out where series stand that were not met before, and keep it for a later run."""
@@ -263,10 +288,14 @@ def _run(run: _Import, sources: list[Source], stop: Callable[[], bool], tell: Ca
 
         def rows(source: Source = source) -> Iterator[Rows]:
             nonlocal ended
-            yield from read(source, run.plan.wanted(), run.plan.format)
+            runs = read(source, run.plan.wanted(), run.plan.format)
+            if run.plan.reverse:
+                runs = _turned_round(runs, source)
+            yield from runs
+            source.check_whole()
             ended = True
 
-        with closing(ahead(rows(), READ_AHEAD, stop)) as runs:
+        with closing(ahead(rows(), READ_AHEAD, stop, source.abandon)) as runs:
             for some in runs:
                 if stop():
                     return False
@@ -281,6 +310,24 @@ def _run(run: _Import, sources: list[Source], stop: Callable[[], bool], tell: Ca
             return False
     run.progress.done = 1.0
     return True
+
+
+def _turned_round(runs: Iterator[Rows], source: Source) -> Iterator[Rows]:
+    """Yield the rows of a file from its end; UnreadableFile if there are more than MAX_REVERSED_ROWS."""
+    kept: list[Rows] = []
+    count = 0
+    for rows in runs:
+        kept.append(rows)
+        count += rows.count
+        if count > MAX_REVERSED_ROWS:
+            raise UnreadableFile(
+                f"{source.name}: has more than {MAX_REVERSED_ROWS} rows, the most that --reverse turns round: turn it "
+                f"round before (as tac does), or split it"
+            )
+    while kept:
+        rows = kept.pop().turned_round()
+        rows.last = count
+        yield rows
 
 
 class _Shares:

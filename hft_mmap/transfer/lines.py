@@ -14,10 +14,16 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 def end_of_rows(block: bytes, *, quotes: bool) -> int:
     """Return where the last whole line of `block` ends, 0 if none does.
 
-    quotes: a line end inside double quotes is none. The block has to begin with a line.
+    quotes: a line end inside double quotes is none. The block has to begin with a line. A lone CR ends a line too,
+    but it is looked for only where there is no LF: the LF of a CRLF may be in the next block.
     """
-    end = block.rfind(b"\n")
-    open_quotes = block.count(b'"') if quotes else 0
+    return _last_end(block, b"\n", quotes=quotes) or _last_end(block, b"\r", quotes=quotes)
+
+
+def _last_end(block: bytes, mark: bytes, *, quotes: bool) -> int:
+    """Return where the last line that ends with `mark` ends, 0 if none does."""
+    end = block.rfind(mark)
+    open_quotes = block.count(b'"') if quotes and end >= 0 else 0
     if not open_quotes:
         return end + 1
     limit = len(block)
@@ -25,7 +31,7 @@ def end_of_rows(block: bytes, *, quotes: bool) -> int:
         open_quotes -= block.count(b'"', end, limit)
         if open_quotes % 2 == 0:
             return end + 1
-        limit, end = end, block.rfind(b"\n", 0, end)
+        limit, end = end, block.rfind(mark, 0, end)
     return 0
 
 

@@ -1,13 +1,15 @@
 """NDJSON: a JSON object a line."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import orjson
 
-from hft_mmap.transfer.columns import DEFAULT_COLUMN
+from hft_mmap.transfer.columns import DEFAULT_COLUMN, symbol_place
 from hft_mmap.transfer.lines import line_blocks
+from hft_mmap.transfer.order import check_order, time_places
 from hft_mmap.transfer.rows import Bad, Rows, Wanted, shown
 from hft_mmap.transfer.source import Source
 
@@ -18,11 +20,43 @@ def read_ndjson(source: Source, wanted: Wanted) -> Iterator[Rows]:
     A price is a JSON number: no text, no null, no true.
     """
     with source.opened() as stream:
+        names: list[str] | None = None
         for block in line_blocks(source, stream, quotes=False):
-            yield _parse(wanted.column or DEFAULT_COLUMN, wanted.symbol_column, block)
+            if names is None:
+                names = _names(block)
+                _check_order(block, names, wanted, source.name)
+            watched = None
+            if wanted.symbol_column is None and not wanted.mixed and (place := symbol_place(names)) is not None:
+                watched = names[place]
+            yield _parse(wanted.column or DEFAULT_COLUMN, wanted.symbol_column, watched, block)
 
 
-def _parse(column: str, symbol_column: str | None, block: bytes) -> Rows:
+def _objects(block: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a block; what is none is left out."""
+    for line in block.splitlines():
+        with suppress(orjson.JSONDecodeError):
+            entry = orjson.loads(line)
+            if isinstance(entry, dict):
+                yield entry
+
+
+def _names(block: bytes) -> list[str]:
+    """Return the names of the members of the first object."""
+    return list(next(_objects(block), {}))
+
+
+def _check_order(block: bytes, names: list[str], wanted: Wanted, file: str) -> None:
+    """Make sure that the first rows of a file go from old to new; UnreadableFile."""
+    whens = [names[place] for place in time_places(names)]
+    symbol = wanted.symbol_column
+    if whens:
+        rows = ([entry.get(name) for name in whens] for entry in _objects(block))
+        symbols = (None if symbol is None else str(entry.get(symbol)) for entry in _objects(block))
+        check_order(wanted, file, zip(rows, symbols, strict=True))
+
+
+def _parse(column: str, symbol_column: str | None, watched: str | None, block: bytes) -> Rows:
+    """Return the rows of a block. watched: a member that has symbols where it is there, and is text."""
     rows = Rows(0, np.empty(0))
     numbers: list[float] = []
     places: list[int] = []
@@ -49,12 +83,12 @@ def _parse(column: str, symbol_column: str | None, block: bytes) -> Rows:
             rows.texts[len(numbers)] = shown(value) if type(value) is str else orjson.dumps(value).decode()
             numbers.append(np.nan)
         places.append(place)
-        if symbol_column is not None:
-            name = entry[symbol_column]
-            codes.append(code_of.setdefault(name, len(code_of)))
+        if symbol_column is not None or watched is not None:
+            name = entry[symbol_column] if symbol_column is not None else entry.get(watched)
+            codes.append(code_of.setdefault(name.strip() if isinstance(name, str) else "", len(code_of)))
     rows.values = np.array(numbers, dtype=np.float64)
     rows.places = np.array(places, dtype=np.int64)
-    if symbol_column is not None:
+    if symbol_column is not None or watched is not None:
         rows.codes, rows.names = np.array(codes, dtype=np.int64), list(code_of)
     return rows
 

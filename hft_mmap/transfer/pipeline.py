@@ -26,7 +26,7 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item], threads: i
         while pending:
             yield pending.popleft().result()
     finally:
-        executor.shutdown(wait=False, cancel_futures=True)
+        executor.shutdown(cancel_futures=True)
 
 
 class _Channel(Generic[Item]):
@@ -47,24 +47,33 @@ class _Channel(Generic[Item]):
 
     def fill(self, items: Iterable[Item]) -> None:
         """Hand on the items, and what they raise."""
+        taken = iter(items)
         try:
-            for item in items:
+            for item in taken:
                 self.put((item,))
                 if self.closed.is_set():
                     return
             self.put(None)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the other thread
             self.put(error)
+        finally:
+            if isinstance(taken, Generator):
+                taken.close()  # in this thread: what it has open, and threads of its own, end with it
 
 
-def ahead(items: Iterable[Item], depth: int, stop: Callable[[], bool]) -> Generator[Item, None, None]:
+def ahead(
+    items: Iterable[Item], depth: int, stop: Callable[[], bool], abandon: Callable[[], None]
+) -> Generator[Item, None, None]:
     """Yield the items, taken from their source in a thread of its own, at most `depth` ahead.
 
-    Ends early once stop() is true, also while the source makes us wait. What the source raises is raised here.
+    Ends early once stop() is true, also while the source makes us wait. What the source raises is raised here. abandon:
+    called at the end, from whatever cause; the source, if it waits, has to end its wait then. The thread has ended when
+    this generator has: one that is inside of Arrow while Python ends aborts the process (SIGABRT).
     """
     channel: _Channel[Item] = _Channel(depth)
-    # A daemon: one that waits for standard input must not keep the process from ending.
-    threading.Thread(target=channel.fill, args=(items,), name="hft-mmap-read", daemon=True).start()
+    # A daemon still: a read that hangs in the kernel can't be ended, and a second signal ends the process.
+    thread = threading.Thread(target=channel.fill, args=(items,), name="hft-mmap-read", daemon=True)
+    thread.start()
     try:
         while not stop():
             try:
@@ -78,3 +87,5 @@ def ahead(items: Iterable[Item], depth: int, stop: Callable[[], bool]) -> Genera
             yield entry[0]
     finally:
         channel.closed.set()
+        abandon()
+        thread.join()

@@ -24,13 +24,17 @@ class Wanted(NamedTuple):
     """What is to be read: the column of prices, and the column that has the symbol of each row.
 
     column None: "price", or the only column there is. delimiter None: a tab in .tsv, a comma elsewhere. header: the
-    first line of a CSV names the columns; without one they are called 1, 2, ….
+    first line of a CSV names the columns; without one they are called 1, 2, …. reverse: the newest row comes first, and
+    all are turned round; None: that is refused where it is noticed. mixed: rows of several symbols may go to one
+    series.
     """
 
     column: str | None = None
     symbol_column: str | None = None
     delimiter: str | None = None
     header: bool = True
+    reverse: bool | None = None
+    mixed: bool = False
 
 
 class Bad(NamedTuple):
@@ -56,6 +60,12 @@ class Rows:
     places: NDArray[np.int64] | None = None
     texts: dict[int, str] = field(default_factory=dict)
     broken: list[Bad] = field(default_factory=list)
+    last: int | None = None
+    """How many rows the file has, where it is read from its end."""
+
+    def row(self, place: int, before: int) -> int:
+        """Return which row of the file, from 1, one of these is, `before` of them having been read before."""
+        return before + place + 1 if self.last is None else self.last - before - place
 
     def place(self, index: int) -> int:
         """Return which of the rows values[index] is."""
@@ -72,6 +82,22 @@ class Rows:
         if self.texts:
             texts = {new: self.texts[old] for new, old in enumerate(index.tolist()) if old in self.texts}
         return Rows(self.count, self.values[index], places=places, texts=texts, broken=self.broken)
+
+    def occurring(self) -> set[str]:
+        """Return the symbols that rows have, blank ones left out."""
+        if self.codes is None or not len(self.codes):
+            return set()
+        return {self.names[code] for code in np.flatnonzero(np.bincount(self.codes)).tolist()} - {""}
+
+    def turned_round(self) -> "Rows":
+        """Return the rows, the last one first."""
+        last = self.count - 1
+        places = np.arange(len(self.values)) if self.places is None else self.places
+        texts = {len(self.values) - 1 - index: text for index, text in self.texts.items()}
+        broken = [Bad(last - row.place, row.found) for row in self.broken]
+        codes = None if self.codes is None else self.codes[::-1]
+        values = np.ascontiguousarray(self.values[::-1])
+        return Rows(self.count, values, codes, self.names, last - places[::-1], texts, broken)
 
     def bad(self) -> list[Bad]:
         """Return the rows that hold no price, or no symbol, in the order of the file."""

@@ -87,6 +87,7 @@ def test_import_takes_standard_input() -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
+        (["A", "a.csv", "--column", "bid", "--column", "ask"], "is given 2 times, as 'bid' and 'ask'"),
         (["A"], "name the SYMBOL, then at least one FILE"),
         (["A", "-"], "give --format"),
         (["--symbol-column", "a", "--where-symbol-column", "b", "f.csv"], "exclude each other"),
@@ -98,6 +99,37 @@ def test_wrong_usage_is_exit_code_2(args: list[str], message: str) -> None:
     result = hft_mmap("import", *args)
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        (["part-1.csv", "part-10.csv", "part-2.csv"], [1, 2, 10]),
+        (["part-2.csv", "part-10.csv", "part-1.csv"], [2, 10, 1]),
+    ],
+)
+def test_files_are_taken_in_their_natural_order(given: list[str], taken: list[int]) -> None:
+    """As a shell's pattern gives them they are sorted as people count; another order is meant."""
+    for name in given:
+        Path(name).write_text(f"price\n{name.removeprefix('part-').removesuffix('.csv')}\n")
+    assert hft_mmap("import", "A", *given).exit_code == 0
+    assert stored("A") == taken
+
+
+def test_import_has_a_file_turned_round() -> None:
+    """The refusal names the option that does it."""
+    Path("a.csv").write_text("Date,price\n2024-01-02,2\n2024-01-01,1\n")
+    refused = hft_mmap("import", "A", "a.csv")
+    assert (refused.exit_code, "--reverse" in refused.stderr) == (1, True)
+    assert hft_mmap("import", "A", "a.csv", "--reverse").exit_code == 0
+    assert stored("A") == [1, 2]
+
+
+def test_a_tab_may_be_written_with_a_backslash() -> None:
+    """As most languages have it, where a shell makes it hard to give one."""
+    Path("a.csv").write_text("name\tprice\nx\t1.5\n")
+    assert hft_mmap("import", "A", "a.csv", "--delimiter", r"\t").exit_code == 0
+    assert stored("A") == [1.5]
 
 
 def test_a_bad_row_is_one_line_and_exit_code_1() -> None:

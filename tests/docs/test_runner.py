@@ -136,6 +136,12 @@ def test_a_stale_answer_of_the_service_fails(tmp_path: Path) -> None:
             reader.run(console(command + '{"status":"fine"}'))
 
 
+def test_progress_is_no_output_of_an_example(tmp_path: Path) -> None:
+    """Whether an import takes longer than a second says nothing of a document."""
+    with reading(tmp_path, with_service=False) as reader:
+        reader.run(console("""$ echo '{"event":"importing","rows":1}' >&2; echo done\ndone\n"""))
+
+
 def test_state_goes_from_one_example_to_the_next(tmp_path: Path) -> None:
     """Variables of the shell, names of Python, and files in the folder that both share."""
     with reading(tmp_path, with_service=False) as reader:

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis.errors import FlakyFailure
 from hypothesis.stateful import run_state_machine_as_test
 
 from hft_mmap import Durability, Limits, WindowStats
@@ -45,8 +46,11 @@ def test_finds_a_wrong_store(wrong: type[StoreProcess]) -> None:
             return wrong(self.directory, limits=self.model.limits, durability=Durability.PROCESS)
 
     quick = settings(deadline=None, phases=[Phase.generate], max_examples=200, stateful_step_count=20)
-    with pytest.raises(AssertionError):
+    with pytest.raises((AssertionError, FlakyFailure)) as found:
         run_state_machine_as_test(Machine, settings=quick)
+    # Commits come when they come: a fault that was found may be none when the same steps are taken once more.
+    error = found.value
+    assert not isinstance(error, FlakyFailure) or error.subgroup(AssertionError) is not None
 
 
 @pytest.mark.parametrize(

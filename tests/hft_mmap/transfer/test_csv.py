@@ -1,5 +1,6 @@
 """CSV, as people and programs write it."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hft_mmap import Store
-from hft_mmap.transfer import BadRow, UnreadableFile, lines
+from hft_mmap.transfer import BadRow, Plan, Progress, StoreSink, UnreadableFile, import_files, lines
 from hft_mmap.transfer.lines import end_of_rows
 from tests.hft_mmap.transfer.files import bring, text_file
 
@@ -31,6 +32,13 @@ PRICES = [1.5, 2.0, 3.25]
         "price\n1.50000000000000000000000\n2.\n3.25\n",
         "a,price\n\xff,1.5\n\xfe,2\n\xfd,3.25\n".encode("latin-1"),
         "price,b\n1.5,\n2,\n3.25,\n",
+        "price\r1.5\r2\r3.25\r",
+        "price\r1.5\n2\n3.25\n",
+        "price\r\n1.5\r2\n3.25",
+        'name,price\r"a\rb",1.5\r"c",2\r"",3.25\r',
+        "1.5\n2\n3.25\n",
+        "\ufeff1.5\r\n2\r\n3.25",
+        '"1.5"\n"2"\n"3.25"\n',
     ],
 )
 @pytest.mark.parametrize("block_bytes", [4, 1 << 20])
@@ -51,6 +59,8 @@ def test_dialects(
         ({"column": "Adj Close"}, "Close,Adj Close\n9,1.5\n9,2\n9,3.25\n"),
         ({"header": False, "column": "2"}, "x,1.5\ny,2\nz,3.25\n"),
         ({"header": False}, "1.5\n2\n3.25\n"),
+        ({"column": "2024"}, "2023,2024\n9,1.5\n9,2\n9,3.25\n"),
+        ({"column": "2024"}, "2024\n1.5\n2\n3.25\n"),
     ],
 )
 def test_options(store: Store, tmp_path: Path, options: dict[str, object], text: str) -> None:
@@ -110,6 +120,10 @@ def test_a_row_with_too_few_cells_is_a_bad_row(store: Store, tmp_path: Path) -> 
     [
         ("a,b\n1,2\n", {}, "no column is called 'price'; there are: a, b"),
         ("a,b\n1,2\n", {"column": "c"}, "no column is called 'c'; there are: a, b"),
+        ("a;price\n1;2\n", {}, "the first row is one cell, 'a;price': --delimiter says"),
+        ("1\t2\n", {"header": False}, r"the first row is one cell, '1\\t2': --delimiter says"),
+        ("1,1.5\n2,2.5\n", {}, "the first row has the number '1', so it may be data: --no-header"),
+        ("AAPL,1.5\nAAPL,2.5\n", {"symbol_column": "AAPL"}, "the number '1.5', so it may be data: --no-header"),
         ("price,price\n1,2\n", {}, "2 columns are called 'price'"),
         ("", {}, "is empty; a CSV begins with the names of its columns"),
         (b"\xff\xfe\x00", {}, "the first line can't be read as CSV in UTF-8"),
@@ -137,6 +151,39 @@ def test_a_quote_that_is_never_closed_ends_with_a_hint(
     path = text_file(tmp_path / "a.csv", 'name,price\n"x,1\n' + "x,1\n" * 1000)
     with pytest.raises(UnreadableFile, match="is a double quote never closed"):
         bring(store, path)
+
+
+@pytest.mark.parametrize("skip_bad", [False, True])
+@pytest.mark.parametrize(
+    "text",
+    [
+        'name,price\n"x,1\n' + "x,1\n" * 1000,
+        'name,price\nx,1\n"x,1\n' + "x,1\n" * 1000 + '"y,3\n',
+        'name,price\r"x,1\r' + "x,1\r" * 1000,
+    ],
+)
+def test_a_quote_that_is_never_closed_swallows_no_rows(
+    store: Store, tmp_path: Path, text: str, *, skip_bad: bool
+) -> None:
+    """Such a file is refused, bad rows skipped or not: what the quote swallows is no bad row."""
+    with pytest.raises(UnreadableFile, match="a double quote is never closed"):
+        bring(store, text_file(tmp_path / "a.csv", text), skip_bad=skip_bad)
+    assert store.symbols() == []
+
+
+def test_a_file_that_gets_shorter_while_it_is_read_is_refused(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not called complete: nobody knows how many rows are missing."""
+    monkeypatch.setattr(lines, "BLOCK_BYTES", 1000)
+    path = text_file(tmp_path / "a.csv", "price\n" + "1.5\n" * 10_000)
+
+    def shorten(progress: Progress) -> None:
+        if progress.rows:
+            os.truncate(path, 20_000)
+
+    with pytest.raises(UnreadableFile, match="got shorter while it was read, from 40006 bytes to 20000"):
+        import_files(Plan([str(path)], "A"), StoreSink(store), tell=shorten)
 
 
 @pytest.mark.parametrize(("suffix", "magic"), [(".gz", b"\x1f\x8b\x08\x00"), (".zst", b"\x28\xb5\x2f\xfd")])

@@ -2,7 +2,9 @@
 
 import gzip
 import io
+import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from hft_mmap import Limits, Store
 from hft_mmap.transfer import UnreadableFile, UnwritableFile, export_span, exporting
 from tests.hft_mmap.transfer.files import PRICES, bits, bring, scratch
+from tests.service import PATIENCE_S
 
 NAMES = ["a.csv", "a.csv.gz", "a.csv.zst", "a.parquet", "a.arrow", "a.npy", "a.npy.gz", "a.f64", "a.f64.zst"]
 VALUES = [1.5, 150.1, 0.0, 1e140, 5e-324, 1 / 3]
@@ -147,3 +150,40 @@ def test_the_points_are_those_of_the_moment_when_it_begins(store: Store, tmp_pat
         export_span(span, str(tmp_path / "a.f64"))
     bring(store, tmp_path / "a.f64")
     assert store.window("A", 1000).tolist() == list(range(150))
+
+
+def test_a_pipe_is_written_into(filled: Store, tmp_path: Path) -> None:
+    """It stays a pipe, and whoever reads it gets the points; nothing is left beside it."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as reader:
+        read = reader.submit(pipe.read_bytes)
+        export_span(filled.series("A").span(), str(pipe), "f64")
+        assert read.result(PATIENCE_S) == bits(VALUES)
+        read = reader.submit(pipe.read_bytes)
+        export_span(filled.series("A").span(), str(pipe), "arrow")
+        assert pa.ipc.open_stream(read.result(PATIENCE_S)).read_all().column(0).to_pylist() == VALUES
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "arrow", "npy", "f64"])
+def test_a_device_is_written_into(filled: Store, tmp_path: Path, kind: str) -> None:
+    """Whatever the format; a link to it stays a link."""
+    link = tmp_path / "null"
+    link.symlink_to(os.devnull)
+    export_span(filled.series("A").span(), str(link), kind)
+    assert link.is_symlink()
+    assert link.is_char_device()
+
+
+def test_of_a_link_the_file_that_it_leads_to_is_replaced(filled: Store, tmp_path: Path) -> None:
+    """Also where there is no such file yet, and where the link is in another directory."""
+    (tmp_path / "there").mkdir()
+    link = tmp_path / "latest.f64"
+    link.symlink_to("there/today.f64")
+    for last in (2, 1):
+        export_span(filled.series("A").span(last=last), str(link))
+        assert link.is_symlink()
+        assert (tmp_path / "there" / "today.f64").read_bytes() == bits(VALUES[-last:])
+    assert [path.name for path in (tmp_path / "there").iterdir()] == ["today.f64"]

@@ -1,6 +1,7 @@
 """Importing: what is in a file is in the series, bit for bit, once, and a bad row is named."""
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -304,3 +305,28 @@ def test_the_limit_of_symbols_holds(tmp_path: Path) -> None:
     limits = Limits(max_symbols=2, starting_capacity=0, chunk_points=64)
     with Store(tmp_path / "data", limits=limits) as store, pytest.raises(SymbolLimitReached):
         bring(store, path, symbol=None, symbol_column="ticker")
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("name", WRITERS)
+def test_no_thread_outlives_an_import_that_was_stopped(store: Store, tmp_path: Path, name: str) -> None:
+    """By a bad row in front of many others: a thread that is inside of Arrow while Python ends aborts the process."""
+    WRITERS[name](tmp_path / name, [1.0, -1.0, *[1.0] * 2000])
+    with pytest.raises(BadRow):
+        bring(store, tmp_path / name)
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("hft-mmap-read")] == []
+
+
+def test_no_thread_outlives_an_import_that_waits_for_a_pipe(store: Store, tmp_path: Path) -> None:
+    """It is stopped while the other end of the pipe says nothing more."""
+    os.mkfifo(tmp_path / "pipe")
+    fd = os.open(tmp_path / "pipe", os.O_RDWR)
+    try:
+        os.write(fd, b"price\n1.5\n")
+        plan = Plan([str(tmp_path / "pipe")], "A", format="csv")
+        told = threading.Event()
+        report = import_files(plan, StoreSink(store), stop=told.is_set, tell=lambda _: told.set())
+    finally:
+        os.close(fd)
+    assert not report.complete
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("hft-mmap-read")] == []
