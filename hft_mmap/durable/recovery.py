@@ -74,7 +74,7 @@ def publish(head: Head, found: Trusted, boot: Boot) -> None:
         if found.origin != "live":
             head.store_flags(FLAG_SYNC_FAILED if found.sync_failed else FLAG_CLEAN if found.orderly else 0)
             head.store_live_boot(boot)
-    elif found.total not in head.marks():
+    elif head.mark(found.total) is None:
         head.begin_ring(found.total, found.mark or Mark.begin())
     if found.orderly and not found.sync_failed and not head.words[FLAGS] & FLAG_CLEAN:
         head.raise_flag(FLAG_CLEAN)

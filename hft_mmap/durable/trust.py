@@ -97,7 +97,6 @@ def _of_this_boot(head: Head, boot: Boot, directory: Path, layout: Layout, commi
     if not 0 <= start <= total <= MAX_TOTAL:
         message = f"live words are not in order: start {start}, total {total}"
         raise FormatError(message)
-    marks = head.marks()
     newest = commits[0] if commits else None
     failed = bool(head.words[FLAGS] & FLAG_SYNC_FAILED)
     # The newest slot may be what a failed sync has left in memory only; the one before it was there first.
@@ -105,16 +104,16 @@ def _of_this_boot(head: Head, boot: Boot, directory: Path, layout: Layout, commi
     found = Trusted(
         total, start, "live", min(certain.total, total) if certain else 0, min(certain.start, start) if certain else 0,
         failed, newest is not None and newest.clean and (newest.total, newest.start) == (total, start),
-        marks.get(total),
+        head.mark(total),
     )  # fmt: skip
     if newest is not None and newest.total > total:
         return replace(_by_slot(newest), origin="rolled_back", orderly=False)  # words that no release leaves
     if newest is not None and newest.total == total:
         return replace(found, mark=found.mark or newest.mark)
-    if total in marks:
+    if found.mark is not None:
         base = _base(newest, directory, head, layout, start)
-        if base is not None and base[1].epoch == marks[total].epoch:
-            return _proved(found, head, directory, layout, base, marks)
+        if base is not None and base[1].epoch == found.mark.epoch:
+            return _proved(found, head, directory, layout, base, head.marks())
     # A release that knows no checksums published it last, or the first commit since then is still to come.
     if not failed and is_same_boot(head.live_boot(), boot):
         return found

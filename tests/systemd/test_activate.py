@@ -66,6 +66,7 @@ def releases(machine: Machine) -> list[str]:
     return sorted(path.name for path in (machine.root / RELEASES).iterdir() if path.name != "current")
 
 
+@pytest.mark.timeout(400)  # three releases, each of which compiles its kernels
 def test_the_release_before_stays_and_older_ones_go(machine: Machine, make_release: Make) -> None:
     """So there is a way back: the link, and a restart; nothing is lost on either way."""
     machine.systemctl("start", SERVICE)
