@@ -238,7 +238,10 @@ def test_stats_as_json_is_what_the_service_answers(service: Service) -> None:
         )
     answer = service.client.get("/stats/", params={"symbol": "BRK.B", "window": 1}).json()
     assert as_json("stats", "BRK.B", "--window", "1", "--data-dir", data_dir) == answer
-    assert as_json("info", "--data-dir", data_dir)["symbols"] == service.client.get("/symbols").json()["symbols"]
+    kept, told = as_json("info", "--data-dir", data_dir)["symbols"], service.client.get("/symbols").json()["symbols"]
+    for series in kept + told:  # a file system may give blocks back, or take them, when it writes later
+        assert series.pop("bytes") > 0
+    assert kept == told
     assert as_json("verify", "--data-dir", data_dir)["ok"] is True
 
 

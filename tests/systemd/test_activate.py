@@ -25,7 +25,7 @@ def make_release(machine: Machine) -> Iterator[Make]:
     kept, tested = "/root/kernels", "/root/tested"
     machine.run("cp", "-a", f"/{KERNELS}", kept)
     machine.run("cp", "-a", f"/{RELEASES}/tested", tested)
-    below = f"lib/{PYTHON.resolve().name}/site-packages/hft_mmap"
+    below = f"lib/{PYTHON.resolve().name}/site-packages/hft_mmap/tree"
 
     def make(name: str) -> Path:
         machine.run("sh", "-ec", f"""
@@ -37,7 +37,7 @@ def make_release(machine: Machine) -> Iterator[Make]:
 
     def folder(name: str) -> str:
         # As numba names it, after the folder of the code.
-        return f"hft_mmap_{sha1(f'/{RELEASES}/{name}/{below}'.encode()).hexdigest()}"  # noqa: S324 - no secret
+        return f"tree_{sha1(f'/{RELEASES}/{name}/{below}'.encode()).hexdigest()}"  # noqa: S324 - no secret
 
     yield make
     machine.systemctl("stop", "hft-mmap.socket", "hft-mmap*.service")
