@@ -47,7 +47,8 @@ from hft_mmap.errors import (
 from hft_mmap.health import Loss, Reason
 from hft_mmap.limits import Durability, Limits
 from hft_mmap.named import STATISTICS, Columns
-from hft_mmap.series import Series, SeriesInfo
+from hft_mmap.reader import SeriesInfo
+from hft_mmap.series import Series
 from hft_mmap.span import Span
 from hft_mmap.stats import STANDARD_WINDOWS, WindowStats
 from hft_mmap.store import Store

@@ -2,12 +2,14 @@
 
 import errno
 import os
+import shutil
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Literal, NoReturn, Self
 
@@ -48,7 +50,8 @@ from hft_mmap.files.names import directory_name, symbol_of, validate_symbol
 from hft_mmap.health import Loss, Reason, try_to_create
 from hft_mmap.limits import Durability, Limits
 from hft_mmap.named import FIVE, Columns
-from hft_mmap.series import Series, SeriesInfo
+from hft_mmap.reader import SeriesInfo
+from hft_mmap.series import Series
 from hft_mmap.span import Span
 from hft_mmap.stats import WindowStats
 from hft_mmap.tree.kernels import FAN_OUT
@@ -150,8 +153,8 @@ class Store:
             if not self.read_only:
                 make_directory(self.path)
                 # Whoever makes a symbol now leaves nothing behind; and if it does, the next opening finds it.
-                with suppress(SeriesBusy), locked(self.path / LOCK_NAME, _HELD_WAIT_S):
-                    self._remove_unfinished()
+                with suppress(SeriesBusy):
+                    locked(self.path / LOCK_NAME, self._remove_unfinished, _HELD_WAIT_S)
             self._check_file_system()
             names = sorted(os.listdir(self.path))
             if not self.read_only:
@@ -321,7 +324,13 @@ class Store:
             if self.read_only:
                 message = 'the store was opened with mode="r"'
                 raise StoreReadOnly(message) from None
-        with self._lock, self._creating(symbol):
+        with self._lock:
+            return self._creating(symbol, n)
+
+    def _creating(self, symbol: str, n: int) -> Series:
+        """Make a series, unless another process has; they are held out meanwhile. Tells a full disk from the rest."""
+
+        def create() -> Series:
             try:
                 return self._find(symbol)
             except SymbolNotFound:
@@ -329,14 +338,8 @@ class Store:
                 self._create(symbol, n)
                 return self._find(symbol)
 
-    @contextmanager
-    def _creating(self, symbol: str) -> Iterator[None]:
-        """Hold creation against other processes, and tell a full disk from other failures."""
         try:
-            with locked(self.path / LOCK_NAME, 0):
-                yield
-            self._creation_failed_for_space = False
-            self._creation_failure = None
+            found = locked(self.path / LOCK_NAME, create, 0)
         except OSError as error:
             if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
                 self._creation_failure = f"no symbol can be made in {self.path}: {error}"
@@ -347,6 +350,9 @@ class Store:
             self._on_event("disk_full", {"symbol": symbol, "error": str(error)})
             message = f"no space to create {symbol}: {error.strerror}; nothing was stored, free space and send again"
             raise DiskFull(message) from error
+        self._creation_failed_for_space = False
+        self._creation_failure = None
+        return found
 
     def _check_limit(self, symbol: str) -> None:
         """Refuse a symbol above the limit; counts what is on the disk, whichever process made it."""
@@ -367,17 +373,15 @@ class Store:
         points = self.limits.chunk_points
         identity = Identity(symbol, points, FAN_OUT, uuid.uuid4().bytes, time.time_ns())
         making = self.path / f"{MAKING_PREFIX}{uuid.uuid4().hex}"
-        making.mkdir()
         try:
+            making.mkdir()
             mark, room = Mark.begin(), max(self.limits.starting_capacity, n)
             Head.create(making, identity, Commit(1, 0, 0, 0, self._boot, clean=False, mark=mark), live=self._boot)
             Chunk.create(making, identity.series_id, 0, Layout.of(points), room, mark)
             sync_directory(making)
             making.rename(self.path / directory_name(symbol))
         except BaseException:
-            for file in making.iterdir():
-                file.unlink()
-            making.rmdir()
+            shutil.rmtree(making, ignore_errors=True)
             raise
         sync_directory(self.path)
         self._on_event("series_created", {"symbol": symbol, "chunk_points": points})
@@ -434,19 +438,17 @@ class Store:
         if total > held:
             message = f"points below {total} of {symbol} do not exist: it ends at total {held}"
             raise OutOfRange(message, start, held)
-        done = threading.Event()
-        outcome: list[BaseException | None] = []
-
-        def finish(error: BaseException | None) -> None:
-            outcome.append(error)
-            done.set()
-
-        self.on_durable(symbol, total, finish)
-        while not done.wait(_DEAD_FLUSHER_S):
+        # No Event: an interrupt while it is waited for may leave its lock taken, and the flusher waiting for that.
+        outcome: SimpleQueue[BaseException | None] = SimpleQueue()
+        self.on_durable(symbol, total, outcome.put)
+        while True:
+            with suppress(Empty):
+                error = outcome.get(timeout=_DEAD_FLUSHER_S)
+                break
             if self._flusher is not None:
                 self._flusher.look_after()
-        if outcome[0] is not None:
-            raise outcome[0]
+        if error is not None:
+            raise error
 
     def sync(self) -> None:
         """Put everything appended so far on the disk, whatever the tier; SeriesReadOnly if the disk fails."""
@@ -456,7 +458,7 @@ class Store:
             open_series = list(self._series.values())
         for series in open_series:
             total = series.total
-            self._flusher.wake(series)
+            series.ask()
             self.wait_durable(series.symbol, total)
 
     # -- reading ------------------------------------------------------------------------------------------------------
@@ -559,7 +561,7 @@ class Store:
             with self._lock, suppress(HftMmapError):
                 self._series.get(symbol) or self._try_open(symbol, named=True, wait_s=0)
         found += [Reason(symbol, "locked", reason) for symbol, reason in sorted(self._held.items())]
-        if self._flusher is not None and (failure := self._flusher.look_after()) is not None:
+        if self._flusher is not None and (failure := self._flusher.check()) is not None:
             found.append(Reason(None, "write_failed", failure))
         with self._lock:
             open_series = sorted(self._series.items())

@@ -81,7 +81,7 @@ class Injection:
 
 
 INJECTIONS = {
-    "store.append[points=1e4]": Injection("hft_mmap/series.py", "Series.append_nowait"),
+    "store.append[points=1e4]": Injection("hft_mmap/appender.py", "Appender.append_nowait"),
     "decode.batch[values=1e4]": Injection("api/body/decode.py", "Decoder.quick"),
     "store.open[stored=10]": Injection("hft_mmap/store.py", "Store.__init__"),
 }

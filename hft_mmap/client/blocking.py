@@ -17,7 +17,7 @@ from hft_mmap.client.errors import ServiceError, Unreachable, refusal
 from hft_mmap.client.producers import Producer
 from hft_mmap.client.retry import Retry, Tries, ended, unreachable
 from hft_mmap.client.wire import STREAM_TIMEOUT_S, Added, Ask, Points, Stats, Updates, Windows
-from hft_mmap.series import SeriesInfo
+from hft_mmap.reader import SeriesInfo
 
 Answer = TypeVar("Answer")
 

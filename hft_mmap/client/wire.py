@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hft_mmap.batch import Prices, as_row, check_prices
-from hft_mmap.series import SeriesInfo
+from hft_mmap.reader import SeriesInfo
 
 RAW = "application/octet-stream"
 STREAM_TIMEOUT_S = 45.0

@@ -8,7 +8,8 @@ import errno
 import heapq
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 from time import monotonic
@@ -22,13 +23,13 @@ from hft_mmap.files.disk import sync_directory
 from hft_mmap.files.head import FLAG_CLEAN, FLAG_SYNC_FAILED, Commit, Head
 from hft_mmap.files.view import View
 from hft_mmap.tree.kernels import FAN_OUT
-from hft_mmap.tree.words import FLAGS, HOME, START, TOTAL
+from hft_mmap.tree.words import FLAGS, FLAGS_CHECK, HOME, START, TOTAL
 
 Waiter = Callable[[BaseException | None], None]
 """Takes None once its points are on the disk, or the reason why they are not."""
 
-Exclusive = AbstractContextManager[None]
-"""Holds the series against every other writer, for one `with`, or raises SeriesBusy."""
+Hold = Callable[[Callable[[], None]], None]
+"""Does what it is given while it holds the series against every other writer, or raises SeriesBusy."""
 
 
 class Commits:
@@ -67,83 +68,89 @@ class Commits:
 
     # -- one commit ---------------------------------------------------------------------------------------------------
 
-    def put(
-        self, view: View, total: int, start: int, mark: Mark | None, exclusive: Exclusive, *, clean: bool
-    ) -> None:  # fmt: skip
+    def put(self, view: View, total: int, start: int, mark: Mark | None, hold: Hold | None = None) -> None:
         """Put the points of `view` up to `total` on the disk, then a slot that says so; OSError if the disk fails.
 
-        mark: the running checksum of the points below `total`.
-
-        One with the clean flag is SeriesBusy if another process holds the series: then there is no slot, and all of
-        it has to be done again.
+        mark: the running checksum of the points below `total`. hold: given for the last commit, with the clean flag: it
+        holds the series against other writers; SeriesBusy if another process does: then there is no slot, and all of it
+        has to be done again.
         """
         begin = monotonic()
         # Under the lock of the commits: a failure is noted before any other process can vouch for the same points.
-        with self._head.committing():
-            try:
-                self._sync_chunks(view, total)
-            except OSError:
-                if self.sync_failed:
-                    self._head.raise_flag(FLAG_SYNC_FAILED)
-                raise
-        self._record(total, start, mark, exclusive, clean=clean)
+        self._committing(partial(self._sync_chunks, view, total))
+        # The next slot, of whichever process, is written when this one is on the disk: one of the two always is.
+        commit = Commit(0, total, start, 0, self.boot, hold is not None, mark)
+        if hold is None:
+            self._committing(partial(self._record, commit))
+        else:
+            hold(partial(self._committing, partial(self._record, commit)))
+        self.total = total
         end = monotonic()
         self.syncs = Syncs(self.syncs.count + 1, self.syncs.seconds + end - begin, end)
 
-    def _record(self, total: int, start: int, mark: Mark | None, exclusive: Exclusive, *, clean: bool) -> None:
-        """Put a commit slot on the disk; the points that it speaks of are there already.
+    def _committing(self, work: Callable[[], None]) -> None:
+        """Do `work` while nobody else commits; where a sync of it fails, the flag says so before anybody else can."""
+        self._head.committing(partial(self._flagging, work))
 
-        The next slot, of whichever process, is written when this one is on the disk: one of the two always is.
-        """
-        with ExitStack() as appends:
-            if clean:
-                appends.enter_context(exclusive)
-            with self._head.committing():
-                if self._head.words[FLAGS] & FLAG_SYNC_FAILED:
-                    self.sync_failed = True
-                    raise OSError(errno.EIO, "a sync of this series failed in another process")
-                # It is no end if another process has gone on meanwhile.
-                clean = clean and (self._head.words[TOTAL], self._head.words[START]) == (total, start)
-                if clean:
-                    # Before the slot: who appends from here on meets the flag, and takes it back first.
-                    self._head.raise_flag(FLAG_CLEAN)
-                self._head.write_commit(Commit(0, total, start, 0, self.boot, clean, mark))
-                appends.close()
-                self._sync_head()
-                if not clean:
-                    self._head.lower_flag(FLAG_CLEAN)
-        self.total = total
-
-    def _sync_head(self) -> None:
-        """Put the slots on the disk. The flag that it failed is there before anybody else can commit."""
+    def _flagging(self, work: Callable[[], None]) -> None:
         try:
-            with self._syncing():
-                os.fdatasync(self._head.fd)
+            work()
         except OSError:
-            self._head.raise_flag(FLAG_SYNC_FAILED)
+            if self.sync_failed:
+                # Not by a method of the head: an interrupt could come between the failure and the flag.
+                words = self._head.words
+                words[FLAGS] = words[FLAGS] | FLAG_SYNC_FAILED
+                words[FLAGS_CHECK] = ~words[FLAGS]
             raise
 
-    @contextmanager
-    def _syncing(self) -> Iterator[None]:
-        """Note it if a sync fails. Whatever else fails on the way of a commit may be done again."""
+    def _record(self, commit: Commit) -> None:
+        """Put a commit slot on the disk; the points that it speaks of are there already."""
+        if self._head.words[FLAGS] & FLAG_SYNC_FAILED:
+            self.sync_failed = True
+            raise OSError(errno.EIO, "a sync of this series failed in another process")
+        # It is no end if another process has gone on meanwhile.
+        ends = (commit.total, commit.start) == (self._head.words[TOTAL], self._head.words[START])
+        commit = commit._replace(clean=commit.clean and ends)
+        if commit.clean:
+            # Before the slot: who appends from here on meets the flag, and takes it back first.
+            self._head.raise_flag(FLAG_CLEAN)
+        self._head.write_commit(commit)
+        self._sync(self._head.fd)
+        if not commit.clean:
+            self._head.lower_flag(FLAG_CLEAN)
+
+    def _sync(self, fd: int, sync: Callable[[int], None] = os.fdatasync) -> None:
+        """Put what was written to the open file `fd` on the disk, and note it if that fails.
+
+        Whatever else fails on the way of a commit may be done again, as that a file can't be opened.
+        """
         try:
-            yield
-        except OSError as error:
-            # The file could not even be opened: that says nothing of the disk.
-            self.sync_failed |= error.errno not in {errno.EMFILE, errno.ENFILE}
+            sync(fd)
+        except OSError:
+            self.sync_failed = True
             raise
+
+    def _sync_names(self) -> None:
+        """Put the names of the chunks on the disk."""
+        fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._sync(fd, os.fsync)
+        finally:
+            os.close(fd)
 
     def take_back_clean(self) -> None:
         """Put a slot without the clean flag on the disk, before the first point after an orderly stop is published.
 
         The caller holds the series. OSError if the slot can't be written, or with the flag that a sync failed.
         """
-        with self._head.committing():
-            if self._head.words[FLAGS] & FLAG_CLEAN:
-                # It vouches for what the newest slot does.
-                self._head.write_commit(Commit(0, 0, 0, 0, self.boot, clean=False))
-                self._sync_head()
-                self._head.lower_flag(FLAG_CLEAN)
+        self._committing(self._take_back_clean)
+
+    def _take_back_clean(self) -> None:
+        if self._head.words[FLAGS] & FLAG_CLEAN:
+            # It vouches for what the newest slot does.
+            self._head.write_commit(Commit(0, 0, 0, 0, self.boot, clean=False))
+            self._sync(self._head.fd)
+            self._head.lower_flag(FLAG_CLEAN)
 
     def _sync_chunks(self, view: View, total: int) -> None:
         """Put the points between the last commit and `total` on the disk, and the names of new chunks."""
@@ -151,13 +158,10 @@ class Commits:
         for chunk in view.chunks:
             if chunk.first + self._layout.points > self.total and chunk.first < total:
                 with self._unless_cleaned_up(chunk):
-                    chunk.writer()  # a file that can't be opened says nothing of the disk
-                    with self._syncing():
-                        chunk.sync()
+                    self._sync(chunk.writer())
                 rolled |= chunk.first >= self.total
         if rolled:
-            with self._syncing():
-                sync_directory(self._directory)
+            self._sync_names()
 
     @contextmanager
     def _unless_cleaned_up(self, chunk: Chunk) -> Iterator[None]:
@@ -176,8 +180,7 @@ class Commits:
                 with suppress(FormatError), self._unless_cleaned_up(chunk):
                     if chunk.read_seal() is None:
                         chunk.seal()
-                        with self._syncing():
-                            chunk.sync()
+                        self._sync(chunk.writer())
                 chunk.sealed = True
                 chunk.close_writer()
                 chunk.forget_pages()
@@ -187,15 +190,13 @@ class Commits:
         for first in list_chunks(self._directory):
             if first + self._layout.points <= start:
                 (self._directory / chunk_name(first)).unlink(missing_ok=True)
-        with self._syncing():
-            sync_directory(self._directory)
+        self._sync_names()
 
     # -- after a failed sync ------------------------------------------------------------------------------------------
 
     def fail(self) -> None:
         """Tell the other processes of this boot, and the next opening, that memory and disk may differ."""
-        with self._head.committing():
-            self._head.raise_flag(FLAG_SYNC_FAILED)
+        self._head.committing(partial(self._head.raise_flag, FLAG_SYNC_FAILED))
 
     def write_again(self, view: View, found: Trusted) -> None:
         """Write again what no slot vouches for, now that it has proved itself, and its nodes. OSError.

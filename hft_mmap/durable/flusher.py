@@ -34,7 +34,7 @@ class Flusher:
         """Prepare; the thread starts with the first request."""
         self._interval_s = sync_interval_ms / 1000 if durability is Durability.INTERVAL else 0.0
         # No lock between who asks and the thread: one that an interrupt leaves locked would end all commits.
-        self._requests: SimpleQueue[Committing | None] = SimpleQueue()
+        self.requests: SimpleQueue[Committing | None] = SimpleQueue()
         self._asked: dict[Committing, None] = {}
         self._held: list[Committing] = []
         self._starting = threading.Lock()
@@ -44,17 +44,16 @@ class Flusher:
 
     def wake(self, series: Committing) -> None:
         """Have `series` committed soon; costs about 2 us, and a thread's start the first time."""
-        if self._stopping:
-            return
-        self._requests.put(series)
-        if not self._alive() and self._start() is not None:
-            series.uncommitted()
+        self.look_after()
+        self.requests.put(series)
 
     def look_after(self) -> str | None:
-        """Start the thread again if it is gone; return why nothing is put on the disk, where it can't be started."""
-        if self._thread is None or self._stopping or self._alive():
-            return None
-        return self._start()
+        """Start the thread if it does not live; return why nothing is put on the disk, where it can't be started."""
+        return None if self._stopping or self._alive() else self._start()
+
+    def check(self) -> str | None:
+        """Return what `look_after` does; a thread that nobody has needed yet is not started."""
+        return None if self._thread is None else self.look_after()
 
     def _alive(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
@@ -67,16 +66,17 @@ class Flusher:
                 try:
                     self._thread.start()
                 except RuntimeError as error:
+                    self._gather()  # or requests that nobody takes would grow
                     return f"nothing is put on the disk, since its thread can't be started: {error}; it is tried again"
         return None
 
     def _take(self) -> list[Committing]:
         """Wait for requests, and for the interval after the first of them; return them, or nothing at the end."""
-        deadline = monotonic() + _RETRY_S if self._held else None
+        deadline = monotonic() + _RETRY_S if self._held or self._asked else None
         while not self._stopping:
             rest = None if deadline is None else max(deadline - monotonic(), 0.0)
             try:
-                series = self._requests.get(timeout=rest)
+                series = self.requests.get(timeout=rest)
             except Empty:
                 break
             if series is None:
@@ -84,11 +84,15 @@ class Flusher:
             if not self._asked:
                 deadline = monotonic() + self._interval_s
             self._asked[series] = None
-        while not self._requests.empty():
-            series = self._requests.get()
+        self._gather()
+        return list(dict.fromkeys(() if self._stopping else self._held) | self._asked)
+
+    def _gather(self) -> None:
+        """Take what lies in the queue, each series once."""
+        while not self.requests.empty():
+            series = self.requests.get()
             if series is not None:
                 self._asked[series] = None
-        return list(dict.fromkeys(() if self._stopping else self._held) | self._asked)
 
     def _run(self) -> None:
         """Commit until told to stop and nothing is left."""
@@ -103,7 +107,7 @@ class Flusher:
             left, self._held = [*self._held, *self._asked], []
             self._asked.clear()
             for series in left:  # for the thread that comes after this one
-                self._requests.put(series)
+                self.requests.put(series)
                 series.uncommitted()
             raise
         finally:
@@ -112,7 +116,7 @@ class Flusher:
     def stop(self) -> None:
         """Commit what was asked for and end the thread; later requests are ignored. May be called again."""
         self._stopping = True
-        self._requests.put(None)
+        self.requests.put(None)
         thread = self._thread
         if thread is not None and thread.is_alive():
             thread.join()

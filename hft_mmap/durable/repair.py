@@ -1,7 +1,5 @@
 """Rebuild the nodes of a series from its values. Values are never touched: they are what nothing else can give back."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +12,7 @@ from hft_mmap.errors import FormatError
 from hft_mmap.files.boot import Boot
 from hft_mmap.files.chunk import Chunk
 from hft_mmap.files.head import Head
-from hft_mmap.files.locks import attempts, try_lock, unlock
+from hft_mmap.files.locks import attempts, try_lock
 from hft_mmap.tree.kernels import FAN_OUT, VALID, find_invalid
 
 
@@ -62,16 +60,6 @@ def _repair_chunk(chunk: Chunk, end: int, proof: Proof | None) -> tuple[list[str
     return [fault for fault in faults if fault not in remaining], remaining
 
 
-@contextmanager
-def _held(head: Head) -> Iterator[None]:
-    """Hold the series against every writer."""
-    any(try_lock(head.fd) for _ in attempts(None))
-    try:
-        yield
-    finally:
-        unlock(head.fd)
-
-
 def repair_directory(directory: Path, symbol: str, boot: Boot) -> RepairReport:
     """Rebuild nodes and seals of the series in `directory`, from the first level up; O(N).
 
@@ -98,9 +86,9 @@ def repair_directory(directory: Path, symbol: str, boot: Boot) -> RepairReport:
             if end - first == layout.points:  # full chunks never change
                 done, left = _repair_chunk(chunk, layout.points, proof)
             else:
-                with _held(head):
-                    newest = trust(head, boot, directory, layout).total
-                    done, left = _repair_chunk(chunk, min(newest - first, layout.points), proof)
+                any(try_lock(head.fd) for _ in attempts(None))  # until the head is closed, which comes next
+                newest = trust(head, boot, directory, layout).total
+                done, left = _repair_chunk(chunk, min(newest - first, layout.points), proof)
             repaired += done
             remaining += left
     except FormatError as error:

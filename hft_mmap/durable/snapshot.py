@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from hft_mmap.durable import recovery
-from hft_mmap.durable.trust import trust
+from hft_mmap.durable.trust import Trusted, trust
 from hft_mmap.errors import StoreUnusable
 from hft_mmap.files.boot import Boot
 from hft_mmap.files.chunk import Chunk, chunk_name
@@ -46,11 +46,15 @@ def _copy_series(head: Head, source: Path, making: Path, boot: Boot) -> int:
 
     FileNotFoundError if a cleanup unlinks a chunk meanwhile.
     """
-    with head.committing():
-        layout = recovery.layout_of(head.identity)
-        recovered = trust(head, boot, source, layout)
+    layout = recovery.layout_of(head.identity)
+
+    def look() -> Trusted:
+        found = trust(head, boot, source, layout)
         # What was read may come from memory alone. A chunk that can still be rolled back is no chunk to share.
         os.fdatasync(head.fd)
+        return found
+
+    recovered = head.committing(look)
     certain = 0 if recovered.sync_failed else recovered.committed_total
     series_id = head.identity.series_id
     for first in range(recovered.start // layout.points * layout.points, recovered.total, layout.points):

@@ -14,16 +14,14 @@ process. Commit slots are written in turn with pwrite and made durable by fdatas
 machine. Each block lies in a 512-byte sector of its own, so that a torn sector spoils one block only.
 """
 
-import fcntl
 import mmap
 import os
 import struct
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from fcntl import F_OFD_SETLK, F_RDLCK, F_WRLCK, fcntl
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from isal import isal_zlib
@@ -33,7 +31,7 @@ from hft_mmap.errors import FormatError, SeriesBusy
 from hft_mmap.files.boot import Boot
 from hft_mmap.files.chunk import Mark, wrapped
 from hft_mmap.files.disk import write_fully
-from hft_mmap.files.locks import HOW_TO_FIND_THE_HOLDER, attempts, try_lock_slots, unlock_slots
+from hft_mmap.files.locks import HOW_TO_FIND_THE_HOLDER, UNLOCKED_SLOTS, attempts, try_lock_slots
 from hft_mmap.tree.words import (
     BOOT_CLOCK,
     BOOT_ID,
@@ -65,6 +63,8 @@ FLAG_SYNC_FAILED = 1
 FLAG_CLEAN = 2
 """Live flag: the newest slot is a clean one, so nothing may be published before one that is not is on the disk."""
 
+_T = TypeVar("_T")
+_HOLDER = "holder"
 _CRC = struct.Struct("<I")
 _IDENTITY = struct.Struct("<8sIIQ16sqH64s")
 _SLOT = struct.Struct("<Qqqq16sqQ")
@@ -198,14 +198,15 @@ def settled_of(words: NDArray[np.int64]) -> int:
 class Head:
     """An open head file. Not locked: the series that owns it decides who may write, and when."""
 
-    __slots__ = ("_array", "_commit_lock", "_lock_type", "address", "fd", "identity", "path", "wait_s", "words")
+    __slots__ = ("_array", "_lock_type", "_turn", "address", "fd", "identity", "path", "unsettled", "wait_s", "words")
 
     def __init__(self, directory: Path, *, writable: bool) -> None:
         """Open and check the head in `directory`; FormatError if it is not a sound head file."""
         self.path = directory / HEAD_NAME
         self.fd = os.open(self.path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
-        self._lock_type = fcntl.F_WRLCK if writable else fcntl.F_RDLCK
-        self._commit_lock = threading.Lock()
+        self._lock_type = F_WRLCK if writable else F_RDLCK
+        self._turn: dict[str, object] = {}
+        self.unsettled = False
         self.wait_s: float | None = None
         try:
             self.identity = decode_identity(os.pread(self.fd, HEAD_BYTES + 1, 0))
@@ -249,25 +250,25 @@ class Head:
         finally:
             os.close(fd)
 
-    @contextmanager
-    def committing(self) -> Iterator[None]:
-        """Hold the commit slots and the flags against every other thread and process, until a slot is on the disk.
+    def committing(self, work: Callable[[], _T]) -> _T:
+        """Return what `work` does while the commit slots and the flags are held against every other thread and process.
 
         Appends don't wait for it: it is another lock than the one that holds the series (flock), of the open file and
         not of the process (OFD). Who needs both takes that of the series first. SeriesBusy if another holds them for
         longer than `wait_s` (None: however long).
         """
+        turn, me, fd = self._turn, object(), self.fd
         for _ in attempts(self.wait_s):
-            if self._commit_lock.acquire(blocking=False):
-                try:
-                    if try_lock_slots(self.fd, self._lock_type):
-                        try:
-                            yield
-                        finally:
-                            unlock_slots(self.fd)
-                        return
-                finally:
-                    self._commit_lock.release()
+            try:
+                # One call takes the turn of the threads, and no call has to be made to see who has it: see locks.py.
+                if turn.setdefault(_HOLDER, me) is me and try_lock_slots(fd, self._lock_type):
+                    return work()
+            finally:
+                if turn == {_HOLDER: me}:
+                    try:
+                        fcntl(fd, F_OFD_SETLK, UNLOCKED_SLOTS)
+                    finally:
+                        turn.clear()
         raise SeriesBusy(f"the commit slots of {self.path} are held by another process; {HOW_TO_FIND_THE_HOLDER}")
 
     def raise_flag(self, flag: int) -> None:
@@ -338,6 +339,7 @@ class Head:
 
     def begin_ring(self, total: int, mark: Mark) -> None:
         """Forget the ring, and begin another at `mark`, that of `total`."""
+        self.unsettled = True
         self.store(EPOCH, 0)
         self._array[RING : RING + 2 * RING_PLACES] = 0
         self.store(NEWEST, 0)
@@ -348,9 +350,19 @@ class Head:
         """Return the number of the file: in a copy it is another one."""
         return os.fstat(self.fd).st_ino
 
+    def move_start(self, start: int) -> None:
+        """Store `start`. The caller holds the series."""
+        self.unsettled = True
+        self.store(START, start)
+        self.settle_words()
+
     def settle_words(self) -> None:
-        """Store the checksum of the words that appends leave alone. The caller holds the series."""
+        """Store the checksum of the words that appends leave alone. The caller holds the series.
+
+        `unsettled` says that an interrupt has kept this from being done after the words had changed.
+        """
         self.store(SETTLED, self.settled())
+        self.unsettled = False
 
     def settled(self) -> int:
         """Return the checksum of the words that appends leave alone, as they are now; never 0."""

@@ -11,25 +11,32 @@ There are three, and who needs several takes them in this order:
 
 With each comes a lock between the threads of the process, taken just before it and, like it, never waited for while
 another process may hold the one that follows.
+
+An interrupt (Ctrl-C, an alarm) may raise between any two calls of the main thread, so what is done under a lock is
+given as a function: a context manager in Python would leave the lock taken where it strikes before the block begins, or
+before `__exit__` does. Only inside of one function is a lock always given back: after `finally` comes one call in C.
 """
 
 import fcntl
 import os
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from itertools import count
 from math import inf
 from pathlib import Path
 from time import monotonic, sleep
+from typing import TypeVar
 
 from hft_mmap.errors import SeriesBusy
 
 HOW_TO_FIND_THE_HOLDER = "`lslocks` names the process: resume or end it"
 
+_T = TypeVar("_T")
 _QUICK_ATTEMPTS = 20
 _WHOLE_FILE = struct.Struct("hhqqi4x")
 """struct flock of x86-64: type, whence, start, length, pid; here always of the whole file."""
+UNLOCKED_SLOTS = _WHOLE_FILE.pack(fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0)
+"""What F_OFD_SETLK takes to give the lock of the commit slots back."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 50e-6, 5e-3
 
 
@@ -45,11 +52,6 @@ def try_lock(fd: int) -> bool:
     return True
 
 
-def unlock(fd: int) -> None:
-    """Give the lock of the open file `fd` back."""
-    fcntl.flock(fd, fcntl.LOCK_UN)
-
-
 def try_lock_slots(fd: int, kind: int) -> bool:
     """Lock the commit slots of the open head `fd`, by F_WRLCK or F_RDLCK; return False, at once, if that is held.
 
@@ -60,11 +62,6 @@ def try_lock_slots(fd: int, kind: int) -> bool:
     except (BlockingIOError, PermissionError):  # EAGAIN or EACCES, as POSIX leaves it open
         return False
     return True
-
-
-def unlock_slots(fd: int) -> None:
-    """Give the lock of the commit slots back."""
-    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _WHOLE_FILE.pack(fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0))
 
 
 def attempts(wait_s: float | None) -> Iterator[None]:
@@ -85,16 +82,13 @@ def attempts(wait_s: float | None) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def locked(path: Path, wait_s: float | None = None) -> Iterator[None]:
-    """Hold the lock file `path`, made if it is missing, against every other process; a dead holder blocks nobody.
+def locked(path: Path, work: Callable[[], _T], wait_s: float | None = None) -> _T:
+    """Return what `work` does while the lock file `path`, made if it is missing, is held against every other process.
 
-    SeriesBusy if another holds it for longer than `wait_s` (None: however long).
+    A dead holder blocks nobody. SeriesBusy if another holds it for longer than `wait_s` (None: however long).
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        if not any(try_lock(fd) for _ in attempts(wait_s)):
+    # To close the file gives the lock back.
+    with open(path, "ab", buffering=0) as file:  # noqa: PTH123 - that of pathlib may be interrupted with the file open
+        if not any(try_lock(file.fileno()) for _ in attempts(wait_s)):
             raise SeriesBusy(f"another process holds {path}; {HOW_TO_FIND_THE_HOLDER}")
-        yield
-    finally:
-        os.close(fd)
+        return work()

@@ -27,7 +27,7 @@ from hft_mmap.files.head import HEAD_NAME, SLOT_OFFSETS, Head
 from hft_mmap.files.names import directory_name, validate_symbol
 from hft_mmap.health import Reason
 from hft_mmap.limits import Durability, Limits
-from hft_mmap.series import SeriesInfo
+from hft_mmap.reader import SeriesInfo
 from hft_mmap.stats import STANDARD_WINDOWS, WindowStats, exact_window_stats
 from hft_mmap.store import Store
 from hft_mmap.tree.kernels import FAN_OUT, MAX_PRICE, NODE_BYTES

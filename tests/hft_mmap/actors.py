@@ -84,9 +84,12 @@ def bring_symbols(path: Path, name: str, limits: Limits, outcome: Connection) ->
 def hold_the_lock(path: Path, outcome: Connection) -> None:
     """Take the lock of A, tell so, and keep it."""
     store = Store(path, limits=LIMITS)
-    with store.series("A")._exclusive():
+
+    def keep() -> None:
         outcome.send("held")
         threading.Event().wait()
+
+    store.series("A")._hold(keep)
 
 
 def append_with_a_cleanup_each(path: Path, stop: Event, outcome: Connection) -> None:

@@ -20,14 +20,16 @@ def test_a_lock_keeps_others_out_until_it_is_given_back(tmp_path: Path) -> None:
 
     def second() -> None:
         inside.wait()
-        with locked(tmp_path / "lock"):
-            order.append("second")
+        locked(tmp_path / "lock", lambda: order.append("second"))
 
     thread = threading.Thread(target=second)
     thread.start()
-    with locked(tmp_path / "lock"):
+
+    def first() -> None:
         inside.set()
         order.append("first")
+
+    locked(tmp_path / "lock", first)
     thread.join(PATIENCE_S)
     assert order == ["first", "second"]
 
@@ -35,10 +37,9 @@ def test_a_lock_keeps_others_out_until_it_is_given_back(tmp_path: Path) -> None:
 def test_a_dead_holder_blocks_nobody(tmp_path: Path) -> None:
     """The lock of a process that was killed is free."""
     code = "import sys, os; from pathlib import Path; from hft_mmap.files.locks import locked\n"
-    code += "with locked(Path(sys.argv[1])): os.kill(os.getpid(), 9)"
+    code += "locked(Path(sys.argv[1]), lambda: os.kill(os.getpid(), 9))"
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path / "lock")], check=False).returncode == -9
-    with locked(tmp_path / "lock"):
-        assert (tmp_path / "lock").exists()
+    assert locked(tmp_path / "lock", (tmp_path / "lock").exists)
 
 
 def test_there_is_space_where_it_can_be_allocated(tmp_path: Path) -> None:

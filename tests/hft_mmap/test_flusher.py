@@ -82,10 +82,10 @@ def test_a_thread_that_died_is_replaced(open_store: OpenStore) -> None:
     died = flusher._thread
     assert died is not None
     poison: Any = object()
-    flusher._requests.put(poison)
+    flusher.requests.put(poison)
     died.join()
-    while not flusher._requests.empty():
-        flusher._requests.get()
+    while not flusher.requests.empty():
+        flusher.requests.get()
     assert store.append("A", [2.0]) == 2
     wait_until(lambda: store.series("A").committed_total == 2, "the commit by another thread")
     assert store.reasons() == []
@@ -113,7 +113,7 @@ def test_a_commit_waits_for_a_descriptor(open_store: OpenStore) -> None:
     store.append("A", np.ones(2))
     with no_descriptor():
         series._commits.total = min(series.committed_total, store.limits.chunk_points - 1)
-        series._wake()
+        series.ask()
         wait_until(lambda: "Too many open files" in str(store.reasons()), "the reason")
         assert [(reason.symbol, reason.code) for reason in store.reasons()] == [("A", "write_failed")]
     store.append("A", [1.0])

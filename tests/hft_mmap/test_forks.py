@@ -12,6 +12,7 @@ import pytest
 from hft_mmap import Durability, Series, Store, StoreForked
 from tests.hft_mmap.conftest import OpenStore
 from tests.hft_mmap.descriptors import open_files
+from tests.hft_mmap.holding import holding
 
 USES: dict[str, Callable[[Store, Series], object]] = {
     "append": lambda store, _: store.append("A", [1.0]),
@@ -77,7 +78,7 @@ def test_a_child_of_fork_is_refused_and_the_parent_goes_on(open_store: OpenStore
     fork = multiprocessing.get_context("fork")
     mine, theirs = fork.Pipe()
     series = store.series("A")
-    with series._exclusive(), series._head.committing():
+    with holding(series._hold), holding(series._head.committing):
         child = fork.Process(target=use_the_parents, args=(store, series, theirs))
         child.start()
         assert mine.recv() == []

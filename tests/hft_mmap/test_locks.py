@@ -8,20 +8,21 @@ import pytest
 
 from hft_mmap import Durability, SeriesBusy, Store
 from hft_mmap.files.head import Head
-from hft_mmap.files.locks import attempts, try_lock, unlock
+from hft_mmap.files.locks import attempts, try_lock
 from tests.hft_mmap.conftest import OpenStore
+from tests.hft_mmap.holding import holding
 from tests.locks import held
 from tests.service import PATIENCE_S, wait_until
 
 
 def test_a_lock_is_tried_and_not_waited_for(tmp_path: Path) -> None:
-    """The answer comes at once, and the lock is free again after `unlock`."""
+    """The answer comes at once, and the lock is free again when the file is closed."""
     path = tmp_path / "lock"
     path.touch()
-    with path.open() as one, path.open() as other:
-        assert try_lock(one.fileno())
-        assert not try_lock(other.fileno())
-        unlock(one.fileno())
+    with path.open() as other:
+        with path.open() as one:
+            assert try_lock(one.fileno())
+            assert not try_lock(other.fileno())
         assert try_lock(other.fileno())
 
 
@@ -76,7 +77,7 @@ def test_a_commit_that_met_a_lock_is_made_later(open_store: OpenStore) -> None:
     series, flusher = store.series("A"), store._flusher
     assert flusher is not None
     with held(store.path / "A" / "head"):
-        flusher.wake(series)
+        series.ask()
         wait_until(lambda: series in flusher._held, "the commit that meets the lock")
         assert store.append("B", [1.0]) == 1
         wait_until(lambda: store.series("B").committed_total == 1, "the commit of the other series")
@@ -118,9 +119,9 @@ def test_a_process_stopped_in_a_commit_holds_up_its_series_alone(
     for symbol in ("A", "B"):
         store.append(symbol, [1.0])
     stopped = Head(store.path / "A", writable=True)
-    with stopped.committing():
+    with holding(stopped.committing):
         assert store.append_nowait("A", [2.0], wait_s=0) == 2
-        store.series("A")._wake()
+        store.series("A").ask()
         assert store.append("B", [2.0]) == 2
         assert store.append("C", [1.0]) == 1
         wait_until(lambda: [(r.symbol, r.code) for r in store.reasons()] == [("A", "locked")], "the reason")
@@ -144,7 +145,7 @@ def test_the_first_append_after_an_orderly_stop_waits_for_no_commit(open_store: 
         other.append("A", [2.0])
     stopped = Head(store.path / "A", writable=True)
     totals: list[int] = []
-    with stopped.committing():
+    with holding(stopped.committing):
         with pytest.raises(SeriesBusy, match="commit slots"):
             store.append_nowait("A", [3.0], wait_s=0)
         waiting = threading.Thread(target=lambda: totals.append(store.append("A", [3.0])))
@@ -161,7 +162,7 @@ def test_a_store_closes_while_a_commit_is_held(open_store: OpenStore, monkeypatc
     store = open_store()
     store.append("A", [1.0])
     stopped = Head(store.path / "A", writable=True)
-    with stopped.committing():
+    with holding(stopped.committing):
         store.close()
         store.close()
     stopped.close()

@@ -4,7 +4,6 @@ from typing import ClassVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
-from hypothesis.errors import FlakyFailure
 from hypothesis.stateful import run_state_machine_as_test
 
 from hft_mmap import Durability, Limits, WindowStats
@@ -43,14 +42,13 @@ def test_finds_a_wrong_store(wrong: type[StoreProcess]) -> None:
         limits: ClassVar[Limits] = SMALL_LIMITS
 
         def open_store(self) -> StoreProcess:
-            return wrong(self.directory, limits=self.model.limits, durability=Durability.PROCESS)
+            # What a power cut leaves must not depend on when the flusher came: the same steps find the same fault.
+            self.durability = Durability.SYNC
+            return wrong(self.directory, limits=self.model.limits, durability=self.durability)
 
     quick = settings(deadline=None, phases=[Phase.generate], max_examples=200, stateful_step_count=20)
-    with pytest.raises((AssertionError, FlakyFailure)) as found:
+    with pytest.raises(AssertionError):
         run_state_machine_as_test(Machine, settings=quick)
-    # Commits come when they come: a fault that was found may be none when the same steps are taken once more.
-    error = found.value
-    assert not isinstance(error, FlakyFailure) or error.subgroup(AssertionError) is not None
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ try:
     while n < 20_000_000:
         store.append("A", np.arange(n + 1.0, n + 20_001.0))
         n += 20_000
+    store.sync()
 except HftMmapError as error:
     failed = type(error).__name__
 print(json.dumps({"acknowledged": n, "committed": store.series("A").committed_total, "failed": failed}), flush=True)

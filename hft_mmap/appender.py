@@ -1,0 +1,417 @@
+"""How a series takes batches: one writer at a time, each batch whole or not at all.
+
+A thread lock keeps the threads of the process apart, flock on the head file the processes. To publish is the last step
+of an append: whatever ends it before, an interrupt (Ctrl-C, an alarm) between any two calls included, leaves what was
+there. What it wrote lies above `total`, where nobody reads, and the next append writes there again. What has to be done
+after it (the view that readers use, the request for a commit) is done by whoever comes next where it was left out: none
+of it is remembered in a flag that an interrupt could leave wrong.
+"""
+
+import errno
+import os
+from collections.abc import Callable
+from fcntl import LOCK_UN, flock
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hft_mmap.batch import as_row, check_prices
+from hft_mmap.counters import EventSink
+from hft_mmap.durable.commits import Commits
+from hft_mmap.errors import (
+    DiskFull,
+    FormatError,
+    HftMmapError,
+    OffsetConflict,
+    SeriesBusy,
+    SeriesReadOnly,
+    StoreClosed,
+    StoreReadOnly,
+    WriteFailed,
+)
+from hft_mmap.files.chunk import Chunk, Mark
+from hft_mmap.files.head import FLAG_SYNC_FAILED
+from hft_mmap.files.locks import HOW_TO_FIND_THE_HOLDER, attempts, try_lock
+from hft_mmap.files.view import View
+from hft_mmap.health import LOCKED_AFTER_S, Refusal, Trouble, try_to_create
+from hft_mmap.limits import Limits
+from hft_mmap.reader import Reader
+from hft_mmap.tree.words import FLAGS, START, TOTAL
+from hft_mmap.tree.writer import NOT_SHORT, PLAN_HEAD_ADDRESS, PLAN_HEAD_FD, PLAN_MAX_RETENTION, append_short
+
+if TYPE_CHECKING:
+    from queue import SimpleQueue
+
+_T = TypeVar("_T")
+
+_MAX_OFFSET = 2**62
+"""Offsets from 0 to this one can be compared in compiled code; the others fit nowhere."""
+
+CLOSED = Refusal(StoreClosed, "the store was closed")
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NOBODY = -1
+
+
+class Waker(Protocol):
+    """What a series needs of the flusher: to be told that there is something to commit."""
+
+    @property
+    def requests(self) -> "SimpleQueue[Any]":
+        """A series that is put here is committed soon, if the thread lives. One call in C: no interrupt divides it."""
+
+    def wake(self, series: Any) -> None:  # noqa: ANN401 - the series that `Series` makes of this
+        """Do both: look after the thread, and put `series` there."""
+
+    def look_after(self) -> str | None:
+        """Start the thread if it does not live; return why it can't be started."""
+
+
+class Appender(Reader):
+    """The part of a series that is written. Made by `Series`; safe to use from any number of threads."""
+
+    def __init__(
+        self, directory: Path, *, limits: Limits, waker: Waker | None, wake_on_append: bool, on_event: EventSink,
+    ) -> None:  # fmt: skip
+        """Open the head in `directory`, as `Reader` does. `waker` None: read-only."""
+        super().__init__(directory, writable=waker is not None)
+        self._limits = limits
+        self._waker = waker
+        self._requests = waker.requests if waker is not None else None
+        self._wake_on_append = wake_on_append
+        self._on_event = on_event
+        self._commits = Commits(directory, self._head, self._layout)
+        self._plan: NDArray[np.int64] | None = None
+        self._refused = Refusal(StoreReadOnly, 'the store was opened with mode="r"') if waker is None else None
+        self._trouble: Trouble | None = None
+        self.disk_full = False
+        self._begun = 0
+        """Commits that were begun. One that begins later than a point was published, puts that on the disk."""
+        self._asked_at = _NOBODY
+        """`_begun` when a commit was last asked for: while that is so, it is still to come."""
+        self._ask_from = 0
+        """The `total` from which on a commit is asked for."""
+        self._unlinked_below = 0
+        """What a cleanup has let go of up to here is gone from the disk."""
+
+    @property
+    def refusal(self) -> HftMmapError | None:
+        """Why batches are refused, as a new error; None where they are not."""
+        return None if self._refused is None else self._refused.error()
+
+    # -- the lock -----------------------------------------------------------------------------------------------------
+
+    def _hold(self, work: Callable[[], _T], wait_s: float | None = None) -> _T:
+        """Return what `work` does while the series is held against every other writer, here and in other processes.
+
+        SeriesBusy if another process holds it for longer than `wait_s` (None: however long). The lock between threads
+        is free meanwhile, so nothing else has to wait: neither readers, nor those who do not want to.
+        """
+        for _ in attempts(wait_s):
+            with self._lock:
+                fd = self._head.fd
+                if fd < 0:
+                    raise (self._refused or CLOSED).error()
+                try:
+                    if try_lock(fd):
+                        if self._head.unsettled:
+                            self._head.settle_words()
+                        if self._trouble is not None and self._trouble.code == "locked":
+                            self._trouble = None
+                        return work()
+                finally:
+                    flock(fd, LOCK_UN)  # see locks.py: nothing may come between
+                self._note_trouble("locked", self._held())
+        raise SeriesBusy(self._held())
+
+    def _held(self) -> str:
+        """Say that another process holds the series."""
+        return f"{self.symbol} is held by another process ({self._head.path}); {HOW_TO_FIND_THE_HOLDER}"
+
+    def _note_trouble(self, code: str, detail: str) -> None:
+        """Remember what keeps batches from being written, unless something does already."""
+        total = self._head.words[TOTAL]
+        if self._trouble is None or self._trouble.total != total:
+            self._trouble = Trouble(code, total, monotonic(), detail)
+
+    def trouble(self) -> Trouble | None:
+        """Return what has kept a batch from being written; None once a write, or the trial of one, has succeeded since.
+
+        What another process holds is told when that has taken a second. Waits for nobody.
+        """
+        trouble = self._trouble
+        if trouble is None:
+            return None
+        if trouble.total != self._words[TOTAL] or self._can_write():
+            self._trouble = None
+            return None
+        recent = trouble.code == "locked" and monotonic() - trouble.since_s < LOCKED_AFTER_S
+        return None if recent else trouble
+
+    def _can_write(self) -> bool:
+        """Try what the next append will do, on bytes that nobody reads, as they lie above the total."""
+        try:
+            self._hold(self._try_to_write, 0)
+        except (OSError, HftMmapError):
+            return False
+        return True
+
+    def _try_to_write(self) -> None:
+        total = self._words[TOTAL]
+        view = self._current(total)
+        if view.chunks and view.end > total:
+            tail = view.chunks[-1]
+            os.pwrite(tail.writer(), bytes(8), 8 * (total - tail.first))
+        else:
+            try_to_create(self.directory)
+
+    # -- one batch ----------------------------------------------------------------------------------------------------
+
+    def append_nowait(self, values: object, *, offset: int | None = None, wait_s: float | None = None) -> int:
+        """Append a batch whole or refuse it untouched; return the new total. Visible at once.
+
+        Waits for no sync, but that the first append after an orderly stop, in whichever process, takes back the clean
+        flag: one sync of the head.
+
+        Another process that holds the series is waited for `wait_s` seconds (None: however long, 0: not at all), then
+        it is SeriesBusy.
+
+        With `offset` the batch is taken only if it belongs exactly there: where the series already holds the same
+        values at that place, nothing is appended and the total after them is returned; OffsetConflict otherwise.
+        InvalidValues, DiskFull, WriteFailed, SeriesReadOnly, StoreReadOnly, StoreClosed. O(n), about 4 us and 4 ns a
+        point.
+        """
+        row = as_row(values)
+        total: int = NOT_SHORT
+        if self._asked_at != self._begun and self._wake_on_append:
+            self._look_after_waker()
+        try:
+            with self._lock:
+                # PERF: one compiled call where nothing special is to be done; see writer.py.
+                plan = self._plan
+                if plan is not None and (offset is None or 0 <= offset <= _MAX_OFFSET):
+                    total = append_short(plan, row, -1 if offset is None else offset)
+            if total == NOT_SHORT:
+                # A copy of our own: what is checked here is written later, and the caller's array may change meanwhile.
+                total = self._append_waiting(check_prices(np.array(row)), offset, wait_s)
+        finally:
+            # What was published is asked for, whatever came after that; no call but one, which is in C, is made for it.
+            begun = self._begun
+            if self._asked_at != begun and self._requests is not None and (
+                self._words[TOTAL] >= self._ask_from or self._words[START] > self._unlinked_below
+            ):  # fmt: skip
+                self._requests.put(self)
+                self._asked_at = begun
+        return total
+
+    def _look_after_waker(self) -> None:
+        """Have somebody who hears what is asked for."""
+        if self._waker is not None and self._waker.look_after() is not None:
+            self._asked_at = _NOBODY
+
+    def uncommitted(self) -> None:
+        """Ask again at the next append: the flusher has died, or was never there."""
+        self._asked_at = _NOBODY
+
+    def ask(self) -> None:
+        """Ask the flusher for a commit."""
+        if self._waker is not None:
+            self._waker.wake(self)
+
+    def _append_waiting(self, batch: NDArray[np.float64], offset: int | None, wait_s: float | None) -> int:
+        """Append as `_append_long`, tried until `wait_s` seconds are over; no lock is held between the tries."""
+        busy = ""
+        self._look_after_waker()  # before a point is published that is asked for
+        for _ in attempts(wait_s):
+            try:
+                return self._append_long(batch, offset)
+            except SeriesBusy as error:
+                busy = str(error)
+        raise SeriesBusy(busy)
+
+    def _append_long(self, batch: NDArray[np.float64], offset: int | None) -> int:
+        """Append what `append_short` left: a batch that rolls, cleans up, repeats, has to wait or is refused."""
+        self._check_writable()
+        try:
+            return self._hold(partial(self._append_held, batch, offset), 0)
+        except (OSError, FormatError) as error:
+            raise self._not_written(batch.shape[0], error) from error
+
+    def _append_held(self, batch: NDArray[np.float64], offset: int | None) -> int:
+        """Do the work of `_append_long`; the caller holds the series. OSError, FormatError."""
+        self._check_writable()
+        n: int = batch.shape[0]
+        total: int = self._words[TOTAL]
+        if offset is not None and offset != total:
+            return self._repeated(batch, offset, total)
+        if self._words[FLAGS]:
+            self._take_back_clean()
+        start = self._words[START]
+        if total - start + n > self._limits.max_data_retention:
+            start = self._retain(total, n)
+        view, checksum = self._write(total, batch)
+        self._head.publish(total + n, checksum)
+        # After another process had rolled, a query may have mapped the chunk before this process wrote to it.
+        if view is not self._view or self._plan is not view.chunks[-1].plan:
+            self._set_tail(view)
+        self._move_start(start)
+        return total + n
+
+    def _take_back_clean(self) -> None:
+        """Take back the clean flag of an orderly stop; SeriesReadOnly if a sync fails or has failed. Holds the series.
+
+        Costs the first append after it, in whichever process, one sync of the head.
+        """
+        if not self._words[FLAGS] & FLAG_SYNC_FAILED:
+            try:
+                self._commits.take_back_clean()
+            except OSError as error:
+                if self._words[FLAGS] & FLAG_SYNC_FAILED:
+                    raise self._fail(error) from error
+                raise
+        if self._words[FLAGS] & FLAG_SYNC_FAILED:
+            raise self._fail(None)
+
+    def _check_writable(self) -> None:
+        """Raise what batches are refused with, if they are."""
+        if self._refused is not None:
+            raise self._refused.error()
+
+    def _set_tail(self, view: View) -> None:
+        """Make `view` the current one, and the last chunk of it the one that short appends go to."""
+        self._view = view
+        self._plan = None
+        # A full tail takes no more points; a cleanup that keeps none may have unlinked it.
+        if view.chunks and view.end > self._words[TOTAL]:
+            tail = view.chunks[-1]
+            tail.writer()
+            plan = tail.plan
+            plan[PLAN_HEAD_FD] = self._head.fd
+            plan[PLAN_HEAD_ADDRESS] = self._head.address
+            plan[PLAN_MAX_RETENTION] = self._limits.max_data_retention
+            self._plan = plan
+
+    def _repeated(self, batch: NDArray[np.float64], offset: int, total: int) -> int:
+        """Return the total after `batch` if it is already stored at `offset`; OffsetConflict if not."""
+        end = offset + batch.shape[0]
+        view = self._view if total <= self._view.end else self._current(total)
+        if self._words[START] <= offset and end <= total and np.array_equal(view.read(offset, end), batch):
+            return int(end)
+        if offset < 0:
+            reason = "offsets count from 0"
+        elif offset > total:
+            reason = "points before it are missing"
+        elif offset < self._words[START]:
+            reason = f"points before {self._words[START]} are no longer kept"
+        elif end > total:
+            reason = "it overlaps what is stored only in part"
+        else:
+            reason = "other values are stored there"
+        message = f"offset {offset} does not fit: {reason}; the series {self.symbol} ends at total {total}"
+        raise OffsetConflict(message, total)
+
+    def _move_start(self, start: int) -> None:
+        """Let go of the points below `start`, if there are any that are still kept."""
+        if start > self._words[START]:
+            self._head.move_start(start)
+
+    def _retain(self, total: int, n: int) -> int:
+        """Move `start` so that the cleanup count remains beside `n` more points, and return it. O(chunks), no copy.
+
+        While the batch is not there yet, one point is kept in any case: a series that holds points is never empty.
+        """
+        self._limits.check_batch(n)
+        old = self._words[START]
+        keep = min(self._limits.cleanup_keep_count, self._limits.max_data_retention - n)
+        start = max(old, total - keep)
+        self._move_start(min(start, total - 1))
+        # Another process may have gone on meanwhile, and have unlinked the chunks that this one knew.
+        self._set_tail(self._current(total))
+        self._on_event("cleanup", {"symbol": self.symbol, "removed": start - old, "start": start, "total": total})
+        return start
+
+    def _write(self, total: int, batch: NDArray[np.float64]) -> tuple[View, int]:
+        """Write `batch` behind `total`, rolling to new chunks; nothing of it is visible yet. OSError if that fails.
+
+        Returns the view for when it is, and the running checksum of all points with the batch.
+        """
+        done, n = 0, batch.shape[0]
+        mark = self._head.mark(total)
+        if mark is None:
+            # An old release has published it: the checksums begin anew, and the next commit vouches for the first.
+            mark = Mark.begin()
+            self._head.begin_ring(total, mark)
+            self._head.settle_words()
+        # The view of the readers stays as it is until the batch is published: the root of a chunk that the batch fills
+        # must not outlive it.
+        view = self._view if total <= self._view.end else self._current(total)
+        while done < n:
+            position = total + done
+            if position == view.end:
+                view = self._roll(view, n, mark)
+            chunk = view.chunks[-1]
+            take = min(n - done, view.end - position)
+            mark = mark.after(chunk.write(position - chunk.first, batch if take == n else batch[done : done + take]))
+            done += take
+        self.disk_full = False
+        return view, mark.checksum
+
+    def _not_written(self, n: int, error: OSError | FormatError) -> HftMmapError:
+        """Return the error that tells a caller why a batch was not stored."""
+        if isinstance(error, OSError) and error.errno in _NO_SPACE:
+            if not self.disk_full:
+                self._on_event("disk_full", {"symbol": self.symbol, "error": str(error)})
+            self.disk_full = True
+            return DiskFull(
+                f"no space for {n} values of {self.symbol}: {os.strerror(error.errno or 0)}; nothing was stored, "
+                "free space and send the batch again"
+            )
+        self._note_trouble("write_failed", f"{self.symbol} takes no batches: {error}")
+        self._on_event("write_failed", {"symbol": self.symbol, "error": str(error)})
+        return WriteFailed(f"{n} values of {self.symbol} could not be written: {error}; nothing was stored")
+
+    def _roll(self, view: View, n: int, mark: Mark) -> View:
+        """Return `view` with the next chunk, new and empty, at its end, for a batch of `n` points."""
+        series_id = self._head.identity.series_id
+        # The file that came with the series is replaced like any other leftover, and must take its space again.
+        allocated_points = 0 if view.end else max(self._limits.starting_capacity, n)
+        Chunk.create(self.directory, series_id, view.end, self._layout, allocated_points, mark)
+        if view.chunks:
+            view.chunks[-1].forget_pages()
+        return view.extended(Chunk(self.directory, series_id, view.end, self._layout))
+
+    # -- the end of it ------------------------------------------------------------------------------------------------
+
+    def _fail(self, error: Exception | None) -> SeriesReadOnly:
+        """Make the series read-only until the next start, and return the error that says so.
+
+        The live flag tells the other processes of this boot, and the next opening, that memory and disk may differ.
+        """
+        cause = str(error) if error else "a sync failed in another process"
+        text = (
+            f"{self.symbol} is read-only since the disk failed ({cause}): points after {self._commits.total} may not "
+            "survive a power loss; check the disk, then restart the service"
+        )
+        self._refused = Refusal(SeriesReadOnly, text)
+        self._plan = None
+        self._commits.sync_failed = True
+        if not self._told_of_failure():
+            self.ask()
+        self._on_event("read_only", {"symbol": self.symbol, "error": cause, "durable_total": self._commits.total})
+        return SeriesReadOnly(text)
+
+    def _flagged(self) -> bool:
+        """Say whether the flag of a failed sync is raised, or has no reason to be."""
+        return not self._commits.sync_failed or bool(self._head.words[FLAGS] & FLAG_SYNC_FAILED)
+
+    def _told_of_failure(self) -> bool:
+        """Raise the flag of a failed sync, if there was one; return False if another process keeps it, for now."""
+        if not self._flagged():
+            try:
+                self._commits.fail()
+            except SeriesBusy:
+                return False
+        return True
