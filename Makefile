@@ -12,7 +12,7 @@ ARGS ?=
 CHECKED := hft_mmap api tests perf
 
 .PHONY: help serve venv install uninstall deb test-install systemd-tests audit test check bench bench-save bench-compare figures report
-.PHONY: gate gate-proof test-gate flamegraph memprofile syscalls peers test-peers stress coverage torture fuzz lock assets screenshot clean
+.PHONY: gate gate-proof test-gate flamegraph memprofile syscalls peers test-peers stress coverage simulate torture fuzz lock assets screenshot clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "  make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -151,6 +151,9 @@ coverage: $(VENV)/dev $(VENV)/warm ## measure which branches of hft_mmap its tes
 	$(BIN)/python -m coverage run -m pytest $(COVERING) --timeout 600 $(ARGS)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
+
+simulate: $(VENV)/dev $(VENV)/warm ## histories of the store on a simulated disk, each from its seed (SEED=0 HISTORIES=10000)
+	$(BIN)/python -m tests.torture.simulate --seed $(or $(SEED),0) --histories $(or $(HISTORIES),10000)
 
 torture: $(VENV)/dev $(VENV)/warm ## kill, cut power and fail calls for a while (SECONDS=600 SEED=1 KILLS=10000 CUTS=2000 RECORD=FILE.md)
 	TORTURE_SECONDS=$(or $(SECONDS),600) TORTURE_SEED=$(SEED) TORTURE_REPORT=$(REPORT) TORTURE_KILLS=$(KILLS) TORTURE_CUTS=$(CUTS) TORTURE_RECORD=$(RECORD) $(BIN)/python -m pytest -m torture --timeout 0 tests/torture tests/client tests/hostile $(ARGS)

@@ -107,6 +107,9 @@ class Series(Appender):
         self._commits.begin(boot, recovered.committed_total)
         recovery.publish(self._head, recovered, boot)
         recovered, failure = self._made_good(view, recovered, trusted)
+        if recovered.proved or recovered.sync_failed:
+            # Its roots were made of the nodes that were there before, and it may have become shorter.
+            view = self._mapped(View.empty(self._layout, self._floor(recovered.start)), recovered.total)
         leftovers = recovery.remove_leftovers(self.directory, recovered, self._layout.points)
         # A cleanup that no slot speaks of yet: the next commit ends it.
         self._unlinked_below = min(recovered.committed_start, recovered.start)
@@ -168,8 +171,10 @@ class Series(Appender):
                     recovery.publish(self._head, again, self._commits.boot)
                     recovered = replace(again, lost=again.lost + recovered.lost)
                 self._commits.make_good(view, recovered)
+            elif recovered.lost or recovered.origin == "rolled_back":
+                self._commits.sync_head()
         except OSError as error:
-            if not recovered.sync_failed:
+            if not (recovered.sync_failed or self._commits.sync_failed):
                 raise
             return recovered, error
         return recovered, None

@@ -113,7 +113,7 @@ class Store:
         self.durability = Durability(durability)
         self.read_only = mode == "r"
         self._on_event = EventCounter(on_event)
-        self._flusher = None if self.read_only else Flusher(self.durability, sync_interval_ms)
+        self._flusher = None if self.read_only else self._make_flusher(sync_interval_ms)
         self._lock = threading.RLock()
         self._ending = threading.RLock()
         self._series: dict[str, Series] = {}
@@ -125,6 +125,10 @@ class Store:
         self._closed = False
         forks.watch(self)
         self._open()
+
+    def _make_flusher(self, sync_interval_ms: int) -> Flusher:
+        """Return what makes the commits; `hft_mmap.testing` has another that is stepped by hand."""
+        return Flusher(self.durability, sync_interval_ms)
 
     def leave_to_parent(self) -> None:
         """Refuse every use from now on, since this process was forked; `close` and the end of a `with` do nothing."""

@@ -119,22 +119,29 @@ class Commits:
         if not commit.clean:
             self._head.lower_flag(FLAG_CLEAN)
 
-    def _sync(self, fd: int, sync: Callable[[int], None] = os.fdatasync) -> None:
-        """Put what was written to the open file `fd` on the disk, and note it if that fails.
+    def _sync(self, fd: int, *, names: bool = False) -> None:
+        """Put what was written to the open file `fd`, or its `names`, on the disk, and note it if that fails.
 
         Whatever else fails on the way of a commit may be done again, as that a file can't be opened.
         """
         try:
-            sync(fd)
+            if names:
+                os.fsync(fd)
+            else:
+                os.fdatasync(fd)
         except OSError:
             self.sync_failed = True
             raise
+
+    def sync_head(self) -> None:
+        """Put the head on the disk, so that no older one comes back, whose ring has points that are lost by now."""
+        self._sync(self._head.fd)
 
     def _sync_names(self) -> None:
         """Put the names of the chunks on the disk."""
         fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            self._sync(fd, os.fsync)
+            self._sync(fd, names=True)
         finally:
             os.close(fd)
 

@@ -67,6 +67,7 @@ def publish(head: Head, found: Trusted, boot: Boot) -> None:
     What was published and proves itself stays as it is. Else the ring begins anew, so that no mark of points that are
     lost can ever stand for others.
     """
+    known = head.mark(found.total)
     if found.origin != "live" or found.lost:
         head.store(START, found.start)
         head.store(TOTAL, found.total)
@@ -74,7 +75,7 @@ def publish(head: Head, found: Trusted, boot: Boot) -> None:
         if found.origin != "live":
             head.store_flags(FLAG_SYNC_FAILED if found.sync_failed else FLAG_CLEAN if found.orderly else 0)
             head.store_live_boot(boot)
-    elif head.mark(found.total) is None:
+    elif known is None or known != (found.mark or known) or not head.is_in_order() or head.is_ahead(found.total):
         head.begin_ring(found.total, found.mark or Mark.begin())
     if found.orderly and not found.sync_failed and not head.words[FLAGS] & FLAG_CLEAN:
         head.raise_flag(FLAG_CLEAN)

@@ -25,7 +25,7 @@ from hft_mmap.errors import FormatError
 from hft_mmap.files.boot import Boot, is_same_boot
 from hft_mmap.files.chunk import Chunk, Layout, Mark, chunk_name, wrapped
 from hft_mmap.files.head import FLAG_SYNC_FAILED, MAX_TOTAL, Commit, Head
-from hft_mmap.tree.words import FLAGS, HOME, START, TOTAL
+from hft_mmap.tree.words import EPOCH, FLAGS, HOME, START, TOTAL
 
 Origin = Literal["live", "clean", "rolled_back", "copy"]
 
@@ -109,12 +109,13 @@ def _of_this_boot(head: Head, boot: Boot, directory: Path, layout: Layout, commi
     if newest is not None and newest.total > total:
         return replace(_by_slot(newest), origin="rolled_back", orderly=False)  # words that no release leaves
     if newest is not None and newest.total == total:
-        return replace(found, mark=found.mark or newest.mark)
-    if found.mark is not None:
-        base = _base(newest, directory, head, layout, start)
-        if base is not None and base[1].epoch == found.mark.epoch:
-            return _proved(found, head, directory, layout, base, head.marks())
-    # A release that knows no checksums published it last, or the first commit since then is still to come.
+        return replace(found, mark=newest.mark or found.mark)
+    # Also where the ring does not reach the total: a device that went has kept one sector of the head, and not another.
+    base = _base(newest, directory, head, layout, start)
+    if base is not None:
+        marks = head.marks() if base[1].epoch == head.words[EPOCH] else {}
+        return _proved(found, head, directory, layout, base, marks)
+    # A release that knows no checksums wrote the newest slot, or there has been no commit since it published points.
     if not failed and is_same_boot(head.live_boot(), boot):
         return found
     if newest is None:
@@ -151,7 +152,8 @@ def _proved(
     proof = prove(head, directory, layout, base, {point: mark for point, mark in marks.items() if point <= found.total})
     if proof.point == found.total:
         return replace(found, proved=True)
-    return replace(_ending(found, proof.point, proof.mark, proof.why), proved=True)
+    why = proof.why or f"no checksum was published of the points {proof.point} to {found.total - 1}"
+    return replace(_ending(found, proof.point, proof.mark, why), proved=True)
 
 
 def _ending(found: Trusted, total: int, mark: Mark | None, why: str) -> Trusted:
@@ -217,7 +219,8 @@ def _of_copy(head: Head, directory: Path, layout: Layout, commits: list[Commit])
         if newest.clean:
             return _by_slot(newest)
         raise FormatError(_UNPROVED)
-    marks = {**head.marks(), **{slot.total: slot.mark for slot in commits if slot.mark is not None}}
+    published = {point: mark for point, mark in head.marks().items() if point <= head.words[TOTAL]}
+    marks = {**published, **{slot.total: slot.mark for slot in commits if slot.mark is not None}}
     same = {point: mark for point, mark in marks.items() if mark.epoch == base.epoch and newest.start <= point}
     proof = prove(head, directory, layout, (first, base), same)
     if proof.point < newest.total:

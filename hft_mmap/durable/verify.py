@@ -29,6 +29,7 @@ from hft_mmap.tree.words import (
     LIVE_OFFSET,
     RING_OFFSET,
     RING_PLACES,
+    SALT,
     SETTLED,
     START,
     TOTAL,
@@ -142,7 +143,7 @@ def head_faults(head: Head, boot: Boot) -> list[str]:
             faults.append("head: the live words do not fit their checksum" if ordered else _NO_MARK)
         if newest and newest[0].total > head.words[TOTAL]:
             faults.append("head: the live total lies below the newest commit")
-    if any(raw[used_identity() : LIVE_OFFSET]) or any(raw[8 * (FLAGS_CHECK + 1) : SLOT_OFFSETS[0]]):
+    if any(raw[used_identity() : LIVE_OFFSET]) or any(raw[8 * (SALT + 1) : SLOT_OFFSETS[0]]):
         faults.append("head: unused bytes are not 0")
     if any(raw[SLOT_OFFSETS[0] + 512 : SLOT_OFFSETS[1]]) or any(raw[SLOT_OFFSETS[1] + 512 : RING_OFFSET]):
         faults.append("head: unused bytes between the slots are not 0")

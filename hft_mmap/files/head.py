@@ -43,6 +43,7 @@ from hft_mmap.tree.words import (
     NEWEST,
     RING,
     RING_PLACES,
+    SALT,
     SETTLED,
     START,
     TOTAL,
@@ -191,7 +192,7 @@ def _mark_of(raw: bytes) -> Mark | None:
 
 def settled_of(words: NDArray[np.int64]) -> int:
     """Return the checksum of the words of a head that appends leave alone; never 0."""
-    block = words[START:FLAGS].tobytes() + words[EPOCH : HOME + 1].tobytes()
+    block = words[START:FLAGS].tobytes() + words[EPOCH : HOME + 1].tobytes() + words[SALT : SALT + 1].tobytes()
     return int(isal_zlib.crc32(block)) | 1 << 32
 
 
@@ -298,7 +299,7 @@ class Head:
         newest = self.words[NEWEST] % RING_PLACES
         # PERF: nearly always it is the newest, and a dictionary of all 64 takes 0.1 ms.
         if self.words[EPOCH] and self.words[RING + 2 * newest] == total:
-            return Mark(self.words[EPOCH], self.words[RING + 2 * newest + 1])
+            return Mark(self.words[EPOCH], wrapped(self.words[RING + 2 * newest + 1] - self.words[SALT]))
         return self.marks().get(total)
 
     def marks(self) -> dict[int, Mark]:
@@ -307,10 +308,10 @@ class Head:
         if not epoch:
             return {}
         ring = self._array[RING : RING + 2 * RING_PLACES].reshape(RING_PLACES, 2).tolist()
-        newest = self.words[NEWEST]
+        newest, salt = self.words[NEWEST], self.words[SALT]
         # From the oldest to the newest. A place that was never taken is the mark of no points, which is no harm.
         places = (ring[(newest + later) % RING_PLACES] for later in range(1, RING_PLACES + 1))
-        return {total: Mark(epoch, checksum) for total, checksum in places}
+        return {total: Mark(epoch, wrapped(checksum - salt)) for total, checksum in places}
 
     def is_in_order(self) -> bool:
         """Say whether the ring ends with the live total, or with a publication that was about to follow it."""
@@ -322,28 +323,38 @@ class Head:
         last, before = (self.words[RING + 2 * ((newest - age) % RING_PLACES)] for age in (0, 1))
         return bool(last == self.words[TOTAL] or last > self.words[TOTAL] == before)
 
+    def is_ahead(self, total: int) -> bool:
+        """Say whether the ring has a publication of more than `total` points."""
+        return bool((self._array[RING : RING + 2 * RING_PLACES : 2] > total).any())
+
     def publish(self, total: int, checksum: int) -> None:
         """Make the points below `total` visible: a place of the ring, with their running checksum, then `total`.
 
         Storing `total` is the last step; whatever ends it before leaves what was published before.
         """
-        self._ring(total, checksum)
-        self.store(TOTAL, total)
-
-    def _ring(self, total: int, checksum: int) -> None:
-        """Give `total` the next place of the ring."""
         following = (self.words[NEWEST] + 1) % RING_PLACES
         self.store(RING + 2 * following, total)
-        self.store(RING + 2 * following + 1, wrapped(checksum))
+        self.store(RING + 2 * following + 1, wrapped(checksum + self.words[SALT]))
         self.store(NEWEST, following)
+        self.store(TOTAL, total)
 
     def begin_ring(self, total: int, mark: Mark) -> None:
-        """Forget the ring, and begin another at `mark`, that of `total`."""
+        """Forget the ring, and begin another at `mark`, that of `total`.
+
+        With another salt: what the disk may have kept of the old ring fits nothing any more. To store the salt is what
+        ends the old one and begins the new, wherever this is interrupted.
+        """
+        following = (self.words[NEWEST] + 1) % RING_PLACES
+        salt = int.from_bytes(os.urandom(8), "little", signed=True)
         self.unsettled = True
-        self.store(EPOCH, 0)
-        self._array[RING : RING + 2 * RING_PLACES] = 0
-        self.store(NEWEST, 0)
-        self._ring(total, mark.checksum)
+        if self.words[EPOCH] != mark.epoch:
+            self.store(EPOCH, 0)
+        self.store(RING + 2 * following, total)
+        self.store(RING + 2 * following + 1, wrapped(mark.checksum + salt))
+        self.store(SALT, salt)
+        self.store(NEWEST, following)
+        self._array[RING : RING + 2 * following] = 0
+        self._array[RING + 2 * following + 2 : RING + 2 * RING_PLACES] = 0
         self.store(EPOCH, mark.epoch)
 
     def inode(self) -> int:

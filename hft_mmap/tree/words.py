@@ -20,9 +20,12 @@ EPOCH = TOTAL + 7
 HOME = TOTAL + 8
 """The inode of the head file. In a copy it is another one."""
 SETTLED = TOTAL + 9
-"""A checksum of what only changes under the lock of the series: START, the run of the machine, EPOCH and HOME."""
+"""A checksum of what only changes under the lock of the series: START, the run of the machine, EPOCH, HOME, SALT."""
 FLAGS_CHECK = TOTAL + 10
 """The complement of FLAGS, which change under the lock of the commits."""
+SALT = TOTAL + 11
+"""What was added to every checksum in the ring: another number each time that points were lost, so that those of
+points that were lost can't come back."""
 
 RING_OFFSET = 2560
 RING = RING_OFFSET // 8

@@ -1,0 +1,409 @@
+"""Histories of a store, made at random from a seed: what is done to it, what goes wrong beside it, and what must hold.
+
+The store is the real one, two of them as two processes have it, on a `SimulatedDisk`; only the thread that commits is
+stepped by hand, so that a seed always makes the same history.
+"""
+
+import itertools
+import shutil
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import SimpleQueue
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from hft_mmap.durable.flusher import Committing
+from hft_mmap.errors import HftMmapError, SeriesSetAside, SymbolNotFound
+from hft_mmap.limits import Durability, Limits
+from hft_mmap.series import Series
+from hft_mmap.store import Store
+from hft_mmap.testing.disk import FAILURES, Killed, SimulatedDisk
+
+LIMITS = Limits(max_data_retention=700, cleanup_keep_count=300, max_symbols=2, starting_capacity=0, chunk_points=64)
+SYMBOLS = ("A", "B")
+_MOST_POINTS = 150
+
+
+class SteppedFlusher:
+    """The flusher without its thread: what is asked for is committed when `step` is called."""
+
+    def __init__(self) -> None:
+        """Prepare."""
+        self.requests: SimpleQueue[Any] = SimpleQueue()
+        self._held: list[Committing] = []
+
+    def wake(self, series: Committing) -> None:
+        """Have `series` committed at the next step."""
+        self.requests.put(series)
+
+    def look_after(self) -> None:
+        """There is no thread that could be gone."""
+
+    check = look_after
+
+    def step(self) -> None:
+        """Commit everything that was asked for."""
+        asked = self._held
+        while not self.requests.empty():
+            asked.append(self.requests.get())
+        self._held = [series for series in dict.fromkeys(asked) if not series.commit()]
+
+    def stop(self) -> None:
+        """Commit what was asked for."""
+        self.step()
+
+
+class SteppedStore(Store):
+    """A store whose commits are made by hand."""
+
+    def _make_flusher(self, sync_interval_ms: int) -> Any:  # noqa: ANN401, ARG002 - another kind of flusher
+        return SteppedFlusher()
+
+    @property
+    def opened(self) -> list[Series]:
+        """Return the series that are open."""
+        return list(self._series.values())
+
+    def step(self) -> None:
+        """Make the commits that were asked for."""
+        self._flusher.step()  # type: ignore[union-attr]
+
+    def abandon(self) -> None:
+        """Close the files as the end of a process does: with no commit, and nothing else done."""
+        for series in self.opened:
+            series.leave_to_parent()
+        self._series.clear()
+
+
+class WrongError(AssertionError):
+    """Something that a store may never do."""
+
+
+@dataclass
+class Told:
+    """What became of one symbol, as far as its users were told."""
+
+    values: list[float] = field(default_factory=list)
+    ends: list[int] = field(default_factory=lambda: [0])
+    """Totals after each batch: a series ends at one of them."""
+    durable: int = 0
+    """Points that the store has said are on the disk."""
+    maybe: list[float] = field(default_factory=list)
+    """A batch under way when the process was killed: it is there whole, or not at all."""
+
+
+class History:
+    """One history. `run` raises WrongError, with the steps that led there, where a promise is broken."""
+
+    def __init__(self, root: Path, seed: int) -> None:
+        """Make everything that is to happen follow from `seed`, in the directory `root`, which is removed after it."""
+        self.seed = seed
+        self.counts: Counter[str] = Counter()
+        self._random = Random(seed)  # noqa: S311 - to be made again from the seed
+        self._root = root / f"history-{seed}"
+        self._root.mkdir()
+        self._disk = SimulatedDisk(self._root, self._random)
+        self._durability = self._random.choice(list(Durability))
+        self._told = {symbol: Told() for symbol in SYMBOLS}
+        self._stores: list[SteppedStore] = []
+        self._reader: Store | None = None
+        self._events: dict[str, set[str]] = {}
+        self._excused = False
+        """Whether something happened since the last opening that may lose what was not on the disk."""
+        self._failing = False
+        """Whether a sync has failed since the machine was started, or the device came back."""
+        self._numbers = itertools.count(1)
+        self.steps: list[str] = []
+
+    def run(self, steps: int = 24) -> None:
+        """Make the history, and check the store after each step that may have harmed it."""
+        try:
+            with self._disk.calls():
+                self._open()
+                for _ in range(steps):
+                    self._step()
+                self._end()
+        except WrongError as error:
+            error.add_note(f"seed {self.seed}, tier {self._durability}: {', '.join(self.steps)}")
+            raise
+        finally:
+            self._disk.revive()
+            self._abandon()
+            shutil.rmtree(self._root)
+
+    def _chance(self, share: float) -> bool:
+        return self._random.random() < share
+
+    def _step(self) -> None:
+        """Do one thing, by chance."""
+        kind = self._random.choices(list(_STEPS), weights=list(_STEPS.values()))[0]
+        self.steps.append(kind)
+        self.counts[kind] += 1
+        getattr(self, f"_{kind}")()
+
+    # -- what users do ------------------------------------------------------------------------------------------------
+
+    def _append(self) -> None:
+        """Append a batch to a symbol, by one of the processes."""
+        if not self._stores:
+            return
+        store, symbol = self._random.choice(self._stores), self._random.choice(SYMBOLS)
+        n = self._random.choice((1, 3, 10, 64, self._random.randrange(1, _MOST_POINTS)))
+        # Numbers of their own, to be told from all others; and zeros, which look like what was never written.
+        zeros = self._chance(0.2)
+        batch = [0.0 if zeros else float(next(self._numbers)) for _ in range(n)]
+        told = self._told[symbol]
+        told.maybe = batch
+        try:
+            total = store.append_nowait(symbol, batch, wait_s=0)
+        except HftMmapError:
+            told.maybe = []
+            return
+        told.maybe = []
+        told.values += batch
+        told.ends.append(len(told.values))
+        if total != len(told.values):
+            raise WrongError(f"{symbol} has {total} points after an append, and not {len(told.values)}")
+        if self._durability is Durability.SYNC:
+            store.on_durable(symbol, total, lambda error: self._acknowledged(symbol, total, error))
+
+    def _acknowledged(self, symbol: str, total: int, error: BaseException | None) -> None:
+        if error is None:
+            self._told[symbol].durable = max(self._told[symbol].durable, total)
+
+    def _commit(self) -> None:
+        """Make the commits that are due, in one of the processes."""
+        if self._stores:
+            self._random.choice(self._stores).step()
+            self._note_durable()
+
+    def _sync(self) -> None:
+        """Ask for commits of everything, in one of the processes, and make them."""
+        if self._stores:
+            store = self._random.choice(self._stores)
+            for series in store.opened:
+                series.ask()
+            store.step()
+            self._note_durable()
+
+    def _note_durable(self) -> None:
+        """Take the word of each process for what is on the disk."""
+        for store in self._stores:
+            for series in store.opened:
+                told = self._told[series.symbol]
+                told.durable = max(told.durable, series.committed_total)
+
+    def _restart(self) -> None:
+        """Close one of the processes in order, and open it again."""
+        if self._stores:
+            self._stores.pop(self._random.randrange(len(self._stores))).close()
+            self._open()
+
+    def _second(self) -> None:
+        """Have another process, or one less."""
+        if len(self._stores) < 2:  # noqa: PLR2004 - two processes
+            self._open()
+        else:
+            self._stores.pop().close()
+
+    def _read(self) -> None:
+        """Have a reader look."""
+        if self._reader is None:
+            self._reader = Store(self._disk.data, mode="r", limits=LIMITS)
+        self._check_values(self._reader)
+
+    def _check(self) -> None:
+        """Have every process look, and verify."""
+        for store in self._stores:
+            self._check_values(store)
+        if self._stores and not self._failing:
+            self._verify(self._stores[0])
+
+    # -- what goes wrong beside them ----------------------------------------------------------------------------------
+
+    def _kill(self) -> None:
+        """Kill one of the processes in the middle of something; the machine goes on."""
+        if not self._stores:
+            return
+        store = self._stores[-1]
+        self._stores = [store]
+        self._disk.kill_in(self._random.randrange(12))
+        with suppress(Killed):
+            for _ in range(4):
+                self._random.choice((self._append, self._commit, self._sync))()
+            store.close()
+        self._killed()
+
+    def _kill_opening(self) -> None:
+        """Kill a process while it opens the store."""
+        self._disk.kill_in(self._random.randrange(10))
+        with suppress(Killed):
+            self._open()
+        self._killed()
+
+    def _killed(self) -> None:
+        """Go on without the processes: what they had under way may be there."""
+        self._disk.revive()
+        self._abandon()
+        self._open()
+
+    def _cut(self) -> None:
+        """Cut the power, and start the machine again."""
+        self._kill_all()
+        self._disk.cut(restart=True)
+        self._excused, self._failing = True, False
+        self._open()
+
+    def _remount(self) -> None:
+        """Lose the device, with what was not synced, and have it back in the same run of the machine."""
+        self._kill_all()
+        self._disk.cut(restart=False)
+        self._excused, self._failing = True, False
+        self._open()
+
+    def _fail_sync(self) -> None:
+        """Have a sync fail, with pages left in memory that the disk does not have."""
+        self._fail("sync", 4)
+
+    def _fail_call(self) -> None:
+        """Have another call fail."""
+        self._fail(self._random.choice([kind for kind in FAILURES if kind != "sync"]), 6)
+
+    def _fail(self, kind: str, most: int) -> None:
+        before = self._disk.failed_syncs
+        self._disk.fail_in(kind, self._random.randrange(most))
+        for _ in range(3):
+            self._random.choice((self._append, self._commit, self._sync))()
+        self._disk.revive()
+        self._failing |= self._disk.failed_syncs > before
+
+    def _evict(self) -> None:
+        """Have memory drop what a failed sync left there; the process that met the failure is gone, or is killed."""
+        self._kill_all()
+        self._disk.evict()
+        self._excused |= self._failing
+        self._open()
+
+    def _write_back(self) -> None:
+        """Have the system write pages by itself."""
+        self._disk.write_back_some()
+
+    def _copy(self) -> None:
+        """Copy the files while they are in use, and open the copy: it serves what is right, or nothing."""
+        copy = self._root / "copy"
+        copy.mkdir()
+        directories = [entry for entry in self._disk.data.iterdir() if entry.is_dir() and entry.name in SYMBOLS]
+        for directory in directories:
+            (copy / directory.name).mkdir()
+            for path in sorted(directory.iterdir(), key=lambda _: self._random.random()):
+                with suppress(FileNotFoundError):
+                    shutil.copyfile(path, copy / directory.name / path.name)
+                if self._chance(0.3):
+                    self._append()
+        with Store(copy, mode="r", limits=LIMITS) as store:
+            self._check_values(store)
+        shutil.rmtree(copy)
+
+    # -- opening, and what must hold ----------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        """Open the store once more, and check what it serves against what was told before."""
+        self._events = {}
+        while len(self._stores) > 1:
+            self._stores.pop().close()
+        store = SteppedStore(
+            self._disk.data, limits=LIMITS, durability=self._durability, on_event=self._noted,
+        )  # fmt: skip
+        self._stores.append(store)
+        for symbol, told in self._told.items():
+            self._check_opened(store, symbol, told)
+        self._excused = False
+        self._check_values(store)
+        if self._chance(0.3) and not self._failing:
+            self._verify(store)
+
+    def _noted(self, name: str, fields: Mapping[str, object]) -> None:
+        self._events.setdefault(str(fields.get("symbol")), set()).add(name)
+
+    def _check_opened(self, store: Store, symbol: str, told: Told) -> None:
+        """Check where a symbol ends, and go on from there."""
+        try:
+            total = store.series(symbol).total
+        except SymbolNotFound:
+            total = 0
+        except SeriesSetAside as error:
+            raise WrongError(f"{symbol} is set aside: {error}") from error
+        if total == len(told.values) + len(told.maybe) and told.maybe:
+            told.values += told.maybe
+            told.ends.append(total)
+        told.maybe = []
+        if total > len(told.values) or total not in told.ends:
+            raise WrongError(f"{symbol} ends at {total}, where no batch ended: {told.ends[-3:]}")
+        if total < told.durable and not self._failing:
+            raise WrongError(f"{symbol} ends at {total}, and {told.durable} points were on the disk")
+        if total < len(told.values):
+            if not self._excused:
+                raise WrongError(f"{symbol} ends at {total} and not at {len(told.values)}, for no reason")
+            if total and not self._events.get(symbol, set()) & {"lost", "recovery"}:
+                raise WrongError(f"{symbol} ends at {total} and not at {len(told.values)}, and nobody is told")
+            del told.values[total:]
+            told.ends = [end for end in told.ends if end <= total]
+        told.durable = min(told.durable, total)
+
+    def _check_values(self, store: Store) -> None:
+        """Check that everything served is what was appended, and as much of it as is promised."""
+        for symbol, told in self._told.items():
+            try:
+                span = store.span(symbol)
+            except (SymbolNotFound, SeriesSetAside):
+                continue
+            values = np.asarray(told.values + told.maybe)
+            found = store.series(symbol).window(_MOST_POINTS * 1000)[: span.total - span.start]
+            if span.total > len(values) or not np.array_equal(found, values[span.start : span.total]):
+                raise WrongError(f"{symbol} serves values that were not appended")
+            if span.total == span.start:
+                continue
+            if span.total - span.start < min(span.total, LIMITS.cleanup_keep_count - _MOST_POINTS):
+                raise WrongError(f"{symbol} keeps {span.total - span.start} points alone")
+            window = self._random.randrange(1, len(found) + 1)
+            stats, part = store.stats(symbol, window), found[len(found) - window :]
+            right = (stats.min, stats.max, stats.last, stats.points) == (part.min(), part.max(), part[-1], window)
+            if not right or abs(stats.avg - part.mean()) > 1e-9 * part.max():
+                raise WrongError(f"{symbol} answers {stats} of {window} points")
+
+    def _verify(self, store: Store) -> None:
+        """Check that `verify` finds nothing where nothing is wrong."""
+        for report in store.verify():
+            if report.faults:
+                raise WrongError(f"verify finds in {report.symbol}: {report.faults}")
+
+    def _kill_all(self) -> None:
+        """End every process as a kill does."""
+        self._abandon()
+
+    def _abandon(self) -> None:
+        for store in self._stores:
+            store.abandon()
+        self._stores = []
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def _end(self) -> None:
+        """Stop in order, and look once more."""
+        for store in self._stores:
+            store.close()
+        self._stores = []
+        self._open()
+
+
+_STEPS = {
+    "append": 30, "commit": 10, "sync": 4, "restart": 3, "second": 3, "read": 3, "check": 2, "kill": 5,
+    "kill_opening": 2, "cut": 4, "remount": 3, "fail_sync": 4, "fail_call": 3, "evict": 3, "write_back": 3, "copy": 1,
+}  # fmt: skip
+"""The steps of a history, and how often they come."""

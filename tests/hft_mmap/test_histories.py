@@ -1,0 +1,71 @@
+"""hft_mmap.testing.histories: the promises of the store, in histories made at random, on a disk that fails."""
+
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+
+from hft_mmap import Store
+from hft_mmap.testing.disk import SimulatedDisk
+from hft_mmap.testing.histories import History, WrongError
+
+KEPT_SEEDS = (29, 379, 589, 1354, 1487, 2773, 10693, 11712, 11951)
+"""Histories that have shown a fault: sectors of the head that came back without each other, roots of nodes that were
+lost, points that had been told as lost and came back."""
+
+
+@pytest.mark.parametrize("seed", KEPT_SEEDS)
+def test_a_history_that_was_wrong_once_is_right(tmp_path: Path, seed: int) -> None:
+    """Each of them broke a promise of the store when it was found."""
+    History(tmp_path, seed).run()
+
+
+@pytest.mark.parametrize("first", range(0, 60, 20))
+def test_no_history_breaks_a_promise(tmp_path: Path, first: int) -> None:
+    """No point is wrong, none that was on the disk is lost, and what is lost is told; `make simulate` makes more."""
+    for seed in range(first, first + 20):
+        History(tmp_path, seed).run()
+
+
+def test_a_store_that_believes_every_page_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing has to prove itself, a history is wrong before long."""
+    monkeypatch.setattr("hft_mmap.durable.trust.prove", _believe)
+    with pytest.raises(WrongError, match=r"serves values|answers"):
+        _run(tmp_path, 1000)
+
+
+def _run(directory: Path, histories: int) -> None:
+    for seed in range(histories):
+        History(directory, seed).run()
+
+
+def _believe(_head: object, _directory: object, _layout: object, base: object, marks: dict[int, object]) -> object:
+    """Prove everything, with nothing read."""
+    from hft_mmap.durable.trust import Proof  # noqa: PLC0415 - in place of what it is patched over
+
+    point = max(marks, default=base[0])  # type: ignore[index]
+    return Proof(point, marks.get(point, base[1]))  # type: ignore[index,arg-type]
+
+
+def test_a_seed_always_makes_the_same_history(tmp_path: Path) -> None:
+    """So what it has shown can be looked at."""
+    first = History(tmp_path, 5)
+    first.run()
+    again = History(tmp_path, 5)
+    again.run()
+    assert first.steps == again.steps
+
+
+def test_a_disk_forgets_what_was_not_synced(tmp_path: Path) -> None:
+    """After a power cut there is what was synced, and of the rest some."""
+    disk = SimulatedDisk(tmp_path, Random(1))
+    with disk.calls():
+        store = Store(disk.data)
+        store.append("A", np.ones(10))
+        store.sync()
+        store.append("A", np.ones(100_000))
+        store.close()
+        disk.cut(restart=True)
+        with Store(disk.data) as again:
+            assert again.series("A").total >= 10
