@@ -17,7 +17,7 @@ from hft_mmap.counters import EventSink, Syncs
 from hft_mmap.durable import recovery
 from hft_mmap.durable.commits import Waiter
 from hft_mmap.durable.trust import Trusted, trust
-from hft_mmap.errors import SeriesBusy, SeriesRemoved, StoreClosed, StoreForked
+from hft_mmap.errors import FormatError, SeriesBusy, SeriesRemoved, StoreClosed, StoreForked
 from hft_mmap.files.boot import Boot, current_boot, is_same_boot
 from hft_mmap.files.chunk import Mark
 from hft_mmap.files.head import FLAG_SYNC_FAILED
@@ -139,8 +139,23 @@ class Series(Appender):
                     recovery.check_chunks(self.directory, recovered, self._layout.points)
                     raise
             else:
+                self._check_nodes(recovered)
                 self._commits.begin(boot, recovered.committed_total)
                 return
+
+    def _check_nodes(self, recovered: Trusted) -> None:
+        """Make sure that values that have proved themselves have their nodes: who only reads can't make them anew.
+
+        FormatError if not. Costs as much as the proof.
+        """
+        certain = 0 if recovered.origin == "copy" else recovered.committed_total
+        for chunk in self._view.chunks if recovered.proved else ():
+            begin, end = certain - chunk.first, min(recovered.total - chunk.first, self._layout.points)
+            if begin < end and not chunk.has_nodes(max(begin, 0), end):
+                raise FormatError(
+                    f"chunk {chunk.path.name} has lost what summarises its values, which are all there; a store that "
+                    "is opened for writing makes it anew"
+                )
 
     def refresh(self) -> None:
         """Follow the live words from now on, if a writer has opened the series since it was opened for reading."""

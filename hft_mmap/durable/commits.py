@@ -216,6 +216,8 @@ class Commits:
         for chunk in view.chunks:
             begin = max(found.committed_total - chunk.first, 0) // FAN_OUT * FAN_OUT
             end = min(found.total - chunk.first, self._layout.points)
+            if found.origin == "copy" and not chunk.has_nodes(0, end):
+                begin = 0  # the values have proved themselves, and may have been copied without their nodes
             if begin < end:
                 chunk.write(begin, chunk.values[begin:end].copy())
 

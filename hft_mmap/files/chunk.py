@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from hft_mmap.errors import FormatError, InvalidValues
 from hft_mmap.files.disk import write_fully
 from hft_mmap.tree.checksum import CHANGED, checksum
-from hft_mmap.tree.kernels import FAN_OUT, MAX_LEVELS, NODE_BYTES, NODE_FIELDS, summarise_nodes
+from hft_mmap.tree.kernels import FAN_OUT, MAX_LEVELS, NODE_BYTES, NODE_FIELDS, summarise_nodes, summarise_values
 from hft_mmap.tree.writer import (
     PLAN_CHECKSUM,
     PLAN_CHUNK_ADDRESS,
@@ -303,6 +303,24 @@ class Chunk:
             footer[identity:SEAL_OFFSET] + footer[SEAL_OFFSET + seal : BASE_OFFSET] + footer[BASE_OFFSET + len(raw) :]
         )
         return [*faults, f"{self.path.name}: unused bytes of the footer are not 0"] if any(unused) else faults
+
+    def has_nodes(self, begin: int, end: int) -> bool:
+        """Say whether the nodes that end with the places [begin, end) are those of the values. O(end - begin)."""
+        width = FAN_OUT
+        for level in range(1, self.layout.levels + 1):
+            first, last = begin // width, end // width
+            if first == last:
+                break
+            right = np.empty((last - first, NODE_FIELDS))
+            if level == 1:
+                summarise_values(self.address, first, right)
+            else:
+                below = self.address + self.layout.offsets[level - 1]
+                summarise_nodes(below, width // FAN_OUT, FAN_OUT, first, right)
+            if not np.array_equal(self.nodes(level)[first:last].view(np.int64), right.view(np.int64)):
+                return False
+            width *= FAN_OUT
+        return True
 
     def write_nodes(self, level: int, nodes: NDArray[np.float64]) -> None:
         """Write `nodes`, shape (n, 4), over the first nodes of `level`. OSError as the system says."""

@@ -174,6 +174,8 @@ def test_nodes_that_were_dropped_are_made_again_from_points_that_prove_themselve
     path = killed / chunk_name(0)
     first = LAYOUT.offsets[1] + 32 * (1000 // 64)
     write_at(path, first, bytes(LAYOUT.offsets[2] - first))
+    with Store(killed.parent, mode="r") as store:
+        assert store.reasons()[0].detail.endswith("a store that is opened for writing makes it anew")
     with Store(killed.parent, limits=LIMITS) as store:
         assert store.stats("A", 3000).min == 1.0
         assert store.stats("A", 2000).avg == EVERYTHING[-2000:].mean()
