@@ -16,7 +16,7 @@ import falcon.routing
 import structlog
 
 from api.access.guard import WEBSOCKET, Access, Application, guarded
-from api.access.tokens import ANY, NOBODY, OPEN, READ, WRITE, Tokens
+from api.access.tokens import ANY, OPEN, READ, WRITE, Tokens
 from api.connection.connections import ConnectionLimits, Connections
 from api.http import problems
 from api.http.exchange import BATCH, CALLER, RECEIVE, REFUSED, SEND, STREAM, Message, Receive, Scope, Send, request_id
@@ -24,7 +24,6 @@ from api.http.query import parse_stats_query
 from api.http.request import Request
 from api.operation.latency import RequestCounter
 from api.operation.settings import LogSettings, Settings
-from api.operation.strangers import refusal_lines
 from api.routes.answers import First, Quantile
 from api.routes.metrics import Metrics
 from api.routes.pages import Document, Page, Static
@@ -196,10 +195,6 @@ class Service:
         if path in _QUIET_PATHS:
             return
         status: int = scope.get(REFUSED, 200)
-        client: str | None = (scope.get("client") or (None,))[0]
-        stranger = REFUSED in scope and status < _FIRST_SERVER_ERROR and scope.get(CALLER, NOBODY) is NOBODY
-        if stranger and not refusal_lines.due(client, status):
-            return
         symbol, points = scope.get(BATCH) or (_asked_symbol(scope, path), None)
         if status >= _FIRST_SERVER_ERROR:
             say = self._log.error
@@ -207,7 +202,6 @@ class Service:
             say = self._log.warning
         else:
             say = self._log.info if REFUSED in scope else self._log.debug
-        caller = {"caller": scope[CALLER].name or None} if CALLER in scope else {}
         say(
             "request",
             method=scope.get("method", WEBSOCKET),
@@ -217,8 +211,7 @@ class Service:
             symbol=symbol,
             points=points,
             request_id=request_id(scope),
-            **({"client": client} if REFUSED in scope else {}),
-            **caller,
+            **_whose(scope),
         )
 
     async def _other_protocol(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -238,7 +231,19 @@ class Service:
 
     def _write_stream_line(self, scope: Scope, duration_s: float) -> None:
         """Write the line of a stream that has ended."""
-        self._log.info("stream", duration_ms=round(duration_s * 1000, 3), **scope[STREAM], request_id=request_id(scope))
+        self._log.info(
+            "stream",
+            duration_ms=round(duration_s * 1000, 3),
+            **scope[STREAM],
+            request_id=request_id(scope),
+            **_whose(scope),
+        )
+
+
+def _whose(scope: Scope) -> dict[str, str | None]:
+    """Return the fields that say who caused a line, by which it is counted (`api.operation.line_budget`)."""
+    caller = {"caller": scope[CALLER].name or None} if CALLER in scope else {}
+    return {"client": (scope.get("client") or (None,))[0], **caller}
 
 
 async def _receive_no_body() -> Message:

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from types import FrameType
@@ -35,7 +35,6 @@ from api.connection.protocol import HttpProtocol
 from api.connection.websocket import StreamProtocol
 from api.operation import logs
 from api.operation.settings import Effective, ServerSettings, Settings
-from api.operation.strangers import refusal_lines
 from api.operation.systemd import ServiceManager
 from api.streams.registry import Streams
 from hft_mmap import HftMmapError, Store
@@ -66,12 +65,12 @@ def serve(effective: Effective) -> int:
     except logs.LogFileError as error:
         return _fail(str(error))
     try:
-        return _serve(effective.settings)
+        return _serve(effective.settings, writer)
     finally:
         writer.close()
 
 
-def _serve(settings: Settings) -> int:
+def _serve(settings: Settings, writer: logs.LogWriter) -> int:
     log = structlog.get_logger()
     try:
         credentials = Credentials(settings)
@@ -89,14 +88,18 @@ def _serve(settings: Settings) -> int:
                 app = create_app(store, settings, credentials.tokens, connections=watch, labels=labels, streams=streams)
                 protocol = partial(HttpProtocol, watch=watch)
                 config = uvicorn_config(settings.server, app, protocol, credentials.certificate)
-                server = _Server(config, listeners, watch, manager, credentials, streams)
+
+                def reload() -> None:
+                    credentials.reload()
+                    writer.reopen()
+
+                server = _Server(config, listeners, watch, manager, streams, reload)
                 server.should_exit = bool(noted)  # the signal came while the store was being opened
                 server.run(sockets=listeners.sockets)
                 manager.stopping("writing everything to the disk")
     except (HftMmapError, OSError, CredentialsError, ExposedError) as error:
         log.error("failed", reason=str(error))  # noqa: TRY400 - the reason says it all, a traceback would not
         return _fail(str(error), EXIT_CONFIG if isinstance(error, CredentialsError | ExposedError) else EXIT_FAILED)
-    refusal_lines.summarise()
     log.info("stopped")
     return EXIT_OK
 
@@ -217,15 +220,15 @@ class _Server(uvicorn.Server):
         listeners: Listeners,
         watch: Connections,
         manager: ServiceManager,
-        credentials: Credentials,
         streams: Streams,
+        reload: Callable[[], None],
     ) -> None:
         super().__init__(config)
         self._listeners = listeners
         self._watch = watch
         self._manager = manager
-        self._credentials = credentials
         self._streams = streams
+        self._reload_files = reload
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then tell."""
@@ -273,10 +276,10 @@ class _Server(uvicorn.Server):
         self._manager.ready(f"serving on {', '.join(addresses)}")
 
     def _reload(self) -> None:
-        """Read tokens and certificate again: `systemctl reload`."""
+        """Read tokens and certificate again, and open the log file again: `systemctl reload`."""
         self._manager.reloading()
         try:
-            self._credentials.reload()
+            self._reload_files()
         finally:
             # Whatever became of it: systemd waits for this, and ends a service that never says it.
             self._manager.ready(f"serving on {', '.join(self._listeners.addresses())}")

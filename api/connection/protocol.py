@@ -32,7 +32,6 @@ from api.connection.farewell import say_farewell
 from api.connection.websocket import SEND_BUFFER_BYTES, goodbye_s
 from api.http import problems
 from api.http.exchange import ENDLESS
-from api.operation.strangers import refusal_lines
 
 if TYPE_CHECKING:
     from api.http.exchange import Scope
@@ -502,8 +501,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._refusal is not None and not (self._parted or self.transport.is_closing()):
             status, detail = self._refusal
             client = self.client[0] if self.client else None
-            if refusal_lines.due(client, status.value):
-                _log.info("refused", status=status.value, detail=detail, client=client)
+            _log.info("refused", status=status.value, detail=detail, client=client)
             body = problems.problem(status, detail)
             self.transport.write(
                 b"".join(

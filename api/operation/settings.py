@@ -181,6 +181,7 @@ class LogSettings:
     level: str = _key("info", _one_of(*_LOG_LEVELS), kind="str")
     file: str = _key("logs/app.log", _text_or_empty, kind="str")  # empty: the console only
     keep_days: int = _key(14, _whole(0, 36_500))  # 0: for ever
+    max_file_bytes: int = _key(64 * 2**20, _size(2**16, 2**40), kind="str")  # a day has at most twice as many
     slow_request_ms: int = _key(100, _whole(0, 3_600_000))  # 0: every request is slow
 
 

@@ -34,6 +34,7 @@ DEFAULTS = {
     "log.level": "info",
     "log.file": "logs/app.log",
     "log.keep_days": 14,
+    "log.max_file_bytes": 64 * 2**20,
     "log.slow_request_ms": 100,
     "store.data_dir": "data",
     "store.max_data_retention": 150_000_000,
