@@ -15,7 +15,8 @@ import falcon.asgi
 import falcon.routing
 import structlog
 
-from api.access.guard import WEBSOCKET, Access, Application, guarded
+from api.access.browsers import Application, for_own_pages, pages
+from api.access.guard import WEBSOCKET, Access, guarded
 from api.access.tokens import ANY, OPEN, READ, WRITE, Tokens
 from api.connection.connections import ConnectionLimits, Connections
 from api.http import problems
@@ -77,9 +78,9 @@ def create_app(
 ) -> Application:
     """Return the ASGI application that serves `store`; it keeps no state but remembered answers and counts of requests.
 
-    With `tokens` each request needs one with the scope that `ACCESS` has for its route. /metrics counts `connections`;
-    `labels` stand on every sample of it, for telling instances of the service apart. Whoever stops the service tells
-    `streams` to end first.
+    With `tokens` each request needs one with the scope that `ACCESS` has for its route; without, its Host has to be a
+    name of this machine or of the settings. /metrics counts `connections`; `labels` stand on every sample of it, for
+    telling instances of the service apart. Whoever stops the service tells `streams` to end first.
     """
     requests = RequestCounter()
     watch = Connections(ConnectionLimits()) if connections is None else connections
@@ -89,13 +90,13 @@ def create_app(
     router = falcon.routing.CompiledRouter()
     service = Service(_falcon_app(served, router), settings.log, requests)
     access = {route: access_by_method(ACCESS[route], resource) for route, resource in served.items()}
-    if tokens is None:
-        return service
 
     def find(path: str) -> str | None:
         found = router.find(path)
         return found[3] if found else None
 
+    if tokens is None:
+        return for_own_pages(service, service.refuse, settings.server.names(), pages(access, find, OPEN))
     return guarded(service, service.refuse, tokens, access, find)
 
 

@@ -23,6 +23,7 @@ from typing import Any
 import structlog
 import uvicorn
 
+from api.access import browsers
 from api.access.credentials import Credentials
 from api.access.exposure import ExposedError, check_exposure
 from api.access.secret_files import CredentialsError
@@ -197,6 +198,7 @@ def uvicorn_config(
         access_log=False,  # the application writes one line a request worth a line
         proxy_headers=False,  # nothing here depends on who asks
         server_header=False,
+        headers=browsers.HEADERS,
         timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=settings.shutdown_grace_s,
         reset_contextvars=True,
