@@ -84,7 +84,7 @@ def create_app(
     """
     requests = RequestCounter()
     watch = Connections(ConnectionLimits()) if connections is None else connections
-    streams = Streams(settings.server.max_streams) if streams is None else streams
+    streams = Streams(settings.server.max_streams, tokens) if streams is None else streams
     served = routes(store, settings, Metrics(store, requests, watch, streams, labels or {}), streams)
     requests.know(served)
     router = falcon.routing.CompiledRouter()

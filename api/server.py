@@ -46,6 +46,10 @@ _RESERVED_FILES = 512
 TLS_GOODBYE_S = 1.0
 # The client of a stream that sends nothing for so long is asked whether it is there, and has so long to answer.
 PING_INTERVAL_S, PING_TIMEOUT_S = 20.0, 20.0
+# A client whose machine has gone acknowledges nothing: its connection ends after so long, not after the 17 minutes of
+# tcp_retries2. Nor does one that reads nothing for so long keep what waits for it in the kernel; hence not less than
+# server.body_timeout_s, which is how long an answer may wait to be taken.
+VANISHED_S = 30
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # What the store reports about a series that no longer serves as it should; everything else it reports is news.
 _WARNINGS = frozenset(
@@ -85,7 +89,7 @@ def _serve(settings: Settings, writer: logs.LogWriter) -> int:
             _keep_freed_memory()
             with _open_store(settings, log.bind(), manager) as store:
                 labels = {"instance": settings.server.instance} if settings.server.instance else None
-                streams = Streams(settings.server.max_streams)
+                streams = Streams(settings.server.max_streams, credentials.tokens)
                 app = create_app(store, settings, credentials.tokens, connections=watch, labels=labels, streams=streams)
                 protocol = partial(HttpProtocol, watch=watch)
                 config = uvicorn_config(settings.server, app, protocol, credentials.certificate)
@@ -253,6 +257,10 @@ class _Server(uvicorn.Server):
         bounds: dict[str, Any] = {}
         if config.ssl is not None:
             bounds = {"ssl_handshake_timeout": watch.limits.header_timeout_s, "ssl_shutdown_timeout": TLS_GOODBYE_S}
+        for listener in sockets:
+            if listener.family != socket.AF_UNIX:  # a connection inherits it from its listener
+                vanished_ms = 1000 * round(max(VANISHED_S, watch.limits.body_timeout_s))
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, vanished_ms)
         loop = asyncio.get_running_loop()
         self.servers = [
             await loop.create_server(protocol, sock=listener, ssl=config.ssl, backlog=config.backlog, **bounds)
