@@ -252,6 +252,8 @@ class _Server(uvicorn.Server):
         """
         await self.lifespan.startup()
         config, watch = self.config, self._watch
+        # The first turn of uvicorn's clock adds the date to them; whoever is answered before has them all the same.
+        self.server_state.default_headers = config.encoded_headers
         protocol_class: Any = config.http_protocol_class
         protocol = partial(protocol_class, config, self.server_state, self.lifespan.state)
         bounds: dict[str, Any] = {}
