@@ -12,7 +12,7 @@ ARGS ?=
 CHECKED := hft_mmap api tests perf
 
 .PHONY: help serve venv install uninstall deb test-install systemd-tests audit test check bench bench-save bench-compare figures report
-.PHONY: gate gate-proof test-gate flamegraph memprofile syscalls peers test-peers stress coverage simulate torture fuzz lock assets screenshot clean
+.PHONY: gate gate-proof test-gate flamegraph memprofile syscalls peers test-peers test-versions stress coverage simulate torture fuzz lock assets screenshot clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "  make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -139,6 +139,10 @@ $(PEERS_VENV)/installed: perf/peers/requirements.txt | $(VENV)/created
 
 test-peers: $(VENV)/dev $(VENV)/warm $(PEERS_VENV)/installed ## the tests of the adapters to other stores, on little data
 	$(BIN)/python -m pytest -m peers --timeout 600 tests/perf $(ARGS)
+
+test-versions: $(VENV)/dev ## try the lowest and the newest dependencies that pyproject.toml allows; needs the network
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(UV)
+	$(BIN)/python -m pytest -m versions --timeout 1200 tests/versions $(ARGS)
 
 stress: $(VENV)/dev $(VENV)/warm ## run the tests at real size: 150,000,001 points, gigabytes of disk, minutes
 	$(BIN)/python -m pytest -m stress --timeout 3600 $(ARGS)

@@ -15,8 +15,9 @@ import falcon.asgi
 import falcon.routing
 import structlog
 
-from api.access.guard import WEBSOCKET, Access, Application, guarded
-from api.access.tokens import ANY, NOBODY, OPEN, READ, WRITE, Tokens
+from api.access.browsers import Application, for_own_pages, pages
+from api.access.guard import WEBSOCKET, Access, guarded
+from api.access.tokens import ANY, OPEN, READ, WRITE, Tokens
 from api.connection.connections import ConnectionLimits, Connections
 from api.http import problems
 from api.http.exchange import BATCH, CALLER, RECEIVE, REFUSED, SEND, STREAM, Message, Receive, Scope, Send, request_id
@@ -24,7 +25,6 @@ from api.http.query import parse_stats_query
 from api.http.request import Request
 from api.operation.latency import RequestCounter
 from api.operation.settings import LogSettings, Settings
-from api.operation.strangers import refusal_lines
 from api.routes.answers import First, Quantile
 from api.routes.metrics import Metrics
 from api.routes.pages import Document, Page, Static
@@ -78,25 +78,25 @@ def create_app(
 ) -> Application:
     """Return the ASGI application that serves `store`; it keeps no state but remembered answers and counts of requests.
 
-    With `tokens` each request needs one with the scope that `ACCESS` has for its route. /metrics counts `connections`;
-    `labels` stand on every sample of it, for telling instances of the service apart. Whoever stops the service tells
-    `streams` to end first.
+    With `tokens` each request needs one with the scope that `ACCESS` has for its route; without, its Host has to be a
+    name of this machine or of the settings. /metrics counts `connections`; `labels` stand on every sample of it, for
+    telling instances of the service apart. Whoever stops the service tells `streams` to end first.
     """
     requests = RequestCounter()
     watch = Connections(ConnectionLimits()) if connections is None else connections
-    streams = Streams(settings.server.max_streams) if streams is None else streams
+    streams = Streams(settings.server.max_streams, tokens) if streams is None else streams
     served = routes(store, settings, Metrics(store, requests, watch, streams, labels or {}), streams)
     requests.know(served)
     router = falcon.routing.CompiledRouter()
     service = Service(_falcon_app(served, router), settings.log, requests)
     access = {route: access_by_method(ACCESS[route], resource) for route, resource in served.items()}
-    if tokens is None:
-        return service
 
     def find(path: str) -> str | None:
         found = router.find(path)
         return found[3] if found else None
 
+    if tokens is None:
+        return for_own_pages(service, service.refuse, settings.server.names(), pages(access, find, OPEN))
     return guarded(service, service.refuse, tokens, access, find)
 
 
@@ -196,10 +196,6 @@ class Service:
         if path in _QUIET_PATHS:
             return
         status: int = scope.get(REFUSED, 200)
-        client: str | None = (scope.get("client") or (None,))[0]
-        stranger = REFUSED in scope and status < _FIRST_SERVER_ERROR and scope.get(CALLER, NOBODY) is NOBODY
-        if stranger and not refusal_lines.due(client, status):
-            return
         symbol, points = scope.get(BATCH) or (_asked_symbol(scope, path), None)
         if status >= _FIRST_SERVER_ERROR:
             say = self._log.error
@@ -207,7 +203,6 @@ class Service:
             say = self._log.warning
         else:
             say = self._log.info if REFUSED in scope else self._log.debug
-        caller = {"caller": scope[CALLER].name or None} if CALLER in scope else {}
         say(
             "request",
             method=scope.get("method", WEBSOCKET),
@@ -217,8 +212,7 @@ class Service:
             symbol=symbol,
             points=points,
             request_id=request_id(scope),
-            **({"client": client} if REFUSED in scope else {}),
-            **caller,
+            **_whose(scope),
         )
 
     async def _other_protocol(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -238,7 +232,19 @@ class Service:
 
     def _write_stream_line(self, scope: Scope, duration_s: float) -> None:
         """Write the line of a stream that has ended."""
-        self._log.info("stream", duration_ms=round(duration_s * 1000, 3), **scope[STREAM], request_id=request_id(scope))
+        self._log.info(
+            "stream",
+            duration_ms=round(duration_s * 1000, 3),
+            **scope[STREAM],
+            request_id=request_id(scope),
+            **_whose(scope),
+        )
+
+
+def _whose(scope: Scope) -> dict[str, str | None]:
+    """Return the fields that say who caused a line, by which it is counted (`api.operation.line_budget`)."""
+    caller = {"caller": scope[CALLER].name or None} if CALLER in scope else {}
+    return {"client": (scope.get("client") or (None,))[0], **caller}
 
 
 async def _receive_no_body() -> Message:

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from types import FrameType
@@ -23,6 +23,7 @@ from typing import Any
 import structlog
 import uvicorn
 
+from api.access import browsers
 from api.access.credentials import Credentials
 from api.access.exposure import ExposedError, check_exposure
 from api.access.secret_files import CredentialsError
@@ -35,7 +36,6 @@ from api.connection.protocol import HttpProtocol
 from api.connection.websocket import StreamProtocol
 from api.operation import logs
 from api.operation.settings import Effective, ServerSettings, Settings
-from api.operation.strangers import refusal_lines
 from api.operation.systemd import ServiceManager
 from api.streams.registry import Streams
 from hft_mmap import HftMmapError, Store
@@ -46,6 +46,10 @@ _RESERVED_FILES = 512
 TLS_GOODBYE_S = 1.0
 # The client of a stream that sends nothing for so long is asked whether it is there, and has so long to answer.
 PING_INTERVAL_S, PING_TIMEOUT_S = 20.0, 20.0
+# A client whose machine has gone acknowledges nothing: its connection ends after so long, not after the 17 minutes of
+# tcp_retries2. Nor does one that reads nothing for so long keep what waits for it in the kernel; hence not less than
+# server.body_timeout_s, which is how long an answer may wait to be taken.
+VANISHED_S = 30
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # What the store reports about a series that no longer serves as it should; everything else it reports is news.
 _WARNINGS = frozenset(
@@ -66,12 +70,12 @@ def serve(effective: Effective) -> int:
     except logs.LogFileError as error:
         return _fail(str(error))
     try:
-        return _serve(effective.settings)
+        return _serve(effective.settings, writer)
     finally:
         writer.close()
 
 
-def _serve(settings: Settings) -> int:
+def _serve(settings: Settings, writer: logs.LogWriter) -> int:
     log = structlog.get_logger()
     try:
         credentials = Credentials(settings)
@@ -85,18 +89,22 @@ def _serve(settings: Settings) -> int:
             _keep_freed_memory()
             with _open_store(settings, log.bind(), manager) as store:
                 labels = {"instance": settings.server.instance} if settings.server.instance else None
-                streams = Streams(settings.server.max_streams)
+                streams = Streams(settings.server.max_streams, credentials.tokens)
                 app = create_app(store, settings, credentials.tokens, connections=watch, labels=labels, streams=streams)
                 protocol = partial(HttpProtocol, watch=watch)
                 config = uvicorn_config(settings.server, app, protocol, credentials.certificate)
-                server = _Server(config, listeners, watch, manager, credentials, streams)
+
+                def reload() -> None:
+                    credentials.reload()
+                    writer.reopen()
+
+                server = _Server(config, listeners, watch, manager, streams, reload)
                 server.should_exit = bool(noted)  # the signal came while the store was being opened
                 server.run(sockets=listeners.sockets)
                 manager.stopping("writing everything to the disk")
     except (HftMmapError, OSError, CredentialsError, ExposedError) as error:
         log.error("failed", reason=str(error))  # noqa: TRY400 - the reason says it all, a traceback would not
         return _fail(str(error), EXIT_CONFIG if isinstance(error, CredentialsError | ExposedError) else EXIT_FAILED)
-    refusal_lines.summarise()
     log.info("stopped")
     return EXIT_OK
 
@@ -194,6 +202,7 @@ def uvicorn_config(
         access_log=False,  # the application writes one line a request worth a line
         proxy_headers=False,  # nothing here depends on who asks
         server_header=False,
+        headers=browsers.HEADERS,
         timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=settings.shutdown_grace_s,
         reset_contextvars=True,
@@ -217,15 +226,15 @@ class _Server(uvicorn.Server):
         listeners: Listeners,
         watch: Connections,
         manager: ServiceManager,
-        credentials: Credentials,
         streams: Streams,
+        reload: Callable[[], None],
     ) -> None:
         super().__init__(config)
         self._listeners = listeners
         self._watch = watch
         self._manager = manager
-        self._credentials = credentials
         self._streams = streams
+        self._reload_files = reload
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then tell."""
@@ -243,11 +252,17 @@ class _Server(uvicorn.Server):
         """
         await self.lifespan.startup()
         config, watch = self.config, self._watch
+        # The first turn of uvicorn's clock adds the date to them; whoever is answered before has them all the same.
+        self.server_state.default_headers = config.encoded_headers
         protocol_class: Any = config.http_protocol_class
         protocol = partial(protocol_class, config, self.server_state, self.lifespan.state)
         bounds: dict[str, Any] = {}
         if config.ssl is not None:
             bounds = {"ssl_handshake_timeout": watch.limits.header_timeout_s, "ssl_shutdown_timeout": TLS_GOODBYE_S}
+        for listener in sockets:
+            if listener.family != socket.AF_UNIX:  # a connection inherits it from its listener
+                vanished_ms = 1000 * round(max(VANISHED_S, watch.limits.body_timeout_s))
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, vanished_ms)
         loop = asyncio.get_running_loop()
         self.servers = [
             await loop.create_server(protocol, sock=listener, ssl=config.ssl, backlog=config.backlog, **bounds)
@@ -273,10 +288,10 @@ class _Server(uvicorn.Server):
         self._manager.ready(f"serving on {', '.join(addresses)}")
 
     def _reload(self) -> None:
-        """Read tokens and certificate again: `systemctl reload`."""
+        """Read tokens and certificate again, and open the log file again: `systemctl reload`."""
         self._manager.reloading()
         try:
-            self._credentials.reload()
+            self._reload_files()
         finally:
             # Whatever became of it: systemd waits for this, and ends a service that never says it.
             self._manager.ready(f"serving on {', '.join(self._listeners.addresses())}")

@@ -11,7 +11,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
-from api.access.tokens import ANY, NOBODY, Token, Tokens
+from api.access.browsers import Application, Refuse, check_site
+from api.access.tokens import ANY, NOBODY, OPEN, Token, Tokens
 from api.http.exchange import CALLER, Receive, Scope, Send
 from api.http.problems import Refusal
 
@@ -23,8 +24,6 @@ BEARER_SUBPROTOCOL = "hft-mmap.bearer."
 
 Access: TypeAlias = str | Mapping[str, str]
 """The scope that a route needs, or the scope that each of its methods does."""
-Application: TypeAlias = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
-Refuse: TypeAlias = Callable[[Scope, Send, Refusal], Coroutine[Any, Any, None]]
 Find: TypeAlias = Callable[[str], str | None]
 
 
@@ -90,7 +89,10 @@ class _Door:
         needed = self._needed(scope)
         token, sent = self._token(scope, needed)
         scope[CALLER] = token
-        return None if needed in token.scopes else _refusal(token, needed, sent=sent)
+        if needed not in token.scopes:
+            return _refusal(token, needed, sent=sent)
+        # A page of another site that has a token was given it.
+        return check_site(scope, lambda _: needed == OPEN) if token is NOBODY else None
 
     def _needed(self, scope: Scope) -> str:
         """Return the scope that a request needs; the router itself is asked, so that both mean the same route."""

@@ -89,6 +89,10 @@ class Tokens:
         """Return the number of tokens."""
         return len(self._tokens)
 
+    def holders(self, *scopes: str) -> int:
+        """Return how many tokens have at least one of these scopes."""
+        return sum(not token.scopes.isdisjoint(scopes) for token in self._tokens)
+
     def reload(self) -> None:
         """Read the file again; a token that is gone or has changed is revoked. Raises CredentialsError, all as before.
 

@@ -221,6 +221,9 @@ class StreamProtocol(WebSocketsSansIOProtocol):
             return  # closed already; Falcon tells of an error here as of one that nobody expected
         if self.close_sent and self.initial_response is None:
             raise ClientDisconnected
+        if message["type"] == "websocket.http.response.start":  # a refusal, where uvicorn leaves them out
+            own = [header for header in self.default_headers if header[0] != b"date"]
+            message = {**message, "headers": [*own, *message["headers"]]}
         try:
             await super().send(message)
         except InvalidState:

@@ -4,21 +4,24 @@
 only renders a line (orjson) and puts it into a queue: it never waits for a disk that is busy with the store's own
 syncs, or for a console that nobody reads. The price is what a queue costs: a process that is killed (SIGKILL, power)
 loses the lines of its last milliseconds. No price is ever lost with them, the store has its own files; every
-orderly exit drains the queue. A queue that has grown to `MAX_QUEUED_LINES` drops further lines and says how many.
+orderly exit drains the queue.
+
+Nothing of it grows without a bound: a line is cut where it is rendered (`render`), lines that clients cause have a
+budget (`api.operation.line_budget`), a queue of `MAX_QUEUED_BYTES` or `MAX_QUEUED_LINES` drops further lines and says
+how many, and a file that has grown to its bound is set aside (`api.operation.log_file`).
 
 PERF: a line costs 8 us on the thread that says it. A call below the level costs 0.1 us if the logger is bound once
 (`log = structlog.get_logger().bind()`) and 0.7 us through the lazy proxy that `structlog.get_logger()` returns.
 """
 
 import contextlib
-import fcntl
 import json
 import logging
-import os
 import sys
 import threading
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
+from enum import Enum
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -27,23 +30,22 @@ import orjson
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from api.operation.line_budget import POT, LineBudget, Pot
+from api.operation.log_file import DailyFile, LogFileError, Today, today_utc, write_all
 from api.operation.settings import LogSettings
 
+__all__ = ["DailyFile", "LogFileError", "LogWriter", "configure", "render"]
+
 MAX_QUEUED_LINES = 20_000
+MAX_QUEUED_BYTES = 8 * 2**20
+MAX_LINE_BYTES = 4096
+"""A line longer than this has each long value cut."""
+_MAX_VALUE_CHARS = 256
+_MAX_TRACEBACK_CHARS = 8192
 _MAX_LINES_A_WRITE = 256
+_MAX_BYTES_A_WRITE = 32_768  # and one line more: less than any bound of the file
 _CLOSE_TIMEOUT_S = 5.0
 _ORJSON_OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
-
-Today = Callable[[], date]
-
-
-class LogFileError(Exception):
-    """The log file cannot be opened; the text says which one and why."""
-
-
-def today_utc() -> date:
-    """Return the date in UTC, which is also what the timestamps of the lines are in."""
-    return datetime.now(UTC).date()
 
 
 def configure(settings: LogSettings, *, instance: str = "", today: Today = today_utc) -> "LogWriter":
@@ -56,13 +58,14 @@ def configure(settings: LogSettings, *, instance: str = "", today: Today = today
     if settings.file:
         path = Path(settings.file)
         own = path.with_stem(f"{path.stem}-{instance}") if instance else path
-        file = DailyFile(own, keep_days=settings.keep_days, today=today)
+        file = DailyFile(own, keep_days=settings.keep_days, max_bytes=settings.max_file_bytes, today=today)
     # Started without standard output, Python has None here, and descriptor 1 may become one of the store's files.
-    naming = _Naming(instance)
-    writer = LogWriter(file, sys.stdout.fileno() if sys.stdout else None, naming=naming)
+    naming, budget = _Naming(instance), LineBudget()
+    writer = LogWriter(file, sys.stdout.fileno() if sys.stdout else None, naming=naming, budget=budget)
     threshold = logging.getLevelNamesMapping()[settings.level.upper()]
     structlog.configure(
         processors=[
+            budget,  # first: what is dropped costs no more than the look at it
             structlog.contextvars.merge_contextvars,
             naming,
             structlog.processors.add_log_level,
@@ -82,13 +85,37 @@ def configure(settings: LogSettings, *, instance: str = "", today: Today = today
 
 
 def render(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> bytes:
-    """Return the event as one line of JSON, whatever is in it; what an eye looks for stands first."""
+    """Return the event as one line of JSON, whatever is in it; what an eye looks for stands first.
+
+    In a line longer than MAX_LINE_BYTES every long value is cut, and says how long it was.
+    """
+    pot: Pot | None = event_dict.pop(POT, None)
     first = {key: event_dict.pop(key) for key in ("timestamp", "level", "event")}
-    line = {**first, **event_dict}
+    fields = {**first, **event_dict}
+    line = _dumped(fields)
+    # PERF: asked of the line and not of each value: lines are short, and this costs them nothing.
+    if len(line) > MAX_LINE_BYTES:
+        line = _dumped({key: _cut(key, value) for key, value in fields.items()})
+    if pot is not None:
+        pot.bytes += len(line)
+    return line
+
+
+def _dumped(fields: EventDict) -> bytes:
     try:
-        return orjson.dumps(line, default=repr, option=_ORJSON_OPTIONS)
+        return orjson.dumps(fields, default=repr, option=_ORJSON_OPTIONS)
     except TypeError:  # lone surrogates and integers above 64 bits, which the standard library takes
-        return json.dumps(line, default=repr).encode() + b"\n"
+        return json.dumps(fields, default=repr).encode() + b"\n"
+
+
+def _cut(key: str, value: object) -> object:
+    """Return a short value as it is, and the text of a long one cut; of a traceback both ends are kept."""
+    text = value if isinstance(value, str) else _dumped({"": value})[4:-2].decode()
+    most = _MAX_TRACEBACK_CHARS if key == "exception" else _MAX_VALUE_CHARS
+    if len(text) <= most:
+        return value
+    told = f"… ({len(text)} characters)"
+    return f"{text[: most // 4]}{told}…{text[-most * 3 // 4 :]}" if key == "exception" else f"{text[:most]}{told}"
 
 
 class _Naming:
@@ -119,22 +146,35 @@ class _ToStructlog(logging.Handler):
         structlog.get_logger().log(level, record.getMessage(), **extra)
 
 
+class _Request(Enum):
+    """What is asked of the writer, between two lines."""
+
+    REOPEN = 1
+    CLOSE = 2
+
+
 class LogWriter:
     """Write lines to a file descriptor and a daily file, in order, from a thread of its own."""
 
     def __init__(
         self,
-        file: "DailyFile | None",
+        file: DailyFile | None,
         console_fd: int | None,
         *,
         max_queued_lines: int = MAX_QUEUED_LINES,
+        max_queued_bytes: int = MAX_QUEUED_BYTES,
         naming: _Naming | None = None,
+        budget: LineBudget | None = None,
     ) -> None:
         self._file = file
         self._console_fd = console_fd
         self._max_queued_lines = max_queued_lines
+        self._max_queued_bytes = max_queued_bytes
         self._naming = naming or _Naming("")
-        self._queue: SimpleQueue[bytes | None] = SimpleQueue()
+        self._budget = budget or LineBudget()
+        self._queue: SimpleQueue[bytes | _Request] = SimpleQueue()
+        self._counting = threading.Lock()
+        self._queued_bytes = 0
         self._dropped = 0
         self._file_fails = False
         # Daemon: a console that blocks for ever must not keep the process from ending; `close` waits long enough.
@@ -143,140 +183,100 @@ class LogWriter:
 
     def put(self, line: bytes) -> None:
         """Queue one line, newline included. Never waits; drops the line if the queue is full."""
-        if self._queue.qsize() < self._max_queued_lines:
-            self._queue.put(line)
-        else:
-            self._dropped += 1
+        with self._counting:
+            queued_bytes = self._queued_bytes + len(line)
+            if self._queue.qsize() >= self._max_queued_lines or queued_bytes > self._max_queued_bytes:
+                self._dropped += 1
+                return
+            self._queued_bytes = queued_bytes
+        self._queue.put(line)
+
+    def reopen(self) -> None:
+        """Go on in the file that has the name now, once the lines that are queued are written: `reload`."""
+        if self._file is not None:
+            self._queue.put(_Request.REOPEN)
 
     def close(self) -> None:
         """Write what is queued, then close the file. Waits for a blocked console 5 s at most."""
-        self._queue.put(None)
+        self._queue.put(_Request.CLOSE)
         self._thread.join(_CLOSE_TIMEOUT_S)
 
     def _run(self) -> None:
-        while True:
-            lines, closing = self._next_lines()
-            if self._dropped:
+        request = None
+        while request is not _Request.CLOSE:
+            lines, request = self._next_lines()
+            if self._budget.seconds_left() == 0.0 or request is _Request.CLOSE:
+                lines += [self._own_line("info", "lines_left_out", **fields) for fields in self._budget.summaries()]
+            with self._counting:
                 dropped, self._dropped = self._dropped, 0
+            if dropped:
                 lines.append(self._own_line("error", "log_lines_dropped", lines=dropped))
-            if lines:
-                self._write(b"".join(lines))
-            if closing:
-                break
+            self._write(lines)
+            if request is _Request.REOPEN:
+                self._reopen()
         if self._file is not None:
             self._file.close()
 
-    def _next_lines(self) -> tuple[list[bytes], bool]:
-        """Wait for a line, take those behind it too, and tell whether `close` was called."""
+    def _next_lines(self) -> tuple[list[bytes], _Request | None]:
+        """Wait for a line, or the end of a minute; take the lines behind it too, up to what somebody asked for."""
         lines: list[bytes] = []
-        line = self._queue.get()
-        while line is not None:
-            lines.append(line)
-            if len(lines) == _MAX_LINES_A_WRITE:
-                return lines, False
-            try:
-                line = self._queue.get_nowait()
-            except Empty:
-                return lines, False
-        return lines, True
+        request: _Request | None = None
+        timeout = self._budget.seconds_left()
+        with contextlib.suppress(Empty):
+            while len(lines) < _MAX_LINES_A_WRITE:
+                item = self._queue.get(timeout=timeout)
+                if isinstance(item, _Request):
+                    request = item
+                    break
+                lines.append(item)
+                timeout = 0.0
+        with self._counting:
+            self._queued_bytes -= sum(map(len, lines))
+        return lines, request
 
-    def _write(self, data: bytes) -> None:
+    def _reopen(self) -> None:
+        try:
+            reopened = self._file is not None and self._file.reopen()
+        except OSError as error:
+            self._write([self._own_line("error", "reload_failed", what="log file", reason=str(error))])
+        else:
+            if reopened:
+                self._write([self._own_line("info", "reloaded", what="log file")])
+
+    def _write(self, lines: list[bytes]) -> None:
+        """Write the lines, in pieces that fit into any file."""
+        piece, size = list[bytes](), 0
+        for line in lines:
+            piece.append(line)
+            size += len(line)
+            if size >= _MAX_BYTES_A_WRITE:
+                self._write_piece(b"".join(piece))
+                piece, size = [], 0
+        if piece:
+            self._write_piece(b"".join(piece))
+
+    def _write_piece(self, data: bytes) -> None:
         if self._file is not None:
             try:
-                self._file.write(data)
+                removed = self._file.write(data)
+                if removed:
+                    self._file.write(self._own_line("warning", "log_files_removed", files=removed))
             except OSError as error:  # a full disk: these lines are lost, later ones are tried again
                 self._say_once(error)
             else:
                 self._file_fails = False
         if self._console_fd is not None:
             try:
-                _write_all(self._console_fd, data)  # may block for as long as nobody reads; so it comes last
+                write_all(self._console_fd, data)  # may block for as long as nobody reads; so it comes last
             except OSError:  # the reader of the pipe has gone; the file goes on
                 self._console_fd = None
 
     def _say_once(self, error: OSError) -> None:
         if not self._file_fails and self._console_fd is not None:
             with contextlib.suppress(OSError):
-                _write_all(self._console_fd, self._own_line("error", "log_file_failed", reason=str(error)))
+                write_all(self._console_fd, self._own_line("error", "log_file_failed", reason=str(error)))
         self._file_fails = True
 
     def _own_line(self, level: str, event: str, **fields: object) -> bytes:
         line = {"event": event, **fields, "level": level, "timestamp": datetime.now(UTC).isoformat()}
         return render(None, "", self._naming(None, "", line))
-
-
-class DailyFile:
-    """A file that is renamed to `<name>.<date>` at its first write of a new day.
-
-    The file is locked: two processes that rename the same file would overwrite each other's days, so the second one
-    is refused. Files beyond the newest `keep_days` days are removed (0 keeps all).
-    """
-
-    def __init__(self, path: Path, *, keep_days: int, today: Today = today_utc) -> None:
-        self.path = path
-        self._keep_days = keep_days
-        self._today = today
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists() and not path.is_file():
-                raise LogFileError(f"log file {path} is not a regular file; set log.file to another, or to nothing")
-            self._fd = self._open()
-        except BlockingIOError:
-            raise LogFileError(f"log file {path} belongs to another running process; set log.file") from None
-        except OSError as error:
-            raise LogFileError(f"log file {path} cannot be opened: {error.strerror}") from error
-        # What a process of an earlier day left is of that day.
-        status = os.fstat(self._fd)
-        self._day = datetime.fromtimestamp(status.st_mtime, UTC).date() if status.st_size else today()
-
-    def write(self, data: bytes) -> None:
-        """Append whole lines; start a new file first if the day has changed. Raises OSError."""
-        day = self._today()
-        if day != self._day:
-            self._roll(day)
-        _write_all(self._fd, data)
-
-    def close(self) -> None:
-        """Close the file, which frees its lock."""
-        os.close(self._fd)
-
-    def _open(self) -> int:
-        fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(fd)
-            raise
-        return fd
-
-    def _roll(self, day: date) -> None:
-        with contextlib.suppress(FileNotFoundError):  # moved away by somebody else
-            self.path.rename(self._name_of(self._day))
-        fd = self._open()
-        os.close(self._fd)
-        self._fd, self._day = fd, day
-        if self._keep_days:
-            self._remove_old(day)
-
-    def _name_of(self, day: date) -> Path:
-        """Return a free name for the lines of `day`; a clock that was set back may have taken the first one."""
-        name = self.path.with_name(f"{self.path.name}.{day.isoformat()}")
-        number = 0
-        while name.exists():
-            number += 1
-            name = self.path.with_name(f"{self.path.name}.{day.isoformat()}.{number}")
-        return name
-
-    def _remove_old(self, day: date) -> None:
-        for path in self.path.parent.glob(f"{self.path.name}.*"):
-            try:
-                written = date.fromisoformat(path.name.removeprefix(f"{self.path.name}.")[:10])
-            except ValueError:
-                continue
-            if (day - written).days > self._keep_days:
-                path.unlink(missing_ok=True)
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(fd, data) :]

@@ -7,6 +7,7 @@ that fails says everything that is wrong, not the first thing.
 
 import dataclasses
 import difflib
+import ipaddress
 import os
 import re
 import tomllib
@@ -29,6 +30,7 @@ _LOG_LEVELS = ("debug", "info", "warning", "error")
 _SIZE = re.compile(r"([0-9][0-9_]*)\s*([a-z]*)", re.IGNORECASE)
 _BYTES_OF_UNIT = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _INSTANCE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")  # part of a file name
+_HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _MAX_SOCKET_PATH_BYTES = 107  # of sun_path, unix(7)
 _KINDS = {"int": "a whole number", "bool": "true or false"}
 _LIMITS = Limits()
@@ -116,6 +118,25 @@ def _instance(value: object) -> str:
     return value
 
 
+def _host_names(value: object) -> str:
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"must be a list of names, or a text with commas between them, not {value!r}")
+    given = [name.strip() for name in names if name.strip()]
+    for name in given:
+        if not _HOST_NAME.fullmatch(name) and not _is_address(name):
+            raise ValueError(f"must have names such as prices.example.com, without scheme and port, not {name!r}")
+    return ", ".join(given)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _limit(name: str) -> Check:
     """Return the check that `hft_mmap.Limits` itself makes of its field `name`."""
 
@@ -138,6 +159,7 @@ class ServerSettings:
 
     host: str = _key("127.0.0.1", _text, kind="str")
     port: int = _key(8080, _whole(0, 65_535))  # 0: any free port
+    host_names: str = _key("", _host_names, kind="str")  # without tokens: besides those of this machine
     unix_socket: str = _key("", _socket_path, kind="str")  # besides host and port; empty: none
     instance: str = _key("", _instance, kind="str")  # of several processes over one data directory; empty: the only one
     max_batch_values: int = _key(100_000, _whole(1, 100_000_000))
@@ -153,6 +175,10 @@ class ServerSettings:
     max_streams: int = _key(256, _whole(0, 1000))
     tls_certificate: str = _key("", _text_or_empty, kind="str")  # PEM, with the chain; empty: no TLS
     tls_key: str = _key("", _text_or_empty, kind="str")
+
+    def names(self) -> tuple[str, ...]:
+        """Return by which names clients may call a service without tokens, besides those of this machine."""
+        return (self.host, *filter(None, self.host_names.split(", ")))
 
     def check(self) -> None:
         """Raise ValueError where the settings contradict each other."""
@@ -181,6 +207,7 @@ class LogSettings:
     level: str = _key("info", _one_of(*_LOG_LEVELS), kind="str")
     file: str = _key("logs/app.log", _text_or_empty, kind="str")  # empty: the console only
     keep_days: int = _key(14, _whole(0, 36_500))  # 0: for ever
+    max_file_bytes: int = _key(64 * 2**20, _size(2**16, 2**40), kind="str")  # a day has at most twice as many
     slow_request_ms: int = _key(100, _whole(0, 3_600_000))  # 0: every request is slow
 
 

@@ -16,7 +16,8 @@ from api.streams.live import Live, Subscriber
 from api.streams.registry import Streams
 from hft_mmap import HftMmapError
 
-HEARTBEAT_S = 15.0
+HEARTBEAT_S = 5.0
+"""A client that has vanished keeps its place so long, and as long as the kernel takes to miss it (server.py)."""
 RETRY_MS = 2000
 
 
@@ -31,7 +32,7 @@ class Events:
     async def on_get(self, req: Request, resp: falcon.asgi.Response) -> None:
         """Send the statistics now, and again whenever they have changed."""
         subscriber = self._subscriber(req)
-        self._streams.check()  # the stream itself begins after the status has been sent
+        self._streams.check(req.scope, READ)  # the stream itself begins after the status has been sent
         req.scope[ENDLESS] = True
         resp.content_type = "text/event-stream"
         resp.set_headers({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
@@ -40,7 +41,7 @@ class Events:
     async def on_head(self, req: Request, resp: falcon.asgi.Response) -> None:
         """Answer as GET does, without the events."""
         self._subscriber(req)
-        self._streams.check()
+        self._streams.check(req.scope, READ)
         resp.content_type = "text/event-stream"
 
     def _subscriber(self, req: Request) -> Subscriber:
@@ -64,7 +65,7 @@ class Events:
 
         gone = asyncio.ensure_future(_gone(req.scope[RECEIVE], end))
         try:
-            with self._streams.opened(end):
+            with self._streams.opened(end, req.scope, READ):
                 self._live.add(subscriber)
                 yield b"retry: %d\n\n" % RETRY_MS
                 while not over.is_set():

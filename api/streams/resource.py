@@ -65,7 +65,8 @@ class Stream:
         """Check the handshake, and serve the stream until it ends."""
         check_origin(req)
         query = self._query(req)
-        refusal = authorise(req.scope, WRITE if isinstance(query, IngestQuery) else READ)
+        needed = WRITE if isinstance(query, IngestQuery) else READ
+        refusal = authorise(req.scope, needed)
         if refusal is not None:
             raise refusal
         stream: Ingest | Statistics
@@ -73,7 +74,7 @@ class Stream:
             stream = Ingest(self._store, req.scope, query, self._max_values)
         else:
             stream = Statistics(self._live, req.scope, query)
-        with self._streams.opened(stream.end):
+        with self._streams.opened(stream.end, req.scope, needed):
             await ws.accept(SUBPROTOCOL if SUBPROTOCOL in ws.subprotocols else None)
             await stream.run(ws)
 

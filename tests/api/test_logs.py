@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -232,6 +233,88 @@ def test_old_days_are_removed_and_nothing_else(tmp_path: Path) -> None:
     ]
 
 
+def test_a_day_has_at_most_two_files_of_the_bound(tmp_path: Path) -> None:
+    """A full file is set aside; of those of one day the newest stays, and other days lose nothing."""
+    today = Calendar(date(2026, 3, 1))
+    file = DailyFile(tmp_path / "app.log", keep_days=14, max_bytes=10, today=today)
+    removed = [file.write(b"%d---\n" % number) for number in range(5)]
+    today.day = date(2026, 3, 2)
+    removed += [file.write(b"%d---\n" % number) for number in range(5, 8)]
+    removed.append(file.write(b"a line longer than the bound\n"))
+    file.close()
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert files == {
+        "app.log.2026-03-01.1": b"2---\n3---\n",
+        "app.log.2026-03-01.2": b"4---\n",
+        "app.log.2026-03-02.1": b"7---\n",
+        "app.log": b"a line longer than the bound\n",
+    }
+    assert [names for names in removed if names] == [["app.log.2026-03-01"], ["app.log.2026-03-02"]]
+
+
+def test_files_that_had_to_go_are_named(configure: Configure, tmp_path: Path) -> None:
+    """The log says which of its files were removed because of log.max_file_bytes."""
+    writer = configure(max_file_bytes=70_000)
+    for _ in range(3 * 70_000 // 1000):
+        structlog.get_logger().info("serving", filler="x" * 1000)
+    writer.close()
+    files = sorted((tmp_path / "logs").iterdir())
+    events = [event for path in files for event in read_events(path)]
+    removed = [name for event in events if event["event"] == "log_files_removed" for name in event["files"]]
+    assert len(files) == 2
+    assert removed
+    assert not set(removed) & {path.name for path in files}
+    assert all(path.stat().st_size <= 70_000 for path in files)
+
+
+def test_a_file_that_was_moved_away_is_begun_anew_on_request(tmp_path: Path) -> None:
+    """Another program rotates: it moves the file, or moves it and makes a new one; one that is in place is kept."""
+    path = tmp_path / "app.log"
+    file = DailyFile(path, keep_days=14)
+    file.write(b"1\n")
+    assert not file.reopen()
+    path.rename(tmp_path / "moved")
+    file.write(b"2\n")
+    assert file.reopen()
+    file.write(b"3\n")
+    path.rename(tmp_path / "moved again")
+    path.write_bytes(b"made by logrotate\n")
+    assert file.reopen()
+    file.write(b"4\n")
+    file.close()
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert files == {"moved": b"1\n2\n", "moved again": b"3\n", "app.log": b"made by logrotate\n4\n"}
+
+
+def test_a_file_that_cannot_be_opened_again_leaves_the_old_one(tmp_path: Path) -> None:
+    """Nothing is lost where the name belongs to another process, or to what is no file."""
+    path = tmp_path / "app.log"
+    file = DailyFile(path, keep_days=14)
+    path.rename(tmp_path / "moved")
+    other = DailyFile(path, keep_days=14)
+    with pytest.raises(OSError, match="belongs to another running process"):
+        file.reopen()
+    other.close()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(IsADirectoryError):
+        file.reopen()
+    file.write(b"1\n")
+    file.close()
+    assert (tmp_path / "moved").read_bytes() == b"1\n"
+
+
+def test_a_file_that_was_cut_in_place_is_not_full(tmp_path: Path) -> None:
+    """What counts is the file as it is: `copytruncate` of logrotate makes it empty under the service."""
+    path = tmp_path / "app.log"
+    file = DailyFile(path, keep_days=14, max_bytes=10)
+    for _ in range(3):
+        file.write(b"12345678\n")
+        os.truncate(path, 0)
+    file.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["app.log"]
+
+
 def test_a_file_that_was_moved_away_does_not_stop_the_next_day(tmp_path: Path) -> None:
     """Somebody else's rotation is survived."""
     today = Calendar(date(2026, 3, 1))
@@ -273,6 +356,53 @@ def test_lines_that_do_not_fit_the_queue_are_dropped_and_counted(tmp_path: Path)
     written = sum(event["event"] == "x" for event in events)
     assert dropped > 0
     assert written + dropped == 300
+
+
+def test_the_queue_is_bounded_by_bytes(tmp_path: Path) -> None:
+    """Few and long lines take no more memory than many short ones while a console stands still."""
+    reading, writing = os.pipe()
+    writer = LogWriter(DailyFile(tmp_path / "app.log", keep_days=14), writing, max_queued_bytes=1_000_000)
+    line = b'{"event":"x"}' + b" " * 100_000 + b"\n"
+    for _ in range(30):
+        writer.put(line)
+    with io.FileIO(reading) as console:
+        reader = threading.Thread(target=console.readall)
+        reader.start()
+        wait_until(writer._queue.empty, "the writer")  # which makes room again
+        writer.put(b'{"event":"later"}\n')
+        writer.close()
+        os.close(writing)
+        reader.join()
+    events = read_events(tmp_path / "app.log")
+    dropped = sum(event["lines"] for event in events if event["event"] == "log_lines_dropped")
+    names = [event["event"] for event in events]
+    assert dropped >= 30 - 11  # one that is written, one that was taken from the queue, and nine in it
+    assert names.count("x") + dropped == 30
+    assert names.count("later") == 1
+
+
+def test_a_long_value_is_cut_and_says_how_long_it_was(configure: Configure, tmp_path: Path) -> None:
+    """Whatever its type; short values of the same line stay as they are, and a traceback keeps both of its ends."""
+    writer = configure()
+    log = structlog.get_logger()
+    log.info("text", symbol="x" * 190_000, points=3)
+    log.info("list", files=["y" * 50] * 1000, code=4400)
+    log.info("odd", value=b"z" * 100_000)
+    try:
+        raise ValueError("a" * 100_000 + " the end")  # noqa: TRY301 - a traceback is wanted
+    except ValueError:
+        log.exception("fault")
+    writer.close()
+    text, listed, odd, fault = read_events(tmp_path / "logs" / "app.log")
+    assert text["symbol"] == "x" * 256 + "… (190000 characters)"
+    assert text["points"] == 3
+    assert listed["files"].startswith('["yyy')
+    assert len(listed["files"]) < 300
+    assert listed["code"] == 4400
+    assert odd["value"].endswith("characters)")
+    assert fault["exception"].startswith("Traceback")
+    assert fault["exception"].endswith("a the end")
+    assert max(len(line) for line in (tmp_path / "logs" / "app.log").read_bytes().splitlines()) < 10_000
 
 
 def test_a_console_that_goes_away_leaves_the_file(tmp_path: Path) -> None:
@@ -360,6 +490,22 @@ def test_console_and_file_have_the_same_valid_lines(service: Service) -> None:
     names = [event["event"] for event in service.events()]
     assert names[-1] == "stopped"
     assert {"serving", "series_created", "request", "refused", "stopping"} <= set(names)
+
+
+def test_a_hang_up_opens_the_log_file_again(service: Service) -> None:
+    """As logrotate wants it: the file is moved away, SIGHUP is sent, and no line is lost between the two files."""
+    moved = service.log_file.with_name("app.log.moved")
+    service.client.get("/nowhere")
+    service.log_file.rename(moved)
+    service.client.get("/nowhere")
+    service.process.send_signal(signal.SIGHUP)
+    assert service.wait_for_event("reloaded", what="log file")
+    service.client.get("/nowhere")
+    assert service.stop() == 0
+    before, after = read_events(moved), read_events(service.log_file)
+    assert before + after == service.events()
+    assert after[0]["event"] == "reloaded"
+    assert [event["event"] for event in before].count("request") == 2
 
 
 def test_a_second_service_may_not_write_the_same_file(service: Service) -> None:

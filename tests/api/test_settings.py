@@ -16,6 +16,7 @@ from tests.service import ROOT
 DEFAULTS = {
     "server.host": "127.0.0.1",
     "server.port": 8080,
+    "server.host_names": "",
     "server.unix_socket": "",
     "server.instance": "",
     "server.max_batch_values": 100_000,
@@ -34,6 +35,7 @@ DEFAULTS = {
     "log.level": "info",
     "log.file": "logs/app.log",
     "log.keep_days": 14,
+    "log.max_file_bytes": 64 * 2**20,
     "log.slow_request_ms": 100,
     "store.data_dir": "data",
     "store.max_data_retention": 150_000_000,
@@ -108,6 +110,13 @@ def test_every_key_has_a_variable(key: str, monkeypatch: pytest.MonkeyPatch) -> 
     assert value_and_origin(load(), key) == (DEFAULTS[key], name)
 
 
+@pytest.mark.parametrize("text", ['"a.example, ::1"', "['a.example', '::1']"])
+def test_host_names_are_a_list_or_a_text(text: str) -> None:
+    """A variable has commas; a file may have either."""
+    write("config.toml", f"[server]\nhost_names = {text}\n")
+    assert load().settings.server.names() == ("127.0.0.1", "a.example", "::1")
+
+
 def test_environment_beats_dotenv_beats_file_beats_default(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sources are asked in this order, each key for itself."""
     key = "server.port"
@@ -149,6 +158,14 @@ def test_a_named_config_file_must_exist() -> None:
         ("[server]\nport = 80.0", "server.port must be a whole number from 0 to 65535, not 80.0"),
         ('[server]\nport = "80"', "server.port must be a whole number from 0 to 65535, not '80'"),
         ("[server]\nhost = ''", "server.host must be a text, neither empty nor with control characters, not ''"),
+        (
+            "[server]\nhost_names = 1",
+            "server.host_names must be a list of names, or a text with commas between them, not 1",
+        ),
+        (
+            "[server]\nhost_names = ['http://a:80']",
+            "server.host_names must have names such as prices.example.com, without scheme and port, not 'http://a:80'",
+        ),
         ("[server]\nhost = 1", "server.host must be a text, neither empty nor with control characters, not 1"),
         (
             "[server]\nunix_socket = 1",

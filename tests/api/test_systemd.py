@@ -113,8 +113,8 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager
     manager.socket.close()
 
 
-def accepted_options(pid: int, port: int) -> set[int]:
-    """Return TCP_NODELAY of each connection that process `pid` has accepted on `port`."""
+def accepted_options(pid: int, port: int, option: int = socket.TCP_NODELAY) -> set[int]:
+    """Return `option` of TCP, of each connection that process `pid` has accepted on `port`."""
     libc = ctypes.CDLL(None, use_errno=True)
     pidfd = libc.syscall(SYS_PIDFD_OPEN, pid, 0)
     found = set()
@@ -128,7 +128,7 @@ def accepted_options(pid: int, port: int) -> set[int]:
         with socket.socket(fileno=copy) as one:
             listens = one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
             if one.family == socket.AF_INET and one.getsockname()[1] == port and not listens:
-                found.add(one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+                found.add(one.getsockopt(socket.IPPROTO_TCP, option))
     os.close(pidfd)
     return found
 
@@ -231,6 +231,16 @@ def test_answers_on_a_passed_socket_do_not_wait_for_more(start_passed: StartPass
     service = start_passed(tcp).wait_until_serving()
     service.client.get("/health")
     assert accepted_options(service.process.pid, service.port) == {1}
+
+
+@pytest.mark.parametrize(("body_timeout_s", "vanished_ms"), [(5, 30_000), (60, 60_000)])
+def test_a_client_that_vanishes_is_missed(
+    start_passed: StartPassed, tcp: socket.socket, body_timeout_s: int, vanished_ms: int
+) -> None:
+    """TCP_USER_TIMEOUT ends a connection whose client acknowledges nothing, in 30 s or the time to take an answer."""
+    service = start_passed(tcp, server__body_timeout_s=body_timeout_s).wait_until_serving()
+    service.client.get("/health")
+    assert accepted_options(service.process.pid, service.port, socket.TCP_USER_TIMEOUT) == {vanished_ms}
 
 
 def test_who_connects_between_two_processes_is_answered_by_the_second(

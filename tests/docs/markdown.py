@@ -16,7 +16,7 @@ from pathlib import Path
 ELLIPSIS = "…"
 EXECUTED = frozenset({"console", "python"})
 # What only shows something. A command belongs into a console block, so `sh`, `bash` and the like are not among them.
-SHOWN = frozenset({"", "text", "json", "toml", "ini", "mermaid", "yaml"})
+SHOWN = frozenset({"", "text", "json", "toml", "ini", "mermaid", "yaml", "nginx", "haproxy"})
 
 _FENCE = re.compile(r"(`{3,}|~{3,})\s*(\S*)\s*$")
 _NOT_RUN = re.compile(r"<!--\s*not run:(.*?)-->\s*$")

@@ -2,8 +2,10 @@
 
 import http.client
 import json
+import resource
 import socket
 import stat
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -58,7 +60,7 @@ def test_start_returns_once_requests_are_answered(machine: Machine) -> None:
 
     def ask() -> None:
         with socket.create_connection(("127.0.0.1", 8080), timeout=PATIENCE_S) as connection:
-            connection.sendall(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
             answers.append(connection.recv(4096))
 
     machine.in_network(ask).join(PATIENCE_S)
@@ -83,7 +85,7 @@ def test_stop_waits_for_the_request_in_flight(machine: Machine) -> None:
         connection.settimeout(PATIENCE_S)
         connection.connect(str(machine.root / "run/hft-mmap/http.sock"))
         connection.sendall(
-            b"POST /add_batch/ HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+            b"POST /add_batch/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body)
         )
         assert connection.recv(4096).startswith(b"HTTP/1.1 100 ")
@@ -212,6 +214,31 @@ def test_the_sandbox_holds(machine: Machine) -> None:
         "read the boot id": "",
         "open a disk": "ENOENT",
     }
+
+
+def test_the_limits_of_the_units_hold(machine: Machine) -> None:
+    """Memory, tasks and open files are bounded as the unit says; many connections and batches stay far below."""
+    machine.systemctl("start", SERVICE)
+    assert int(machine.show("MemoryMax")) == 4 << 30
+    assert int(machine.show("TasksMax")) == 64
+    proc = machine.root / f"proc/{machine.main_pid()}"
+    limits = [line for line in (proc / "limits").read_text().splitlines() if line.startswith("Max open files")]
+    possible = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # a container may not go beyond what it was given
+    assert limits[0].split()[4] == str(min(possible, 65_536))
+    group = machine.root / "sys/fs/cgroup" / machine.show("ControlGroup").lstrip("/")
+    for file, value in (("memory.max", 4 << 30), ("pids.max", 64)):
+        if (group / file).exists():  # where this machine has that controller to give to groups
+            assert int((group / file).read_text()) == value
+    with ExitStack() as stack:
+        clients = [stack.enter_context(machine.client()) for _ in range(64)]
+        for number, client in enumerate(clients):
+            batch = {"symbol": f"S{number % 8}", "values": [1.0] * 10_000}
+            assert client.post("/add_batch", json=batch).status_code == 200
+            assert client.get("/metrics").status_code == 200
+        status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
+        assert int(status["Threads"]) < 64
+        assert int(status["RssAnon"].split()[0]) << 10 < 1 << 30
+        assert len(list((proc / "fd").iterdir())) < 500
 
 
 def test_a_full_state_directory_refuses_batches_until_there_is_space(machine: Machine) -> None:

@@ -1,6 +1,9 @@
 """The unit files as texts; needs no systemd."""
 
+from api.operation.logs import MAX_QUEUED_BYTES
 from api.operation.settings import load
+from api.routes.answers import MAX_SEARCHES
+from api.server import _RESERVED_FILES
 from tests.service import ROOT, environment
 
 UNITS = ROOT / "systemd"
@@ -45,6 +48,27 @@ def test_the_stop_has_more_time_than_the_grace() -> None:
     """What has not ended in time is killed, and the disk needs some of it as well."""
     (stop_s,) = (int(line.partition("=")[2]) for line in lines("hft-mmap.service") if line.startswith("TimeoutStopSec"))
     assert stop_s >= load(UNITS / "config.toml").settings.server.shutdown_grace_s + 15
+
+
+def limit(name: str) -> int:
+    """Return a limit of the service as a number; "4G" is 4 GiB."""
+    (text,) = (line.partition("=")[2] for line in lines("hft-mmap.service") if line.startswith(f"{name}="))
+    return int(text.removesuffix("G")) * (2**30 if text.endswith("G") else 1)
+
+
+def test_the_limits_leave_room_for_what_the_settings_allow() -> None:
+    """The arithmetic beside the limits, with the settings that are installed and the constants of the code."""
+    settings = load(UNITS / "config.toml").settings
+    chunks = settings.store.max_symbols * (
+        settings.store.max_data_retention // settings.store.limits().chunk_points + 2
+    )
+    files = settings.server.max_connections + 4 * settings.store.max_symbols + chunks + _RESERVED_FILES
+    assert limit("LimitNOFILE") >= 10 * files
+    assert limit("TasksMax") >= 1 + 3 + MAX_SEARCHES + 32 + 8
+    program, connections = 250 * 10**6, 400 * 10**6
+    held = program + settings.server.max_body_memory_bytes + connections + MAX_QUEUED_BYTES
+    nodes_and_tails = settings.store.max_symbols * (int(0.51 * settings.store.max_data_retention) + 2 * 36 * 10**6)
+    assert limit("MemoryMax") >= held + 2 * nodes_and_tails
 
 
 def test_the_documents_of_the_units_are_where_they_say() -> None:

@@ -2,8 +2,9 @@
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,3 +117,48 @@ def test_a_token_that_is_revoked_ends_its_streams(guarded: Guarded) -> None:
         (problem,), code = ending(statistics)
         assert (problem["status"], code) == (401, 4401)
         assert [line for line in told if line] == []
+
+
+EVENTS = "/events?symbol=A"
+
+
+@contextmanager
+def reading(service: Service, token: str) -> Iterator[int]:
+    """Yield the status of an event stream that stays open."""
+    headers = {"Authorization": f"Bearer {token}"}
+    with service.client.stream("GET", EVENTS, headers=headers) as answer:
+        pieces = answer.iter_bytes()  # whose end would be that of the answer
+        assert next(pieces)  # by now it has its place
+        yield answer.status_code
+
+
+def places(directory: Path, names: dict[str, list[str]], most: int) -> tuple[dict[str, str], dict[str, object]]:
+    """Make tokens; return them, and the settings of a service that has them and `most` places for streams."""
+    tokens = {name: add(directory / "tokens", name, scopes) for name, scopes in names.items()}
+    return tokens, {"auth__tokens_file": "tokens", "server__max_streams": most}
+
+
+def test_one_token_cannot_take_all_places(tmp_path: Path) -> None:
+    """It has half of them at most, and is told so; another one that reads has the quarter that is left to readers."""
+    tokens, settings = places(tmp_path, {"loud": [READ], "calm": [READ], "feed": [WRITE]}, 4)
+    with running_service(tmp_path, **settings) as service, ExitStack() as stack:
+        headers = {"Authorization": f"Bearer {tokens['feed']}"}
+        service.client.post("/add_batch", json={"symbol": "A", "values": [0.5]}, headers=headers).raise_for_status()
+        statuses = [stack.enter_context(reading(service, tokens[name])) for name in ("loud", "loud", "calm")]
+        assert statuses == [200, 200, 200]
+        for name, share in (("loud", "half"), ("calm", "three quarters")):
+            refused = service.client.get(EVENTS, headers={"Authorization": f"Bearer {tokens[name]}"})
+            assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+            assert share in refused.json()["detail"]
+            assert "server.max_streams" in refused.json()["detail"]
+        with opened(service, tokens["feed"]) as writer:
+            assert said(writer)["event"] == "hello"
+
+
+def test_the_only_token_has_all_places(tmp_path: Path) -> None:
+    """There is nobody to leave one to."""
+    tokens, settings = places(tmp_path, {"only": [READ, WRITE]}, 2)
+    with running_service(tmp_path, **settings) as service, ExitStack() as stack:
+        headers = {"Authorization": f"Bearer {tokens['only']}"}
+        service.client.post("/add_batch", json={"symbol": "A", "values": [0.5]}, headers=headers).raise_for_status()
+        assert [stack.enter_context(reading(service, tokens["only"])) for _ in range(3)] == [200, 200, 503]
