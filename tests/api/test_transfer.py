@@ -173,7 +173,7 @@ def test_a_missing_pyarrow_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     assert hft_mmap("import", "A", "a.npy").exit_code == 0
     result = hft_mmap("import", "A", "a.csv")
     assert result.exit_code == 1
-    assert result.stderr == "hft-mmap: reading a.csv needs the package pyarrow: pip install 'hft-mmap[import]'\n"
+    assert result.stderr == "hft-mmap: reading a.csv needs the package pyarrow: make venv EXTRAS=import\n"
 
 
 class Importing:

@@ -282,4 +282,4 @@ def test_without_httpx_the_import_says_what_to_install() -> None:
         "try:\n    import hft_mmap.client\nexcept ModuleNotFoundError as error:\n    print(error)"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert "pip install 'hft-mmap[client]'" in said
+    assert "make venv EXTRAS=client" in said
