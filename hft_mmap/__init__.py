@@ -42,6 +42,8 @@ from hft_mmap.stats import STANDARD_WINDOWS, WindowStats
 from hft_mmap.store import Store
 from hft_mmap.tree.buckets import Buckets
 
+__version__ = "0.1.0"
+
 __all__ = [
     "STANDARD_WINDOWS",
     "STATISTICS",
@@ -84,4 +86,5 @@ __all__ = [
     "VerifyReport",
     "WindowStats",
     "WriteFailed",
+    "__version__",
 ]

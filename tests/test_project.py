@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import hft_mmap
 from tests.service import ROOT
 
 PACKAGES = ("hft_mmap", "api")
@@ -92,6 +93,11 @@ def test_the_picture_of_the_dashboard_is_the_one_that_make_takes(document: str) 
     assert picture == ROOT / "docs" / "dashboard.png"
     assert picture.read_bytes()[:16] == b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
     assert struct.unpack(">2I", picture.read_bytes()[16:24]) == (int(size[1]), int(size[2]))
+
+
+def test_the_package_knows_its_version() -> None:
+    """The one that pyproject.toml names."""
+    assert hft_mmap.__version__ == project()["project"]["version"]
 
 
 def test_the_wheel_has_every_module_and_the_data_files(tmp_path: Path) -> None:
