@@ -27,13 +27,15 @@ import orjson
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from api.operation.settings import LogSettings
+from api.operation.settings import LogSettings, how_to_set
 
 MAX_QUEUED_LINES = 20_000
 _MAX_LINES_A_WRITE = 256
 _CLOSE_TIMEOUT_S = 5.0
 _ORJSON_OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 
+_LEAVE_CONSOLE = b"leave"  # no line: it is known by its identity
+_LOG_FILE = how_to_set("log.file")
 Today = Callable[[], date]
 
 
@@ -137,6 +139,7 @@ class LogWriter:
         self._queue: SimpleQueue[bytes | None] = SimpleQueue()
         self._dropped = 0
         self._file_fails = False
+        self._leaving = False
         # Daemon: a console that blocks for ever must not keep the process from ending; `close` waits long enough.
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
@@ -147,6 +150,10 @@ class LogWriter:
             self._queue.put(line)
         else:
             self._dropped += 1
+
+    def leave_console(self) -> None:
+        """Write later lines to the file only."""
+        self._queue.put(_LEAVE_CONSOLE)
 
     def close(self) -> None:
         """Write what is queued, then close the file. Waits for a blocked console 5 s at most."""
@@ -161,6 +168,8 @@ class LogWriter:
                 lines.append(self._own_line("error", "log_lines_dropped", lines=dropped))
             if lines:
                 self._write(b"".join(lines))
+            if self._leaving:
+                self._console_fd = None
             if closing:
                 break
         if self._file is not None:
@@ -171,6 +180,9 @@ class LogWriter:
         lines: list[bytes] = []
         line = self._queue.get()
         while line is not None:
+            if line is _LEAVE_CONSOLE:
+                self._leaving = True
+                return lines, False
             lines.append(line)
             if len(lines) == _MAX_LINES_A_WRITE:
                 return lines, False
@@ -219,12 +231,12 @@ class DailyFile:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.exists() and not path.is_file():
-                raise LogFileError(f"log file {path} is not a regular file; set log.file to another, or to nothing")
+                raise LogFileError(f"log file {path} is not a regular file; set {_LOG_FILE}, to nothing for none")
             self._fd = self._open()
         except BlockingIOError:
-            raise LogFileError(f"log file {path} belongs to another running process; set log.file") from None
+            raise LogFileError(f"log file {path} belongs to another running process; set {_LOG_FILE}") from None
         except OSError as error:
-            raise LogFileError(f"log file {path} cannot be opened: {error.strerror}") from error
+            raise LogFileError(f"log file {path} cannot be opened: {error.strerror}; set {_LOG_FILE}") from error
         # What a process of an earlier day left is of that day.
         status = os.fstat(self._fd)
         self._day = datetime.fromtimestamp(status.st_mtime, UTC).date() if status.st_size else today()
