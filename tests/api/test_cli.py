@@ -226,7 +226,8 @@ def test_a_fatal_error_is_said_once_where_both_streams_go_to_one_place(tmp_path:
         command, cwd=tmp_path, env=environment({}), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         check=False,
     )  # fmt: skip
-    text = "data directory a-file can't be used: Not a directory; set store.data_dir (--data-dir, or APP_STORE__DATA_DIR)"
+    unusable = "data directory a-file can't be used: Not a directory"
+    text = f"{unusable}; set store.data_dir (--data-dir, or APP_STORE__DATA_DIR)"
     assert (result.returncode, result.stdout) == (1, f"hft-mmap: {text}\n")
     (line,) = (tmp_path / "logs" / "app.log").read_text().splitlines()
     assert (json.loads(line)["event"], json.loads(line)["reason"]) == ("failed", text)
