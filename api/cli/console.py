@@ -7,7 +7,7 @@ when it runs: `--help` answers at once.
 import codecs
 import io
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -119,7 +119,8 @@ def print_whatever_comes() -> None:
     """
     codecs.register_error("hft-mmap", _encoded)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="hft-mmap")
+        with suppress(OSError):  # of a program that runs the command over a stream of its own, open both ways
+            sys.stdout.reconfigure(errors="hft-mmap")
 
 
 def _encoded(error: UnicodeError) -> tuple[str | bytes, int]:

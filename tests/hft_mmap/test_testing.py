@@ -13,7 +13,7 @@ from hft_mmap.testing import SMALL_LIMITS, ModelStore, StoreMachine, StoreProces
 
 TestStore = pytest.mark.timeout(600)(StoreMachine.TestCase)
 TestStore.settings = settings(
-    deadline=None, max_examples=30, stateful_step_count=25, suppress_health_check=[HealthCheck.too_slow]
+    deadline=None, max_examples=15, stateful_step_count=25, suppress_health_check=[HealthCheck.too_slow]
 )
 
 

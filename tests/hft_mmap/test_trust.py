@@ -207,7 +207,8 @@ UNNOTICED = {"the run of the machine that the live words are of": range(528, 552
 """Bytes of the head of which one that changes looks like a machine that was restarted: then the words do not count."""
 
 
-def test_verify_notices_every_changed_byte(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.stress)])  # 7: every place of a word in turn
+def test_verify_notices_every_changed_byte(tmp_path: Path, stride: int) -> None:
     """Any byte of the head, and of what is kept in a chunk, full or not; places of the ring that are history aside."""
     data = tmp_path / "data"
     with Store(data, limits=Limits(chunk_points=64, starting_capacity=0)) as store:
@@ -224,7 +225,7 @@ def test_verify_notices_every_changed_byte(tmp_path: Path) -> None:
     places += [(last, offset) for offset in range(8 * 46)]
     unnoticed = []
     with Store(data, mode="r") as store:
-        for path, offset in places:
+        for path, offset in places[::stride]:
             flip(path, offset)
             if not store.verify("A")[0].faults:
                 unnoticed.append((path.name, offset))
