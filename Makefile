@@ -11,7 +11,8 @@ BIN := $(VENV)/bin
 ARGS ?=
 # What not everybody needs: import (files in and out: pyarrow), client (the Python client: httpx); with a comma, both.
 EXTRAS ?=
-WITH_EXTRAS := $(if $(EXTRAS),$(VENV)/with-$(EXTRAS))
+COMMA := ,
+WITH_EXTRAS := $(patsubst %,$(VENV)/with-%,$(subst $(COMMA), ,$(EXTRAS)))
 CHECKED := hft_mmap api tests perf
 
 .PHONY: help serve venv install uninstall deb dist test-install systemd-tests audit test check bench bench-save bench-compare figures report
@@ -185,10 +186,8 @@ $(VENV)/installed: $(VENV)/created requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# In the versions of the lock of the tests, which has them all; pip compares the hashes of those that it finds there.
-$(VENV)/with-%: $(VENV)/installed requirements-dev.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --constraint requirements-dev.lock \
-	  --no-build-isolation --editable '.[$*]'
+$(VENV)/with-%: $(VENV)/installed requirements-%.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-$*.lock
 	@touch $@
 
 $(VENV)/dev: $(VENV)/installed requirements-dev.lock
@@ -204,10 +203,12 @@ $(VENV)/warm: $(VENV)/installed $(wildcard hft_mmap/tree/*.py hft_mmap/warm.py)
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
   --fork-strategy fewest --custom-compile-command "make lock"
 
-lock: $(VENV)/created pyproject.toml ## write requirements.lock and requirements-dev.lock anew from pyproject.toml
+lock: $(VENV)/created pyproject.toml ## write requirements*.lock anew from pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(UV)
 	$(LOCK) --group build --output-file requirements.lock $(ARGS)
 	$(LOCK) --group dev --constraint requirements.lock --output-file requirements-dev.lock $(ARGS)
+	$(LOCK) --extra import --constraint requirements-dev.lock --output-file requirements-import.lock $(ARGS)
+	$(LOCK) --extra client --constraint requirements-dev.lock --output-file requirements-client.lock $(ARGS)
 
 assets: $(VENV)/created ## fetch what the dashboard ships of others anew (needs npm; .ci/assets names the versions)
 	$(BIN)/python .ci/vendor.py

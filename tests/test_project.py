@@ -51,12 +51,17 @@ def test_the_locks_have_every_direct_dependency(lock: str, group: str) -> None:
         assert numbers(pinned[match[1].lower().replace(".", "-")]) >= numbers(match[2]), requirement
 
 
-def test_both_locks_agree() -> None:
-    """The tests run with the very versions that the service runs with."""
-    assert pins("requirements.lock").items() <= pins("requirements-dev.lock").items()
+def test_all_locks_agree() -> None:
+    """The tests run with the very versions that the service runs with, and that an extra brings."""
+    tested = pins("requirements-dev.lock").items()
+    assert pins("requirements.lock").items() <= tested
+    for extra, wanted in project()["project"]["optional-dependencies"].items():
+        pinned = pins(f"requirements-{extra}.lock")
+        assert pinned.items() <= tested
+        assert {requirement.partition(">=")[0] for requirement in wanted} <= pinned.keys()
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+@pytest.mark.parametrize("lock", sorted(path.name for path in ROOT.glob("requirements*.lock")))
 def test_the_locks_name_no_index(lock: str) -> None:
     """Where packages come from is the business of the machine; that they are the right ones, the hashes'."""
     text = (ROOT / lock).read_text(encoding="utf-8")
