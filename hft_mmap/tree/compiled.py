@@ -101,7 +101,12 @@ def _file_name() -> str:
     """Return the name of the file: it differs wherever the machine code may."""
     digest = hashlib.sha256()
     # Of Python the minor version, as for numba itself: what its machine code relies on stays within one.
-    parts = [f"{sys.implementation.cache_tag}{sys.abiflags}", numba.__version__, llvmlite_version, binding.get_default_triple()]
+    parts = [
+        f"{sys.implementation.cache_tag}{sys.abiflags}",
+        numba.__version__,
+        llvmlite_version,
+        binding.get_default_triple(),
+    ]
     parts += [binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()]
     parts += [f"{key}={value}" for key, value in sorted(os.environ.items()) if key.startswith("NUMBA_")
               and key != "NUMBA_CACHE_DIR"]  # fmt: skip
