@@ -9,18 +9,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# What not everybody needs: import (files in and out: pyarrow), client (the Python client: httpx); with a comma, both.
+EXTRAS ?=
+COMMA := ,
+WITH_EXTRAS := $(patsubst %,$(VENV)/with-%,$(subst $(COMMA), ,$(EXTRAS)))
 CHECKED := hft_mmap api tests perf
 
-.PHONY: help serve venv install uninstall deb test-install systemd-tests audit test check bench bench-save bench-compare figures report
+.PHONY: help serve venv install uninstall deb dist test-install systemd-tests audit test check bench bench-save bench-compare figures report
 .PHONY: gate gate-proof test-gate flamegraph memprofile syscalls peers test-peers test-versions stress coverage simulate torture fuzz lock assets screenshot clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "  make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-serve: $(VENV)/warm ## install if needed, then start the service on 127.0.0.1:8080 (ARGS="--config FILE")
+serve: $(VENV)/warm $(WITH_EXTRAS) ## install if needed, then start the service on 127.0.0.1:8080 (ARGS="--config FILE" EXTRAS=import)
 	exec $(BIN)/hft-mmap serve $(ARGS)
 
-venv: $(VENV)/warm ## install into .venv and compile the kernels, without starting anything
+venv: $(VENV)/warm $(WITH_EXTRAS) ## install into .venv and compile the kernels, without starting anything (EXTRAS=import,client)
 
 # On a machine that runs it for good. DESTDIR (an empty one for real), PREFIX and the others may be set as usual.
 DESTDIR ?=
@@ -34,7 +38,7 @@ SYSTEM_PYTHON ?= /usr/bin/python3
 
 install: ## install for systemd: /opt/hft-mmap, units, /etc/hft-mmap; again: upgrade (sudo; docs/operations.md)
 	@[[ -n "$(DESTDIR)" || $$(id -u) == 0 ]] || { echo "make: only root can install; try: sudo make install" >&2; exit 1; }
-	PYTHON=$(SYSTEM_PYTHON) DESTDIR=$(DESTDIR) PREFIX=$(PREFIX) LIBDIR=$(LIBDIR) BINDIR=$(BINDIR) systemd/stage $(RELEASE)
+	PYTHON=$(SYSTEM_PYTHON) EXTRAS=$(EXTRAS) DESTDIR=$(DESTDIR) PREFIX=$(PREFIX) LIBDIR=$(LIBDIR) BINDIR=$(BINDIR) systemd/stage $(RELEASE)
 	@[[ -n "$(DESTDIR)" ]] || systemd/activate $(PREFIX) $(LIBDIR) $(RELEASE)
 
 uninstall: ## stop the service and remove it; settings, data, logs and the user stay, unless PURGE=1
@@ -49,7 +53,11 @@ ifeq ($(PURGE),1)
 endif
 
 deb: ## build dist/hft-mmap_VERSION_amd64.deb, which installs without a network
-	PYTHON=$(SYSTEM_PYTHON) systemd/deb $(VERSION) dist/hft-mmap_$(VERSION)_amd64.deb
+	PYTHON=$(SYSTEM_PYTHON) EXTRAS=$(EXTRAS) systemd/deb $(VERSION) dist/hft-mmap_$(VERSION)_amd64.deb
+
+dist: $(VENV)/created ## build wheel and source into dist/, check both and try them in fresh environments (TRY=one, TRY=none)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(UV)
+	TRY=$(TRY) .ci/dist
 
 test-install: $(VENV)/dev ## install, upgrade under load and remove, in a machine of its own; needs root and the network
 	$(BIN)/python -m pytest -m install --timeout 1200 tests/systemd $(ARGS)
@@ -185,6 +193,10 @@ $(VENV)/installed: $(VENV)/created requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+$(VENV)/with-%: $(VENV)/installed requirements-%.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-$*.lock
+	@touch $@
+
 $(VENV)/dev: $(VENV)/installed requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-dev.lock
 	@touch $@
@@ -198,10 +210,12 @@ $(VENV)/warm: $(VENV)/installed $(wildcard hft_mmap/tree/*.py hft_mmap/warm.py)
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
   --fork-strategy fewest --custom-compile-command "make lock"
 
-lock: $(VENV)/created pyproject.toml ## write requirements.lock and requirements-dev.lock anew from pyproject.toml
+lock: $(VENV)/created pyproject.toml ## write requirements*.lock anew from pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(UV)
 	$(LOCK) --group build --output-file requirements.lock $(ARGS)
 	$(LOCK) --group dev --constraint requirements.lock --output-file requirements-dev.lock $(ARGS)
+	$(LOCK) --extra import --constraint requirements-dev.lock --output-file requirements-import.lock $(ARGS)
+	$(LOCK) --extra client --constraint requirements-dev.lock --output-file requirements-client.lock $(ARGS)
 
 assets: $(VENV)/created ## fetch what the dashboard ships of others anew (needs npm; .ci/assets names the versions)
 	$(BIN)/python .ci/vendor.py

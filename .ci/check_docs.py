@@ -1,7 +1,7 @@
 """Check the Markdown files: links and anchors lead somewhere, code blocks parse, lines are short.
 
-And hold them against what they describe: the table of settings in README.md against config.toml, key by key and both
-ways, and the routes that a document names against api/routes/openapi.json, both ways.
+And hold them against what they describe: the table of settings in docs/configuration.md against config.toml, key by
+key and both ways, and the routes that a document names against api/routes/openapi.json, both ways.
 
     python .ci/check_docs.py
 
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-README = ROOT / "README.md"
+CONFIGURATION = ROOT / "docs" / "configuration.md"
 CONFIG = ROOT / "config.toml"
 HTTP_API = ROOT / "docs" / "http-api.md"
 OPENAPI = ROOT / "api" / "routes" / "openapi.json"
@@ -128,13 +128,13 @@ def written(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value) or '""'
 
 
-def setting_faults(readme: str, config: str) -> Iterator[Fault]:
-    """Yield where the table of settings in `readme` and the settings in `config` differ: keys, defaults, variables."""
+def setting_faults(document: str, config: str) -> Iterator[Fault]:
+    """Yield where the settings in a table of `document` and those in `config` differ: keys, defaults, variables."""
     actual = {
         f"{section}.{name}": value for section, table in tomllib.loads(config).items() for name, value in table.items()
     }
     documented: set[str] = set()
-    for number, line in enumerate(readme.splitlines(), start=1):
+    for number, line in enumerate(document.splitlines(), start=1):
         if match := SETTING.match(line):
             key, default, variable = match.groups()
             documented.add(key)
@@ -177,18 +177,14 @@ def missing_routes(text: str, openapi: dict[str, dict[str, object]]) -> Iterator
 def described() -> Iterator[tuple[Path, Fault]]:
     """Yield every place where the documents differ from what they describe."""
     openapi = json.loads(OPENAPI.read_text(encoding="utf-8"))["paths"]
-    readme = README.read_text(encoding="utf-8")
-    for fault in setting_faults(readme, CONFIG.read_text(encoding="utf-8")):
-        yield README, fault
+    configuration = CONFIGURATION.read_text(encoding="utf-8")
+    for fault in setting_faults(configuration, CONFIG.read_text(encoding="utf-8")):
+        yield CONFIGURATION, fault
     for path in documents():
         for fault in route_faults(path.read_text(encoding="utf-8"), openapi):
             yield path, fault
-    for path in (README, HTTP_API):
-        if not path.exists():
-            yield path, (1, "there is no such document")
-            continue
-        for fault in missing_routes(path.read_text(encoding="utf-8"), openapi):
-            yield path, fault
+    for fault in missing_routes(HTTP_API.read_text(encoding="utf-8"), openapi):
+        yield HTTP_API, fault
 
 
 def main() -> int:

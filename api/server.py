@@ -35,10 +35,10 @@ from api.connection.listening import Listeners, listening
 from api.connection.protocol import HttpProtocol
 from api.connection.websocket import StreamProtocol
 from api.operation import logs
-from api.operation.settings import Effective, ServerSettings, Settings
+from api.operation.settings import Effective, ServerSettings, Settings, how_to_set
 from api.operation.systemd import ServiceManager
 from api.streams.registry import Streams
-from hft_mmap import HftMmapError, Store
+from hft_mmap import HftMmapError, Store, StoreUnusable
 
 # Files that are no connections: chunks, heads, the log, the listener. A store of ten full series maps 360 chunks.
 _RESERVED_FILES = 512
@@ -103,6 +103,8 @@ def _serve(settings: Settings, writer: logs.LogWriter) -> int:
                 server.run(sockets=listeners.sockets)
                 manager.stopping("writing everything to the disk")
     except (HftMmapError, OSError, CredentialsError, ExposedError) as error:
+        if _console_is_standard_error():
+            writer.leave_console()  # the line that `_fail` prints says the same there
         log.error("failed", reason=str(error))  # noqa: TRY400 - the reason says it all, a traceback would not
         return _fail(str(error), EXIT_CONFIG if isinstance(error, CredentialsError | ExposedError) else EXIT_FAILED)
     log.info("stopped")
@@ -112,6 +114,14 @@ def _serve(settings: Settings, writer: logs.LogWriter) -> int:
 def _fail(reason: str, code: int = EXIT_FAILED) -> int:
     print(f"hft-mmap: {reason}", file=sys.stderr)  # noqa: T201 - for the one who typed the command
     return code
+
+
+def _console_is_standard_error() -> bool:
+    """Return whether both streams go to one place: a terminal, the journal."""
+    try:
+        return os.path.sameopenfile(sys.stdout.fileno(), sys.stderr.fileno())
+    except (OSError, ValueError, AttributeError):  # closed, or none was given
+        return False
 
 
 @contextmanager
@@ -173,13 +183,18 @@ def _open_store(settings: Settings, log: structlog.typing.FilteringBoundLogger, 
         say(name, **fields)
 
     store = settings.store
-    return Store(
-        store.data_dir,
-        limits=store.limits(),
-        durability=store.durability,
-        sync_interval_ms=store.sync_interval_ms,
-        on_event=on_event,
-    )
+    try:
+        return Store(
+            store.data_dir,
+            limits=store.limits(),
+            durability=store.durability,
+            sync_interval_ms=store.sync_interval_ms,
+            on_event=on_event,
+        )
+    except StoreUnusable as error:
+        if isinstance(error.__cause__, OSError):
+            raise StoreUnusable(f"{error}; set {how_to_set('store.data_dir')}") from error
+        raise
 
 
 def uvicorn_config(

@@ -6,17 +6,6 @@
 ...     store.stats("ABC-USD", 1000)
 """
 
-try:
-    from hft_mmap.tree import kernels as _kernels  # noqa: F401 - the first module that numba compiles
-except RuntimeError as error:
-    if "no locator available" not in str(error):
-        raise
-    message = (
-        "hft_mmap can't keep its compiled kernels: neither its own folder nor the home of this user can be written to; "
-        "set NUMBA_CACHE_DIR to a folder that can"
-    )
-    raise ImportError(message) from None
-
 from hft_mmap.answers import Passage, Point, Rank
 from hft_mmap.counters import SeriesCounters, StoreCounters
 from hft_mmap.durable.repair import RepairReport
@@ -53,6 +42,8 @@ from hft_mmap.span import Span
 from hft_mmap.stats import STANDARD_WINDOWS, WindowStats
 from hft_mmap.store import Store
 from hft_mmap.tree.buckets import Buckets
+
+__version__ = "0.1.0"
 
 __all__ = [
     "STANDARD_WINDOWS",
@@ -96,4 +87,5 @@ __all__ = [
     "VerifyReport",
     "WindowStats",
     "WriteFailed",
+    "__version__",
 ]

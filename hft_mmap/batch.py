@@ -1,16 +1,40 @@
 """What one append takes: a batch of prices, checked as a whole and brought into the form that is stored."""
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from importlib import import_module
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hft_mmap.errors import InvalidValues
+from hft_mmap.extras import how_to_install
 from hft_mmap.tree.kernels import MAX_PRICE, VALID, VALID_WITH_NEGATIVE_ZERO, find_invalid
 
-Prices: TypeAlias = NDArray[np.float64] | NDArray[np.floating] | NDArray[np.integer] | Sequence[float]
-"""What `append` takes: a one-dimensional array of real numbers, or a sequence of int and float."""
+
+class HasArray(Protocol):
+    """What numpy makes an array of: a Series of pandas or polars, an array of pyarrow, a tensor."""
+
+    def __array__(self) -> NDArray[Any]: ...
+
+
+class HasArrowArray(Protocol):
+    """What any reader of Arrow takes as one array."""
+
+    def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]: ...
+
+
+class HasArrowStream(Protocol):
+    """What any reader of Arrow takes as the pieces of an array."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
+
+
+Prices: TypeAlias = (
+    NDArray[np.float64] | NDArray[np.floating] | NDArray[np.integer] | Sequence[float] | HasArray | HasArrowArray
+    | HasArrowStream
+)  # fmt: skip
+"""What `append` takes: one row of real numbers, as an array of any library, or a sequence of int and float."""
 
 FLOAT64 = np.dtype(np.float64)
 
@@ -18,23 +42,33 @@ FLOAT64 = np.dtype(np.float64)
 def _convert(values: object) -> NDArray[np.float64]:
     """Return `values` as a contiguous float64 array; InvalidValues unless they are one row of real numbers."""
     if isinstance(values, np.ndarray):
-        if isinstance(values, np.ma.MaskedArray):
-            message = "values must not be a masked array: take the points that count, values.compressed()"
-            raise InvalidValues(message)
-        if values.dtype.kind not in "fiu":
-            message = f"values must be real numbers, not an array of {values.dtype}"
-            raise InvalidValues(message)
-        if values.ndim != 1:
-            message = f"values must have one dimension, not the shape {values.shape}"
-            raise InvalidValues(message)
-        with np.errstate(over="ignore"):
-            return np.require(values, dtype=FLOAT64, requirements=["C", "A"])
+        return _from_array(values)
     if isinstance(values, memoryview) and values.format in {"B", "b", "c"}:
         message = "values must be numbers, not a memoryview of bytes: np.frombuffer(values) reads float64 from it"
         raise InvalidValues(message)
-    if isinstance(values, (str, bytes, bytearray)) or not isinstance(values, Sequence):
+    if isinstance(values, (str, bytes, bytearray)):
         message = f"values must be an array or a sequence of numbers, not {type(values).__name__}"
         raise InvalidValues(message)
+    if isinstance(values, Sequence):
+        return _from_sequence(values)
+    return _from_another_library(values)
+
+
+def _from_array(values: NDArray[Any]) -> NDArray[np.float64]:
+    if isinstance(values, np.ma.MaskedArray):
+        message = "values must not be a masked array: take the points that count, values.compressed()"
+        raise InvalidValues(message)
+    if values.dtype.kind not in "fiu":
+        message = f"values must be real numbers, not an array of {values.dtype}"
+        raise InvalidValues(message)
+    if values.ndim != 1:
+        message = f"values must have one dimension, not the shape {values.shape}"
+        raise InvalidValues(message)
+    with np.errstate(over="ignore"):
+        return np.require(values, dtype=FLOAT64, requirements=["C", "A"])
+
+
+def _from_sequence(values: Sequence[object]) -> NDArray[np.float64]:
     for i, value in enumerate(values):
         # bool is an int to isinstance, and numpy would take None for NaN and "2" for 2.0.
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
@@ -45,6 +79,44 @@ def _convert(values: object) -> NDArray[np.float64]:
     except OverflowError as error:
         message = f"values holds an integer above the largest price, {MAX_PRICE:g}"
         raise InvalidValues(message) from error
+
+
+def _from_another_library(values: Any) -> NDArray[np.float64]:  # noqa: ANN401 - whatever a caller has
+    """Return what numpy, or a reader of Arrow, makes of `values`; InvalidValues also where they have a null.
+
+    numpy would take a null for a NaN, which is refused as well, but as what it is not.
+    """
+    kind = type(values)
+    if not any(hasattr(kind, name) for name in ("__array__", "__arrow_c_array__", "__arrow_c_stream__")):
+        message = f"values must be an array or a sequence of numbers, not {kind.__name__}"
+        raise InvalidValues(message)
+    try:
+        if not hasattr(kind, "__array__"):
+            values = _arrow_array(values)
+        is_null = getattr(values, "is_null", None)  # of polars and pyarrow
+        nulls = np.asarray(is_null(), dtype=bool) if callable(is_null) else np.zeros(0, dtype=bool)
+        found = np.asarray(values)
+    except InvalidValues:
+        raise
+    except Exception as error:  # whatever a library raises that is not ours
+        message = f"values, of type {kind.__name__}, can't be read as an array: {error}"
+        raise InvalidValues(message) from error
+    if nulls.any():
+        message = f"values[{int(nulls.argmax())}] is null: a price must be a number"
+        raise InvalidValues(message)
+    if found.dtype == object and found.ndim == 1:  # of pandas, for texts and where there are nulls: it says which
+        return _from_sequence(found.tolist())
+    return _from_array(found)
+
+
+def _arrow_array(values: object) -> object:
+    """Return what only speaks Arrow as an array of pyarrow; InvalidValues without pyarrow."""
+    try:
+        arrow: Any = import_module("pyarrow")
+    except ModuleNotFoundError as error:
+        message = f"values of type {type(values).__name__} are read by pyarrow: {how_to_install('pyarrow', 'import')}"
+        raise InvalidValues(message) from error
+    return arrow.array(values) if hasattr(values, "__arrow_c_array__") else arrow.chunked_array(values)
 
 
 def as_row(values: object) -> NDArray[np.float64]:

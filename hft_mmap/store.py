@@ -54,6 +54,7 @@ from hft_mmap.reader import SeriesInfo
 from hft_mmap.series import Series
 from hft_mmap.span import Span
 from hft_mmap.stats import WindowStats
+from hft_mmap.tree.compiled import numba_is_off
 from hft_mmap.tree.kernels import FAN_OUT
 
 LOCK_NAME = ".lock"
@@ -153,6 +154,9 @@ class Store:
 
     def _open(self) -> None:
         """Open every series; those that can't be trusted are set aside."""
+        if numba_is_off():
+            message = "the store needs its compiled kernels, and NUMBA_DISABLE_JIT is set: unset it"
+            raise StoreUnusable(message)
         try:
             if not self.read_only:
                 make_directory(self.path)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import hft_mmap
 from tests.service import ROOT
 
 PACKAGES = ("hft_mmap", "api")
@@ -50,12 +51,17 @@ def test_the_locks_have_every_direct_dependency(lock: str, group: str) -> None:
         assert numbers(pinned[match[1].lower().replace(".", "-")]) >= numbers(match[2]), requirement
 
 
-def test_both_locks_agree() -> None:
-    """The tests run with the very versions that the service runs with."""
-    assert pins("requirements.lock").items() <= pins("requirements-dev.lock").items()
+def test_all_locks_agree() -> None:
+    """The tests run with the very versions that the service runs with, and that an extra brings."""
+    tested = pins("requirements-dev.lock").items()
+    assert pins("requirements.lock").items() <= tested
+    for extra, wanted in project()["project"]["optional-dependencies"].items():
+        pinned = pins(f"requirements-{extra}.lock")
+        assert pinned.items() <= tested
+        assert {requirement.partition(">=")[0] for requirement in wanted} <= pinned.keys()
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+@pytest.mark.parametrize("lock", sorted(path.name for path in ROOT.glob("requirements*.lock")))
 def test_the_locks_name_no_index(lock: str) -> None:
     """Where packages come from is the business of the machine; that they are the right ones, the hashes'."""
     text = (ROOT / lock).read_text(encoding="utf-8")
@@ -92,6 +98,11 @@ def test_the_picture_of_the_dashboard_is_the_one_that_make_takes(document: str) 
     assert picture == ROOT / "docs" / "dashboard.png"
     assert picture.read_bytes()[:16] == b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
     assert struct.unpack(">2I", picture.read_bytes()[16:24]) == (int(size[1]), int(size[2]))
+
+
+def test_the_package_knows_its_version() -> None:
+    """The one that pyproject.toml names."""
+    assert hft_mmap.__version__ == project()["project"]["version"]
 
 
 def test_the_wheel_has_every_module_and_the_data_files(tmp_path: Path) -> None:

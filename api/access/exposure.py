@@ -3,7 +3,7 @@
 import ipaddress
 import socket
 
-from api.operation.settings import AuthSettings
+from api.operation.settings import AuthSettings, how_to_set
 
 
 class ExposedError(Exception):
@@ -22,7 +22,8 @@ def check_exposure(listeners: list[socket.socket], auth: AuthSettings) -> None:
             address = listener.getsockname()[0] if listener.family in _INTERNET else listener.getsockname()
             raise ExposedError(
                 f"{address} can be reached from other machines, and everybody there could read and write: set "
-                "auth.tokens_file (hft-mmap token makes one), or auth.allow_anonymous = true, or listen on 127.0.0.1"
+                f"{how_to_set('auth.tokens_file')} to a file that hft-mmap token makes, or "
+                f"{how_to_set('auth.allow_anonymous')} to true, or listen on 127.0.0.1 by {how_to_set('server.host')}"
             )
 
 

@@ -21,7 +21,7 @@ from api.http.problems import Refusal, shown
 from api.operation.turns import Turns
 from hft_mmap import Span
 
-INSTALL = "it was installed without pyarrow; pip install 'hft-mmap[import]'"
+INSTALL = "it was installed without pyarrow, which its extra import brings"
 MAX_METADATA_BYTES = 65_536
 """How much the schema or one record batch may say about itself."""
 

@@ -29,13 +29,16 @@ from api.cli.console import (
     DATA_DIR_OPTION,
     EXIT_CONFIG,
     EXIT_FAULTS,
+    HOST_OPTION,
     JSON_OPTION,
+    PORT_OPTION,
     Failure,
     counted,
     load_settings,
     opened_store,
     print_json,
     print_table,
+    print_whatever_comes,
     shown,
 )
 from api.cli.transfer import export_command, import_command
@@ -57,6 +60,7 @@ def main() -> None:
 
     Each setting has its key in config.toml and its variable APP_SECTION__KEY; see check-config.
     """
+    print_whatever_comes()
 
 
 main.add_command(import_command)
@@ -64,18 +68,22 @@ main.add_command(export_command)
 
 
 @main.command(short_help="Start the service.")
+@HOST_OPTION
+@PORT_OPTION
 @CONFIG_OPTION
-def serve(config_path: Path | None) -> None:
+@DATA_DIR_OPTION
+def serve(config_path: Path | None, host: str | None, port: int | None, data_dir: Path | None) -> None:
     """Start the service; SIGTERM or Ctrl+C stops it once the requests in flight are answered.
 
     \b
     Examples:
       hft-mmap serve
-      APP_SERVER__PORT=9000 hft-mmap serve --config /etc/hft-mmap/config.toml
+      hft-mmap serve --port 9000 --data-dir /tmp/prices
+      APP_LOG__LEVEL=debug hft-mmap serve --config /etc/hft-mmap/config.toml
     """
     gc.disable()  # PERF: imports leave no garbage, looking for it takes 15 % of the start; api.server enables it again
     try:
-        effective = load_settings(config_path)
+        effective = load_settings(config_path, _given(host, port, data_dir))
         from api.server import serve as run
 
         code = run(effective)
@@ -118,21 +126,28 @@ def demo(data_dir: Path | None, port: int | None, history: int, rate: int, seed:
 
 
 @main.command("check-config", short_help="Print each setting and where it came from.")
+@HOST_OPTION
+@PORT_OPTION
 @CONFIG_OPTION
+@DATA_DIR_OPTION
 @JSON_OPTION
-def check_config(config_path: Path | None, as_json: bool) -> None:
+def check_config(
+    config_path: Path | None, host: str | None, port: int | None, data_dir: Path | None, as_json: bool
+) -> None:  # fmt: skip
     """Print each setting and where it came from, or everything that is wrong with the settings (exit code 78).
 
-    Tokens, certificate and key are read as well, as the user who asks, and those not that systemd would hand over.
+    Looks at all that serve looks at, with the rights of the user who asks, and changes nothing: tokens, certificate and
+    key (those not that systemd would hand over), the address, who could reach it, the data directory, the log file. Not
+    whether the port is free: a running service has it.
 
     \b
     Examples:
       hft-mmap check-config
       APP_LOG__LEVEL=debug hft-mmap check-config --json
     """
-    from api.access.credentials import faults
+    from api.cli.checking import faults
 
-    effective = load_settings(config_path)
+    effective = load_settings(config_path, _given(host, port, data_dir))
     if found := faults(effective.settings):
         raise Failure(tuple(found), EXIT_CONFIG)
     items = [{"key": key, "value": value, "origin": origin} for key, value, origin in effective.items()]
@@ -323,6 +338,12 @@ def token(name: str, scopes: tuple[str, ...], path: Path | None, config_path: Pa
         return
     click.echo(made)
     click.echo(f"hft-mmap: {path} has its hash; the token itself is not shown again", err=True)
+
+
+def _given(host: str | None, port: int | None, data_dir: Path | None) -> dict[str, object]:
+    """Return what the options of serve and check-config say, by the keys of the settings."""
+    path = None if data_dir is None else str(data_dir)
+    return {"server.host": host, "server.port": port, "store.data_dir": path}
 
 
 def _fields(stats: "WindowStats") -> dict[str, float]:

@@ -4,14 +4,17 @@ The store (numba) and the service (falcon, uvicorn) take half a second to import
 when it runs: `--help` answers at once.
 """
 
-from contextlib import contextmanager
+import codecs
+import io
+import sys
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from api.operation.settings import Effective
     from hft_mmap import Store
@@ -29,6 +32,8 @@ CONFIG_OPTION = click.option(
 DATA_DIR_OPTION = click.option(
     "--data-dir", type=click.Path(path_type=Path), help="Data directory, in place of the one in the settings."
 )
+HOST_OPTION = click.option("--host", help="Address to listen on, in place of server.host.")
+PORT_OPTION = click.option("--port", type=click.IntRange(0, 65_535), help="Port, in place of server.port.")
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -46,12 +51,12 @@ class Failure(click.ClickException):
             click.echo(f"hft-mmap: {line}", file=file, err=file is None)
 
 
-def load_settings(config_path: Path | None) -> "Effective":
-    """Return the settings in force; exit code 78 with every fault of them."""
+def load_settings(config_path: Path | None, given: "Mapping[str, object] | None" = None) -> "Effective":
+    """Return the settings in force, `given` by options; exit code 78 with every fault of them."""
     from api.operation.settings import SettingsError, load
 
     try:
-        return load(config_path)
+        return load(config_path, given=given)
     except SettingsError as error:
         raise Failure(error.faults, EXIT_CONFIG) from None
 
@@ -92,6 +97,35 @@ def print_table(rows: list[list[str]]) -> None:
 
 def print_json(value: object, *, err: bool = False) -> None:
     """Print a value as indented JSON; err: on standard error."""
+    click.echo(as_json(value, indent=True), err=err)
+
+
+def as_json(value: object, *, indent: bool = False) -> str:
+    """Return a value as JSON, whatever bytes the names of files in it have."""
     import orjson
 
-    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode(), err=err)
+    try:
+        return orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else None).decode()
+    except TypeError:  # bytes that are no UTF-8, as lone surrogates; the standard library takes them
+        import json
+
+        return json.dumps(value, indent=2 if indent else None)
+
+
+def print_whatever_comes() -> None:
+    """Have standard output take every text: bytes of file names as they are, an escape for what it has no letter for.
+
+    A table of symbols is of more use with such a cell than a traceback in place of it.
+    """
+    codecs.register_error("hft-mmap", _encoded)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        with suppress(OSError):  # of a program that runs the command over a stream of its own, open both ways
+            sys.stdout.reconfigure(errors="hft-mmap")
+
+
+def _encoded(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    handle = "surrogateescape" if "\udc80" <= error.object[error.start] <= "\udcff" else "backslashreplace"
+    one = UnicodeEncodeError(error.encoding, error.object, error.start, error.start + 1, error.reason)
+    return codecs.lookup_error(handle)(one)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from api.cli.console import as_json
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -48,11 +50,9 @@ def _lines() -> "Iterator[Callable[[Progress], None]]":
         thread.join()
 
 
-def _line(progress: "Progress", elapsed_s: float) -> bytes:
+def _line(progress: "Progress", elapsed_s: float) -> str:
     """Return the line that says how far `progress` is after `elapsed_s`."""
-    import orjson
-
-    return orjson.dumps(
+    return as_json(
         {
             "event": "importing", "file": progress.file, "done": progress.done, "rows": progress.rows,
             "stored": progress.stored, "found": progress.found, "skipped": progress.skipped,

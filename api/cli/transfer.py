@@ -103,6 +103,7 @@ def in_natural_order(files: tuple[str, ...]) -> tuple[str, ...]:
 @click.option("--resume", is_flag=True, help="Go on with an import that was cut off.")
 @click.option("--dry-run", is_flag=True, help="Read and check everything, store nothing.")
 @click.option("--url", help="Send the points to the service at this address, in place of a data directory.")
+@click.option("--ca", type=click.Path(), help="A PEM file with what signed the certificate of an https service.")
 @click.option("--token", envvar="HFT_MMAP_TOKEN", help="What the service knows us by; better in $HFT_MMAP_TOKEN.")
 @click.option(
     "--batch-values",
@@ -117,7 +118,7 @@ def in_natural_order(files: tuple[str, ...]) -> tuple[str, ...]:
 def import_command(
     arguments: tuple[str, ...], column: str | None, symbol_column: str | None, where: str | None, format_: str | None,
     delimiter: str | None, no_header: bool, mixed: bool, reverse: bool | None, skip_bad: bool, resume: bool,
-    dry_run: bool, url: str | None, token: str | None, batch_values: int, config_path: Path | None,
+    dry_run: bool, url: str | None, ca: str | None, token: str | None, batch_values: int, config_path: Path | None,
     data_dir: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Append the prices in the FILEs to the series SYMBOL, in their order; "-" is standard input, with --format.
@@ -169,7 +170,7 @@ def import_command(
         if url is not None and not dry_run:
             from hft_mmap.transfer import ServiceSink
 
-            sink = stack.enter_context(closing(ServiceSink(url, token, batch_values=batch_values)))
+            sink = stack.enter_context(closing(ServiceSink(url, token, ca=ca, batch_values=batch_values)))
         elif not dry_run:
             sink = stack.enter_context(_store_sink(config_path, data_dir))
         report = _import(plan, sink, resume=resume)
@@ -249,7 +250,8 @@ def _fault_as_exit_code() -> Iterator[None]:
     try:
         yield
     except (HftMmapError, OSError) as error:
-        raise Failure((str(error),), EXIT_FAULTS) from None
+        where = getattr(error, "__notes__", ())  # the address of a service
+        raise Failure((": ".join([*where, str(error)]),), EXIT_FAULTS) from None
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api.operation import systemd
-from api.operation.settings import ServerSettings
+from api.operation.settings import ServerSettings, how_to_set
 
 UNIX_SOCKET_MODE = 0o660
 """Who may connect is a matter of the group of the directory that the socket is made in."""
@@ -44,7 +44,7 @@ def listening(settings: ServerSettings) -> Iterator[Listeners]:
         if passed:
             yield Listeners(passed, passed=True)
             return
-        bound = [stack.enter_context(_bind_tcp(settings.host, settings.port))]
+        bound = [stack.enter_context(bind_tcp(settings.host, settings.port))]
         if settings.unix_socket:
             bound.append(stack.enter_context(_bound_unix(Path(settings.unix_socket))))
         yield Listeners(bound, passed=False)
@@ -59,7 +59,8 @@ def address_of(listener: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _bind_tcp(host: str, port: int) -> socket.socket:
+def bind_tcp(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound to host and port (0: any free one); OSError says what to set."""
     listener = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -72,7 +73,8 @@ def _bind_tcp(host: str, port: int) -> socket.socket:
     except OSError as error:
         if listener is not None:
             listener.close()
-        raise OSError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+        key = "server.port" if error.errno in {errno.EADDRINUSE, errno.EACCES} else "server.host"
+        raise OSError(f"cannot listen on {host}:{port}: {error.strerror}; set {how_to_set(key)}") from error
     return listener
 
 
@@ -86,7 +88,8 @@ def _bound_unix(path: Path) -> Iterator[socket.socket]:
             # Nobody can connect before uvicorn listens, so nobody gets in with the mode that the umask left.
             path.chmod(UNIX_SOCKET_MODE)
         except OSError as error:
-            raise OSError(f"cannot listen on {path}: {error.strerror}") from error
+            text = f"cannot listen on {path}: {error.strerror}; set {how_to_set('server.unix_socket')}"
+            raise OSError(text) from error
         try:
             yield listener
         finally:

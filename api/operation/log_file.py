@@ -8,6 +8,9 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+from api.operation.settings import how_to_set
+
+_LOG_FILE = how_to_set("log.file")
 _NUMBER = re.compile(r"(\.[0-9]{1,9})?")  # of a second file of a day, behind its date
 
 Today = Callable[[], date]
@@ -40,12 +43,12 @@ class DailyFile:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.exists() and not path.is_file():
-                raise LogFileError(f"log file {path} is not a regular file; set log.file to another, or to nothing")
+                raise LogFileError(f"log file {path} is not a regular file; set {_LOG_FILE}, to nothing for none")
             self._fd = self._open()
         except BlockingIOError:
-            raise LogFileError(f"log file {path} belongs to another running process; set log.file") from None
+            raise LogFileError(f"log file {path} belongs to another running process; set {_LOG_FILE}") from None
         except OSError as error:
-            raise LogFileError(f"log file {path} cannot be opened: {error.strerror}") from error
+            raise LogFileError(f"log file {path} cannot be opened: {error.strerror}; set {_LOG_FILE}") from error
         self._day = self._day_of(self._fd)
 
     def write(self, data: bytes) -> list[str]:

@@ -151,6 +151,7 @@ class _Request(Enum):
 
     REOPEN = 1
     CLOSE = 2
+    LEAVE_CONSOLE = 3
 
 
 class LogWriter:
@@ -177,6 +178,7 @@ class LogWriter:
         self._queued_bytes = 0
         self._dropped = 0
         self._file_fails = False
+        self._leaving = False
         # Daemon: a console that blocks for ever must not keep the process from ending; `close` waits long enough.
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
@@ -196,6 +198,10 @@ class LogWriter:
         if self._file is not None:
             self._queue.put(_Request.REOPEN)
 
+    def leave_console(self) -> None:
+        """Write later lines to the file only."""
+        self._queue.put(_Request.LEAVE_CONSOLE)
+
     def close(self) -> None:
         """Write what is queued, then close the file. Waits for a blocked console 5 s at most."""
         self._queue.put(_Request.CLOSE)
@@ -214,6 +220,8 @@ class LogWriter:
             self._write(lines)
             if request is _Request.REOPEN:
                 self._reopen()
+            elif request is _Request.LEAVE_CONSOLE:
+                self._console_fd = None
         if self._file is not None:
             self._file.close()
 

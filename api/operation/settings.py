@@ -1,8 +1,8 @@
 """The settings of the service: one frozen dataclass a section, and where each value came from.
 
-A variable of the environment beats `.env`, which beats `config.toml`, which beats the default. Every key has a variable
-`APP_SECTION__KEY`. What the dataclasses below do not name is refused, and all faults are reported together: a start
-that fails says everything that is wrong, not the first thing.
+An option of the command beats a variable of the environment, which beats `.env`, which beats `config.toml`, which beats
+the default. Every key has a variable `APP_SECTION__KEY`. What the dataclasses below do not name is refused, and all
+faults are reported together: a start that fails says everything that is wrong, not the first thing.
 """
 
 import dataclasses
@@ -265,13 +265,25 @@ class Effective:
             yield key, getattr(getattr(self.settings, section), name), self.origins[key]
 
 
-def load(config_path: Path | None = None, *, dotenv_path: Path = DOTENV) -> Effective:
-    """Return the settings in force.
+OPTIONS: Mapping[str, str] = {"server.host": "--host", "server.port": "--port", "store.data_dir": "--data-dir"}
+"""The settings that `hft-mmap serve` has an option for, which beats every other source."""
+
+
+def how_to_set(key: str) -> str:
+    """Return "server.port (--port, or APP_SERVER__PORT)": what whoever reads an error may change, and by what."""
+    variable = _PREFIX + key.upper().replace(".", "__")
+    return f"{key} ({OPTIONS[key]}, or {variable})" if key in OPTIONS else f"{key} ({variable})"
+
+
+def load(
+    config_path: Path | None = None, *, dotenv_path: Path = DOTENV, given: Mapping[str, object] | None = None
+) -> Effective:
+    """Return the settings in force; `given` are those of the command line, by their keys, None for none.
 
     `config_path` must exist if given; without it `config.toml` in the working directory is read if it is there, like
     `.env`. Raises SettingsError with every fault of the file, of `.env` and of the environment.
     """
-    return _Loader().load(config_path, dotenv_path)
+    return _Loader().load(config_path, dotenv_path, given or {})
 
 
 def _did_you_mean(name: str, known: Mapping[str, object]) -> str:
@@ -287,11 +299,14 @@ class _Loader:
         self.origins = dict.fromkeys(_KEYS, DEFAULT_ORIGIN)
         self.faults: list[str] = []
 
-    def load(self, config_path: Path | None, dotenv_path: Path) -> Effective:
+    def load(self, config_path: Path | None, dotenv_path: Path, given: Mapping[str, object]) -> Effective:
         # os.path.exists: in a working directory that this user may not search there is no file, and no error either.
         if config_path is not None or os.path.exists(DEFAULT_CONFIG):  # noqa: PTH110
             self._read_file(config_path or DEFAULT_CONFIG)
         self._read_environment(dotenv_path)
+        for key, value in given.items():
+            if value is not None:
+                self._take(key, value, OPTIONS[key], OPTIONS[key])
         settings = Settings(
             server=ServerSettings(**self._section("server")),
             auth=AuthSettings(**self._section("auth")),
@@ -333,7 +348,11 @@ class _Loader:
             self.faults.append(f"{path}: {error}")
             return
         for section, table in document.items():
-            if section not in _SECTIONS:
+            if section not in _SECTIONS and not isinstance(table, dict):
+                homes = [key.partition(".")[0] for key in _KEYS if key.partition(".")[2] == section]
+                belongs = f"; it belongs below [{homes[0]}]" if homes else ""
+                self.faults.append(f"{path}: {section} = {table!r} stands in no section{belongs}")
+            elif section not in _SECTIONS:
                 self.faults.append(f"{path}: unknown section [{section}]{_did_you_mean(section, _SECTIONS)}")
             elif not isinstance(table, dict):
                 self.faults.append(f"{path}: {section} must be a section [{section}], not {table!r}")

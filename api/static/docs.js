@@ -14,8 +14,16 @@ function resolved(node) {
 }
 
 /** `code` marked with backticks, as in the document, becomes an element. */
-function prose(value) {
-  return el("p", {}, ...(value ?? "").split("`").map((part, i) => (i % 2 ? el("code", {}, part) : part)));
+const words = (value) => (value ?? "").split("`").map((part, i) => (i % 2 ? el("code", {}, part) : part));
+const prose = (value) => el("p", {}, ...words(value));
+
+/** A bound as it is in the document, whose greatest numbers JavaScript rounds. */
+const bound = (value) => (value >= 2 ** 63 ? "2⁶³ − 1" : value);
+
+/** How many of something there may be, of which one end may be open. */
+function span(least, most, noun) {
+  if (most === undefined) return `at least ${least} ${noun}${least === 1 ? "" : "s"}`;
+  return `${least ?? 0} to ${most} ${noun}s`;
 }
 
 /** Say the type of a schema in a few words. */
@@ -28,10 +36,10 @@ function kind(schema) {
   if (schema.allOf) return "object";
   const name = [schema.type ?? "any"].flat().join(" or ");
   const bounds = [];
-  if (schema.minimum !== undefined) bounds.push(`from ${schema.minimum}`);
-  if (schema.maximum !== undefined) bounds.push(`to ${schema.maximum}`);
-  if (schema.minLength !== undefined || schema.maxLength !== undefined) bounds.push(`${schema.minLength ?? 0} to ${schema.maxLength ?? "any"} characters`);
-  if (schema.minItems !== undefined || schema.maxItems !== undefined) bounds.push(`${schema.minItems ?? 0} to ${schema.maxItems ?? "any"} items`);
+  if (schema.minimum !== undefined) bounds.push(`from ${bound(schema.minimum)}`);
+  if (schema.maximum !== undefined) bounds.push(`to ${bound(schema.maximum)}`);
+  if (schema.minLength !== undefined || schema.maxLength !== undefined) bounds.push(span(schema.minLength, schema.maxLength, "character"));
+  if (schema.minItems !== undefined || schema.maxItems !== undefined) bounds.push(span(schema.minItems, schema.maxItems, "item"));
   if (schema.default !== undefined) bounds.push(`default ${JSON.stringify(schema.default)}`);
   const of = name === "array" ? ` of ${kind(schema.items)}` : "";
   return `${name}${of}${bounds.length ? `, ${bounds.join(", ")}` : ""}`;
@@ -57,7 +65,7 @@ function fieldTable(schema) {
   const rows = fields(schema);
   if (!rows.length) return el("p", {}, kind(schema));
   return el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Fields" }, el("table", {}, header(["Field", "Type", "Always", "Meaning"]),
-    el("tbody", {}, ...rows.map(([name, ...cells]) => el("tr", {}, el("th", { scope: "row" }, el("code", {}, name)), ...cells.map((cell) => el("td", {}, cell)))))));
+    el("tbody", {}, ...rows.map(([name, ...cells]) => el("tr", {}, el("th", { scope: "row" }, el("code", {}, name)), ...cells.map((cell) => el("td", {}, ...words(cell))))))));
 }
 
 function examples(media) {
@@ -89,9 +97,9 @@ function responses(operation) {
     const one = resolved(reference);
     const below = content(one);
     const headers = Object.entries(one.headers ?? {}).map(([name, found]) => [name, resolved(found).description ?? ""]);
-    const title = [el("span", { class: `status${status >= "400" ? " refused" : ""}` }, status), one.description.replaceAll("`", "")];
+    const title = [el("span", { class: `status${status >= "400" ? " refused" : ""}` }, status), ...words(one.description)];
     return el("details", {}, el("summary", {}, ...title),
-      ...headers.map(([name, what]) => el("p", {}, el("code", {}, name), ` ${what}`)),
+      ...headers.map(([name, what]) => el("p", {}, el("code", {}, name), " ", ...words(what))),
       ...(below.length || headers.length ? below : [el("p", { class: "quiet" }, "No body.")]));
   })];
 }
@@ -110,7 +118,7 @@ function section(path, method, item, operation) {
   const body = resolved(operation.requestBody);
   return el("section", { class: "operation panel", id: anchor(path, method), "aria-labelledby": `${anchor(path, method)}-title` },
     el("h3", { id: `${anchor(path, method)}-title` }, el("span", { class: `method ${method}` }, method.toUpperCase()), el("code", {}, path)),
-    el("p", {}, el("b", {}, operation.summary ?? "")),
+    el("p", {}, el("b", {}, ...words(operation.summary))),
     ...(operation.description ? [prose(operation.description)] : []),
     ...scopes(operation),
     ...parameters(item, operation),
@@ -134,7 +142,7 @@ function build() {
     const list = el("ul", {}, ...mine.map(({ path, method }) =>
       el("li", {}, el("a", { href: `#${anchor(path, method)}` }, el("span", { class: `method ${method}` }, method.toUpperCase()), path))));
     links.append(el("section", {}, el("h2", {}, name), list));
-    main.append(el("h2", {}, `${name}: ${description ?? ""}`), ...mine.map((one) => section(one.path, one.method, one.item, one.operation)));
+    main.append(el("h2", {}, `${name}: `, ...words(description)), ...mine.map((one) => section(one.path, one.method, one.item, one.operation)));
   }
   $("find").addEventListener("input", (event) => {
     const wanted = event.target.value.toLowerCase();

@@ -8,13 +8,15 @@
     buffer.py     the points that a producer has not sent yet
     producers.py  Producer and AsyncProducer, which send points in batches
 
-It needs httpx: `pip install 'hft-mmap[client]'`. Nothing of the store imports it.
+It needs httpx, which the extra `client` brings. Nothing of the store imports it.
 """
 
 try:
     import httpx as _httpx  # noqa: F401 - only to say clearly that it is missing
 except ModuleNotFoundError as error:
-    message = "hft_mmap.client needs httpx: pip install 'hft-mmap[client]'"
+    from hft_mmap.extras import how_to_install
+
+    message = f"hft_mmap.client needs httpx: {how_to_install('httpx', 'client')}"
     raise ModuleNotFoundError(message, name="httpx") from error
 
 from hft_mmap.client.awaiting import AsyncClient

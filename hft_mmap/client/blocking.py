@@ -16,8 +16,9 @@ from hft_mmap.client.address import Address
 from hft_mmap.client.errors import ServiceError, Unreachable, refusal
 from hft_mmap.client.producers import Producer
 from hft_mmap.client.retry import Retry, Tries, ended, unreachable
-from hft_mmap.client.wire import STREAM_TIMEOUT_S, Added, Ask, Points, Stats, Updates, Windows
+from hft_mmap.client.wire import BATCH_VALUES, STREAM_TIMEOUT_S, Added, Ask, Points, Stats, Updates, Windows
 from hft_mmap.reader import SeriesInfo
+from hft_mmap.tree.buckets import Buckets
 
 Answer = TypeVar("Answer")
 
@@ -31,13 +32,18 @@ class Client:
 
     def __init__(
         self, url: str = "http://127.0.0.1:8080", *, token: str | None = None, timeout_s: float = 10.0,
-        retry: Retry | None = None, verify: ssl.SSLContext | bool = True,
+        retry: Retry | None = None, verify: ssl.SSLContext | bool = True, batch_values: int = BATCH_VALUES,
     ) -> None:  # fmt: skip
         """Prepare a connection to `url`: "http://host:port", "https://…", or "unix:/path" for a Unix socket.
 
-        token: sent as a bearer token. timeout_s: for connecting, and each wait on the network. Nothing is asked yet.
+        token: sent as a bearer token. timeout_s: for connecting, and each wait on the network. batch_values: how many
+        values one request has at most (the service's server.max_batch_values). Nothing is asked yet. ValueError.
         """
+        if batch_values < 1:
+            message = f"batch_values must be from 1, not {batch_values}"
+            raise ValueError(message)
         address = Address.of(url, token)
+        self._batch_values = batch_values
         self._retry = retry if retry is not None else Retry()
         self._stream_timeout = httpx.Timeout(timeout_s, read=STREAM_TIMEOUT_S)
         self._http = httpx.Client(
@@ -48,10 +54,16 @@ class Client:
     def append(self, symbol: str, values: Prices, *, offset: int | None = None) -> Added:
         """Append a batch whole or not at all, creating the symbol.
 
+        More than `batch_values` are looked at as a whole, and sent as batches one after the other, each with the offset
+        where the one before ended: an error leaves those that came before it stored, `total` says how many points.
         With `offset`, the `total` before it, the batch is stored exactly once however often it had to be sent. Without,
         it is not sent again once it may have arrived. InvalidValues, RequestRefused, Conflict, NoSpace, Unavailable.
         """
-        return self._call(wire.append(symbol, values, offset))
+        first, *others = wire.batches(values, self._batch_values)
+        added = self._call(wire.append(symbol, first, offset))
+        for batch in others:
+            added = added.then(self._call(wire.append(symbol, batch, added.total)))
+        return added
 
     def producer(
         self, symbol: str, *, max_points: int = 10_000, max_age_s: float = 0.1, offset: int | None = None
@@ -130,6 +142,27 @@ class Client:
             if served:  # until now, however long that was: the time to try begins anew
                 tries = Tries(self._retry, repeatable=True)
             sleep(tries.pause_s(failure))
+
+    def buckets(
+        self, symbol: str, buckets: int = 1_000, *, window: int | None = None, first: int | None = None,
+        end: int | None = None,
+    ) -> Buckets:  # fmt: skip
+        """Return the newest `window` points, those of [first, end), or all that are kept, in that many buckets.
+
+        Their sizes differ by one at most; of fewer points each is a bucket. NotFound, RequestRefused.
+        """
+        asked = {"window": window, "from": first, "to": end, "buckets": buckets}
+        return self._call(wire.buckets(symbol, asked))
+
+    def bars(
+        self, symbol: str, size: int, *, window: int | None = None, first: int | None = None, end: int | None = None
+    ) -> Buckets:
+        """Return such a range in bars of `size` points, which begin at multiples of it. NotFound, RequestRefused."""
+        return self._call(wire.buckets(symbol, {"window": window, "from": first, "to": end, "size": size}))
+
+    def series(self, symbol: str) -> SeriesInfo:
+        """Return what is stored of `symbol`: its bounds, its newest price, its bytes. NotFound."""
+        return self._call(wire.series(symbol))
 
     def symbols(self) -> list[SeriesInfo]:
         """Return what is stored of each symbol, in the order of their names."""

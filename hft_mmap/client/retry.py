@@ -1,6 +1,7 @@
 """When a call is tried again: after which failures, how soon, and for how long."""
 
 import random
+import ssl
 from dataclasses import dataclass
 from time import monotonic
 
@@ -58,13 +59,25 @@ class Tries:
         if isinstance(failure, NoSpace):
             return True  # nothing was stored, and there may be space soon
         if isinstance(failure, Unreachable):
+            if is_lasting(failure):
+                return False
             return self._repeatable or isinstance(failure.__cause__, _NOT_SENT)
         return isinstance(failure, Unavailable) and self._repeatable
 
 
+def is_lasting(failure: BaseException | None) -> bool:
+    """Return whether trying again can't help: the certificate is not trusted, or the other side speaks no TLS."""
+    while failure is not None:
+        if isinstance(failure, ssl.SSLError) and not isinstance(failure, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+            return True
+        failure = failure.__cause__ or failure.__context__
+    return False
+
+
 def unreachable(error: httpx.TransportError) -> Unreachable:
     """Return the error that a failed connection stands for."""
-    failure = Unreachable(f"{type(error).__name__}: {error}")
+    advice = "; name a file with what signed it (verify, --ca)" if "CERTIFICATE_VERIFY_FAILED" in str(error) else ""
+    failure = Unreachable(f"{type(error).__name__}: {error}{advice}")
     failure.__cause__ = error
     return failure
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Generic, TypeVar
 
 import httpx
@@ -10,11 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hft_mmap.batch import Prices, as_row, check_prices
+from hft_mmap.client.errors import NotFound
 from hft_mmap.reader import SeriesInfo
+from hft_mmap.tree.buckets import Buckets
 
 RAW = "application/octet-stream"
 STREAM_TIMEOUT_S = 45.0
 """A stream on which nothing came for so long is dead: the service says something every 15 s."""
+BATCH_VALUES = 100_000
+"""What a service takes in one batch unless its settings say otherwise."""
 Answer = TypeVar("Answer")
 
 
@@ -25,6 +30,10 @@ class Added:
     added: int
     total: int
     durability: str
+
+    def then(self, after: "Added") -> "Added":
+        """Return what is true of this batch and the one after it, together."""
+        return Added(self.added + after.added, after.total, after.durability)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +74,14 @@ class Ask(Generic[Answer]):
     accepted: tuple[int, ...] = (200,)
 
 
-def append(symbol: str, values: Prices, offset: int | None) -> Ask[Added]:
-    """Ask for a batch to be stored, as raw float64. InvalidValues if it is none, before anything is sent."""
-    batch = check_prices(as_row(values))
+def batches(values: Prices, batch_values: int) -> list[NDArray[np.float64]]:
+    """Return `values` in batches of at most `batch_values`, at least one. InvalidValues if any of them is no price."""
+    row = check_prices(as_row(values))
+    return [row[begin : begin + batch_values] for begin in range(0, row.size, batch_values)]
+
+
+def append(symbol: str, batch: NDArray[np.float64], offset: int | None) -> Ask[Added]:
+    """Ask for a batch that `batches` gave to be stored, as raw float64."""
     headers = {"Content-Type": RAW}
     if offset is not None:
         headers["X-Offset"] = str(offset)
@@ -87,6 +101,17 @@ def windows(symbol: str) -> Ask[Windows]:
 def total(symbol: str) -> Ask[int]:
     """Ask how many points were ever appended; 0 where the series does not exist."""
     return Ask(_total, "GET", "/stats", {"symbol": symbol}, {}, accepted=(200, 404))
+
+
+def buckets(symbol: str, given: Mapping[str, int | None]) -> Ask[Buckets]:
+    """Ask for a range in buckets or bars."""
+    params: dict[str, str | int] = {name: value for name, value in given.items() if value is not None}
+    return Ask(_buckets, "GET", "/series", {"symbol": symbol, **params}, {})
+
+
+def series(symbol: str) -> Ask[SeriesInfo]:
+    """Ask what is stored of one symbol."""
+    return Ask(lambda response: _series(response, symbol), "GET", "/symbols", {}, {})
 
 
 def symbols() -> Ask[list[SeriesInfo]]:
@@ -184,6 +209,20 @@ def _windows(response: httpx.Response) -> Windows:
     found: dict[str, Any] = response.json()
     by_size = {10 ** int(exponent): Stats(**one) for exponent, one in found["windows"].items()}
     return Windows(found["symbol"], found["total"], found["count"], by_size)
+
+
+def _series(response: httpx.Response, symbol: str) -> SeriesInfo:
+    for row in response.json()["symbols"]:
+        if row["symbol"] == symbol:
+            return SeriesInfo(**row)
+    problem = {"status": 404, "detail": f"Symbol not found: {symbol}"}
+    raise NotFound(HTTPStatus.NOT_FOUND, problem, response.headers.get("X-Request-ID"))
+
+
+def _buckets(response: httpx.Response) -> Buckets:
+    found: dict[str, Any] = response.json()
+    prices = {name: np.array(found[name], dtype=np.float64) for name in ("first", "last", "min", "max", "mean")}
+    return Buckets(index=np.array(found["index"], dtype=np.int64), end=int(found["to"]), **prices)
 
 
 def _total(response: httpx.Response) -> int:

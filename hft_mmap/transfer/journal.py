@@ -7,6 +7,7 @@ say it.
 
 import fcntl
 import hashlib
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,13 +26,22 @@ Stamp = list[int] | None
 """Size and time of change (ns) of a file that was imported; None for what could be read only once."""
 
 
+def _as_json(value: Mapping[str, object]) -> bytes:
+    """Return a value as JSON, also where the name of a file in it is no UTF-8."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # the name is there to be compared and looked at, so an escape will do
+        text = json.dumps(value, ensure_ascii=False)
+        return text.encode("utf-8", errors="backslashreplace").replace(b"\\udc", b"\\\\udc")
+
+
 class Journal:
     """The journal of one import: the same files into the same series have the same one."""
 
     def __init__(self, directory: Path, identity: Mapping[str, object]) -> None:
         """Open it, made if it is missing, and lock it. ImportConflict if another process has it."""
         make_directory(directory)
-        name = hashlib.sha256(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS)).hexdigest()[:24]
+        name = hashlib.sha256(_as_json(dict(sorted(identity.items())))).hexdigest()[:24]
         self.path = directory / f"{name}.jsonl"
         self.bases: dict[str, int] = {}
         self.totals: dict[str, int] | None = None
@@ -89,7 +99,7 @@ class Journal:
 
     def _write(self, entry: Mapping[str, object]) -> None:
         # A line end first: what a crash has cut off stays a line of its own.
-        os.write(self._fd, b"\n" + orjson.dumps(entry) + b"\n")
+        os.write(self._fd, b"\n" + _as_json(entry) + b"\n")
         os.fsync(self._fd)
 
     def close(self) -> None:

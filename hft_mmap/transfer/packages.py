@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import Any, TypeAlias
 
+from hft_mmap.extras import how_to_install
 from hft_mmap.transfer.errors import MissingPackage
 
 Arrow: TypeAlias = Any
@@ -15,4 +16,4 @@ def need(module: str, purpose: str) -> Arrow:
         return import_module(module)
     except ModuleNotFoundError as error:
         package = module.partition(".")[0]
-        raise MissingPackage(f"{purpose} needs the package {package}: pip install 'hft-mmap[import]'") from error
+        raise MissingPackage(f"{purpose} needs the package {package}: {how_to_install(package, 'import')}") from error

@@ -1,6 +1,7 @@
 """Points to a running service, by its client: each batch with its offset, sent again until it is answered."""
 
 import os
+import ssl
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 DEFAULT_BATCH_VALUES = 100_000
 """What a service takes in one batch unless its settings say otherwise."""
+FIRST_ANSWER_S = 3.0
+"""How long a service is waited for that never answered: more often than not the address is wrong."""
 _LOOK_S = 0.05
 """How often an import that waits for the service looks whether it should stop."""
 
@@ -31,13 +34,17 @@ def journal_directory() -> Path:
     return Path(state, "hft-mmap", "imports")
 
 
-def _client(url: str, token: str | None) -> "Client":
+def _client(url: str, token: str | None, ca: str | None) -> "Client":
     try:
         from hft_mmap.client import Client, Retry  # noqa: PLC0415 - only who sends to a service needs httpx
     except ModuleNotFoundError as error:
         raise MissingPackage(str(error)) from error
     try:
-        return Client(url, token=token, retry=Retry(give_up_s=0))
+        verify = True if ca is None else ssl.create_default_context(cafile=ca)
+    except OSError as error:  # ssl.SSLError is one, too
+        raise ServiceRefused(f"{ca} holds no certificate in PEM that could be trusted: {error}") from error
+    try:
+        return Client(url, token=token, retry=Retry(give_up_s=0), verify=verify)
     except ValueError as error:
         raise ServiceRefused(f"{url!r} is no address of a service: {error}") from error
 
@@ -45,12 +52,16 @@ def _client(url: str, token: str | None) -> "Client":
 class ServiceSink:
     """A service that is asked over one connection."""
 
-    def __init__(self, url: str, token: str | None = None, *, batch_values: int = DEFAULT_BATCH_VALUES) -> None:
+    def __init__(
+        self, url: str, token: str | None = None, *, ca: str | None = None, batch_values: int = DEFAULT_BATCH_VALUES
+    ) -> None:  # fmt: skip
         """Talk to the service at `url` ("http://127.0.0.1:8080", "unix:/path"), by `token` if it wants one.
 
-        Nothing is sent yet. ServiceRefused if that is no such address, MissingPackage without httpx.
+        ca: a PEM file with what signed its certificate. Nothing is sent yet. ServiceRefused if that is no such address
+        or file, MissingPackage without httpx.
         """
-        self._client = _client(url, token)
+        self._client = _client(url, token, ca)
+        self._has_answered = False
         self.name = url.rstrip("/")
         self.journals = journal_directory()
         self._batch_values = batch_values
@@ -76,12 +87,21 @@ class ServiceSink:
         """
         from hft_mmap.client.retry import Retry, Tries  # noqa: PLC0415 - as in `_client`
 
-        tries = Tries(Retry(), repeatable=True)
+        tries = Tries(Retry() if self._has_answered else Retry(give_up_s=FIRST_ANSWER_S), repeatable=True)
         while True:
             try:
-                return ask()
+                answer = ask()
             except HftMmapError as failure:
-                end = monotonic() + tries.pause_s(failure)
+                try:
+                    end = monotonic() + tries.pause_s(failure)
+                except HftMmapError as last:
+                    last.add_note(self.name)  # the errors of the client do not know it
+                    raise
+            except (ValueError, KeyError, TypeError) as error:  # no JSON, or not ours
+                raise ServiceRefused(f"{self.name}: what answers there is no service of hft-mmap") from error
+            else:
+                self._has_answered = True
+                return answer
             while (left := end - monotonic()) > 0:
                 if self.stop():
                     raise Interrupted("stopped while the service did not answer")

@@ -3,3 +3,7 @@
 Functions of addresses and arrays that numba compiles, and the places of the words they load and store. Nothing here
 opens a file, takes a lock that is waited for, or knows what a series is.
 """
+
+from hft_mmap.tree import compiled
+
+compiled.load()  # before anything imports a kernel by itself

@@ -8,7 +8,7 @@ the last place wherever the prices lie.
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numba import carray, float64, int64, njit, types
@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from hft_mmap.errors import InvalidRange
 from hft_mmap.tree.fold import TABLE_ADDRESSES, TABLE_CHUNK_POINTS, TABLE_FIRST_POINT, TABLE_LEVEL_OFFSETS, TABLE_LEVELS
-from hft_mmap.tree.kernels import FAN_OUT, NODE_FIELDS
+from hft_mmap.tree.kernels import FAN_OUT, NODE_FIELDS, OPTIONS
 from hft_mmap.tree.pointers import float64_pointer
 
 FIRST, LAST, MIN, MAX, MEAN = range(5)  # rows of what the kernel writes
 
-_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 _F8 = types.Array(float64, 1, "C")
 _COLUMNS = types.Array(float64, 2, "C")
 _I8 = types.Array(int64, 1, "C")
@@ -55,7 +54,7 @@ class Buckets:
     end: int
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _join(a: _Part, b: _Part) -> _Part:
     """Return both as one."""
     if a[0] == 0.0:
@@ -66,7 +65,7 @@ def _join(a: _Part, b: _Part) -> _Part:
     return a[0] + b[0], lo, max(a[2], b[2]), (a[3] + a[0] * (a[1] - lo)) + (b[3] + b[0] * (b[1] - lo))
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _values(base: int, first: int, last: int) -> _Part:
     """Return the values [first, last) of the chunk at address `base`, at least one."""
     v = carray(float64_pointer(base), (last,))
@@ -80,7 +79,7 @@ def _values(base: int, first: int, last: int) -> _Part:
     return float(last - first), lo, hi, above
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _nodes(v: NDArray[np.float64], first: int, last: int, node_points: int) -> _Part:
     """Return the nodes [first, last), at least one, each over `node_points` values."""
     lo = v[first * NODE_FIELDS]
@@ -94,7 +93,7 @@ def _nodes(v: NDArray[np.float64], first: int, last: int, node_points: int) -> _
     return float((last - first) * node_points), lo, hi, above * node_points
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _level(base: int, table: NDArray[np.int64], level: int, first: int, last: int) -> _Part:
     """Return the nodes [first, last) of `level` (0: the values) in the chunk at address `base`."""
     if level == 0:
@@ -103,7 +102,7 @@ def _level(base: int, table: NDArray[np.int64], level: int, first: int, last: in
     return _nodes(v, first, last, FAN_OUT**level)
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _chunk(base: int, table: NDArray[np.int64], first: int, last: int) -> _Part:
     """Return the values [first, last) of one chunk, from at most 2 x 63 nodes a level."""
     found = (0.0, 0.0, 0.0, 0.0)
@@ -125,7 +124,7 @@ def _chunk(base: int, table: NDArray[np.int64], first: int, last: int) -> _Part:
     return found
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _range(table: NDArray[np.int64], roots: NDArray[np.float64], lo: int, hi: int) -> _Part:
     """Return the points [lo, hi), lo < hi, both counted from the first point of the table."""
     points = table[TABLE_CHUNK_POINTS]
@@ -142,7 +141,7 @@ def _range(table: NDArray[np.int64], roots: NDArray[np.float64], lo: int, hi: in
     return _join(found, _chunk(table[TABLE_ADDRESSES + last_chunk], table, begin, hi - last_chunk * points))
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _value(table: NDArray[np.int64], point: int) -> float:
     """Return one point, counted from the first point of the table."""
     points = table[TABLE_CHUNK_POINTS]
@@ -150,7 +149,7 @@ def _value(table: NDArray[np.int64], point: int) -> float:
     return carray(float64_pointer(table[TABLE_ADDRESSES + point // points]), (place + 1,))[place]
 
 
-@njit(types.void(_I8, _F8, _I8, _COLUMNS), **_OPTIONS)
+@njit(types.void(_I8, _F8, _I8, _COLUMNS), **OPTIONS)
 def fold_buckets(
     table: NDArray[np.int64], roots: NDArray[np.float64], edges: NDArray[np.int64], out: NDArray[np.float64]
 ) -> None:

@@ -29,6 +29,7 @@ import numpy as np
 from numba import carray, float64, int64, njit, types
 from numpy.typing import NDArray
 
+from hft_mmap.tree.compiled import numba_keeps
 from hft_mmap.tree.pointers import float64_pointer
 
 FAN_OUT = 64
@@ -48,7 +49,7 @@ VALID_WITH_NEGATIVE_ZERO = -2
 _F8 = types.Array(float64, 1, "C")
 _F8_READONLY = types.Array(float64, 1, "C", readonly=True)
 _NODES = types.Array(float64, 2, "C")
-OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
+OPTIONS: dict[str, Any] = {"cache": numba_keeps(), "nogil": True, "error_model": "numpy"}
 
 
 @njit([int64(_F8), int64(_F8_READONLY)], **OPTIONS)

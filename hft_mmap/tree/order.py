@@ -6,7 +6,7 @@ prices wander (a random walk) few nodes straddle a pivot. Where every node does 
 bracket, and what is left in it is gathered and sorted out by numpy.
 """
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numba import carray, float64, int64, njit, types
@@ -20,7 +20,7 @@ from hft_mmap.tree.fold import (
     TABLE_LEVELS,
     fold_window,
 )
-from hft_mmap.tree.kernels import FAN_OUT, FAN_OUT_BITS, NODE_FIELDS
+from hft_mmap.tree.kernels import FAN_OUT, FAN_OUT_BITS, NODE_FIELDS, OPTIONS
 from hft_mmap.tree.pointers import float64_pointer
 
 _FEW = 4096
@@ -30,7 +30,6 @@ _MOST_GATHERED = 4_000_000
 _SAMPLE = 65_536
 _SPREAD = 1_024  # ranks of the sample on either side: four standard deviations of sqrt(65,536), and never less
 
-_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 _F8 = types.Array(float64, 1, "C")
 _I8 = types.Array(int64, 1, "C")
 _COUNT = types.Tuple((int64, float64, float64, int64))
@@ -44,7 +43,7 @@ class Mapped(Protocol):
     roots: NDArray[np.float64]
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _count_chunk(base: int, table: NDArray[np.int64], i: int, end: int, x: float) -> _Count:
     """Count the values [i, end) of one chunk that are below `x`; see `count_below`."""
     v = carray(float64_pointer(base), (end,))
@@ -84,7 +83,7 @@ def _count_chunk(base: int, table: NDArray[np.int64], i: int, end: int, x: float
     return count, under, over, reads
 
 
-@njit(_COUNT(_I8, _F8, int64, int64, float64), **_OPTIONS)
+@njit(_COUNT(_I8, _F8, int64, int64, float64), **OPTIONS)
 def count_below(table: NDArray[np.int64], roots: NDArray[np.float64], lo: int, hi: int, x: float) -> _Count:
     """Return how many of the points [lo, hi) are below `x`, the values next to it, and how many were read.
 
@@ -115,7 +114,7 @@ def count_below(table: NDArray[np.int64], roots: NDArray[np.float64], lo: int, h
     return count, under, over, reads
 
 
-@njit(int64(_I8, int64, int64, float64, float64, _F8), **_OPTIONS)
+@njit(int64(_I8, int64, int64, float64, float64, _F8), **OPTIONS)
 def _gather(table: NDArray[np.int64], lo: int, hi: int, low: float, high: float, out: NDArray[np.float64]) -> int:
     """Write those of the points [lo, hi) that lie in [low, high] into `out`, which holds them; return their number."""
     points = table[TABLE_CHUNK_POINTS]
@@ -143,7 +142,7 @@ def _gather(table: NDArray[np.int64], lo: int, hi: int, low: float, high: float,
     return n
 
 
-@njit(types.void(_I8, _I8, _F8), **_OPTIONS)
+@njit(types.void(_I8, _I8, _F8), **OPTIONS)
 def _pick(table: NDArray[np.int64], indexes: NDArray[np.int64], out: NDArray[np.float64]) -> None:
     """Write the points at `indexes` into `out`."""
     points = table[TABLE_CHUNK_POINTS]

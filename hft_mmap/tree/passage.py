@@ -5,8 +5,6 @@ a hundred million points away costs as much as a few hundred comparisons. The pl
 or below it, so the same kernel tells where the extremes of a window are.
 """
 
-from typing import Any
-
 import numpy as np
 from numba import carray, float64, int64, njit, types
 from numpy.typing import NDArray
@@ -19,19 +17,18 @@ from hft_mmap.tree.fold import (
     TABLE_LEVELS,
     fold_window,
 )
-from hft_mmap.tree.kernels import FAN_OUT_BITS, NODE_FIELDS
+from hft_mmap.tree.kernels import FAN_OUT_BITS, NODE_FIELDS, OPTIONS
 from hft_mmap.tree.pointers import float64_pointer
 
 NOWHERE = -1
 MIN, MAX, LAST, AVG, VAR, FIRST = range(6)  # columns of what `fold_ranges` writes
 
-_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 _F8 = types.Array(float64, 1, "C")
 _I8 = types.Array(int64, 1, "C")
 _ROWS = types.Array(float64, 2, "C")
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _in_chunk(base: int, table: NDArray[np.int64], i: int, end: int, above: float, below: float) -> int:
     """Return the first of the values [i, end) of one chunk that meets a barrier, or NOWHERE."""
     v = carray(float64_pointer(base), (end,))
@@ -61,7 +58,7 @@ def _in_chunk(base: int, table: NDArray[np.int64], i: int, end: int, above: floa
     return NOWHERE
 
 
-@njit(int64(_I8, _F8, int64, int64, float64, float64), **_OPTIONS)
+@njit(int64(_I8, _F8, int64, int64, float64, float64), **OPTIONS)
 def find_first(
     table: NDArray[np.int64], roots: NDArray[np.float64], lo: int, hi: int, above: float, below: float
 ) -> int:
@@ -89,7 +86,7 @@ def find_first(
     return NOWHERE
 
 
-@njit(types.void(_I8, _F8, _I8, _I8, _ROWS, _I8), **_OPTIONS)
+@njit(types.void(_I8, _F8, _I8, _I8, _ROWS, _I8), **OPTIONS)
 def find_firsts(
     table: NDArray[np.int64],
     roots: NDArray[np.float64],
@@ -103,7 +100,7 @@ def find_firsts(
         out[k] = find_first(table, roots, starts[k], ends[k], barriers[0, k], barriers[1, k])
 
 
-@njit(types.void(_I8, _F8, _I8, _I8, _ROWS), **_OPTIONS)
+@njit(types.void(_I8, _F8, _I8, _I8, _ROWS), **OPTIONS)
 def fold_ranges(
     table: NDArray[np.int64],
     roots: NDArray[np.float64],

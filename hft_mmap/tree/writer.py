@@ -7,8 +7,6 @@ what `append_short` leaves to it (rolling, retention, every refusal).
 `plan` is an int64 array that says where things are; PLAN_ names its words.
 """
 
-from typing import Any
-
 import numpy as np
 from numba import carray, int64, njit, types
 from numpy.typing import NDArray
@@ -19,6 +17,7 @@ from hft_mmap.tree.kernels import (
     MAX_LEVELS,
     NODE_BYTES,
     NODE_FIELDS,
+    OPTIONS,
     VALID,
     find_invalid,
     summarise_nodes,
@@ -58,10 +57,9 @@ _errno_location = types.ExternalFunction("__errno_location", types.CPointer(type
 _I8 = types.Array(int64, 1, "C")
 _F8 = types.Array(types.float64, 1, "C")
 _F8_READONLY = types.Array(types.float64, 1, "C", readonly=True)
-_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _write_fully(fd: int, address: int, size: int, offset: int) -> int:
     """Write `size` bytes from `address` at `offset`; return 0 or the errno of the write that failed."""
     done = 0
@@ -75,7 +73,7 @@ def _write_fully(fd: int, address: int, size: int, offset: int) -> int:
     return 0
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _write_nodes(plan: NDArray[np.int64], begin: int, end: int, nodes: NDArray[np.float64]) -> int:
     """Write `nodes`, those of level 1 that the points [begin, end) complete, and all above; return 0 or an errno."""
     fd = plan[PLAN_CHUNK_FD]
@@ -98,7 +96,7 @@ def _write_nodes(plan: NDArray[np.int64], begin: int, end: int, nodes: NDArray[n
     return error
 
 
-@njit([int64(_I8, int64, _F8), int64(_I8, int64, _F8_READONLY)], **_OPTIONS)
+@njit([int64(_I8, int64, _F8), int64(_I8, int64, _F8_READONLY)], **OPTIONS)
 def write_points(plan: NDArray[np.int64], begin: int, values: NDArray[np.float64]) -> int:
     """Write `values` at place `begin` of the chunk, then every node they complete; return 0, an errno or CHANGED.
 
@@ -129,7 +127,7 @@ def write_points(plan: NDArray[np.int64], begin: int, values: NDArray[np.float64
     return _write_nodes(plan, begin, end, nodes)
 
 
-@njit([int64(_I8, _F8, int64), int64(_I8, _F8_READONLY, int64)], **_OPTIONS)
+@njit([int64(_I8, _F8, int64), int64(_I8, _F8_READONLY, int64)], **OPTIONS)
 def append_short(plan: NDArray[np.int64], values: NDArray[np.float64], offset: int) -> int:
     """Append `values` if that is plain: sound prices that fit into the chunk and the retention. Return the new total.
 

@@ -177,7 +177,7 @@ def test_a_damaged_stream_is_a_batch_or_refused() -> None:
 
 
 def test_without_pyarrow_it_is_an_unsupported_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """415, and the text says what to install."""
+    """415, and the text says what it lacks."""
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setattr("api.body.arrow._modules", {})
 
@@ -187,4 +187,4 @@ def test_without_pyarrow_it_is_an_unsupported_type(tmp_path: Path, monkeypatch: 
             return await client.post("/add_batch?symbol=A", content=b"", headers={"Content-Type": ARROW})
 
     with Store(tmp_path) as store:
-        assert "pip install 'hft-mmap[import]'" in refused(asyncio.run(ask(store)), 415)
+        assert "installed without pyarrow, which its extra import brings" in refused(asyncio.run(ask(store)), 415)

@@ -157,6 +157,101 @@ def test_check_config_reads_tokens_and_certificate(monkeypatch: pytest.MonkeyPat
     assert hft_mmap("check-config").exit_code == 0
 
 
+def test_options_of_serve_beat_every_other_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    """check-config takes the same ones, so that it looks at what would be started; a wrong one is named."""
+    monkeypatch.setenv("APP_SERVER__PORT", "9000")
+    settings = {item["key"]: item for item in as_json("check-config", "--port", "0", "--data-dir", "x")["settings"]}
+    assert settings["server.port"] == {"key": "server.port", "value": 0, "origin": "--port"}
+    assert settings["store.data_dir"] == {"key": "store.data_dir", "value": "x", "origin": "--data-dir"}
+    assert settings["server.host"]["origin"] == "default"
+    result = hft_mmap("check-config", "--host", " ")
+    assert result.exit_code == 78
+    assert result.stderr == "hft-mmap: --host must be a text, neither empty nor with control characters, not ' '\n"
+
+
+def test_serve_listens_and_stores_where_its_options_say(tmp_path: Path) -> None:
+    """Nobody needs a variable for a second service beside the first."""
+    command = [sys.executable, "-m", "api.cli.command", "serve", "--port", "0", "--data-dir", "elsewhere"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment({"server.port": 1}), stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        serving = next(event for event in map(json.loads, process.stdout) if event["event"] == "serving")
+        assert serving["port"] > 1
+        assert (tmp_path / "elsewhere").is_dir()
+        process.terminate()
+        process.communicate()
+    assert process.returncode == 0
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ('server.host = "0.0.0.0"', r"0\.0\.0\.0 can be reached .* set auth\.tokens_file \(APP_AUTH__TOKENS_FILE\) .*"),
+        ('server.host = "192.0.2.1"', r"cannot listen on 192\.0\.2\.1:0: .*; set server\.host \(--host, or .*\)"),
+        ('server.unix_socket = "no/where.sock"', r"cannot listen on no/where\.sock: .*; set server\.unix_socket .*"),
+        ('store.data_dir = "a-file"', r"data directory a-file can't be used: it is no directory; set store\..*"),
+        ('store.data_dir = "a-file/x"', r"data directory a-file/x can't be used: a-file: Not a directory; set .*"),
+        ('store.data_dir = "/proc/x"', r"data directory /proc/x can't be used: /proc: .*"),
+        ('log.file = "a-file/x"', r"log file a-file/x can't be used: a-file: .*; set log\.file \(APP_LOG__FILE\)"),
+        ('log.file = "."', r"log file \. can't be used: it is no regular file; set log\.file \(APP_LOG__FILE\)"),
+    ],
+)  # fmt: skip
+def test_check_config_finds_what_would_stop_serve(settings: str, fault: str) -> None:
+    """In one line that names what to set; and it makes nothing while it looks."""
+    Path("a-file").touch()
+    Path("config.toml").write_text(settings + "\n")
+    result = hft_mmap("check-config")
+    assert (result.exit_code, result.stdout) == (78, "")
+    assert re.fullmatch(f"hft-mmap: {fault}\n", result.stderr)
+    assert {path.name for path in Path().iterdir()} == {"a-file", "config.toml"}
+
+
+def test_a_key_outside_of_its_section_is_told_where_it_belongs() -> None:
+    """`port = 9000` at the top of the file is what many write first."""
+    Path("config.toml").write_text("port = 9000\nspeed = 1\n")
+    result = hft_mmap("check-config")
+    assert result.stderr.splitlines() == [
+        "hft-mmap: config.toml: port = 9000 stands in no section; it belongs below [server]",
+        "hft-mmap: config.toml: speed = 1 stands in no section",
+    ]
+
+
+def test_a_fatal_error_is_said_once_where_both_streams_go_to_one_place(tmp_path: Path) -> None:
+    """On a terminal and in the journal; the log file has it as a line of its own."""
+    (tmp_path / "a-file").touch()
+    command = [sys.executable, "-m", "api.cli.command", "serve", "--port", "0", "--data-dir", "a-file"]
+    result = subprocess.run(
+        command, cwd=tmp_path, env=environment({}), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        check=False,
+    )  # fmt: skip
+    unusable = "data directory a-file can't be used: Not a directory"
+    text = f"{unusable}; set store.data_dir (--data-dir, or APP_STORE__DATA_DIR)"
+    assert (result.returncode, result.stdout) == (1, f"hft-mmap: {text}\n")
+    (line,) = (tmp_path / "logs" / "app.log").read_text().splitlines()
+    assert (json.loads(line)["event"], json.loads(line)["reason"]) == ("failed", text)
+
+
+def test_names_that_no_locale_can_show_are_no_traceback(tmp_path: Path) -> None:
+    """A symbol in a terminal without its letters, a file whose name is no UTF-8: both are shown as well as can be."""
+    with Store(tmp_path / "data") as store:
+        store.append("日本円", [1.5])
+    variables = environment({}) | {"PYTHONIOENCODING": "latin-1"}
+    command = [sys.executable, "-m", "api.cli.command"]
+    shown = subprocess.run([*command, "info"], cwd=tmp_path, env=variables, capture_output=True, check=True)
+    assert b"\\u65e5\\u672c\\u5186" in shown.stdout
+    name = os.fsdecode(b"prices-\xff.npy")
+    exported = subprocess.run(
+        [*command, "export", "日本円", name], cwd=tmp_path, env=environment({}), capture_output=True, check=True
+    )
+    assert exported.stdout.startswith(b"prices-\xff.npy: 1 point")
+    told = as_json("export", "日本円", name)
+    assert os.fsencode(told["file"]) == b"prices-\xff.npy"
+    assert as_json("snapshot", os.fsdecode(b"copy-\xff"))["totals"] == {"日本円": 1}
+    assert hft_mmap("import", "B", name).exit_code == 0
+
+
 def test_the_variable_of_an_installed_service_names_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """HFT_MMAP_CONFIG stands for --config, which beats it; both beat config.toml of the working directory."""
     for name, port in (("config", 1), ("installed", 2), ("given", 3)):

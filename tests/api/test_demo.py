@@ -139,11 +139,14 @@ def test_each_day_begins_with_its_recorded_close(instrument: Instrument) -> None
     replay = instrument.replay(7)
     closes, day = replay.closes, replay.points_a_day
     days = 2 * len(closes)
-    prices = np.concatenate([replay.prices(first, 1000 * day) for first in range(0, days * day, 1000 * day)])
     there_and_back = np.concatenate([closes, closes[-2::-1], closes[1:2]])
-    assert np.array_equal(prices[: days * day : day], there_and_back)
-    assert np.abs(np.diff(np.log(prices[: days * day]))).max() < 0.1
-    assert not np.array_equal(prices[:day], instrument.replay(8).prices(0, day))
+    begins = np.concatenate([replay.prices(number * day, 1) for number in range(days)])
+    assert np.array_equal(begins, there_and_back)
+    for first in (0, len(closes) - 100, days - 200):  # and around the turns
+        prices = replay.prices(first * day, 200 * day)
+        assert np.array_equal(prices[::day], there_and_back[first : first + 200])
+        assert np.abs(np.diff(np.log(prices))).max() < 0.1
+    assert not np.array_equal(replay.prices(0, day), instrument.replay(8).prices(0, day))
 
 
 def test_a_price_is_that_of_its_index() -> None:

@@ -253,7 +253,8 @@ def test_a_port_in_use_is_one_line_and_touches_no_data(service: Service, tmp_pat
     directory.mkdir()
     result = run_command(directory, "serve", server__port=service.port)
     assert result.returncode == 1
-    assert result.stderr == f"hft-mmap: cannot listen on 127.0.0.1:{service.port}: Address already in use\n"
+    in_use = f"cannot listen on 127.0.0.1:{service.port}: Address already in use"
+    assert result.stderr == f"hft-mmap: {in_use}; set server.port (--port, or APP_SERVER__PORT)\n"
     assert not (directory / "data").exists()
     assert service.client.get("/health").status_code == 200
 

@@ -512,7 +512,10 @@ def test_a_second_service_may_not_write_the_same_file(service: Service) -> None:
     """It is refused in one line, and the first one's log stays whole."""
     result = run_command(service.directory, "serve", server__port=0)
     assert result.returncode == 1
-    assert result.stderr == "hft-mmap: log file logs/app.log belongs to another running process; set log.file\n"
+    assert (
+        result.stderr
+        == "hft-mmap: log file logs/app.log belongs to another running process; set log.file (APP_LOG__FILE)\n"
+    )
     assert service.stop() == 0
     assert read_events(service.log_file) == service.events()
 

@@ -149,7 +149,7 @@ def test_a_named_config_file_must_exist() -> None:
         ("[server]\nprot = 1", "unknown key server.prot (did you mean server.port?)"),
         ("[server]\nxyz = 1", "unknown key server.xyz"),
         ("[sever]\nport = 1", "unknown section [sever] (did you mean server?)"),
-        ("port = 1", "unknown section [port]"),
+        ("port = 1", "port = 1 stands in no section; it belongs below [server]"),
         ("server = 1", "server must be a section [server], not 1"),
         ("[[server]]", "server must be a section [server], not [{}]"),
         ("[server]\nport = -1", "server.port must be a whole number from 0 to 65535, not -1"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from api.access.secret_files import CredentialsError
@@ -34,6 +35,28 @@ def common_name(service: Service, trusted: Path) -> str:
     with context.wrap_socket(service.connect(), server_hostname="127.0.0.1") as connection:
         certificate: Any = connection.getpeercert()
     return str(certificate["subject"][0][0][1])
+
+
+def test_an_import_trusts_the_certificate_that_it_is_told_of(start_service: StartService, tmp_path: Path) -> None:
+    """Without, and where no TLS is spoken, it ends at once and names the address: waiting would change nothing."""
+    issue(tmp_path, "own")
+    url = f"127.0.0.1:{start_service(server__tls_certificate='cert.pem', server__tls_key='key.pem').port}"
+    np.save(tmp_path / "a.npy", np.array([1.5]))
+    command = ("import", "A", "a.npy", "--url")
+    result = run_command(tmp_path, *command, f"https://{url}")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"hft-mmap: https://{url}: ConnectError: [SSL: CERTIFICATE_VERIFY_FAILED] ")
+    assert result.stderr.endswith("; name a file with what signed it (verify, --ca)\n")
+    assert run_command(tmp_path, *command, f"https://{url}", "--ca", "cert.pem").returncode == 0
+    (tmp_path / "empty.pem").touch()
+    result = run_command(tmp_path, *command, f"https://{url}", "--ca", "empty.pem")
+    assert result.stderr.startswith("hft-mmap: empty.pem holds no certificate in PEM that could be trusted: ")
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    url = f"https://127.0.0.1:{start_service(plain).port}"
+    result = run_command(tmp_path, *command, url)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"hft-mmap: {url}: ConnectError: [SSL")
 
 
 def test_it_speaks_tls_and_takes_a_renewed_certificate(start_service: StartService, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from importlib.metadata import distribution
 from pathlib import Path
@@ -23,7 +24,7 @@ from api.cli.command import main
 from hft_mmap import Store
 from hft_mmap.transfer import Progress, exporting, formats
 from tests.conftest import StartService
-from tests.service import COMMAND, Service, environment, wait_until
+from tests.service import COMMAND, Service, environment, run_command, wait_until
 
 STOCKS = distribution("bokeh_sampledata").locate_file("bokeh_sampledata/_data/stocks.csv.gz")
 """Daily prices of five stocks, 2000 to 2013, in one file: Quandl WIKI, public domain; the package is BSD-3-Clause."""
@@ -173,7 +174,7 @@ def test_a_missing_pyarrow_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     assert hft_mmap("import", "A", "a.npy").exit_code == 0
     result = hft_mmap("import", "A", "a.csv")
     assert result.exit_code == 1
-    assert result.stderr == "hft-mmap: reading a.csv needs the package pyarrow: pip install 'hft-mmap[import]'\n"
+    assert result.stderr == "hft-mmap: reading a.csv needs the package pyarrow: make venv EXTRAS=import\n"
 
 
 class Importing:
@@ -464,3 +465,28 @@ def test_a_refusal_of_the_service_is_told(
     assert "2" in result.stderr
     assert hft_mmap("import", "A", "a.csv", "--url", service.url, "--batch-values", "2", "--resume").exit_code == 0
     assert stored("A", str(service.data_dir)) == [1.0, 2.0, 3.0]
+
+
+def test_an_address_where_nobody_ever_answered_is_named(tmp_path: Path) -> None:
+    """A wrong port is not waited for as a service is that answered before; a service of another kind is told apart."""
+    np.save(tmp_path / "a.npy", np.array([1.5]))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        result = run_command(tmp_path, "import", "A", "a.npy", "--url", url)
+        thread.join()
+    assert (result.returncode, result.stderr) == (
+        1,
+        f"hft-mmap: {url}: what answers there is no service of hft-mmap\n",
+    )
+    result = run_command(tmp_path, "import", "A", "a.npy", "--url", url)
+    assert result.returncode == 1
+    assert result.stderr.endswith(f"hft-mmap: {url}: ConnectError: [Errno 111] Connection refused\n")

@@ -44,6 +44,22 @@ def test_every_operation_and_every_answer_is_there(filled: Service, open_page: O
     opened.keep(f"docs-{width}")
 
 
+def test_what_the_document_says_is_written_for_people(filled: Service, open_page: OpenPage) -> None:
+    """Code looks like code, bounds are those of the document, and an answer to a question speaks of no batch."""
+    page = open_page(f"{filled.url}/docs").page
+    sections = page.locator(".operation")
+    expect(sections).to_have_count(len(OPERATIONS))
+    text = page.locator("main").text_content() or ""
+    for section in sections.all():
+        prose = section.evaluate("node => [...node.querySelectorAll('p, td, summary')].map(one => one.textContent)")
+        assert [words for words in prose if "`" in words] == []
+    assert "9223372036854776000" not in text
+    assert "to 2⁶³" in text
+    assert "any characters" not in text
+    refused = page.locator("#get-stats details", has_text="400").first
+    assert "Arrow" not in (refused.text_content() or "")
+
+
 def test_axe_has_nothing_to_say(filled: Service, open_page: OpenPage) -> None:
     """About the page as it opens, by the rules of WCAG; about its colours in the other theme as well."""
     opened = open_page(f"{filled.url}/docs", color_scheme="light")

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 
 from api.access.tokens import WRITE, add
-from hft_mmap import DiskFull, HftMmapError, InvalidValues, OffsetConflict, SymbolNotFound
+from hft_mmap import Buckets, DiskFull, HftMmapError, InvalidValues, OffsetConflict, SymbolNotFound
 from hft_mmap.client import (
     Added,
     AsyncClient,
@@ -56,6 +58,56 @@ def test_every_call_gives_what_the_service_has(shared_service: Service, connect:
         assert client.values(symbol, first=8).size == 0
         rows = {row.symbol: (row.total, row.start, row.count, row.last) for row in client.symbols()}
         assert rows[symbol] == (8, 0, 8, 149.8)
+
+
+def test_a_range_comes_in_buckets_and_bars(shared_service: Service, connect: Any, symbol: str) -> None:
+    """As the store has them, from arrays; and what is stored of one symbol needs no search."""
+    with connect(shared_service.url) as client:
+        client.append(symbol, PRICES)
+        for found in (client.buckets(symbol, 2), client.bars(symbol, 2), client.buckets(symbol, 2, window=9)):
+            assert isinstance(found, Buckets)
+            assert (found.index.tolist(), found.end) == ([0, 2], 4)
+            assert (found.first.tolist(), found.last.tolist()) == ([150.1, 151.0], [150.5, 149.8])
+            assert (found.min.tolist(), found.max.tolist()) == ([150.1, 149.8], [150.5, 151.0])
+            assert found.mean.tolist() == pytest.approx([150.3, 150.4])
+        assert client.buckets(symbol, first=1, end=3).index.tolist() == [1, 2]
+        assert client.bars(symbol, 3, window=2).index.tolist() == [2, 3]
+        assert client.buckets(symbol, first=4).index.size == 0
+        one = client.series(symbol)
+        assert (one.symbol, one.total, one.last) == (symbol, 4, 149.8)
+        for ask in (client.series, client.buckets):
+            with pytest.raises(NotFound, match="Symbol not found: NO/NE"):
+                ask("NO/NE")
+
+
+def test_what_is_too_long_for_one_request_goes_in_several(shared_service: Service, connect: Any, symbol: str) -> None:
+    """In order and each where the one before ended; all of it is looked at before any is sent."""
+    with connect(shared_service.url) as client:
+        prices = np.arange(250_001.0)
+        assert client.append(symbol, prices, offset=0) == Added(250_001, 250_001, "interval")
+        assert client.append(symbol, prices, offset=0) == Added(250_001, 250_001, "interval")
+        assert (client.values(symbol) == prices).all()
+        prices[250_000] = -1
+        with pytest.raises(InvalidValues, match=r"values\[250000\]"):
+            client.append(symbol, prices)
+        assert client.total(symbol) == 250_001
+    with connect(shared_service.url, batch_values=2) as client:
+        assert client.append(symbol, [1.0, 2.0, 3.0]) == Added(3, 250_004, "interval")
+        with pytest.raises(Conflict):
+            client.append(symbol, [1.0, 2.0, 3.0], offset=250_003)
+    with pytest.raises(ValueError, match="batch_values"):
+        connect(shared_service.url, batch_values=0)
+
+
+def test_arrays_of_other_libraries_are_sent(shared_service: Service, connect: Any, symbol: str) -> None:
+    """As the store takes them."""
+    with connect(shared_service.url) as client:
+        client.append(symbol, pd.Series([1.5, 2.5]))
+        client.append(symbol, pa.chunked_array([[3], [4]]))
+        client.append(symbol, np.array([9, 5], dtype=">f4")[::-1])
+        assert client.values(symbol).tolist() == [1.5, 2.5, 3.0, 4.0, 5.0, 9.0]
+        with pytest.raises(InvalidValues, match=r"values\[1\] is null"):
+            client.append(symbol, pa.array([1.0, None]))
 
 
 def test_refusals_are_errors_that_say_why(shared_service: Service, connect: Any, symbol: str) -> None:
@@ -282,4 +334,4 @@ def test_without_httpx_the_import_says_what_to_install() -> None:
         "try:\n    import hft_mmap.client\nexcept ModuleNotFoundError as error:\n    print(error)"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert "pip install 'hft-mmap[client]'" in said
+    assert "make venv EXTRAS=client" in said

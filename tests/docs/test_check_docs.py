@@ -86,6 +86,6 @@ def test_routes_that_a_document_names_exist(text: str, faults: list[str]) -> Non
 
 
 def test_routes_that_a_document_leaves_out_are_found() -> None:
-    """The README and the page on HTTP name every route there is."""
+    """The page on HTTP names every route there is."""
     assert list(check_docs.missing_routes("GET /stats", OPENAPI)) == []
     assert list(check_docs.missing_routes("", OPENAPI)) == [(1, "the route /stats is not in here")]

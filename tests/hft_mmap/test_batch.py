@@ -2,11 +2,14 @@
 
 import array
 import math
+import sys
 from collections import deque
 from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -126,4 +129,76 @@ def test_what_is_no_batch_is_refused_with_the_reason(values: object, reason: str
 def test_what_only_looks_like_a_row_is_refused(values: object, reason: str) -> None:
     """A mask would be lost and the masked points stored; bytes are no prices."""
     with pytest.raises(InvalidValues, match=reason):
+        prepared(values)
+
+
+def speaks(array: object, protocol: str) -> object:
+    """Return an object that has only the protocol of `array`, as many libraries do."""
+    method = getattr(array, protocol)
+    return type("Foreign", (), {protocol: lambda _self, *args: method(*args)})()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pd.Series([1.5, 2.5, 3.5]),
+        pd.Series([1.5, 2.5, 3.5], dtype="Float64"),
+        pd.Series([1.5, 2.5, 3.5], dtype="float64[pyarrow]"),
+        pd.Series([1.5, 0, 2.5, 0, 3.5])[::2],
+        pd.Index([1.5, 2.5, 3.5]),
+        pa.array([1.5, 2.5, 3.5]),
+        pa.array([1.5, 2.5, 3.5], pa.float32()),
+        pa.array([0.0, 1.5, 2.5, 3.5, None])[1:4],
+        pa.chunked_array([[1.5], [2.5, 3.5]]),
+        pa.array([1.5, 2.5, 3.5]).dictionary_encode(),
+        speaks(pa.array([1.5, 2.5, 3.5]), "__arrow_c_array__"),
+        speaks(pa.chunked_array([[1.5], [2.5, 3.5]]), "__arrow_c_stream__"),
+        speaks(np.array([1.5, 2.5, 3.5]), "__array__"),
+    ],
+    ids=lambda values: type(values).__name__,
+)
+def test_arrays_of_other_libraries_are_taken(values: object) -> None:
+    """A Series, an array of Arrow, whatever has one of the protocols: no need to know how it is converted."""
+    assert prepared(values) == [1.5, 2.5, 3.5]
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (pa.array([1.0, None]), r"values\[1\] is null: a price must be a number"),
+        (pa.chunked_array([[1], [2, None]]), r"values\[2\] is null"),
+        (speaks(pa.array([None, 1.0]), "__arrow_c_array__"), r"values\[0\] is null"),
+        (pd.Series([1, None], dtype="Int64"), r"values\[1\] is nan"),
+        (pd.Series([1, None], dtype="float64[pyarrow]"), r"values\[1\] is nan"),
+        (pd.Series([1.0, float("nan")]), r"values\[1\] is nan"),
+        (pd.Series(["1", "2"]), r"values\[0\] must be a number, not str"),
+        (pd.Series([True]), "must be real numbers, not an array of bool"),
+        (pd.DataFrame({"a": [1.0]}), r"must have one dimension, not the shape \(1, 1\)"),
+        (pa.array([Decimal("1.5")]), r"values\[0\] must be a number, not Decimal"),
+        (pa.array([1], pa.timestamp("s")), "must be real numbers, not an array of datetime64"),
+        ({1.0}, "must be an array or a sequence of numbers, not set"),
+    ],
+)  # fmt: skip
+def test_what_is_no_price_in_another_library_is_refused_with_its_place(values: object, reason: str) -> None:
+    """A null is no price, and never becomes one on the way."""
+    with pytest.raises(InvalidValues, match=reason):
+        prepared(values)
+
+
+def test_what_another_library_raises_is_a_refusal() -> None:
+    """A tensor on another device, say: its own words are passed on."""
+
+    class Elsewhere:
+        def __array__(self) -> None:
+            raise RuntimeError("it lies on another device")
+
+    with pytest.raises(InvalidValues, match=r"values, of type Elsewhere, .* it lies on another device"):
+        prepared(Elsewhere())
+
+
+def test_without_pyarrow_arrays_of_arrow_say_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What only speaks Arrow needs a reader of it."""
+    values = speaks(pa.array([1.0]), "__arrow_c_array__")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(InvalidValues, match="read by pyarrow: make venv EXTRAS=import"):
         prepared(values)

@@ -1,7 +1,6 @@
 """systemd/activate: a release taken into use, one that does not start, the way back, and what is pruned."""
 
 from collections.abc import Callable, Iterator
-from hashlib import sha1
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from tests.api.test_lifecycle import PRICES, STATISTICS
 from tests.service import PATIENCE_S
 from tests.systemd.clients import load
-from tests.systemd.machine import PYTHON, SERVICE, SOURCE, Machine
+from tests.systemd.machine import SERVICE, SOURCE, Machine
 from tests.systemd.test_service import add, statistics, total
 
 SECOND = "hft-mmap@2.service"
@@ -21,23 +20,17 @@ Make = Callable[[str], Path]
 
 @pytest.fixture
 def make_release(machine: Machine) -> Iterator[Make]:
-    """Return what puts a release beside the tested one: the same packages, and its kernels compiled already."""
+    """Return what puts a release beside the tested one: the same packages, for which the kernels are compiled."""
     kept, tested = "/root/kernels", "/root/tested"
     machine.run("cp", "-a", f"/{KERNELS}", kept)
     machine.run("cp", "-a", f"/{RELEASES}/tested", tested)
-    below = f"lib/{PYTHON.resolve().name}/site-packages/hft_mmap/tree"
 
     def make(name: str) -> Path:
         machine.run("sh", "-ec", f"""
             cp -a {tested} /{RELEASES}/{name}
             sed -i "1s|tested|{name}|" /{RELEASES}/{name}/bin/hft-mmap
-            cp -a {kept}/{folder("tested")} /{KERNELS}/{folder(name)}
         """)  # fmt: skip
         return machine.root / RELEASES / name
-
-    def folder(name: str) -> str:
-        # As numba names it, after the folder of the code.
-        return f"tree_{sha1(f'/{RELEASES}/{name}/{below}'.encode()).hexdigest()}"  # noqa: S324 - no secret
 
     yield make
     machine.systemctl("stop", "hft-mmap.socket", "hft-mmap*.service")
@@ -108,7 +101,7 @@ def test_what_the_service_wrote_into_its_cache_is_pruned_with_its_rights(machine
     # Older than all that is kept; and one with a file that only root may remove.
     machine.run("sh", "-ec", f"""
         cd /{KERNELS}
-        mkdir -p "x precious" "$(printf 'y\\nprecious')" ./-rf locked/inner newer-1 newer-2
+        mkdir -p "x precious" "$(printf 'y\\nprecious')" ./-rf locked/inner newer-1 newer-2 newer-3
         ln -s /precious link
         touch locked/inner/of-root
         chown -R hft-mmap: .

@@ -7,7 +7,7 @@ from typing import assert_type
 import numpy as np
 from numpy.typing import NDArray
 
-from hft_mmap import SeriesInfo, Store
+from hft_mmap import Buckets, SeriesInfo, Store
 from hft_mmap.client import Added, AsyncClient, AsyncProducer, Client, Producer, Retry, Stats, Windows
 from hft_mmap.transfer import ImportReport, Plan, StoreSink, export_span, import_files
 
@@ -20,6 +20,9 @@ def use_a_client(url: str) -> int:
         assert_type(client.windows("T").windows, Mapping[int, Stats])
         assert_type(client.values("T", last=2), NDArray[np.float64])
         assert_type(client.symbols(), list[SeriesInfo])
+        assert_type(client.series("T"), SeriesInfo)
+        assert_type(client.buckets("T", 10, window=5), Buckets)
+        assert_type(client.bars("T", 10, first=0, end=5), Buckets)
         assert_type(client.health(), bool)
         assert_type(client.ready(), list[str])
         updates = client.stream(["T"], windows=(2,), interval_ms=10)
@@ -38,6 +41,7 @@ async def use_an_async_client(url: str) -> int:
     async with AsyncClient(url) as client:
         assert_type(await client.append("T", (1.0,)), Added)
         assert_type(await client.values("T"), NDArray[np.float64])
+        assert_type(await client.buckets("T"), Buckets)
         updates = client.stream("T")
         assert_type(updates, AsyncGenerator[Windows, None])
         assert_type(await anext(updates), Windows)

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
 import falcon.asgi
@@ -20,7 +21,7 @@ from api.http.request import Request
 from api.streams.events import Events
 from api.streams.live import Live, Subscriber
 from api.streams.registry import Streams
-from hft_mmap import Store
+from hft_mmap import Limits, Store
 from tests.api.streams.client import Raw, ending, opened, resident_bytes, said, unread_events
 from tests.conftest import StartService
 from tests.service import Service, wait_until
@@ -280,15 +281,18 @@ def test_a_comment_comes_while_nothing_changes(tmp_path: Path) -> None:
         asyncio.run(listen(store))
 
 
-def test_an_address_may_have_every_symbol_that_a_stream_may(shared_service: Service) -> None:
+def test_an_address_may_have_every_symbol_that_a_stream_may(start_service: StartService) -> None:
     """It is longer than what WebSocket libraries take for a line: 256 symbols of 64 letters."""
-    symbol = "L" * 60
-    shared_service.add(f"{symbol}/000", [1.0])
-    names = [f"{symbol}/{i:03d}" for i in range(256)]
-    for name in names[1:]:
-        shared_service.add(name, [1.0])
-    with opened(shared_service, mode="stats", symbol=names, window=1, interval_ms=10) as client:
-        assert {said(client)["symbol"] for _ in names} == set(names)
+    names = [f"{'L' * 60}/{i:03d}" for i in range(256)]
+    # In memory: on a disk each new symbol waits for it.
+    with TemporaryDirectory(dir="/dev/shm") as place:
+        with Store(place, limits=Limits(max_symbols=256, starting_capacity=0)) as store:
+            for name in names:
+                store.append_nowait(name, [1.0])
+        service = start_service(store__data_dir=place, store__max_symbols=256)
+        with opened(service, mode="stats", symbol=names, window=1, interval_ms=10) as client:
+            assert {said(client)["symbol"] for _ in names} == set(names)
+        assert service.stop() == 0
 
 
 def test_a_handshake_with_a_long_address_is_refused_as_a_short_one_is(shared_service: Service) -> None:
