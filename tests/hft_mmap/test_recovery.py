@@ -293,7 +293,6 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
 LIVE_DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "start behind total": (lambda path: set_start(path, 301), "live words are not in order: start 301, total 300"),
     "start negative": (lambda path: set_start(path, -1), "live words are not in order: start -1, total 300"),
-    "total too large": (lambda path: set_total(path, 10**15), "chunk 00000000000000000320.chunk is missing"),
 }
 
 
@@ -303,6 +302,14 @@ def test_a_series_that_cannot_be_trusted_is_set_aside(stopped: Path, damage: str
     do, reason = (DAMAGES | LIVE_DAMAGES)[damage]
     do(stopped)
     assert_set_aside(stopped, reason)
+
+
+def test_a_total_that_nothing_proves_is_told_and_not_believed(stopped: Path) -> None:
+    """What the newest commit vouches for is served; how many points the total has promised beyond it is named."""
+    set_total(stopped, 10**15)
+    with Store(stopped.parent) as store:
+        assert np.array_equal(store.window("A", 1000), EVERYTHING)
+        assert [(loss.total, loss.points) for loss in store.losses()] == [(300, 10**15 - 300)]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
