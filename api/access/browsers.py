@@ -25,6 +25,7 @@ HEADERS = [("x-content-type-options", "nosniff"), ("cross-origin-resource-policy
 
 _OURS = frozenset({b"same-origin", b"none"})  # none: typed by the user, or a bookmark
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[^\[\]:]+))(?::[0-9]*)?", re.IGNORECASE)
+_EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - to listen on; as a name they lead any page to this machine
 _MOST_KNOWN = 256
 
 
@@ -73,7 +74,7 @@ class _Names:
     """Decides about each value of Host that was not seen before."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._names = frozenset(map(_same, names))
+        self._names = frozenset(map(_same, names)) - _EVERYWHERE
         self.known: set[bytes] = set()
 
     def refusal(self, scope: Scope, host: bytes) -> Refusal | None:

@@ -85,7 +85,7 @@ class LineBudget:
     def __call__(self, _logger: WrappedLogger, method: str, event_dict: EventDict) -> EventDict:
         """Return the event, with its pot in the field POT. Raises DropEvent where its caller has no line left."""
         # Who sets the level to debug has asked for every request.
-        if method == "debug" or event_dict["event"] in _TOLD_ONCE:
+        if method == "debug" or (event_dict["event"] in _TOLD_ONCE and "logger" not in event_dict):
             return event_dict
         owner, kind, allowance = _account(event_dict)
         with self._lock:

@@ -125,6 +125,14 @@ def test_a_link_on_another_site_opens_nothing_else(
     assert service.client.request(method, path, headers={**NAVIGATION, **changes}).status_code == 403
 
 
+def test_a_service_that_listens_everywhere_is_called_by_the_address_that_was_reached(tmp_path: Path) -> None:
+    """0.0.0.0 is where it listens and no name: browsers let any page ask it, and without a Sec-Fetch-Site."""
+    everywhere = "0.0.0.0"  # noqa: S104 - that is the point
+    with running_service(tmp_path, server__host=everywhere, auth__allow_anonymous="true") as service:
+        for host, status in (("127.0.0.1", 200), (everywhere, 421), ("[::]", 421)):
+            assert service.client.get("/symbols", headers={"Host": host}).status_code == status
+
+
 def test_a_unix_socket_has_no_name_to_check(service: Service) -> None:
     """No browser can open one, and programs call it what they like."""
     transport = httpx.HTTPTransport(uds=str(service.directory / "http.sock"))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import structlog
 
-from api.access.tokens import READ, WRITE, add
+from api.access.tokens import READ, add
 from api.operation.line_budget import MAX_KINDS, PERIOD_S, SERVICE, STRANGERS, TOKEN, LineBudget
 from api.operation.logs import render
 from tests.service import Service, running_service
@@ -84,24 +84,21 @@ def test_one_client_cannot_fill_the_log(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["slow", "stream"])
 def test_answered_requests_have_a_budget_too(tmp_path: Path, kind: str) -> None:
     """Neither requests that are slow nor streams that are opened and left can fill the log; their count is told."""
-    token = add(tmp_path / "tokens", "feed", [READ, WRITE])
-    headers = {"Authorization": f"Bearer {token}"}
-    with running_service(tmp_path, auth__tokens_file="tokens", log__slow_request_ms=0) as service:
-        batch = {"symbol": "A", "values": [1.0]}
-        assert service.client.post("/add_batch", json=batch, headers=headers).status_code == 200
+    with running_service(tmp_path, log__slow_request_ms=0) as service:
+        assert service.add("A", [1.0]).status_code == 200
         lines = 1 if kind == "slow" else 0
-        for _ in range(TOKEN.lines + MORE - lines):
+        for _ in range(STRANGERS.lines + MORE - lines):
             if kind == "slow":
-                assert service.client.get("/symbols", headers=headers).status_code == 200
+                assert service.client.get("/symbols").status_code == 200
             else:
-                with service.client.stream("GET", "/events?symbol=A", headers=headers) as answer:
+                with service.client.stream("GET", "/events?symbol=A") as answer:
                     assert next(answer.iter_bytes())
         assert service.stop() == 0
         event = "request" if kind == "slow" else "stream"
-        written = [line for line in service.events(event) if line.get("caller") == "feed"]
+        written = service.events(event)
         (left_out,) = [line for line in service.events("lines_left_out") if line["of"] == event]
-    assert len(written) == TOKEN.lines
-    assert (left_out["caller"], left_out["without_line"]) == ("feed", MORE)
+    assert len([line for line in written if line["client"] == "127.0.0.1"]) == STRANGERS.lines
+    assert left_out["without_line"] == MORE
 
 
 def test_what_a_known_caller_is_refused_is_not_lost_among_strangers(tmp_path: Path) -> None:
