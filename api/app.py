@@ -15,7 +15,7 @@ import falcon.asgi
 import falcon.routing
 import structlog
 
-from api.access.guard import WEBSOCKET, Access, Application, guarded
+from api.access.guard import WEBSOCKET, Access, Application, Door, guarded
 from api.access.tokens import ANY, NOBODY, OPEN, READ, WRITE, Tokens
 from api.connection.connections import ConnectionLimits, Connections
 from api.http import problems
@@ -78,9 +78,9 @@ def create_app(
 ) -> Application:
     """Return the ASGI application that serves `store`; it keeps no state but remembered answers and counts of requests.
 
-    With `tokens` each request needs one with the scope that `ACCESS` has for its route. /metrics counts `connections`;
-    `labels` stand on every sample of it, for telling instances of the service apart. Whoever stops the service tells
-    `streams` to end first.
+    With `tokens` each request needs one with the scope that `ACCESS` has for its route; `connections` keep no body of
+    one that is refused. /metrics counts them; `labels` stand on every sample of it, for telling instances of the
+    service apart. Whoever stops the service tells `streams` to end first.
     """
     requests = RequestCounter()
     watch = Connections(ConnectionLimits()) if connections is None else connections
@@ -97,7 +97,9 @@ def create_app(
         found = router.find(path)
         return found[3] if found else None
 
-    return guarded(service, service.refuse, tokens, access, find)
+    door = Door(tokens, access, find)
+    watch.admits = door.admits
+    return guarded(service, service.refuse, door)
 
 
 def routes(store: Store, settings: Settings, metrics: Metrics, streams: Streams) -> Mapping[str, object]:

@@ -7,7 +7,12 @@ for too long; a timer for each request would cost 2 us of the 25 that a request 
 
 import asyncio
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from api.http.exchange import Scope
 
 _TICK_S = 0.5
 
@@ -55,6 +60,8 @@ class Connections:
         self.counts = ConnectionCounts()
         self.body_bytes = 0
         self.now = 0.0
+        self.admits: Callable[[Scope], bool] = lambda _scope: True
+        """Whether a request may have a body at all, by its head: whose token it brings. The application sets it."""
         self.leaving = False  # the server stops: connections end after their next answer, new ones too
         # In the order in which they became so: the first is the oldest.
         self.idle: dict[Connection, float] = {}

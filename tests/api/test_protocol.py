@@ -14,7 +14,8 @@ import pytest
 from uvicorn.server import ServerState
 
 from api.connection.connections import ConnectionLimits, Connections
-from api.connection.protocol import MAX_HEAD_BYTES, MAX_HEADERS, HttpProtocol
+from api.connection.head import MAX_HEAD_BYTES, MAX_HEADERS
+from api.connection.protocol import HttpProtocol
 from api.operation.settings import Settings
 from api.server import uvicorn_config
 from perf.suites.protocol import Wire
@@ -122,8 +123,8 @@ def test_requests_are_not_parsed_long_before_they_are_run() -> None:
             uvicorn_config(Settings().server, never), state, {}, watch=Connections(ConnectionLimits())
         )
         protocol.connection_made(Wire())
-        protocol.data_received(b"GET / HTTP/1.1\r\n\r\n" * 10_000)
-        count = len(protocol._waiting)
+        protocol.data_received(b"GET / HTTP/1.1\r\nHost:\r\n\r\n" * 10_000)
+        count = len(protocol.waiting)
         await asyncio.sleep(0)  # the tasks take their first step
         for task in state.tasks:
             task.cancel()
