@@ -24,7 +24,7 @@ from api.connection.head import Handshake, HeadRefused
 from api.connection.requests import WAITED_FOR_BYTES, RequestParser
 from api.connection.rest import begin
 from api.connection.websocket import SEND_BUFFER_BYTES, StreamProtocol, goodbye_s
-from api.http.exchange import ENDLESS
+from api.http.exchange import CALLER, ENDLESS
 from api.operation.strangers import refusal_lines
 
 _MAX_BUFFERED_BODY_BYTES = 65_536
@@ -33,8 +33,6 @@ _STOPPING = "The service is stopping, and the request did not arrive whole; send
 _SLICE_BYTES = 4_096
 _MAX_TURNS = 16
 """So many pipelined requests are run before other connections have their turn."""
-_MOVING_BYTES = 4_096
-"""A body that brings as much in STANDSTILL_S moves, and is waited for when the service stops."""
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -66,6 +64,7 @@ class HttpProtocol(asyncio.Protocol):
         self._app: Any = config.loaded_app
         self._state = server_state
         self._watch = watch
+        self._idle = watch.idle
         self._parser = RequestParser(self, watch)
         self._running: Cycle | None = None
         self._unparsed = memoryview(b"")
@@ -92,8 +91,6 @@ class HttpProtocol(asyncio.Protocol):
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 f"All {limit} connections are in use (server.max_connections); close idle ones, or try again later",
             )
-            self._watch.reading(self, body=False)
-            self._watched = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End: whoever waits for more of a request, or to write more of an answer, is told."""
@@ -152,7 +149,7 @@ class HttpProtocol(asyncio.Protocol):
 
     def _take(self, data: bytes | memoryview) -> None:
         """Parse some bytes, and run the requests that are whole."""
-        self._watch.idle.pop(self, None)
+        self._idle.pop(self, None)
         if self._refusal is not None:
             self._end_refused()
             return
@@ -228,10 +225,12 @@ class HttpProtocol(asyncio.Protocol):
         """Tell the watch whether a request is arriving, or the connection idle; hold back a client that is ahead."""
         watch = self._watch
         running = self._running
-        if self._parser.arriving:
-            if self._watched is not self._parser.in_body:
-                self._watched = self._parser.in_body
-                watch.reading(self, body=self._parser.in_body)
+        parser = self._parser
+        # A head behind a request that is being answered is not the cheapest thing to end.
+        if parser.arriving and (parser.in_body or running is None):
+            if self._watched is not parser.in_body:
+                self._watched = parser.in_body
+                watch.reading(self, body=parser.in_body)
         elif self._watched is not None:
             self._watched = None
             watch.read(self)
@@ -250,7 +249,7 @@ class HttpProtocol(asyncio.Protocol):
             self._note_idle()
 
     def _note_idle(self) -> None:
-        self._watch.idle[self] = self._watch.now
+        self._idle[self] = self._watch.now
         if self._over:  # the head of that answer did not say that it is the last: one request may be on its way
             self.loop.call_later(LINGER_S, self.shutdown)
 
@@ -289,6 +288,8 @@ class HttpProtocol(asyncio.Protocol):
         self._state.total_requests += 1
         self._running = None
         self._release(cycle)
+        if self._idle is not self._watch.idle_known and CALLER in cycle.scope and cycle.scope[CALLER].name:
+            self._idle = self._watch.idle_known
         if not cycle.keep_alive:
             still_sending = self._parser.arriving or bool(self.waiting or self._unparsed)
             self.waiting.clear()
@@ -426,7 +427,7 @@ class HttpProtocol(asyncio.Protocol):
             return
         if self.flow.write_paused and self.transport.get_write_buffer_size() == unread_bytes:
             self.transport.abort()
-        elif not parser.arriving or (parser.in_body and parser.received_bytes - received_bytes >= _MOVING_BYTES):
+        elif not parser.arriving or (parser.in_body and parser.received_bytes > received_bytes):
             self._wait_while_moving()
         elif parser.in_body and cycle is not None and cycle.complete:
             self.transport.close()
