@@ -90,7 +90,8 @@ class Connections:
         """
         self.counts.opened += 1
         if self._timer is None:
-            self._tick(loop)
+            self.now = loop.time()
+            self._timer = loop.call_later(_TICK_S, self._tick, loop)
         if len(self._open) >= self.limits.max_connections and not self._make_room():
             self.counts.refused += 1
             self._too_many[connection] = self.now + self.limits.header_timeout_s
