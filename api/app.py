@@ -16,7 +16,7 @@ import falcon.routing
 import structlog
 
 from api.access.browsers import Application, for_own_pages, pages
-from api.access.guard import WEBSOCKET, Access, guarded
+from api.access.guard import WEBSOCKET, Access, Door, guarded
 from api.access.tokens import ANY, OPEN, READ, WRITE, Tokens
 from api.connection.connections import ConnectionLimits, Connections
 from api.http import problems
@@ -78,9 +78,10 @@ def create_app(
 ) -> Application:
     """Return the ASGI application that serves `store`; it keeps no state but remembered answers and counts of requests.
 
-    With `tokens` each request needs one with the scope that `ACCESS` has for its route; without, its Host has to be a
-    name of this machine or of the settings. /metrics counts `connections`; `labels` stand on every sample of it, for
-    telling instances of the service apart. Whoever stops the service tells `streams` to end first.
+    With `tokens` each request needs one with the scope that `ACCESS` has for its route, and `connections` keep no body
+    of one that is refused; without, its Host has to be a name of this machine or of the settings. /metrics counts
+    `connections`; `labels` stand on every sample of it, for telling instances of the service apart. Whoever stops the
+    service tells `streams` to end first.
     """
     requests = RequestCounter()
     watch = Connections(ConnectionLimits()) if connections is None else connections
@@ -97,7 +98,9 @@ def create_app(
 
     if tokens is None:
         return for_own_pages(service, service.refuse, settings.server.names(), pages(access, find, OPEN))
-    return guarded(service, service.refuse, tokens, access, find)
+    door = Door(tokens, access, find)
+    watch.admits = door.admits
+    return guarded(service, service.refuse, door)
 
 
 def routes(store: Store, settings: Settings, metrics: Metrics, streams: Streams) -> Mapping[str, object]:

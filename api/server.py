@@ -29,7 +29,7 @@ from api.access.exposure import ExposedError, check_exposure
 from api.access.secret_files import CredentialsError
 from api.access.tls import Certificate
 from api.app import create_app
-from api.connection.connections import ConnectionLimits, Connections
+from api.connection.connections import MOST_TOLD, ConnectionLimits, Connections
 from api.connection.drain import drain
 from api.connection.listening import Listeners, listening
 from api.connection.protocol import HttpProtocol
@@ -38,10 +38,14 @@ from api.operation import logs
 from api.operation.settings import Effective, ServerSettings, Settings, how_to_set
 from api.operation.systemd import ServiceManager
 from api.streams.registry import Streams
-from hft_mmap import HftMmapError, Store, StoreUnusable
+from hft_mmap import HftMmapError, Limits, Store, StoreUnusable
 
-# Files that are no connections: chunks, heads, the log, the listener. A store of ten full series maps 360 chunks.
-_RESERVED_FILES = 512
+# Files of the process itself: standard streams, log, listeners, event loop, what is read for a moment.
+_OWN_FILES = 128
+# Of a series, beside its chunks: the head, the directory, and what a commit or a cleanup opens.
+_FILES_OF_A_SERIES = 4
+# Clients that are taken out of the queue of a listener at once, before any of them can be counted and refused.
+_MOST_AT_ONCE = 2048
 # How long a TLS connection that was closed waits for its client to say that it has understood.
 TLS_GOODBYE_S = 1.0
 # The client of a stream that sends nothing for so long is asked whether it is there, and has so long to answer.
@@ -85,7 +89,8 @@ def _serve(settings: Settings, writer: logs.LogWriter) -> int:
             listening(settings.server) as listeners,
         ):
             check_exposure(listeners.sockets, settings.auth)
-            watch = Connections(_connection_limits(settings.server, _raise_open_files_limit()))
+            open_files = _raise_open_files_limit()
+            watch = Connections(connection_limits(settings.server, settings.store.limits(), open_files))
             _keep_freed_memory()
             with _open_store(settings, log.bind(), manager) as store:
                 labels = {"instance": settings.server.instance} if settings.server.instance else None
@@ -93,6 +98,7 @@ def _serve(settings: Settings, writer: logs.LogWriter) -> int:
                 app = create_app(store, settings, credentials.tokens, connections=watch, labels=labels, streams=streams)
                 protocol = partial(HttpProtocol, watch=watch)
                 config = uvicorn_config(settings.server, app, protocol, credentials.certificate)
+                config.backlog = most_at_once(open_files)
 
                 def reload() -> None:
                     credentials.reload()
@@ -146,12 +152,31 @@ def _raise_open_files_limit() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-def _connection_limits(settings: ServerSettings, open_files: int) -> ConnectionLimits:
-    """Return the limits of the settings, with no more connections than the system has files for."""
-    possible = max(open_files - _RESERVED_FILES, open_files // 2)
+def files_of_store(limits: Limits) -> int:
+    """Return how many files a store has open whose series are all there, and full."""
+    chunks = limits.max_data_retention // limits.chunk_points + 2  # the newest, and one that a cleanup has not unlinked
+    return limits.max_symbols * (_FILES_OF_A_SERIES + chunks)
+
+
+def most_at_once(open_files: int) -> int:
+    """Return how many clients may wait in the queue of a listener: few, where there are few files."""
+    return min(_MOST_AT_ONCE, open_files // 8)
+
+
+def connection_limits(settings: ServerSettings, limits: Limits, open_files: int) -> ConnectionLimits:
+    """Return the limits of the settings, with no more connections than the store leaves files for.
+
+    A quarter of all files is for connections in any case: a store that needs more than the rest is told of in the log.
+    """
+    others = _OWN_FILES + files_of_store(limits) + MOST_TOLD + most_at_once(open_files)
+    possible = max(open_files - others, open_files // 4)
     if settings.max_connections > possible:
         structlog.get_logger().warning(
-            "fewer_connections", wanted=settings.max_connections, possible=possible, open_files_limit=open_files
+            "fewer_connections",
+            wanted=settings.max_connections,
+            possible=possible,
+            open_files_limit=open_files,
+            kept_for_the_store=files_of_store(limits),
         )
     return ConnectionLimits(
         max_connections=min(settings.max_connections, possible),

@@ -41,14 +41,8 @@ def authorise(scope: Scope, needed: str) -> Refusal | None:
     return None if needed in token.scopes else _refusal(token, needed, sent=token is not NOBODY)
 
 
-def guarded(
-    app: Application, refuse: Refuse, tokens: Tokens, access: Mapping[str, Mapping[str, str]], find: Find
-) -> Application:
-    """Return the application that lets through to `app` what `access` allows, and hands the rest to `refuse`.
-
-    `access` has the scope that each method of each route needs; `find` returns the route that a path leads to.
-    """
-    door = _Door(tokens, access, find)
+def guarded(app: Application, refuse: Refuse, door: "Door") -> Application:
+    """Return the application that lets through to `app` what `door` allows, and hands the rest to `refuse`."""
     verified = door.verified
 
     def answer(scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
@@ -68,10 +62,14 @@ def guarded(
     return answer
 
 
-class _Door:
-    """Decides about the first request with a token, and about every one that is out of the ordinary."""
+class Door:
+    """Decides about the first request with a token, and about every one that is out of the ordinary.
+
+    A connection asks it as soon as it has the head of a request, before it keeps anything of a body.
+    """
 
     def __init__(self, tokens: Tokens, access: Mapping[str, Mapping[str, str]], find: Find) -> None:
+        """`access`: the scope that each method of each route needs; `find` returns the route that a path leads to."""
         self._tokens = tokens
         self._access = access
         self._find = find
@@ -81,6 +79,17 @@ class _Door:
             for method, needed in needed_by.items():
                 paths = (route, f"{route.rstrip('/')}/")
                 self.verified.setdefault(method, {}).update(dict.fromkeys(paths, tokens.verified[needed]))
+
+    def admits(self, scope: Scope) -> bool:
+        """Return whether the request is let through, by its head alone."""
+        try:
+            allowed = self.verified[scope["method"]][scope["path"]]
+        except KeyError:
+            return self.refusal(scope) is None
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                return value in allowed or self.refusal(scope) is None
+        return self.refusal(scope) is None
 
     def refusal(self, scope: Scope) -> Refusal | None:
         """Return None, with the caller left in the scope, or what to refuse the request with."""

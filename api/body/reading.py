@@ -45,23 +45,15 @@ async def _read_on(receive: Receive, event: Message, max_bytes: int) -> bytes:
         if not event["more_body"]:
             return b"".join(parts)
         event = await receive()
-    raise _cut_short(event.get("status"))
+    raise _cut_short(event.get("status"), event.get("detail"))
 
 
-def _cut_short(status: HTTPStatus | None) -> Refusal:
-    """Return the refusal of a body that did not come to its end; `status` says why, if the server gave up on it."""
-    if status is HTTPStatus.REQUEST_TIMEOUT:
-        detail = "The body did not arrive in time (server.body_timeout_s)"
-        return Refusal(status, detail, headers={"Connection": "close"})
-    if status is HTTPStatus.SERVICE_UNAVAILABLE:
-        detail = (
-            "Too many large bodies are arriving at once (server.max_body_memory_bytes); send it again a little later"
-        )
-        return Refusal(status, detail, headers={"Connection": "close", "Retry-After": "1"})
-    if status is HTTPStatus.BAD_REQUEST:
-        detail = "The body is not the chunks that Transfer-Encoding announced; the connection ends"
-        return Refusal(status, detail, headers={"Connection": "close"})
-    return Refusal(HTTPStatus.BAD_REQUEST, "The connection was closed before the body was complete")
+def _cut_short(status: HTTPStatus | None, detail: str | None) -> Refusal:
+    """Return the refusal of a body that did not come to its end; the server says why, if it gave up on it."""
+    if status is None or detail is None:
+        return Refusal(HTTPStatus.BAD_REQUEST, "The connection was closed before the body was complete")
+    again = {"Retry-After": "1"} if status is HTTPStatus.SERVICE_UNAVAILABLE else {}
+    return Refusal(status, detail, headers={"Connection": "close", **again})
 
 
 async def _drained(receive: Receive, max_bytes: int) -> bool:

@@ -1,15 +1,26 @@
 """The open connections of the server, and the limits that hold for all of them together.
 
-A connection is idle (no request begun), reading (a request that has begun to arrive), stalled (an answer that is not
-taken), or none of these, while the application works. One timer for all looks twice a second who has been in a state
-for too long; a timer for each request would cost 2 us of the 25 that a request takes.
+A connection is idle (no request begun), reading (the head or the body of a request that has begun to arrive), stalled
+(an answer that is not taken), or none of these, while the application works. One timer for all looks twice a second who
+has been in a state for too long; a timer for each request would cost 2 us of the 25 that a request takes.
+
+Where there are too many, the cheapest is ended: the oldest head that is not whole, then the oldest idle connection that
+brought no token, then the oldest idle one that did. So whoever opens most connections ends their own.
 """
 
 import asyncio
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from api.http.exchange import Scope
 
 _TICK_S = 0.5
+MOST_TOLD = 64
+"""So many connections too many are kept open until they ask and are told why they are refused; the oldest of more are
+closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,54 +66,74 @@ class Connections:
         self.counts = ConnectionCounts()
         self.body_bytes = 0
         self.now = 0.0
+        self.admits: Callable[[Scope], bool] = lambda _scope: True
+        """Whether a request may have a body at all, by its head: whose token it brings. The application sets it."""
         self.leaving = False  # the server stops: connections end after their next answer, new ones too
         # In the order in which they became so: the first is the oldest.
         self.idle: dict[Connection, float] = {}
+        self.idle_known: dict[Connection, float] = {}  # those that have brought a token
         self._open: set[Connection] = set()
-        self._reading: dict[Connection, float] = {}
+        self._too_many: dict[Connection, float] = {}
+        self._heads: dict[Connection, float] = {}
+        self._bodies: dict[Connection, float] = {}
         self._stalled: dict[Connection, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self._open)
+        return len(self._open) + len(self._too_many)
 
     def opened(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> bool:
         """Take in a new connection; return whether it may be served.
 
-        Where there are too many, the one that has been idle for longest makes room. A client whose idle connection is
-        closed connects again; a client that finds no room would be shut out by whoever opens most.
+        A client whose idle connection is closed for another connects again; a client that finds no room would be shut
+        out by whoever opens most. One that is not served is timed as a head is.
         """
         self.counts.opened += 1
-        self._open.add(connection)
         if self._timer is None:
-            self._tick(loop)
-        if len(self._open) > self.limits.max_connections:
-            if not self.idle:
-                self.counts.refused += 1
-                return False
-            oldest = next(iter(self.idle))
-            del self.idle[oldest]
-            self._open.discard(oldest)
-            self.counts.evicted += 1
-            oldest.close_idle()
+            self.now = loop.time()
+            self._timer = loop.call_later(_TICK_S, self._tick, loop)
+        if len(self._open) >= self.limits.max_connections and not self._make_room():
+            self.counts.refused += 1
+            self._too_many[connection] = self.now + self.limits.header_timeout_s
+            if len(self._too_many) > MOST_TOLD:
+                oldest = next(iter(self._too_many))
+                del self._too_many[oldest]
+                oldest.abort()
+            return False
+        self._open.add(connection)
         self.idle[connection] = self.now
         return True
+
+    def _make_room(self) -> bool:
+        """End the cheapest connection; return False where every one is at work."""
+        for cheap in (self._heads, self.idle, self.idle_known):
+            if cheap:
+                oldest = next(iter(cheap))
+                self.closed(oldest)
+                self.counts.evicted += 1
+                oldest.close_idle()
+                return True
+        return False
 
     def closed(self, connection: Connection) -> None:
         """Forget a connection."""
         self._open.discard(connection)
-        self.idle.pop(connection, None)
-        self._reading.pop(connection, None)
-        self._stalled.pop(connection, None)
+        for state in (self.idle, self.idle_known, self._heads, self._bodies, self._stalled, self._too_many):
+            state.pop(connection, None)
 
     def reading(self, connection: Connection, *, body: bool) -> None:
         """Note that a request has begun to arrive; what is left of it, headers or body, has its time from now."""
-        limits = self.limits
-        self._reading[connection] = self.now + (limits.body_timeout_s if body else limits.header_timeout_s)
+        if body:
+            self._heads.pop(connection, None)
+            self._bodies[connection] = self.now + self.limits.body_timeout_s
+        else:
+            self._bodies.pop(connection, None)
+            self._heads[connection] = self.now + self.limits.header_timeout_s
 
     def read(self, connection: Connection) -> None:
         """Note that a request which was arriving is there."""
-        self._reading.pop(connection, None)
+        self._heads.pop(connection, None)
+        self._bodies.pop(connection, None)
 
     def stalled(self, connection: Connection) -> None:
         """Note that an answer is not being taken."""
@@ -125,22 +156,24 @@ class Connections:
             self._end_those_that_are_late(loop.time())
         finally:
             # Also when one of them could not be ended: the others have to be, and the next ones.
-            self._timer = loop.call_later(_TICK_S, self._tick, loop) if self._open else None
+            self._timer = loop.call_later(_TICK_S, self._tick, loop) if len(self) else None
 
     def _end_those_that_are_late(self, now: float) -> None:
         self.now = now
-        for connection in [one for one, deadline in self._reading.items() if deadline < now]:
-            del self._reading[connection]
-            self.counts.timed_out += 1
-            connection.time_out()
+        for reading in (self._heads, self._bodies, self._too_many):
+            for connection in [one for one, deadline in reading.items() if deadline < now]:
+                del reading[connection]
+                self.counts.timed_out += 1
+                connection.time_out()
         for connection in [one for one, deadline in self._stalled.items() if deadline < now]:
             del self._stalled[connection]
             self.counts.timed_out += 1
             connection.abort()
         oldest_allowed = now - self.limits.keep_alive_s
-        while self.idle:
-            connection = next(iter(self.idle))
-            if self.idle[connection] >= oldest_allowed:
-                break
-            del self.idle[connection]
-            connection.close_idle()
+        for idle in (self.idle, self.idle_known):
+            while idle:
+                connection = next(iter(idle))
+                if idle[connection] >= oldest_allowed:
+                    break
+                del idle[connection]
+                connection.close_idle()

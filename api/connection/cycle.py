@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from api.http import problems
 from api.http.exchange import Message, Scope
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Cycle:
         "protocol",
         "scope",
         "started",
+        "unwelcome",
     )
 
     def __init__(self, protocol: "HttpProtocol", scope: Scope, *, keep_alive: bool, awaits_continue: bool) -> None:
@@ -59,7 +61,8 @@ class Cycle:
         self.held_bytes = 0
         self.more_body = True
         self.disconnected = False
-        self.given_up: HTTPStatus | None = None
+        self.given_up: tuple[HTTPStatus, str] | None = None
+        self.unwelcome = False  # refused for its head: nothing of its body is kept
         self.started = False
         self.complete = False
         self.in_task = False
@@ -72,8 +75,8 @@ class Cycle:
     async def receive(self) -> Message:
         """Return what has arrived of the body, or wait for more of it, or for the end of the connection.
 
-        A disconnect has a "status" where it is the server that gives up on the body (408, 503): the answer with that
-        status can still be sent.
+        A disconnect has a "status" and a "detail" where it is the server that gives up on the body (408, 503): the
+        answer that says so can still be sent.
         """
         if self.awaits_continue:
             self.awaits_continue = False
@@ -89,7 +92,15 @@ class Cycle:
             self.protocol.flow.resume_reading()
             self._waiter = self.protocol.loop.create_future()
             await self._waiter
-        return {"type": "http.disconnect", "status": self.given_up}
+        status, detail = self.given_up or (None, None)
+        return {"type": "http.disconnect", "status": status, "detail": detail}
+
+    def give_up(self, status: HTTPStatus, detail: str) -> None:
+        """Wait no more for the body; the application answers with `status` and `detail`, and the connection ends."""
+        self.given_up = (status, detail)
+        self.body = []
+        self.keep_alive = False
+        self.wake()
 
     def wake(self) -> None:
         """Let a `receive` that waits look again."""
@@ -197,6 +208,22 @@ class Cycle:
         self._chunked = True
         lines.append(b"transfer-encoding: chunked\r\n")
         return 0
+
+
+def problem_answer(status: HTTPStatus, detail: str, date_lines: bytes) -> bytes:
+    """Return the last answer on a connection, which no application gives: a problem document."""
+    body = problems.problem(status, detail)
+    return b"".join(
+        (
+            STATUS_LINES[status.value],
+            date_lines,
+            b"content-type: application/problem+json\r\n",
+            b"content-length: %d\r\n" % len(body),
+            b"retry-after: 1\r\n" if status is HTTPStatus.SERVICE_UNAVAILABLE else b"",
+            b"connection: close\r\n\r\n",
+            body,
+        )
+    )
 
 
 def _remember(name: bytes, value: bytes) -> bytes:

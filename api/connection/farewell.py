@@ -10,6 +10,8 @@ import asyncio
 FAREWELL_S = 2.0
 FAREWELL_BYTES = 16 * 2**20
 """So long, and so many bytes, until the connection is closed whatever comes."""
+STOPPED_FAREWELL_S = 0.25
+"""So long where the service stops, and others wait for the next one."""
 
 
 class _Farewell(asyncio.Protocol):
@@ -35,8 +37,10 @@ class _Farewell(asyncio.Protocol):
         self._before.connection_lost(exc)
 
 
-def say_farewell(transport: asyncio.Transport, protocol: asyncio.Protocol, loop: asyncio.AbstractEventLoop) -> None:
-    """Close `transport`, whose last answer was written, once its client has closed too, or after FAREWELL_S.
+def say_farewell(
+    transport: asyncio.Transport, protocol: asyncio.Protocol, loop: asyncio.AbstractEventLoop, limit_s: float
+) -> None:
+    """Close `transport`, whose last answer was written, once its client has closed too, or after `limit_s`.
 
     `protocol` gets no data any more, and everything else as before. Over TLS, which has no half-closed connections, it
     is closed at once.
@@ -49,4 +53,4 @@ def say_farewell(transport: asyncio.Transport, protocol: asyncio.Protocol, loop:
     transport.set_protocol(_Farewell(transport, protocol))
     transport.write_eof()
     transport.resume_reading()
-    loop.call_later(FAREWELL_S, transport.close)
+    loop.call_later(limit_s, transport.close)

@@ -1,62 +1,34 @@
-"""HTTP/1.1 on one connection: uvicorn's httptools protocol, with bounds, and with less work a request.
+"""HTTP/1.1 on one connection: an `asyncio.Protocol` around httptools' parser, with bounds.
 
-Bounds: a request must arrive in time and its headers must be few; a body that does not, connections beyond the limit
-and bodies beyond the memory for them are refused, as problem documents, and told apart in the log.
-
-PERF: a request that has wholly arrived is run at once, up to where it would wait for something; most never wait. A task
-is made only for the rest of those that do. It saves the task, two callbacks and one turn of the event loop a request.
-One consequence: before its first real wait a resource has no current task, so `asyncio.timeout` and `TaskGroup` are
-not at its disposal there.
+A request must arrive in time and its headers must be few; a body that does not, connections beyond the limit and bodies
+beyond the memory for them are refused, as problem documents, and told apart in the log. `requests.py` has what comes
+in, `cycle.py` what goes out; here is whose turn it is, and how the connection ends.
 """
 
 import asyncio
-import contextvars
 import socket
-import urllib.parse
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
-from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import httptools
 import structlog
 from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from api.connection.connections import Connections
-from api.connection.cycle import STATUS_LINES, Cycle
-from api.connection.drain import LINGER_S
-from api.connection.farewell import say_farewell
-from api.connection.websocket import SEND_BUFFER_BYTES, goodbye_s
-from api.http import problems
-from api.http.exchange import ENDLESS
+from api.connection.cycle import Cycle, problem_answer
+from api.connection.drain import LINGER_S, STANDSTILL_S
+from api.connection.farewell import FAREWELL_S, STOPPED_FAREWELL_S, say_farewell
+from api.connection.flow import Address, Flow, both_ends, is_tls
+from api.connection.head import Handshake, HeadRefused
+from api.connection.requests import WAITED_FOR_BYTES, RequestParser
+from api.connection.rest import begin
+from api.connection.websocket import SEND_BUFFER_BYTES, StreamProtocol, goodbye_s
+from api.http.exchange import CALLER, ENDLESS
 
-if TYPE_CHECKING:
-    from api.http.exchange import Scope
-
-MAX_HEAD_BYTES = 65_536
-MAX_HEADERS = 100
-_WAITED_FOR_BYTES = 196_608
-"""A body announced as no longer than this is waited for before the request is run: a task that takes it piece by piece
-costs 45 us more for 10,000 numbers. What decode.py reads in one go is no longer either."""
-_SMALL_BODY_BYTES = 65_536
-"""A body announced as no longer than this is not counted among those that are arriving."""
 _MAX_BUFFERED_BODY_BYTES = 65_536
-_MAX_CHUNK_OVERHEAD_BYTES = 524_288
-_MAX_CHUNK_OVERHEAD_FACTOR = 16
-"""Sizes, extensions and trailers of a chunked body may take so much, and so many times the body: the parser has no
-bound of its own, and keeps a trailer until its end. A body in chunks of one byte has six times its length."""
-_VERSIONS = frozenset({"1.1", "1.0"})
-_HEAD_TOO_LARGE = (
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    f"The request has more than {MAX_HEADERS} headers, or more than {MAX_HEAD_BYTES} bytes before its body",
-)
-# 505 would be a fault of the server by its number. httptools lets 0.9 and 2.0 pass, Falcon does not know them.
-_OTHER_VERSION = "The request is of another version of HTTP than 1.1 and 1.0; the connection ends"
-_UPGRADE_WITH_BODY = "The request asks for an upgrade and has a body; there is only HTTP/1.1 here: leave Upgrade out"
 _UPGRADE_TOO_EARLY = "The upgrade came before the requests ahead of it were answered: wait for their answers first"
+_STOPPING = "The service is stopping, and the request did not arrive whole; send it again"
 _SLICE_BYTES = 4_096
 _MAX_TURNS = 16
 """So many pipelined requests are run before other connections have their turn."""
@@ -64,10 +36,11 @@ _MAX_TURNS = 16
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 
-class HttpProtocol(HttpToolsProtocol):
-    """One connection. Of uvicorn's protocol it keeps the set-up and the way to web sockets."""
+class HttpProtocol(asyncio.Protocol):
+    """One connection, from its first byte to its last; its requests are run one after the other."""
 
-    cycle: Cycle | None  # type: ignore[assignment]  # the newest request, whose body may still be arriving
+    transport: asyncio.Transport
+    flow: Flow
 
     def __init__(
         self,
@@ -78,24 +51,27 @@ class HttpProtocol(HttpToolsProtocol):
         *,
         watch: Connections,
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+        if not config.loaded:
+            config.load()
+        self.loop = _loop or asyncio.get_running_loop()
+        self.app_state = app_state
+        self.server: Address | None = None
+        self.client: Address | None = None
+        self.scheme = "http"
+        self.waiting: deque[Cycle] = deque()
+        self._config = config
+        self._app: Any = config.loaded_app
+        self._state = server_state
         self._watch = watch
+        self._idle = watch.idle
+        self._parser = RequestParser(self, watch)
         self._running: Cycle | None = None
-        self._waiting: deque[Cycle] = deque()
-        self._arriving = False  # a request has begun, and is not whole
-        self._in_body = False
-        self._head_bytes = 0
-        self._content_length: int | None = None
-        self._content_left = 0
         self._unparsed = memoryview(b"")
         self._slicing = self._resting = False
-        self._chunked_bytes = 0
-        self._chunk_content_bytes = 0
         self._watched: bool | None = None  # what the watch was told: False for headers, True for a body
         self._ending = watch.leaving
         self._over = False  # `shutdown` was called: nobody waits any more for requests that have not begun
         self._parted = False  # the last answer was sent; whatever still comes is thrown away
-        self._upgrade_ignored = False
         self._eof = False
         self._refusal: tuple[HTTPStatus, str] | None = None
 
@@ -103,38 +79,41 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin; a connection too many is told so when it asks."""
-        super().connection_made(transport)
+        self.transport = transport
+        self.flow = Flow(transport)
+        self.server, self.client = both_ends(transport)
+        self.scheme = "https" if is_tls(transport) else "http"
+        self._state.connections.add(self)  # type: ignore[arg-type]  # uvicorn names its own protocols
         if not self._watch.opened(self, self.loop):
             limit = self._watch.limits.max_connections
             self._refusal = (
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 f"All {limit} connections are in use (server.max_connections); close idle ones, or try again later",
             )
-            self._watch.reading(self, body=False)
-            self._watched = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End: whoever waits for more of a request, or to write more of an answer, is told."""
-        self.connections.discard(self)
+        self._state.connections.discard(self)
         self._watch.closed(self)
-        for cycle in (self._running, self.cycle, *self._waiting):
+        for cycle in (self._running, self._parser.cycle, *self.waiting):
             if cycle is not None and not cycle.complete:
                 cycle.disconnected = True
                 cycle.wake()
                 self._release(cycle)
-        self._waiting.clear()
+        self.waiting.clear()
         self._unparsed = memoryview(b"")
         self.flow.resume_writing()
         if exc is None:
             self.transport.close()
-        self.parser = None  # type: ignore[assignment]  # it refers to this protocol: no cycle is left behind
+        self._parser.close()
 
-    def eof_received(self) -> bool:  # type: ignore[override]
+    def eof_received(self) -> bool:
         """Answer what has arrived whole of a client that sends no more, and then end; it may still be listening.
 
         Not over TLS, where the transport ends in any case, nor where the answer has no end of its own.
         """
-        if self._arriving or self.scheme == "https" or not (self._running or self._waiting or self._unparsed):
+        arriving = self._parser.arriving
+        if arriving or self.scheme == "https" or not (self._running or self.waiting or self._unparsed):
             return False
         if self._running is not None and ENDLESS in self._running.scope:
             return False
@@ -156,9 +135,10 @@ class HttpProtocol(HttpToolsProtocol):
     def _take_slices(self) -> None:
         """Parse what waits for that, until enough requests wait to be run."""
         self._slicing = True
-        while self._unparsed and not self._resting and len(self._waiting) < _MAX_TURNS:
+        parser = self._parser
+        while self._unparsed and not self._resting and len(self.waiting) < _MAX_TURNS:
             # What is known to be the body of one request is no danger in one piece.
-            size = max(self._content_left, _SLICE_BYTES) if self._in_body else _SLICE_BYTES
+            size = max(parser.content_left, _SLICE_BYTES) if parser.in_body else _SLICE_BYTES
             piece, rest = self._unparsed[:size], self._unparsed[size:]
             self._unparsed = rest or memoryview(b"")  # an empty view would keep all that was read
             self._take(piece)
@@ -168,170 +148,58 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _take(self, data: bytes | memoryview) -> None:
         """Parse some bytes, and run the requests that are whole."""
-        watch = self._watch
-        watch.idle.pop(self, None)
+        self._idle.pop(self, None)
         if self._refusal is not None:
             self._end_refused()
             return
-        if not self._in_body:
-            self._head_bytes += len(data)
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            if self._should_upgrade():
-                if self._running is not None or self._waiting:
-                    self._refuse(HTTPStatus.BAD_REQUEST, _UPGRADE_TOO_EARLY)
-                    return
-                watch.closed(self)
-                self._unparsed = memoryview(b"")
-                self.handle_websocket_upgrade()
-                return
-            self._upgrade_ignored = True
-            self._unparsed = memoryview(b"")
-        except httptools.HttpParserError as error:
-            self._refuse_malformed(error)
+            handshake = self._parser.feed(data)
+        except HeadRefused as refused:
+            self._refuse_head(refused)
             return
-        if not self._in_body and self._head_bytes > MAX_HEAD_BYTES:
-            self._refuse(*_HEAD_TOO_LARGE)
-            return
-        if self._in_body and self._content_length is None:
-            self._bound_chunks(len(data))
-        self._go_on()
+        if handshake is None:
+            self._go_on()
+        elif self._running is not None or self.waiting:
+            self._refuse(HTTPStatus.BAD_REQUEST, _UPGRADE_TOO_EARLY)
+        else:
+            self._become_websocket(handshake)
+
+    def _become_websocket(self, handshake: Handshake) -> None:
+        """Hand the connection over to the protocol of WebSockets."""
+        rest = handshake.rest + bytes(self._unparsed)
+        self._watch.closed(self)
+        self._state.connections.discard(self)
+        self._unparsed = memoryview(b"")
+        self._parser.close()
+        self.flow.resume_reading()
+        make: Any = self._config.ws_protocol_class
+        stream: StreamProtocol = make(self._config, self._state, self.app_state, self.loop)
+        self.transport.set_protocol(stream)
+        stream.connection_made(self.transport)
+        stream.open(handshake.scope, handshake.response, rest)
 
     def pause_writing(self) -> None:
         """Let answers wait: the client does not take them as fast as they come."""
-        super().pause_writing()
+        self.flow.pause_writing()
         self._watch.stalled(self)
 
     def resume_writing(self) -> None:
         """Let answers go on."""
-        super().resume_writing()
+        self.flow.resume_writing()
         self._watch.moving(self)
 
-    # What the parser tells
+    # Running requests
 
-    def on_message_begin(self) -> None:
-        """Begin a request."""
-        self.url = b""
-        self.headers = []
-        self.expect_100_continue = False
-        self._content_length = None
-        self._content_left = 0
-        self._arriving = True
-        self._in_body = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take one header; those that trail a body are dropped."""
-        if self._in_body:
-            return
-        name = name.lower()
-        if name == b"content-length":
-            self._content_length = self._content_left = int(value)
-        elif name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value))
-        if len(self.headers) > MAX_HEADERS:
-            raise _HeadRefused(*_HEAD_TOO_LARGE)
-
-    def on_headers_complete(self) -> None:
-        """Make the request, now that its head is known."""
-        parser = self.parser
-        if self._head_bytes > MAX_HEAD_BYTES and self._exact_head_bytes() > MAX_HEAD_BYTES:
-            raise _HeadRefused(*_HEAD_TOO_LARGE)  # it came in one piece, with others behind it or not
-        version = parser.get_http_version()
-        if version not in _VERSIONS:
-            raise _HeadRefused(HTTPStatus.BAD_REQUEST, _OTHER_VERSION)
-        url = httptools.parse_url(self.url)
-        raw_path = url.path or b"/"
-        path = raw_path.decode("ascii")
-        if parser.should_upgrade() and (self._content_length or self._chunked()):
-            raise _HeadRefused(HTTPStatus.BAD_REQUEST, _UPGRADE_WITH_BODY)
-        # Only now: until here an error is one of this head, not of a body of the request before it.
-        self._in_body = True
-        self._head_bytes = 0
-        self._chunked_bytes = self._chunk_content_bytes = 0
-        scope: Scope = {
-            "type": "http",
-            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
-            "http_version": version,
-            "server": self.server,
-            "client": self.client,
-            "scheme": self.scheme,
-            "root_path": "",
-            "method": parser.get_method().decode("ascii"),
-            "path": urllib.parse.unquote(path) if "%" in path else path,
-            "raw_path": raw_path,
-            "query_string": url.query or b"",
-            "headers": self.headers,
-            "state": self.app_state,
-        }
-        self.scope = scope  # type: ignore[assignment]  # the way to web sockets reads it
-        upgrades = parser.should_upgrade()
-        if upgrades and self._should_upgrade():
-            self._in_body = False
-            return
-        self.cycle = Cycle(
-            self,
-            scope,
-            keep_alive=version != "1.0" and parser.should_keep_alive() and not upgrades,
-            awaits_continue=self.expect_100_continue,
-        )
-        self._waiting.append(self.cycle)
-
-    def _chunked(self) -> bool:
-        return any(name == b"transfer-encoding" for name, _ in self.headers)
-
-    def _bound_chunks(self, size: int) -> None:
-        """Count `size` more bytes of a chunked body, and end the connection when hardly any of them are body."""
-        self._chunked_bytes += size
-        if self._chunked_bytes > _MAX_CHUNK_OVERHEAD_BYTES + _MAX_CHUNK_OVERHEAD_FACTOR * self._chunk_content_bytes:
-            cycle = self.cycle
-            self._watch.counts.malformed += 1
-            if cycle is not None and cycle.complete:
-                self.transport.close()
-            else:
-                self._refuse(HTTPStatus.BAD_REQUEST, "The chunks of the body are nearly all frame and no content")
-
-    def _exact_head_bytes(self) -> int:
-        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-
-    def on_body(self, body: bytes) -> None:
-        """Keep some of the body, unless its request has been answered already."""
-        self._content_left -= len(body)
-        cycle = self.cycle
-        length = self._content_length
-        if length is None:
-            self._chunk_content_bytes += len(body)
-        if cycle is None or cycle.complete or cycle.given_up:
-            return
-        if length is None or length > _SMALL_BODY_BYTES:
-            if not self._watch.hold(len(body)):
-                cycle.body = []
-                self._give_up(cycle, HTTPStatus.SERVICE_UNAVAILABLE)
-                return
-            cycle.held_bytes += len(body)
-        cycle.body.append(body)
-        cycle.wake()
-
-    def on_message_complete(self) -> None:
-        """Note that the request is whole."""
-        self._arriving = False
-        self._in_body = False
-        self._head_bytes = 0
-        if self._watched is not None:  # the next request has its own time, also when it has begun in the same bytes
+    def arrived(self) -> None:
+        """Note that a request is whole: the next one has its own time, also when it has begun in the same bytes."""
+        if self._watched is not None:
             self._watched = None
             self._watch.read(self)
-        cycle = self.cycle
-        if cycle is not None and not cycle.complete:
-            cycle.more_body = False
-            cycle.wake()
-
-    # Running requests
 
     def _go_on(self) -> None:
         """Run the requests that are due, in their order, then say what this connection is waiting for."""
         turns = 0
-        waiting = self._waiting
+        waiting = self.waiting
         while waiting and self._running is None and self._may_run(waiting[0]):
             if turns == _MAX_TURNS:
                 self._rest()
@@ -356,15 +224,17 @@ class HttpProtocol(HttpToolsProtocol):
         """Tell the watch whether a request is arriving, or the connection idle; hold back a client that is ahead."""
         watch = self._watch
         running = self._running
-        if self._arriving:
-            if self._watched is not self._in_body:
-                self._watched = self._in_body
-                watch.reading(self, body=self._in_body)
+        parser = self._parser
+        # A head behind a request that is being answered is not the cheapest thing to end.
+        if parser.arriving and (parser.in_body or running is None):
+            if self._watched is not parser.in_body:
+                self._watched = parser.in_body
+                watch.reading(self, body=parser.in_body)
         elif self._watched is not None:
             self._watched = None
             watch.read(self)
         if running is not None:
-            if (self._waiting and running is not self.cycle) or _size(running.body) > _MAX_BUFFERED_BODY_BYTES:
+            if (self.waiting and running is not self._parser.cycle) or _size(running.body) > _MAX_BUFFERED_BODY_BYTES:
                 self.flow.pause_reading()
             return
         if self._unparsed:
@@ -372,42 +242,40 @@ class HttpProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         if self._refusal is not None:
             self._end_refused()
-        elif (self._upgrade_ignored or self._eof) and not self._waiting:
+        elif self._eof and not self.waiting:
             self.transport.close()
-        elif not self._arriving:
+        elif not self._parser.arriving:
             self._note_idle()
 
     def _note_idle(self) -> None:
-        self._watch.idle[self] = self._watch.now
+        self._idle[self] = self._watch.now
         if self._over:  # the head of that answer did not say that it is the last: one request may be on its way
             self.loop.call_later(LINGER_S, self.shutdown)
 
     def _may_run(self, cycle: Cycle) -> bool:
         """Return whether `cycle` need not wait for the rest of its body."""
-        if cycle is not self.cycle or not cycle.more_body or cycle.awaits_continue or cycle.given_up:
+        parser = self._parser
+        if cycle is not parser.cycle or not cycle.more_body or cycle.awaits_continue or cycle.given_up:
             return True
-        return self._content_length is None or self._content_length > _WAITED_FOR_BYTES
+        return cycle.unwelcome or parser.content_length is None or parser.content_length > WAITED_FOR_BYTES
 
     def _run(self, cycle: Cycle) -> None:
         """Run the application on one request, up to where it waits; a task does the rest."""
         self._running = cycle
-        coroutine = self._answer(cycle)
-        context = contextvars.Context()
-        try:
-            awaited = context.run(coroutine.send, None)
-        except StopIteration:
+        rest = begin(self._answer(cycle))
+        if rest is None:
             return
         cycle.in_task = True
         cycle.flush_head()
         if ENDLESS in cycle.scope:
             self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        task = self.loop.create_task(_continue(coroutine, awaited), context=context)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        task = rest(self.loop)
+        self._state.tasks.add(task)
+        task.add_done_callback(self._state.tasks.discard)
 
     async def _answer(self, cycle: Cycle) -> None:
         try:
-            await self.app(cycle.scope, cycle.receive, cycle.send)
+            await self._app(cycle.scope, cycle.receive, cycle.send)
         except Exception as error:  # noqa: BLE001 - the application answers its own errors; this one it could not
             _log.error("unanswered", exc_info=error)
         if not cycle.complete and not cycle.disconnected:
@@ -416,12 +284,14 @@ class HttpProtocol(HttpToolsProtocol):
 
     def answered(self, cycle: Cycle) -> None:
         """Go on after the answer to `cycle` has been written."""
-        self.server_state.total_requests += 1
+        self._state.total_requests += 1
         self._running = None
         self._release(cycle)
+        if self._idle is not self._watch.idle_known and CALLER in cycle.scope and cycle.scope[CALLER].name:
+            self._idle = self._watch.idle_known
         if not cycle.keep_alive:
-            still_sending = self._arriving or bool(self._waiting or self._unparsed)
-            self._waiting.clear()
+            still_sending = self._parser.arriving or bool(self.waiting or self._unparsed)
+            self.waiting.clear()
             self._unparsed = memoryview(b"")
             if still_sending:
                 self._part()
@@ -437,11 +307,11 @@ class HttpProtocol(HttpToolsProtocol):
 
     def is_ending(self, cycle: Cycle) -> bool:
         """Return whether the answer to `cycle` is the last one on this connection."""
-        return self._ending and not self._waiting and not self._unparsed and cycle is self.cycle
+        return self._ending and not self.waiting and not self._unparsed and cycle is self._parser.cycle
 
     def date_lines(self) -> bytes:
         """Return the header lines that every answer begins with."""
-        return _common_lines(self.server_state.default_headers)
+        return _common_lines(self._state.default_headers)
 
     def _release(self, cycle: Cycle) -> None:
         if cycle.held_bytes:
@@ -450,49 +320,43 @@ class HttpProtocol(HttpToolsProtocol):
 
     # Refusing
 
-    def _give_up(self, cycle: Cycle, status: HTTPStatus) -> None:
-        """Stop waiting for the body of `cycle`; the application answers with `status`."""
-        cycle.given_up = status
-        cycle.keep_alive = False
-        cycle.wake()
-
     def time_out(self) -> None:
         """Refuse the request that has not arrived in time."""
         limits = self._watch.limits
-        cycle = self.cycle
+        cycle = self._parser.cycle
         self._watched = None
         if self._refusal is not None:
             self.transport.close()
-        elif self._in_body and cycle is not None and cycle.complete:
+        elif self._parser.in_body and cycle is not None and cycle.complete:
             self.transport.close()  # answered before its body ended, and the rest never came
         else:
             what, seconds, key = (
                 ("body", limits.body_timeout_s, "body_timeout_s")
-                if self._in_body
+                if self._parser.in_body
                 else ("headers", limits.header_timeout_s, "header_timeout_s")
             )
             detail = f"The {what} did not arrive within {seconds:g} seconds (server.{key})"
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, detail)
 
-    def _refuse_malformed(self, error: httptools.HttpParserError) -> None:
-        refusal = error.__context__
-        if isinstance(refusal, _HeadRefused):
-            self._refuse(refusal.status, refusal.detail)
-            return
-        self._watch.counts.malformed += 1
-        self._refuse(HTTPStatus.BAD_REQUEST, "The bytes that arrived are not an HTTP/1.1 request; the connection ends")
+    def _refuse_head(self, refused: HeadRefused) -> None:
+        cycle = self._parser.cycle
+        self._watch.counts.malformed += refused.malformed
+        if self._parser.in_body and cycle is not None and cycle.complete:
+            self.transport.close()  # answered before its body ended, and the rest is none
+        else:
+            self._refuse(refused.status, refused.detail)
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
         """Answer what cannot become a request, once the requests before it are answered, and end the connection."""
-        cycle = self.cycle
+        cycle = self._parser.cycle
         self._unparsed = memoryview(b"")
-        if self._in_body and cycle is not None and not cycle.complete:  # its body will never be whole
+        if self._parser.in_body and cycle is not None and not cycle.complete:  # its body will never be whole
             if cycle is self._running:
-                self._give_up(cycle, status)
+                cycle.give_up(status, detail)
                 return
-            self._waiting.pop()
+            self.waiting.pop()
         self._refusal = (status, detail)
-        self._arriving = False
+        self._parser.arriving = False
         self.flow.pause_reading()
         self._go_on()
 
@@ -501,28 +365,15 @@ class HttpProtocol(HttpToolsProtocol):
             status, detail = self._refusal
             client = self.client[0] if self.client else None
             _log.info("refused", status=status.value, detail=detail, client=client)
-            body = problems.problem(status, detail)
-            self.transport.write(
-                b"".join(
-                    (
-                        STATUS_LINES[status.value],
-                        self.date_lines(),
-                        b"content-type: application/problem+json\r\n",
-                        b"content-length: %d\r\n" % len(body),
-                        b"retry-after: 1\r\n" if status is HTTPStatus.SERVICE_UNAVAILABLE else b"",
-                        b"connection: close\r\n\r\n",
-                        body,
-                    )
-                )
-            )
+            self.transport.write(problem_answer(status, detail, self.date_lines()))
             self._part()
 
     def _part(self) -> None:
         """Close after the last answer in such a way that a client which is still sending sees that answer."""
         self._parted = True
-        self._arriving = False
+        self._parser.arriving = False
         self._watch.read(self)
-        say_farewell(self.transport, self, self.loop)
+        say_farewell(self.transport, self, self.loop, STOPPED_FAREWELL_S if self._watch.leaving else FAREWELL_S)
 
     # Ending
 
@@ -537,7 +388,7 @@ class HttpProtocol(HttpToolsProtocol):
     @property
     def is_new(self) -> bool:
         """Whether nothing of a request has arrived yet."""
-        return self.cycle is None and not self._arriving
+        return self._parser.cycle is None and not self._parser.arriving
 
     def leave(self) -> None:
         """End after the next answer, which says so: the client may still send a request until it has read that."""
@@ -546,55 +397,39 @@ class HttpProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """End once what has begun to arrive is answered; an answer without end, once its reader has it."""
         self._ending = self._over = True
-        if self._running is None and not self._waiting and not self._arriving:
+        running = self._running
+        if self._parted:
+            self.loop.call_later(STOPPED_FAREWELL_S, self.transport.close)
+        elif running is None and not self.waiting and not self._parser.arriving:
             self.transport.close()
-        elif self._running is not None and ENDLESS in self._running.scope:
-            self.loop.call_later(goodbye_s(self.config), self._end_unread)
+        elif running is not None and ENDLESS in running.scope:
+            self.loop.call_later(goodbye_s(self._config), self._end_unread)
+        else:
+            self._wait_while_moving()
 
     def _end_unread(self) -> None:
         """Drop the end of an answer without end, if its reader does not read."""
         if self.flow.write_paused:
             self.transport.abort()
 
+    def _wait_while_moving(self) -> None:
+        """Look again in STANDSTILL_S whether what the service waits for before it stops has moved."""
+        unread_bytes = self.transport.get_write_buffer_size() if self.flow.write_paused else None
+        self.loop.call_later(STANDSTILL_S, self._end_what_stands, self._parser.received_bytes, unread_bytes)
 
-class _HeadRefused(Exception):
-    """Ends the parser's work on a head that is well-formed, and is not taken."""
-
-    def __init__(self, status: HTTPStatus, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
-
-
-class _Rest:
-    """What is left of a coroutine that has been run up to its first wait."""
-
-    __slots__ = ("_awaited", "_coroutine")
-
-    def __init__(self, coroutine: Coroutine[Any, Any, None], awaited: object) -> None:
-        self._coroutine = coroutine
-        self._awaited = awaited
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        coroutine, awaited = self._coroutine, self._awaited
-        while True:
-            try:
-                sent = yield awaited
-            except GeneratorExit:
-                coroutine.close()
-                raise
-            except BaseException as error:  # noqa: BLE001 - handed on, whatever it is
-                step: Callable[[], Any] = partial(coroutine.throw, error)
-            else:
-                step = partial(coroutine.send, sent)
-            try:
-                awaited = step()
-            except StopIteration:
-                return
-
-
-async def _continue(coroutine: Coroutine[Any, Any, None], awaited: object) -> None:
-    await _Rest(coroutine, awaited)
+    def _end_what_stands(self, received_bytes: int, unread_bytes: int | None) -> None:
+        """End a head that is not whole, a body that does not come, and an answer that is not taken."""
+        parser, cycle = self._parser, self._parser.cycle
+        if self._parted or self.transport.is_closing():
+            return
+        if self.flow.write_paused and self.transport.get_write_buffer_size() == unread_bytes:
+            self.transport.abort()
+        elif not parser.arriving or (parser.in_body and parser.received_bytes > received_bytes):
+            self._wait_while_moving()
+        elif parser.in_body and cycle is not None and cycle.complete:
+            self.transport.close()
+        else:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, _STOPPING)
 
 
 def _size(parts: list[bytes]) -> int:

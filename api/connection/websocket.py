@@ -1,10 +1,9 @@
-"""The WebSocket protocol below the application: uvicorn's around the `websockets` library, with a bound on everything.
-
-What is different here, and why:
+"""The WebSocket protocol below the application: frames by the `websockets` library, and a bound on everything.
 
 - A read of 256 KiB can hold 40,000 frames. They are parsed 4 KiB at a time, when the application has taken what came
   before; so neither the event loop nor the memory belongs to whoever sends the smallest frames.
-- A message has at most MAX_FRAGMENTS fragments: those without content count towards no limit of bytes.
+- A message has at most MAX_FRAGMENTS fragments: those without content count towards no limit of bytes. One that is
+  longer than the application takes is refused at the head of the frame that makes it so, before it has arrived.
 - A pong that could not be sent at once is dropped. A client that pings and never reads costs no memory.
 - A client is alive as long as it sends anything, or while it is us who do not read; a quiet one must answer pings.
 - Whoever does not read is cut off CLOSE_TIMEOUT_S after a close frame, what was not sent is dropped with it. When the
@@ -13,18 +12,24 @@ What is different here, and why:
 """
 
 import asyncio
+import logging
 import socket
-from asyncio.transports import BaseTransport
+from http import HTTPStatus
 from typing import Any
 
-from uvicorn.config import Config
-from uvicorn.protocols.utils import ClientDisconnected
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+import structlog
+from uvicorn import Config
 from uvicorn.server import ServerState
-from websockets import http11
 from websockets.exceptions import InvalidState
-from websockets.frames import Frame
-from websockets.protocol import SEND_EOF
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Response
+from websockets.protocol import SEND_EOF, State
+from websockets.server import ServerProtocol
+
+from api.connection.cycle import STATUS_LINES, problem_answer
+from api.connection.flow import Flow
+from api.connection.keepalive import Keepalive
+from api.http.exchange import MAX_MESSAGE_BYTES, Message, Scope
 
 # PERF: 47 frames of ten points, parsed in 0.4 ms; of frames without content, the worst there is, 680 in 6 ms.
 PIECE_BYTES = 4096
@@ -33,12 +38,16 @@ CLOSE_TIMEOUT_S = 3.0
 # Beside it the kernel would keep up to 4 MiB of messages that a slow reader gets long after they were true.
 SEND_BUFFER_BYTES = 64 * 1024
 
-# The handshake is parsed a second time, from a head that the HTTP parser has bounded (64 KiB). The library's own limit,
-# 8 KiB a line, is less than an address with 256 symbols may take, and uvicorn would leave who exceeds it unanswered.
-http11.MAX_LINE_LENGTH = 131_072
-
 _MESSAGE_TOO_BIG = 1009
 _INVALID_TEXT = 1007
+_FAULT = 1011
+_NO_CODE, _ABNORMAL = 1005, 1006
+
+_log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+
+class ClientGoneError(OSError):
+    """Nothing can be sent any more: the stream is closed, or closing."""
 
 
 def goodbye_s(config: Config) -> float:
@@ -46,8 +55,17 @@ def goodbye_s(config: Config) -> float:
     return min(CLOSE_TIMEOUT_S, (config.timeout_graceful_shutdown or 0.0) / 2)
 
 
-class StreamProtocol(WebSocketsSansIOProtocol):
-    """One WebSocket connection, from its handshake to its end."""
+class StreamProtocol(asyncio.Protocol):
+    """One WebSocket connection, from the handshake that `HttpProtocol` has read to its end."""
+
+    is_new = False
+    """Whether a request may be on its way that a stop has to wait for: a stream's handshake has come."""
+
+    _transport: asyncio.Transport
+    _flow: Flow
+    _scope: Scope
+    _response: Response
+    _frames: ServerProtocol  # once the handshake is accepted
 
     def __init__(
         self,
@@ -56,37 +74,81 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self.close_timeout = CLOSE_TIMEOUT_S
+        self.loop = _loop or asyncio.get_running_loop()
+        self._config = config
+        self._app: Any = config.loaded_app
+        self._state = server_state
+        self._app_state = app_state
+        self._queue: asyncio.Queue[Message] = asyncio.Queue()
+        self._refusal: Message | None = None
+        self._answered = self._accepted = False  # the handshake is, one way or the other
+        self._close_sent = False
+        self._gone = False
+        self._close_timer: asyncio.TimerHandle | None = None
+        self._close_timeout_s = CLOSE_TIMEOUT_S
+        self._parts: list[bytes] = []
+        self._text = False
         self._unparsed = memoryview(b"")
         self._feeding: asyncio.Handle | None = None
-        self._heard = False
+        self._keepalive = Keepalive(config.ws_ping_interval, config.ws_ping_timeout, self._ask, self._give_up_on_client)
 
-    # -- what comes in ------------------------------------------------------------------------------------------------
+    # What the transport tells
 
-    def connection_made(self, transport: BaseTransport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take over the connection from HTTP."""
-        super().connection_made(transport)
+        self._transport = transport
+        self._flow = Flow(transport)
+        self._state.connections.add(self)  # type: ignore[arg-type]  # uvicorn names its own
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+
+    def open(self, scope: Scope, response: Response, rest: bytes) -> None:
+        """Run the application on the stream; `response` accepts it, `rest` came behind its handshake."""
+        self._scope = scope
+        self._response = response
+        self._queue.put_nowait({"type": "websocket.connect"})
+        if rest:
+            self.data_received(rest)
+        task = self.loop.create_task(self._run())
+        self._state.tasks.add(task)
+        task.add_done_callback(self._state.tasks.discard)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget what was not parsed; what was parsed still reaches the application, before the news of the end."""
         self._unparsed = memoryview(b"")
-        super().connection_lost(exc)
+        self._keepalive.stop()
+        self._queue.put_nowait({"type": "websocket.disconnect", "code": _NO_CODE if self._answered else _ABNORMAL})
+        self._state.connections.discard(self)
+        self._answered = self._gone = True
+        self._flow.resume_writing()
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+            self._close_timer = None
+        if exc is None:
+            self._transport.close()
+
+    def pause_writing(self) -> None:
+        """Let what is to be sent wait: the client does not read as fast as it comes."""
+        self._flow.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Let it go on."""
+        self._flow.resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Keep `data`, and parse as much of it as the application waits for."""
-        self._heard = True
+        self._keepalive.heard = True
         # Joined only where a read overtook the pause of reading.
         self._unparsed = memoryview(bytes(self._unparsed) + data if self._unparsed else data)
         if self._feeding is None:
             self._feed()
 
-    async def receive(self) -> Any:  # noqa: ANN401 - uvicorn's union of events
+    # What the client sends
+
+    async def receive(self) -> Message:
         """Return the next event for the application; parse on only when there is none."""
-        if self._unparsed and self.queue.empty() and self._feeding is None:
+        if self._unparsed and self._queue.empty() and self._feeding is None:
             self._feed()
-        message = await self.queue.get()
+        message = await self._queue.get()
         if not self._unparsed:
             self._read_on()
         return message
@@ -94,104 +156,228 @@ class StreamProtocol(WebSocketsSansIOProtocol):
     def _feed(self) -> None:
         """Parse on until the application has something to do, or it is somebody else's turn."""
         self._feeding = None
-        while self._unparsed and (self.queue.empty() or self.close_sent):
+        while self._accepted and self._unparsed and (self._queue.empty() or self._close_sent):
             piece, rest = self._unparsed[:PIECE_BYTES], self._unparsed[PIECE_BYTES:]
             self._unparsed = rest or memoryview(b"")  # an empty view would keep all that was read
-            self.conn.receive_data(bytes(piece))
-            parsed = bool(self.conn.events)
-            self.handle_events()
-            if self.conn.parser_exc is not None and not self.close_sent:
-                self.handle_parser_exception()
+            self._frames.receive_data(bytes(piece))
+            parsed = self._frames.events_received()
+            for event in parsed:
+                if isinstance(event, Frame):
+                    self._take(event)
+            if self._frames.parser_exc is not None and not self._close_sent:
+                self._end_failed()
             # A piece that completes nothing is part of a large frame; one with pings only costs a turn.
-            if parsed and self._unparsed and (self.queue.empty() or self.close_sent):
+            if parsed and self._unparsed and (self._queue.empty() or self._close_sent):
                 self._feeding = self.loop.call_soon(self._feed)
                 break
         if self._unparsed:
-            self._pause()
+            self._flow.pause_reading()
         else:
             self._read_on()
 
-    def _pause(self) -> None:
-        if not self.read_paused:
-            self.read_paused = True
-            self.transport.pause_reading()
-
     def _read_on(self) -> None:
-        if self.read_paused and (self.queue.empty() or self.close_sent) and not self.transport.is_closing():
-            self.read_paused = False
-            self.transport.resume_reading()
+        if self._queue.empty() or self._close_sent:
+            self._flow.resume_reading()
 
-    # -- frames -------------------------------------------------------------------------------------------------------
+    def _take(self, frame: Frame) -> None:
+        match frame.opcode:
+            case Opcode.TEXT | Opcode.BINARY:
+                self._text = frame.opcode is Opcode.TEXT
+                self._parts = []
+                self._take_part(frame)
+            case Opcode.CONT:
+                self._take_part(frame)
+            case Opcode.PING:
+                self._send_pong()
+            case Opcode.PONG:
+                self._keepalive.answered(bytes(frame.data))
+            case Opcode.CLOSE:
+                self._take_close()
 
-    def send_receive_event_to_app(self) -> None:
-        """Hand a whole message to the application; no UTF-8 is the fault of the client, not ours."""
-        if self.curr_msg_data_type == "text" and not self.close_sent:
-            try:
-                b"".join(self.frames).decode()
-            except UnicodeDecodeError as error:
-                self._fail(_INVALID_TEXT, f"{error.reason} at byte {error.start}")
-                return
-        super().send_receive_event_to_app()
-
-    def handle_cont(self, event: Frame) -> None:
-        """Take one more fragment of a message."""
-        if len(self.frames) >= MAX_FRAGMENTS:
-            self.frames = []
-            if not self.close_sent:
+    def _take_part(self, frame: Frame) -> None:
+        """Take one fragment of a message, and hand the message to the application where it is the last one."""
+        if len(self._parts) >= MAX_FRAGMENTS:
+            self._parts = []
+            if not self._close_sent:
                 self._fail(_MESSAGE_TOO_BIG, f"a message has at most {MAX_FRAGMENTS} fragments")
             return
-        super().handle_cont(event)
-
-    def handle_ping(self) -> None:
-        """Send the pongs that are due, or drop them while the client does not read."""
-        if self.writable.is_set() and not self.transport.is_closing():
-            super().handle_ping()
-        else:
-            self.conn.data_to_send()
-
-    # -- life and death -----------------------------------------------------------------------------------------------
-
-    def send_keepalive_ping(self) -> None:
-        """Ask a client whether it is there."""
-        self._heard = False
-        super().send_keepalive_ping()
-
-    def keepalive_timeout(self) -> None:
-        """Take any sign of life for an answer, and our own not reading for an excuse; else end the connection."""
-        if self._heard or self.read_paused:
-            self.pong_timer = None
-            self.pending_ping_payload = None
-            self.schedule_ping()
+        self._parts.append(bytes(frame.data))
+        if not frame.fin:
             return
-        super().keepalive_timeout()
-        self._cut_off_later()
+        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts = []
+        if self._close_sent:
+            return
+        message: Message = {"type": "websocket.receive", "bytes": data}
+        if self._text:
+            try:
+                message = {"type": "websocket.receive", "text": data.decode()}
+            except UnicodeDecodeError as error:  # the fault of the client, not ours
+                self._fail(_INVALID_TEXT, f"{error.reason} at byte {error.start}")
+                return
+        self._queue.put_nowait(message)
+        self._flow.pause_reading()
 
-    def handle_parser_exception(self) -> None:
-        """Tell the client what it did wrong, in a close frame, and the application that it is gone."""
-        sent = self.conn.close_sent
-        code, reason = (sent.code, sent.reason) if sent is not None else (1006, "")
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": int(code), "reason": reason})
-        self.close_sent = True
-        self.stop_keepalive()
-        output = self.conn.data_to_send()
-        self.transport.write(b"".join(output))
-        # What is still on its way is read and thrown away: a connection that is closed over unread bytes is reset, and
-        # the client would never see why.
-        if SEND_EOF in output and self.transport.can_write_eof():
-            self.transport.write_eof()
+    def _send_pong(self) -> None:
+        """Send the pongs that are due, or drop them while the client does not read."""
+        pongs = self._frames.data_to_send()
+        if not (self._flow.write_paused or self._transport.is_closing()):
+            self._transport.write(b"".join(pongs))
+
+    def _take_close(self) -> None:
+        if self._close_sent:  # by us: this is the answer
+            if self._close_timer is not None:
+                self._close_timer.cancel()
+                self._close_timer = None
+                self._transport.close()
+        elif not self._transport.is_closing() and self._frames.close_rcvd is not None:
+            code, reason = self._frames.close_rcvd.code, self._frames.close_rcvd.reason
+            self._queue.put_nowait({"type": "websocket.disconnect", "code": int(code), "reason": reason})
+            self._write_frames()
+            self._transport.close()
+
+    # What the application sends
+
+    async def _run(self) -> None:
+        try:
+            await self._app(self._scope, self.receive, self.send)
+        except ClientGoneError:
+            pass
+        except Exception as error:  # noqa: BLE001 - the application answers its own errors; this one it could not
+            _log.error("unanswered", exc_info=error)
+        finally:
+            if not self._answered:
+                self._answered = True
+                detail = "The service failed; its log has the details"
+                status = HTTPStatus.INTERNAL_SERVER_ERROR
+                self._transport.write(problem_answer(status, detail, self._own_lines()))
+            if self._close_timer is None:
+                self._transport.close()
+
+    async def send(self, message: Message) -> None:
+        """Send as soon as the client has taken enough of what was sent before; ClientGoneError when it has gone."""
+        await self._flow.drain()
+        kind: str = message["type"]
+        if self._gone and kind == "websocket.close":
+            return  # closed already; Falcon tells of an error here as of one that nobody expected
+        if self._gone or self._close_sent:
+            raise ClientGoneError
+        if not self._accepted:
+            self._answer_handshake(kind, message)
+        elif kind == "websocket.send":
+            data = message.get("bytes")
+            try:
+                if data is not None:
+                    self._frames.send_binary(data)
+                else:
+                    self._frames.send_text(message["text"].encode())
+            except InvalidState:
+                raise ClientGoneError from None
+            self._write_frames()
+        elif kind == "websocket.close":
+            self._send_close(message.get("code", 1000), message.get("reason") or "")
+        else:
+            raise RuntimeError(f"Unexpected ASGI message {kind!r}: a stream that is open is sent to, or closed")
+
+    def _answer_handshake(self, kind: str, message: Message) -> None:
+        if kind == "websocket.accept":
+            self._accept(message)
+        elif kind == "websocket.http.response.start":
+            self._refusal = message
+        elif kind == "websocket.http.response.body" and self._refusal is not None:
+            head = b"".join(b"%b: %b\r\n" % header for header in self._refusal["headers"])
+            lines = STATUS_LINES[self._refusal["status"]] + self._own_lines() + head + b"connection: close\r\n\r\n"
+            self._end_refused(lines + message.get("body", b""))
+        elif kind == "websocket.close":
+            status = HTTPStatus.FORBIDDEN
+            self._end_refused(problem_answer(status, "The stream was refused", self._own_lines()))
+        else:
+            raise RuntimeError(f"Unexpected ASGI message {kind!r}: a handshake is accepted, closed or answered")
+
+    def _accept(self, message: Message) -> None:
+        most = self._scope.get(MAX_MESSAGE_BYTES, self._config.ws_max_size)
+        self._frames = ServerProtocol(
+            state=State.OPEN, max_size=min(most, self._config.ws_max_size), logger=logging.getLogger("uvicorn.error")
+        )
+        if message.get("subprotocol"):
+            self._response.headers["Sec-WebSocket-Protocol"] = message["subprotocol"]
+        head, _, _ = self._response.serialize().partition(b"\r\n\r\n")
+        more = b"".join(b"%b: %b\r\n" % header for header in message.get("headers", ()))
+        self._answered = self._accepted = True
+        self._transport.write(b"%b\r\n%b%b\r\n" % (head, self._own_lines(), more))
+        self._keepalive.start(self.loop)
+
+    def _end_refused(self, answer: bytes) -> None:
+        self._answered = self._close_sent = True
+        self._queue.put_nowait({"type": "websocket.disconnect", "code": _ABNORMAL})
+        self._transport.write(answer)
+        self._transport.close()
+
+    def _send_close(self, code: int, reason: str) -> None:
+        if self._transport.is_closing():
+            return
+        self._queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        try:
+            self._frames.send_close(code, reason)
+        except InvalidState:
+            raise ClientGoneError from None
+        self._write_frames()
+        self._close_sent = True
+        self._flow.resume_reading()
         self._cut_off_later()
+        self._feed()
+
+    def _write_frames(self) -> None:
+        self._transport.write(b"".join(self._frames.data_to_send()))
+
+    def _own_lines(self) -> bytes:
+        return b"".join(b"%b: %b\r\n" % header for header in self._state.default_headers)
+
+    # Life and death
+
+    def _ask(self, payload: bytes) -> bool:
+        """Ask a client whether it is there; return whether there is a point in asking."""
+        if self._close_sent or self._transport.is_closing():
+            return False
+        self._frames.send_ping(payload)
+        self._write_frames()
+        return True
+
+    def _give_up_on_client(self) -> bool:
+        """End a stream whose client does not answer; return False where it is us who do not read."""
+        if self._flow.read_paused:
+            return False
+        if not (self._close_sent or self._transport.is_closing()):
+            self._frames.fail(_FAULT, "keepalive ping timeout")
+            self._write_frames()
+            self._close_sent = True
+            self._transport.close()
+            self._cut_off_later()
+        return True
 
     def _fail(self, code: int, reason: str) -> None:
-        self.conn.fail(code, reason)
-        self.handle_parser_exception()
+        self._frames.fail(code, reason)
+        self._end_failed()
+
+    def _end_failed(self) -> None:
+        """Tell the client what it did wrong, in a close frame, and the application that it is gone."""
+        sent = self._frames.close_sent
+        code, reason = (sent.code, sent.reason) if sent is not None else (_ABNORMAL, "")
+        self._queue.put_nowait({"type": "websocket.disconnect", "code": int(code), "reason": reason})
+        self._close_sent = True
+        self._keepalive.stop()
+        output = self._frames.data_to_send()
+        self._transport.write(b"".join(output))
+        # What is still on its way is read and thrown away: a connection that is closed over unread bytes is reset, and
+        # the client would never see why.
+        if SEND_EOF in output and self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._cut_off_later()
 
     def _cut_off_later(self) -> None:
-        if self.close_timer is not None:
-            self.close_timer.cancel()
-        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
-
-    is_new = False
-    """Whether a request may be on its way that a stop has to wait for: a stream's handshake has come."""
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+        self._close_timer = self.loop.call_later(self._close_timeout_s, self._transport.abort)
 
     def leave(self) -> None:
         """Go on until `shutdown`: a stream ends because the application was told, not between two requests."""
@@ -201,35 +387,14 @@ class StreamProtocol(WebSocketsSansIOProtocol):
 
         One that is closing goes on as well, until the client has answered: closing over unread bytes would reset it.
         """
-        if not self.handshake_complete:
-            super().shutdown()
-            return
-        self.close_timeout = goodbye_s(self.config)
-        if self.close_timer is not None:
+        if not self._answered:
+            return  # the application refuses it, because the service stops
+        self._close_timeout_s = goodbye_s(self._config)
+        if self._close_timer is not None:
             self._cut_off_later()
-        self.loop.call_later(self.close_timeout, self._end_unread)
+        self.loop.call_later(self._close_timeout_s, self._end_unread)
 
     def _end_unread(self) -> None:
         """Cut off a client that does not read: nothing can be told to it, and others wait for its end."""
-        if not self.writable.is_set():
-            self.transport.abort()
-
-    async def send(self, message: Any) -> None:  # noqa: ANN401 - uvicorn's union of events
-        """Send as soon as the client has taken enough of what was sent before; ClientDisconnected when it has gone."""
-        await self.writable.wait()
-        if self.disconnected and message["type"] == "websocket.close":
-            return  # closed already; Falcon tells of an error here as of one that nobody expected
-        if self.close_sent and self.initial_response is None:
-            raise ClientDisconnected
-        if message["type"] == "websocket.http.response.start":  # a refusal, where uvicorn leaves them out
-            own = [header for header in self.default_headers if header[0] != b"date"]
-            message = {**message, "headers": [*own, *message["headers"]]}
-        try:
-            await super().send(message)
-        except InvalidState:
-            raise ClientDisconnected from None
-        if message["type"] == "websocket.http.response.body" and self.close_sent:
-            self.handshake_complete = True  # or uvicorn takes the refusal for a handshake that was forgotten
-        if message["type"] == "websocket.close" and self.close_sent and not self.transport.is_closing():
-            self._cut_off_later()
-            self._feed()
+        if self._flow.write_paused:
+            self._transport.abort()

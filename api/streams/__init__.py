@@ -1,6 +1,5 @@
 """Streams: points that come in over a WebSocket, and statistics that go out over a WebSocket or as server-sent events.
 
-protocol   the WebSocket protocol below the application: uvicorn's, with a bound on everything a client may send
 handshake  the query of a stream, and which origins may open one
 registry   the streams that are open: how many there may be, and their end
 resource   the route /stream: a handshake becomes one of the two streams

@@ -7,6 +7,7 @@ from falcon.media import BinaryBaseHandlerWS, TextBaseHandlerWS
 
 from api.access.guard import SUBPROTOCOL, authorise
 from api.access.tokens import READ, WRITE
+from api.http.exchange import HANDSHAKE, MAX_MESSAGE_BYTES
 from api.http.problems import Refusal
 from api.http.request import Request
 from api.operation.settings import ServerSettings
@@ -14,7 +15,7 @@ from api.streams.handshake import INGEST, IngestQuery, StatsQuery, check_origin,
 from api.streams.ingest import Ingest
 from api.streams.live import Live
 from api.streams.registry import Streams
-from api.streams.stats import Statistics
+from api.streams.stats import MAX_CONTROL_BYTES, Statistics
 from hft_mmap import Store
 
 
@@ -56,6 +57,9 @@ class Stream:
     async def on_get(self, req: Request, _resp: falcon.asgi.Response) -> None:
         """Refuse what is no WebSocket; its query is judged first, as that of a handshake is."""
         self._query(req)
+        if HANDSHAKE in req.scope:
+            detail = f"The handshake of the WebSocket is not sound: {req.scope[HANDSHAKE]}"
+            raise Refusal(HTTPStatus.BAD_REQUEST, detail, headers={"Sec-WebSocket-Version": "13"})
         detail = "This is a WebSocket; GET /events has the statistics as server-sent events"
         raise Refusal(HTTPStatus.UPGRADE_REQUIRED, detail, headers={"Upgrade": "websocket", "Connection": "Upgrade"})
 
@@ -74,6 +78,7 @@ class Stream:
             stream = Ingest(self._store, req.scope, query, self._max_values)
         else:
             stream = Statistics(self._live, req.scope, query)
+            req.scope[MAX_MESSAGE_BYTES] = MAX_CONTROL_BYTES
         with self._streams.opened(stream.end, req.scope, needed):
             await ws.accept(SUBPROTOCOL if SUBPROTOCOL in ws.subprotocols else None)
             await stream.run(ws)

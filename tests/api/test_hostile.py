@@ -66,7 +66,14 @@ def symbols(service: Service) -> set[str]:
         CHUNKED + b"fffffffffffffffff\r\n",
         CHUNKED + b"-1\r\n",
         CHUNKED + b"0x5\r\n",
-        post(batch("UP", [1.0]), head="Connection: Upgrade\r\nUpgrade: h2c\r\n"),
+        post(batch("UP", [1.0]), head="Connection: Upgrade\r\nUpgrade: websocket\r\n"),
+        post(batch("UP", [1.0]), head="Host: y\r\n"),
+        post(batch("UP", [1.0])).replace(b"Host: x\r\n", b""),
+        post(batch("UP", [1.0]), head="X-Offset: 0\r\nX-Offset: 0\r\n"),
+        post(batch("UP", [1.0]), head="content-type: application/json\r\n"),
+        post(batch("UP", [1.0]), head="Content-Encoding: identity\r\nContent-Encoding: gzip\r\n"),
+        post(b"", head="Transfer-Encoding: gzip, chunked\r\n").replace(b"Content-Length: 0\r\n", b"") + b"0\r\n\r\n",
+        CHUNKED.replace(b"HTTP/1.1", b"HTTP/1.0") + b"0\r\n\r\n",
     ],
 )
 def test_what_two_readers_could_read_in_two_ways_is_refused(service: Service, request_bytes: bytes) -> None:
@@ -86,7 +93,9 @@ def test_an_upgrade_swallows_no_request_before_it(service: Service) -> None:
 
 def test_an_unknown_method_on_an_unknown_route_is_not_found(service: Service) -> None:
     """A method that the framework does not know must not make it fail."""
-    assert statuses(service, b"M-SEARCH * HTTP/1.1\r\n\r\n" + b"PURGE /x HTTP/1.1\r\n\r\n" + CLOSE) == [404, 404, 200]
+    assert statuses(
+        service, b"M-SEARCH * HTTP/1.1\r\nHost: x\r\n\r\n" + b"PURGE /x HTTP/1.1\r\nHost: x\r\n\r\n" + CLOSE
+    ) == [404, 404, 200]
 
 
 def test_the_only_connection_is_timed_as_well(service: Service) -> None:
@@ -170,6 +179,12 @@ def test_who_waits_for_leave_to_send_is_given_it_or_refused(service: Service) ->
     for announced, kind, status in ((10, b"text/plain", 415), (10**11, b"application/json", 413)):
         request = post(b"", length=announced, head="Expect: 100-continue\r\n").replace(b"application/json", kind)
         assert statuses(service, request) == [status]
+
+
+def test_http_1_0_is_not_told_to_go_on(service: Service) -> None:
+    """100 Continue is of HTTP/1.1: a client of 1.0 would take it for the answer."""
+    request = post(batch("OLD", [1.0]), head="Expect: 100-continue\r\n").replace(b"HTTP/1.1", b"HTTP/1.0")
+    assert statuses(service, request) == [200]
 
 
 def test_a_connection_that_is_reset_stores_nothing(service: Service) -> None:

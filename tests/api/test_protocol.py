@@ -14,7 +14,8 @@ import pytest
 from uvicorn.server import ServerState
 
 from api.connection.connections import ConnectionLimits, Connections
-from api.connection.protocol import MAX_HEAD_BYTES, MAX_HEADERS, HttpProtocol
+from api.connection.head import MAX_HEAD_BYTES, MAX_HEADERS
+from api.connection.protocol import HttpProtocol
 from api.operation.settings import Settings
 from api.server import uvicorn_config
 from perf.suites.protocol import Wire
@@ -23,6 +24,7 @@ from tests.conftest import StartService
 from tests.service import Service, running_service, wait_until
 
 MIB = 2**20
+H2C = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -122,8 +124,8 @@ def test_requests_are_not_parsed_long_before_they_are_run() -> None:
             uvicorn_config(Settings().server, never), state, {}, watch=Connections(ConnectionLimits())
         )
         protocol.connection_made(Wire())
-        protocol.data_received(b"GET / HTTP/1.1\r\n\r\n" * 10_000)
-        count = len(protocol._waiting)
+        protocol.data_received(b"GET / HTTP/1.1\r\nHost:\r\n\r\n" * 10_000)
+        count = len(protocol.waiting)
         await asyncio.sleep(0)  # the tasks take their first step
         for task in state.tasks:
             task.cancel()
@@ -219,12 +221,34 @@ def test_http_1_0_ends_with_its_answer(shared: Service) -> None:
 
 
 def test_an_upgrade_that_is_not_offered_is_an_ordinary_request(shared: Service) -> None:
-    """A client that would like HTTP/2 gets its answer in HTTP/1.1, and the end of the connection."""
+    """A client that would like HTTP/2 gets its answer in HTTP/1.1, and the connection goes on."""
+    request = get("/health", f"{H2C}HTTP2-Settings: x\r\n")
     with shared.connect() as connection:
-        connection.sendall(
-            get("/health", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n")
-        )
-        assert answers(connection) == [(200, {"status": "ok"})]
+        connection.sendall(request * 3 + get("/health", "Connection: Upgrade, close\r\nUpgrade: h2c\r\n"))
+        assert answers(connection) == [(200, {"status": "ok"})] * 4
+
+
+@pytest.mark.parametrize("cut", [None, 1, 7, 64])
+def test_a_body_behind_an_upgrade_that_is_not_offered_is_stored(shared: Service, cut: int | None) -> None:
+    """Java's HttpClient and curl --http2 ask for h2c with each batch: with a length or in chunks, however it is cut."""
+    symbol = f"H2C{cut}"
+    body = batch(symbol, [1.0, 2.0])
+    chunked = post(b"", head=H2C).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:9], body[9:])) + b"0\r\n\r\n"
+    data = post(body, head=H2C) + chunked + chunks + post(body) + get("/health", "Connection: close\r\n")
+    with shared.connect() as connection:
+        for begin in range(0, len(data), cut or len(data)):
+            connection.sendall(data[begin : begin + (cut or len(data))])
+        found = answers(connection)
+    assert [(status, answer.get("total")) for status, answer in found] == [(200, 2), (200, 4), (200, 6), (200, None)]
+
+
+def test_a_large_body_behind_an_upgrade_is_taken_as_it_comes(shared: Service) -> None:
+    """One that is longer than what is waited for whole."""
+    values = [1.5] * 60_000
+    with shared.connect() as connection:
+        connection.sendall(post(batch("LARGE", values), head=H2C) + get("/health", "Connection: close\r\n"))
+        assert [(status, answer.get("total")) for status, answer in answers(connection)] == [(200, 60_000), (200, None)]
 
 
 def test_late_requests_are_refused_and_idle_connections_closed(impatient: Service) -> None:

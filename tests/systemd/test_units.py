@@ -3,7 +3,7 @@
 from api.operation.logs import MAX_QUEUED_BYTES
 from api.operation.settings import load
 from api.routes.answers import MAX_SEARCHES
-from api.server import _RESERVED_FILES
+from api.server import connection_limits, files_of_store
 from tests.service import ROOT, environment
 
 UNITS = ROOT / "systemd"
@@ -59,11 +59,9 @@ def limit(name: str) -> int:
 def test_the_limits_leave_room_for_what_the_settings_allow() -> None:
     """The arithmetic beside the limits, with the settings that are installed and the constants of the code."""
     settings = load(UNITS / "config.toml").settings
-    chunks = settings.store.max_symbols * (
-        settings.store.max_data_retention // settings.store.limits().chunk_points + 2
-    )
-    files = settings.server.max_connections + 4 * settings.store.max_symbols + chunks + _RESERVED_FILES
-    assert limit("LimitNOFILE") >= 10 * files
+    limits = connection_limits(settings.server, settings.store.limits(), limit("LimitNOFILE"))
+    assert limits.max_connections == settings.server.max_connections
+    assert limit("LimitNOFILE") >= settings.server.max_connections + 10 * files_of_store(settings.store.limits())
     assert limit("TasksMax") >= 1 + 3 + MAX_SEARCHES + 32 + 8
     program, connections = 250 * 10**6, 400 * 10**6
     held = program + settings.server.max_body_memory_bytes + connections + MAX_QUEUED_BYTES

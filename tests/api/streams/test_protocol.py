@@ -6,12 +6,16 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
 
 from api.app import create_app
+from api.connection.connections import ConnectionLimits, Connections
+from api.connection.protocol import HttpProtocol
 from api.connection.websocket import MAX_FRAGMENTS, StreamProtocol
 from api.operation.settings import Settings
 from hft_mmap import Store
@@ -139,8 +143,9 @@ def test_a_stream_that_is_opened_and_dropped_leaves_nothing(shared_service: Serv
 @contextmanager
 def served(store: Store, patience_s: float) -> Iterator[int]:
     """Yield the port of a server of `store` that asks quiet clients after `patience_s`, and waits as long again."""
+    http: Any = partial(HttpProtocol, watch=Connections(ConnectionLimits()))
     config = uvicorn.Config(
-        create_app(store, Settings()), ws=StreamProtocol, http="httptools", lifespan="off", log_config=None,
+        create_app(store, Settings()), ws=StreamProtocol, http=http, lifespan="off", log_config=None,
         ws_ping_interval=patience_s, ws_ping_timeout=patience_s, interface="asgi3",
     )  # fmt: skip
     server = uvicorn.Server(config)
