@@ -368,7 +368,7 @@ class Store:
         if kept >= self.limits.max_symbols:
             message = (
                 f"symbol limit reached: the store holds {kept} of at most {self.limits.max_symbols} symbols, "
-                f"{symbol} was not added"
+                f"{symbol} was not added: store.max_symbols is the limit"
             )
             raise SymbolLimitReached(message)
 

@@ -1,4 +1,4 @@
-"""How far an import is, while it runs: a bar on a terminal, elsewhere a JSON line a second, on standard error."""
+"""How far an import is, on standard error: a bar on a terminal, elsewhere after a while a JSON line a second."""
 
 import sys
 import threading
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     from hft_mmap.transfer import Progress
 
+FIRST_LINE_S = 5.0
+"""An import that is over sooner says nothing: a script that expects silence has it also on a busy machine."""
 LINE_INTERVAL_S = 1.0
-"""An import that is over sooner says nothing."""
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def shown_progress() -> "Iterator[Callable[[Progress], None]]":
 
 @contextmanager
 def _lines() -> "Iterator[Callable[[Progress], None]]":
-    """Print a JSON line a second, also while nothing moves: whoever watches sees that it waits, and for what."""
+    """Print a JSON line a second after a while, also while nothing moves: whoever watches sees for what it waits."""
     begin = time.monotonic()
     newest: list[Progress] = []
     over = threading.Event()
@@ -37,7 +38,9 @@ def _lines() -> "Iterator[Callable[[Progress], None]]":
         newest[:] = [progress]
 
     def print_lines() -> None:
-        while not over.wait(LINE_INTERVAL_S):
+        pause_s = FIRST_LINE_S
+        while not over.wait(pause_s):
+            pause_s = LINE_INTERVAL_S
             for progress in newest[-1:]:
                 click.echo(_line(progress, time.monotonic() - begin), err=True)
 

@@ -1,10 +1,10 @@
 """The commands that bring files into series, and series into files."""
 
-import re
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,85 +22,33 @@ from api.cli.console import (
     print_json,
     print_table,
 )
+from api.cli.import_options import plan_of, plan_options
+from api.cli.looking import settled, show_preview
 from api.cli.progress import shown_progress
 
 if TYPE_CHECKING:
-    from hft_mmap.transfer import ImportReport, Plan, Sink
-
-_PARTS = re.compile(r"([^0-9]*)([0-9]*)")
+    from hft_mmap.transfer import ImportReport, Plan, Progress, Room, Sink
 
 EXIT_INTERRUPTED = 130  # as shells count it: 128 + SIGINT
 
-# The names of hft_mmap.transfer.formats, which costs half a second to import; a test compares them.
-FORMATS = ("csv", "parquet", "arrow", "ndjson", "npy", "f64")
+# The names of hft_mmap.transfer.exporting, which costs half a second to import; a test compares them.
 EXPORT_FORMATS = ("csv", "parquet", "arrow", "npy", "f64")
-
-
-def _once(_context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str | None:
-    """Return the value of an option; UsageError if there are several: none of them is dropped in silence."""
-    if len(values) > 1:
-        given = " and ".join(map(repr, values))
-        raise click.BadParameter(f"is given {len(values)} times, as {given}; a command takes one", param=parameter)
-    return values[0] if values else None
-
-
-def _delimiter(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str | None:
-    """Return the delimiter, a tab also where it is written as most languages do."""
-    given = _once(context, parameter, values)
-    return "\t" if given == r"\t" else given
 
 
 def in_natural_order(files: tuple[str, ...]) -> tuple[str, ...]:
     """Return files that are in the order of a shell's pattern, part-10 before part-2, as people count; others stay."""
     if list(files) != sorted(files):
         return files
-    return tuple(sorted(files, key=lambda file: [(t, int(d or -1)) for t, d in _PARTS.findall(file)]))
+    from hft_mmap.transfer.found import in_natural_order as natural
+
+    return tuple(natural(files))
 
 
-@click.command("import", short_help="Bring files into series: CSV, Parquet, Arrow, NDJSON, npy, raw float64.")
+@click.command("import", short_help="Bring files into series: CSV, Parquet, Arrow, JSON, xlsx, NumPy, raw float64.")
 @click.argument("arguments", nargs=-1, required=True, metavar="[SYMBOL] FILE...")
-@click.option(
-    "--column",
-    multiple=True,
-    callback=_once,
-    help='The column of prices, in place of "price" or the only one there is.',
-)
-@click.option(
-    "--symbol-column",
-    multiple=True,
-    callback=_once,
-    help="The column that names the series of each row; no SYMBOL is given then.",
-)
-@click.option(
-    "--where-symbol-column",
-    "where",
-    multiple=True,
-    callback=_once,
-    help="Take only the rows that have SYMBOL in this column.",
-)
-@click.option("--mixed", is_flag=True, help="Take a file into SYMBOL though it names several symbols itself.")
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(FORMATS),
-    multiple=True,
-    callback=_once,
-    help="In place of what the suffix says.",
-)
-@click.option(
-    "--delimiter",
-    multiple=True,
-    callback=_delimiter,
-    help="What stands between the cells of a CSV; a tab in .tsv, else a comma.",
-)
-@click.option(
-    "--reverse/--no-reverse",
-    default=None,
-    help="Each file has its newest row first, and is turned round; or take it as it is, whatever its times say.",
-)
-@click.option("--no-header", is_flag=True, help="A CSV without names; its columns are called 1, 2, ...")
-@click.option("--skip-bad", is_flag=True, help="Count and skip rows that hold no price, in place of stopping.")
+@plan_options
 @click.option("--resume", is_flag=True, help="Go on with an import that was cut off.")
+@click.option("--preview", "only_look", is_flag=True, help="Say what would be made of each file, and store nothing.")
 @click.option("--dry-run", is_flag=True, help="Read and check everything, store nothing.")
 @click.option("--url", help="Send the points to the service at this address, in place of a data directory.")
 @click.option("--ca", type=click.Path(), help="A PEM file with what signed the certificate of an https service.")
@@ -116,64 +64,59 @@ def in_natural_order(files: tuple[str, ...]) -> tuple[str, ...]:
 @DATA_DIR_OPTION
 @JSON_OPTION
 def import_command(
-    arguments: tuple[str, ...], column: str | None, symbol_column: str | None, where: str | None, format_: str | None,
-    delimiter: str | None, no_header: bool, mixed: bool, reverse: bool | None, skip_bad: bool, resume: bool,
-    dry_run: bool, url: str | None, ca: str | None, token: str | None, batch_values: int, config_path: Path | None,
-    data_dir: Path | None, as_json: bool,
+    arguments: tuple[str, ...], resume: bool, only_look: bool, dry_run: bool, url: str | None, ca: str | None,
+    token: str | None, batch_values: int, config_path: Path | None, data_dir: Path | None, as_json: bool,
+    **given: object,
 ) -> None:  # fmt: skip
     """Append the prices in the FILEs to the series SYMBOL, in their order; "-" is standard input, with --format.
 
-    FILEs as a shell's pattern gives them are taken as people count them, part-2 before part-10. A file whose times say
-    that its newest row comes first is refused without --reverse.
+    A FILE may be a folder, a ZIP archive or a pattern. FILEs as a shell's pattern gives them are taken as people count
+    them, part-2 before part-10.
 
-    With --symbol-column no SYMBOL is given: each row goes to the series that it names. A service may run on the data
-    directory meanwhile. Each point is stored once: an import that was cut off, by whatever, goes on with --resume, and
-    one that is complete is not repeated by it; where a file has changed since, or is standard input, it is refused.
-    When the command ends, everything it stored is on the disk.
+    Each file is looked at before anything is stored: how it is written, which column is which, whether its newest row
+    comes first. What is not certain is asked on a terminal, and refused elsewhere, with the option that decides it;
+    --preview shows what was found.
+
+    With --symbol-column no SYMBOL is given: each row goes to the series that it names. With --column COLUMN=SYMBOL each
+    column goes to its own. A service may run on the data directory meanwhile. Each point is stored once: an import that
+    was cut off, by whatever, goes on with --resume, and one that is complete is not repeated by it; where a file has
+    changed since, or is standard input, it is refused. Of a file that has grown --append-new takes what is new. When
+    the command ends, everything it stored is on the disk.
 
     A row that holds no price stops the import, in front of the batch that has it. Exit codes: 1 stopped by a fault,
     130 stopped by Ctrl+C; what was stored until then stays, in whole batches.
 
     \b
     Examples:
+      hft-mmap import --preview ABC-USD eurusd.csv
       hft-mmap import ABC-USD 2026-01-*.csv.gz --column close
       hft-mmap import --symbol-column ticker --column close bars.parquet
+      hft-mmap import --column bid=ES.bid --column ask=ES.ask quotes.csv
       zcat ticks.gz | hft-mmap import ABC-USD - --format csv --resume
       hft-mmap import ABC-USD ticks.parquet --url http://127.0.0.1:8080
     """
-    from hft_mmap.transfer import Plan
-
     if url is not None and data_dir is not None:
         raise click.UsageError("--url and --data-dir exclude each other")
-    if symbol_column is not None and where is not None:
-        raise click.UsageError("--symbol-column and --where-symbol-column exclude each other")
-    symbol, files = (None, arguments) if symbol_column is not None else (arguments[0], arguments[1:])
-    if not files:
-        raise click.UsageError("name the SYMBOL, then at least one FILE")
-    if "-" in files and format_ is None:
-        raise click.UsageError("standard input has no name that tells its format: give --format")
-    plan = Plan(
-        in_natural_order(files),
-        symbol,
-        column,
-        symbol_column or where,
-        format_,
-        delimiter,
-        header=not no_header,
-        skip_bad=skip_bad,
-        reverse=reverse,
-        mixed=mixed,
-    )
+    plan = plan_of(arguments, given)
+    plan = replace(plan, files=in_natural_order(tuple(plan.files)))
     with ExitStack() as stack:
-        stack.enter_context(_fault_as_exit_code())
+        told: list[Progress] = []
+        stack.enter_context(_fault_as_exit_code(told))
+        if only_look:
+            show_preview(plan, as_json=as_json)
+            return
+        plan = settled(plan)
         sink: Sink | None = None
+        room: Room | None = None
         if url is not None and not dry_run:
             from hft_mmap.transfer import ServiceSink
 
             sink = stack.enter_context(closing(ServiceSink(url, token, ca=ca, batch_values=batch_values)))
         elif not dry_run:
             sink = stack.enter_context(_store_sink(config_path, data_dir))
-        report = _import(plan, sink, resume=resume)
+        elif url is None:
+            room = _room(config_path, data_dir)
+        report = _import(plan, sink, resume=resume, room=room, told=told)
     _print_import(report, as_json=as_json, dry_run=dry_run)
     if not report.complete:
         sys.exit(EXIT_INTERRUPTED)
@@ -243,15 +186,36 @@ def _interruptible() -> Iterator[None]:
 
 
 @contextmanager
-def _fault_as_exit_code() -> Iterator[None]:
-    """End the command with one line and exit code 1 where the work can't be done."""
+def _fault_as_exit_code(told: "list[Progress]") -> Iterator[None]:
+    """End the command with exit code 1 where the work can't be done, and a line for what was stored until then.
+
+    told: how far the import was.
+    """
     from hft_mmap import HftMmapError
+    from hft_mmap.transfer import BadRow
 
     try:
         yield
     except (HftMmapError, OSError) as error:
+        stored = [counted(progress.stored, "point") for progress in told[-1:] if progress.stored]
+        kept = [f"{points} stored before that stay; --resume goes on behind them" for points in stored]
+        if isinstance(error, BadRow):
+            kept.append("mend the file, or count and skip such rows with --skip-bad")
         where = getattr(error, "__notes__", ())  # the address of a service
-        raise Failure((": ".join([*where, str(error)]),), EXIT_FAULTS) from None
+        raise Failure((": ".join([*where, str(error)]), *kept), EXIT_FAULTS) from None
+
+
+def _room(config_path: Path | None, data_dir: Path | None) -> "Room":
+    """Return which symbols the store of the settings (or at `data_dir`) has, and how many it may have."""
+    settings = load_settings(config_path).settings.store
+    from hft_mmap import Store
+    from hft_mmap.transfer import Room
+
+    path = data_dir or Path(settings.data_dir)
+    if not path.is_dir():
+        return Room(most=settings.limits().max_symbols)
+    with Store(path, mode="r") as store:
+        return Room(frozenset(store), settings.limits().max_symbols)
 
 
 @contextmanager
@@ -268,7 +232,9 @@ def _store_sink(config_path: Path | None, data_dir: Path | None) -> "Iterator[Si
         yield StoreSink(store)
 
 
-def _import(plan: "Plan", sink: "Sink | None", *, resume: bool) -> "ImportReport":
+def _import(
+    plan: "Plan", sink: "Sink | None", *, resume: bool, room: "Room | None", told: "list[Progress]"
+) -> "ImportReport":  # fmt: skip
     """Import until everything is, or until a signal; a second signal ends the process at once."""
     from hft_mmap.transfer import import_files
 
@@ -281,8 +247,13 @@ def _import(plan: "Plan", sink: "Sink | None", *, resume: bool) -> "ImportReport
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with shown_progress() as tell:
-            return import_files(plan, sink, resume=resume, stop=lambda: stopped, tell=tell)
+        with shown_progress() as show:
+
+            def tell(progress: "Progress") -> None:
+                told[:] = [progress]
+                show(progress)
+
+            return import_files(plan, sink, resume=resume, stop=lambda: stopped, tell=tell, room=room)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -295,8 +266,9 @@ def _print_import(report: "ImportReport", *, as_json: bool, dry_run: bool) -> No
             {
                 "complete": report.complete, "dry_run": dry_run, "rows": progress.rows, "stored": progress.stored,
                 "found": progress.found, "skipped": progress.skipped, "first_skipped": progress.first_skipped,
-                "others": progress.others, "already": report.already, "seconds": round(report.seconds, 3),
-                "sync_seconds": round(report.sync_seconds, 3), "totals": report.totals,
+                "others": progress.others, "absent": progress.absent, "already": report.already,
+                "seconds": round(report.seconds, 3), "sync_seconds": round(report.sync_seconds, 3),
+                "totals": report.totals,
             }
         )  # fmt: skip
         return
@@ -307,6 +279,8 @@ def _print_import(report: "ImportReport", *, as_json: bool, dry_run: bool) -> No
         notes.append(f"{progress.found} were there already")
     if progress.others:
         notes.append(f"{counted(progress.others, 'row')} of other symbols")
+    if progress.absent:
+        notes.append(f"{counted(progress.absent, 'cell')} without a price")
     if progress.skipped:
         notes.append(f"{counted(progress.skipped, 'bad row')} skipped (the first: {progress.first_skipped})")
     if not report.already:

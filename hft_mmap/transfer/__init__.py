@@ -1,4 +1,4 @@
-"""Files into series, and series into files: CSV, Parquet, Arrow, NDJSON, NumPy and raw float64.
+"""Files into series, and series into files: CSV, Parquet, Arrow, JSON, NumPy and raw float64.
 
 The store itself imports nothing of this package, and this package nothing of the service.
 """
@@ -13,17 +13,27 @@ from hft_mmap.transfer.errors import (
     UnwritableFile,
 )
 from hft_mmap.transfer.exporting import export_span
-from hft_mmap.transfer.importing import ImportReport, Plan, Progress, import_files
+from hft_mmap.transfer.importing import ImportReport, Progress, import_files
+from hft_mmap.transfer.look import Choice, Doubt, Doubtful, Look
+from hft_mmap.transfer.plan import PRESETS, Plan
+from hft_mmap.transfer.preview import Preview, preview
 from hft_mmap.transfer.service import ServiceSink
-from hft_mmap.transfer.sink import Sink, StoreSink
+from hft_mmap.transfer.sink import Room, Sink, StoreSink
 
 __all__ = [
+    "PRESETS",
     "BadRow",
+    "Choice",
+    "Doubt",
+    "Doubtful",
     "ImportConflict",
     "ImportReport",
+    "Look",
     "MissingPackage",
     "Plan",
+    "Preview",
     "Progress",
+    "Room",
     "ServiceRefused",
     "ServiceSink",
     "Sink",
@@ -33,4 +43,5 @@ __all__ = [
     "UnwritableFile",
     "export_span",
     "import_files",
+    "preview",
 ]

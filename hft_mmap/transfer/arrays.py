@@ -1,5 +1,6 @@
-"""Numbers and nothing else: raw float64, and NumPy's .npy."""
+"""Numbers and nothing else: raw float64, and NumPy's .npy and .npz."""
 
+import zipfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,8 +9,11 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from hft_mmap.transfer.errors import UnreadableFile
-from hft_mmap.transfer.rows import Rows, Wanted
+from hft_mmap.transfer.look import Choice
+from hft_mmap.transfer.rows import Rows
 from hft_mmap.transfer.source import Source, Stream
+from hft_mmap.transfer.survey import listed, place_of
+from hft_mmap.transfer.wanted import Wanted
 
 BATCH_ROWS = 1 << 20
 _LITTLE_FLOAT64 = np.dtype("<f8")
@@ -19,46 +23,85 @@ def read_f64(source: Source, wanted: Wanted) -> Iterator[Rows]:
     """Yield the values of a file of little-endian float64. UnreadableFile if it ends in the middle of one."""
     _refuse_columns(source, wanted, "f64")
     with source.opened() as stream:
+        yield Rows.none()
         for values in _items(source, stream, _LITTLE_FLOAT64, None):
             yield Rows(len(values), values)
 
 
 def read_npy(source: Source, wanted: Wanted) -> Iterator[Rows]:
-    """Yield the values of a .npy file: one dimension, of any real type, or of records with a field of prices.
+    """Yield the values of a .npy file: one dimension, of any real type, or of records with fields of prices.
 
     UnreadableFile for anything else, also for arrays of Python objects.
     """
     with source.opened() as stream:
-        try:
-            version = npy.read_magic(stream)  # type: ignore[arg-type] # it only reads
-            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-            shape, _, dtype = read(stream)  # type: ignore[arg-type]
-        except ValueError as error:
-            raise UnreadableFile(f"{source.name}: is no .npy file: {error}") from error
-        if len(shape) != 1:
-            raise UnreadableFile(f"{source.name}: has the shape {shape}; prices have one dimension")
-        column: str | None = None
-        if dtype.names is not None:
-            column = wanted.column or "price"
-            if column not in dtype.names:
-                listed = ", ".join(dtype.names)
-                raise UnreadableFile(f"{source.name}: no field is called {column!r}; there are: {listed}")
-        else:
-            _refuse_columns(source, wanted, "an array without fields")
-        kind = dtype if column is None else dtype[column]
+        yield from _rows_of_array(source, stream, wanted)
+
+
+def read_npz(source: Source, wanted: Wanted) -> Iterator[Rows]:
+    """Yield the values of one array of a .npz file, the one that `wanted` names as column; UnreadableFile."""
+    path = source.path("a .npz file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
+            if wanted.targets:
+                raise UnreadableFile(f"{source.name}: an array of .npz goes to one series: import one after the other")
+            if wanted.columns or len(names) > 1:
+                if not wanted.columns:
+                    source.look.doubt(
+                        f"has {len(names)} arrays, {listed(names)}: --column names the one that has the prices",
+                        *(Choice(f"--column {name!r}", "", "column", name) for name in names),
+                    )
+                    source.look.settle()
+                place = place_of(names, wanted.columns[0], source.name)
+            else:
+                place = 0
+            with archive.open(archive.namelist()[place]) as stream:
+                yield from _rows_of_array(source, stream, wanted._replace(columns=()))
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, IndexError) as error:
+        raise UnreadableFile(f"{source.name}: is no .npz file, or a damaged one: {error}") from error
+
+
+def _rows_of_array(source: Source, stream: Stream, wanted: Wanted) -> Iterator[Rows]:
+    """Yield the values of one array as NumPy writes it."""
+    try:
+        version = npy.read_magic(stream)  # type: ignore[arg-type] # it only reads
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = read(stream)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise UnreadableFile(f"{source.name}: is no .npy file: {error}") from error
+    if len(shape) != 1:
+        raise UnreadableFile(f"{source.name}: has the shape {shape}; prices have one dimension")
+    fields: tuple[str, ...] = ()
+    if dtype.names is not None:
+        source.look.names = list(dtype.names)
+        fields = wanted.columns or ("price",)
+        for field in fields:
+            if field not in dtype.names:
+                hint = "" if wanted.columns else "; --column names the one that has the prices"
+                raise UnreadableFile(
+                    f"{source.name}: no field is called {field!r}; there are: {listed(dtype.names)}{hint}"
+                )
+    else:
+        _refuse_columns(source, wanted, "an array without fields")
+    for kind in [dtype[field] for field in fields] or [dtype]:
         if kind.kind not in "fiu" or kind.shape:
             raise UnreadableFile(f"{source.name}: prices must be real numbers, not {kind}")
-        for items in _items(source, stream, dtype, shape[0]):
-            values = items if column is None else items[column]
-            with np.errstate(over="ignore"):
-                yield Rows(len(values), np.ascontiguousarray(values, dtype=np.float64))
+    source.look.prices = list(fields)
+    yield Rows.none()
+    for items in _items(source, stream, dtype, shape[0]):
+        columns = [_as_rows(items[field]) for field in fields] or [_as_rows(items)]
+        yield Rows.beside(columns, wanted.targets) if wanted.targets else columns[0]
+
+
+def _as_rows(values: NDArray[Any]) -> Rows:
+    with np.errstate(over="ignore"):
+        return Rows(len(values), np.ascontiguousarray(values, dtype=np.float64))
 
 
 def _refuse_columns(source: Source, wanted: Wanted, what: str) -> None:
     """Refuse a column that the format can't have."""
-    for column in (wanted.symbol_column, wanted.column):
-        if column is not None:
-            raise UnreadableFile(f"{source.name}: {what} has no columns, so none is called {column!r}")
+    for column in (*([] if wanted.symbol_column is None else [wanted.symbol_column]), *wanted.columns):
+        raise UnreadableFile(f"{source.name}: {what} has no columns, so none is called {column!r}")
 
 
 def _items(source: Source, stream: Stream, dtype: np.dtype[Any], count: int | None) -> Iterator[NDArray[Any]]:

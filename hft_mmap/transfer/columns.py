@@ -1,4 +1,4 @@
-"""Which columns of a table are the prices and the symbols, and prices of any numeric type of Arrow as float64."""
+"""Typed tables of Arrow: which columns may hold prices and symbols, and prices of any numeric type as float64."""
 
 from collections.abc import Sequence
 
@@ -6,68 +6,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hft_mmap.transfer.errors import UnreadableFile
+from hft_mmap.transfer.numerals import Numerals
 from hft_mmap.transfer.packages import Arrow, need
-from hft_mmap.transfer.rows import Rows, Wanted
-
-DEFAULT_COLUMN = "price"
-SYMBOL_COLUMNS = frozenset({"symbol", "ticker", "instrument", "sym"})
-"""What a column is called, in any case, that has symbols for sure: it is looked at also where nobody asks for it."""
-_MAX_NAMED = 20
+from hft_mmap.transfer.rows import Rows, shown
+from hft_mmap.transfer.survey import Layout
+from hft_mmap.transfer.wanted import Wanted
 
 
-def symbol_place(names: Sequence[str]) -> int | None:
-    """Return the place of a column that has symbols, by its name; None if there is none."""
-    return next((place for place, name in enumerate(names) if name.strip().casefold() in SYMBOL_COLUMNS), None)
+def check_types(schema: Arrow, layout: Layout, wanted: Wanted, file: str) -> None:
+    """Make sure that columns of a typed table hold numbers, and the one of symbols text; UnreadableFile if not.
 
-
-def _place_of(names: Sequence[str], column: str, file: str, hint: str = "") -> int:
-    """Return the place of `column` among `names`; UnreadableFile if it is not there, or there twice."""
-    found = [place for place, name in enumerate(names) if name == column]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UnreadableFile(f"{file}: {len(found)} columns are called {column!r}")
-    listed = ", ".join(names[:_MAX_NAMED]) + (", …" if len(names) > _MAX_NAMED else "")
-    raise UnreadableFile(f"{file}: no column is called {column!r}; there are: {listed}{hint}")
-
-
-def choose(names: Sequence[str], wanted: Wanted, file: str) -> tuple[int, int | None]:
-    """Return the places of the columns of prices and of symbols (None: there is none) among the columns of a file.
-
-    A column of symbols that nobody asked for is among them, so that an import may see whether there are several.
-    UnreadableFile if one is missing, or if it is not clear which one has the prices.
-    """
-    symbol = None if wanted.symbol_column is None else _place_of(names, wanted.symbol_column, file)
-    others = [name for place, name in enumerate(names) if place != symbol]
-    if wanted.column is None and DEFAULT_COLUMN not in names and len(others) == 1:
-        price = _place_of(names, others[0], file)
-    else:
-        hint = "" if wanted.column else "; --column names the one that has the prices"
-        price = _place_of(names, wanted.column or DEFAULT_COLUMN, file, hint)
-    if wanted.symbol_column is None and not wanted.mixed:
-        found = symbol_place(names)
-        return price, None if found == price else found
-    if price == symbol:
-        raise UnreadableFile(f"{file}: {names[price]!r} cannot be the column of prices and of symbols at once")
-    return price, symbol
-
-
-def check_types(schema: Arrow, price: int, symbol: int | None, file: str) -> None:
-    """Make sure that a column of a typed table holds numbers, and the other one text; UnreadableFile if not.
-
-    As in JSON, "1.5" in a column of text is no number, and neither is true.
+    As in JSON, "1.5" in a column of text is no number unless somebody says how numbers are written there, and neither
+    is true.
     """
     types = need("pyarrow", f"reading {file}").types
-    kind = _value_type(schema, price)
-    if not (types.is_floating(kind) or types.is_integer(kind) or types.is_decimal(kind) or types.is_null(kind)):
+    for price in layout.prices:
+        kind = _value_type(schema, price)
+        number = types.is_floating(kind) or types.is_integer(kind) or types.is_decimal(kind) or types.is_null(kind)
+        if number or (is_text(schema, price) and wanted.text is not None):
+            continue
+        hint = "; --decimal . reads numbers that are written as text" if is_text(schema, price) else ""
         raise UnreadableFile(
-            f"{file}: prices must be numbers, the column {schema.field(price).name!r} is of type {kind}"
+            f"{file}: prices must be numbers, the column {schema.field(price).name!r} is of type {kind}{hint}"
         )
-    if symbol is not None and not is_text(schema, symbol):
-        name = schema.field(symbol).name
+    if layout.symbol is not None and not is_text(schema, layout.symbol):
+        name = schema.field(layout.symbol).name
         raise UnreadableFile(
-            f"{file}: symbols must be text, the column {name!r} is of type {_value_type(schema, symbol)}"
+            f"{file}: symbols must be text, the column {name!r} is of type {_value_type(schema, layout.symbol)}"
         )
+
+
+def holds_integers(schema: Arrow, layout: Layout) -> bool:
+    """Return whether prices are of a type that has no decimals."""
+    types = need("pyarrow", "reading a table").types
+    return all(types.is_integer(_value_type(schema, price)) for price in layout.prices)
 
 
 def _value_type(schema: Arrow, place: int) -> Arrow:
@@ -111,14 +83,43 @@ def as_float64(array: Arrow) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     return values, nulls
 
 
-def rows_of(prices: Arrow, symbols: Arrow | None) -> Rows:
-    """Return a column of prices, and one of symbols beside it, as rows."""
-    values, nulls = as_float64(prices)
-    texts = dict.fromkeys(nulls.tolist(), "null")
-    if symbols is None:
-        return Rows(len(values), values, texts=texts)
-    codes, names = encoded(symbols)
-    return Rows(len(values), values, codes, names, texts=texts)
+def rows_of(prices: Sequence[Arrow], symbols: Arrow | None, wanted: Wanted) -> Rows:
+    """Return columns of prices, and one of symbols beside them, as rows."""
+    columns = [_column(array, wanted.text) for array in prices]
+    if wanted.targets:
+        return Rows.beside(columns, wanted.targets)
+    rows = columns[0]
+    if symbols is not None:
+        rows.codes, rows.names = encoded(symbols)
+    return rows
+
+
+def _column(array: Arrow, numerals: Numerals | None) -> Rows:
+    """Return one column of prices. numerals: how numbers are written, if they are text."""
+    arrow = need("pyarrow", "reading a table")
+    if arrow.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if numerals is not None and not _is_numeric(array.type):
+        return rows_of_texts(array.to_pylist(), numerals)
+    values, nulls = as_float64(array)
+    return Rows(len(values), values, texts=dict.fromkeys(nulls.tolist(), "null"))
+
+
+def _is_numeric(kind: Arrow) -> bool:
+    types = need("pyarrow", "reading a table").types
+    return bool(types.is_floating(kind) or types.is_integer(kind) or types.is_decimal(kind) or types.is_null(kind))
+
+
+def rows_of_texts(cells: Sequence[str | None], numerals: Numerals) -> Rows:
+    """Return cells of text, each a number or not, as rows."""
+    numbers = [None if cell is None else numerals.number(cell.strip()) for cell in cells]
+    texts = {
+        index: "null" if cells[index] is None else shown(str(cells[index]).strip())
+        for index, number in enumerate(numbers)
+        if number is None
+    }
+    values = np.array([np.nan if number is None else number for number in numbers], dtype=np.float64)
+    return Rows(len(values), values, texts=texts)
 
 
 def encoded(symbols: Arrow) -> tuple[NDArray[np.integer], list[str]]:

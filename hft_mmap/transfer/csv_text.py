@@ -7,75 +7,32 @@ which row it was.
 import csv
 import io
 import os
-import re
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain
-from typing import NamedTuple
 
 import numpy as np
 
-from hft_mmap.transfer.columns import DEFAULT_COLUMN, choose, encoded
+from hft_mmap.transfer.columns import encoded, rows_of_texts
+from hft_mmap.transfer.csv_look import Shape, shape_of
 from hft_mmap.transfer.errors import UnreadableFile
-from hft_mmap.transfer.formats import plain_suffix
 from hft_mmap.transfer.lines import line_blocks
-from hft_mmap.transfer.order import check_order, time_places
+from hft_mmap.transfer.numerals import Numerals
+from hft_mmap.transfer.order import when
 from hft_mmap.transfer.packages import Arrow, need
 from hft_mmap.transfer.pipeline import in_threads
-from hft_mmap.transfer.rows import Bad, Rows, Wanted, shown
+from hft_mmap.transfer.rows import Bad, Rows, shown
 from hft_mmap.transfer.source import Source
+from hft_mmap.transfer.text import opened_text
+from hft_mmap.transfer.wanted import Wanted
 
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?(?:nan|inf(?:inity)?)", re.IGNORECASE)
 _QUOTE, _LF, _CR = b'"\n\r'
-_OTHER_DELIMITER = re.compile(r"[;|\t]")
-_LINE_END = re.compile(rb"\r\n?|\n")
 _MAX_THREADS = 4
-
-
-class _Columns(NamedTuple):
-    """What a block has: so many cells a row, separated so; the places of prices and of symbols."""
-
-    cells: int
-    delimiter: str
-    price: int
-    symbol: int | None
-
-    def included(self) -> list[str]:
-        """Return the columns to be read; they are called by their place, since names may repeat."""
-        return [str(place) for place in (self.price, self.symbol) if place is not None]
-
-
-def _header(line: bytes, delimiter: str, file: str) -> list[str]:
-    """Return the cells of the first row; UnreadableFile if it is no text, or has a delimiter of several characters."""
-    try:
-        return next(csv.reader(io.StringIO(line.decode(), newline=""), delimiter=delimiter, strict=True), [])
-    except (UnicodeDecodeError, csv.Error, TypeError) as error:
-        raise UnreadableFile(f"{file}: the first line can't be read as CSV in UTF-8: {error}") from error
-
-
-def _first_row_end(block: bytes) -> int:
-    """Return where the first row of a block ends: behind LF, CRLF or a lone CR, none of them in quotes."""
-    for found in _LINE_END.finditer(block):
-        if block.count(b'"', 0, found.start()) % 2 == 0:
-            return found.end()
-    return len(block)
-
-
-def _names_or_price(names: list[str], wanted: Wanted, file: str) -> bool:
-    """Return whether the first row has the names of the columns; False: it is data already, for it is a price.
-
-    UnreadableFile where it can be either. A column that was asked for by its name may be called 2024.
-    """
-    numbers = [name for name in names if _number(name.strip()) is not None]
-    if not numbers or wanted.column is not None or DEFAULT_COLUMN in names:
-        return True
-    if len(names) == 1:
-        return False
-    raise UnreadableFile(
-        f"{file}: the first row has the number {shown(numbers[0])}, so it may be data: --no-header takes it as such, "
-        f"with --column for the number of the column that has the prices; --column with a name takes it as the names"
-    )
+_EDGE_ROWS = 8
+"""Rows at each end of a block whose times are looked at: a total stands behind the last row."""
+_EDGE_BYTES = 1 << 12
+_SMALL_BYTES = 1 << 16
+"""Of a block as small as this, every row is looked at."""
 
 
 def read_csv(source: Source, wanted: Wanted) -> Iterator[Rows]:
@@ -85,63 +42,112 @@ def read_csv(source: Source, wanted: Wanted) -> Iterator[Rows]:
     is a price, and not the name of a column.
     """
     need("pyarrow", f"reading {source.name}")
-    delimiter = wanted.delimiter or ("\t" if plain_suffix(source.given) == ".tsv" else ",")
-    with source.opened() as stream:
+    with opened_text(source, wanted) as stream:
         blocks = line_blocks(source, stream, quotes=True)
         first = next(filter(None, (block.lstrip(b"\r\n") for block in blocks)), b"")
         if not first:
-            if wanted.header:
+            if wanted.header is not False:
                 raise UnreadableFile(f"{source.name}: is empty; a CSV begins with the names of its columns")
             return
-        end = _first_row_end(first)
-        names = _header(first[:end], delimiter, source.name)
-        if wanted.delimiter is None and len(names) == 1 and (other := _OTHER_DELIMITER.search(names[0])):
-            raise UnreadableFile(
-                f"{source.name}: the first row is one cell, {shown(names[0])}: --delimiter says what stands between "
-                f"cells, as --delimiter {other[0]!r}; where it is one cell, --delimiter ','"
-            )
-        if wanted.header and _names_or_price(names, wanted, source.name):
-            first = first[end:]
-        else:
-            names = [str(number) for number in range(1, len(names) + 1)]
-        columns = _Columns(len(names), delimiter, *choose(names, wanted, source.name))
-        _check_order(first, names, columns, wanted, source.name)
+        _check_markup(source, first)
+        shape = shape_of(source, first, wanted)
+        source.look.settle()
+        yield Rows.none()
+        first = first[shape.begin :]
         threads = min(len(os.sched_getaffinity(0)), _MAX_THREADS)
-        yield from in_threads(partial(_parse, columns, source.name), filter(None, chain([first], blocks)), threads)
+        parse = partial(_parse, shape, wanted.targets, source.name)
+        yield from in_threads(parse, filter(None, chain([first], blocks)), threads)
 
 
-def _check_order(block: bytes, names: list[str], columns: _Columns, wanted: Wanted, file: str) -> None:
-    """Make sure that the first rows of a file go from old to new; UnreadableFile."""
-    places = time_places(names)
-    if not places:
-        return
-    lines = io.StringIO(block.decode(errors="backslashreplace"), newline="")
-    rows = (row for row in csv.reader(lines, delimiter=columns.delimiter) if len(row) == columns.cells)
-    symbol = columns.symbol
-    with suppress(csv.Error):  # whoever reads all of it tells what is wrong
-        check_order(
-            wanted, file,
-            (([row[place] for place in places], None if symbol is None else row[symbol]) for row in rows),
-        )  # fmt: skip
+def _check_markup(source: Source, block: bytes) -> None:
+    """Make sure that a file is not what a server sends in place of a CSV, or another format by its first character."""
+    begin = block[:64].lstrip().lower()
+    if begin.startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise UnreadableFile(f"{source.name}: is HTML or XML, such as an error page, and holds no rows: load it again")
+    if begin.startswith((b'{"', b"[{", b"[[")):
+        kind = "ndjson" if begin.startswith(b"{") else "json"
+        raise UnreadableFile(f"{source.name}: is JSON: --format {kind} reads it")
 
 
-def _parse(columns: _Columns, file: str, block: bytes) -> Rows:
+def _included(shape: Shape) -> list[str]:
+    """Return the columns to be read; they are called by their place, since names may repeat."""
+    symbol = shape.layout.symbol
+    return [str(place) for place in dict.fromkeys((*shape.layout.prices, *([] if symbol is None else [symbol])))]
+
+
+def _parse(shape: Shape, targets: Sequence[str], file: str, block: bytes) -> Rows:
     """Return the rows of one block."""
     if not block.strip():
-        return Rows(0, np.empty(0))
-    _check_quotes(block, columns.delimiter, file)
+        return Rows.none()
+    _check_quotes(block, shape.delimiter, file)
     arrow = need("pyarrow", f"reading {file}")
-    types = {str(columns.price): arrow.float64()}
-    if columns.symbol is not None:
-        types[str(columns.symbol)] = arrow.dictionary(arrow.int32(), arrow.string())
+    price = arrow.float64() if shape.numerals.thousands is None else arrow.string()
+    types = dict.fromkeys(map(str, shape.layout.prices), price)
+    symbol = shape.layout.symbol
+    if symbol is not None:
+        types[str(symbol)] = arrow.dictionary(arrow.int32(), arrow.string())
     try:
-        table = _table(columns, block, types, None)
+        table = _table(shape, block, types, None)
+        arrays = [table.column(str(place)).chunk(0) for place in shape.layout.prices]
+        if shape.numerals.thousands is not None:
+            arrays = [_ungrouped(array, shape.numerals) for array in arrays]
     except arrow.ArrowInvalid:
-        return _parse_cells(columns, block)
-    values = table.column(0).chunk(0).to_numpy()
-    if columns.symbol is None:
-        return Rows(len(values), values)
-    return Rows(len(values), values, *encoded(table.column(1).chunk(0)))
+        return _noted(_parse_cells(shape, targets, block), shape, block)
+    columns = [Rows(len(array), array.to_numpy()) for array in arrays]
+    rows = Rows.beside(columns, targets) if targets else columns[0]
+    if symbol is not None and not targets:
+        rows.codes, rows.names = encoded(table.column(str(symbol)).chunk(0))
+    return _noted(rows, shape, block)
+
+
+def _ungrouped(cells: Arrow, numerals: Numerals) -> Arrow:
+    """Return cells whose numbers have marks between thousands as float64; ArrowInvalid if one is no such number.
+
+    A mark in another place is none: 1,5 is not 15.
+    """
+    arrow = need("pyarrow", "reading CSV")
+    compute = need("pyarrow.compute", "reading CSV")
+    cells = compute.utf8_trim_whitespace(cells)
+    if not compute.all(compute.match_substring_regex(cells, f"^(?:{numerals.regex()})$", ignore_case=True)).as_py():
+        raise arrow.ArrowInvalid("a cell is no number")
+    for mark in numerals.marks():
+        cells = compute.replace_substring(cells, mark, "")
+    return compute.cast(compute.replace_substring(cells, numerals.decimal, "."), arrow.float64())
+
+
+def _noted(rows: Rows, shape: Shape, block: bytes) -> Rows:
+    """Return rows with those at the edges of the block marked as bad that say no time, where all others do."""
+    style = shape.layout.written
+    if not style.styles or not rows.count:
+        return rows
+    if len(block) <= _SMALL_BYTES:
+        edges = dict(enumerate(_edge(block, shape.delimiter)))
+    else:
+        head = block[: block.rfind(b"\n", 0, _EDGE_BYTES) + 1]
+        tail = block[block.find(b"\n", len(block) - _EDGE_BYTES) + 1 :]
+        edges = dict(enumerate(_edge(head, shape.delimiter)[:_EDGE_ROWS]))
+        last = reversed(_edge(tail, shape.delimiter)[-_EDGE_ROWS:])
+        edges |= {rows.count - 1 - place: row for place, row in enumerate(last)}
+    known = {bad.place for bad in rows.broken}
+    for place, row in edges.items():
+        if place in known or len(row) != shape.cells or not 0 <= place < rows.count:
+            continue
+        cell = when([row[column] for column in shape.layout.times])
+        if not style.can_read(cell):
+            text = shown(shape.delimiter.join(row))
+            rows.broken.append(Bad(place, f"{shown(str(cell).strip())} is no time as in the other rows: {text}"))
+    rows.broken.sort()
+    return rows
+
+
+def _edge(text: bytes, delimiter: str) -> list[list[str]]:
+    """Return the rows of some lines, blank ones left out; none where they are no CSV, or begin in a quoted cell."""
+    try:
+        lines = io.StringIO(text.decode(errors="backslashreplace"), newline="")
+        rows = [row for row in csv.reader(lines, delimiter=delimiter) if row]
+    except csv.Error:
+        return []
+    return [] if any(mark in cell for row in rows for cell in row for mark in "\r\n") else rows
 
 
 def _check_quotes(block: bytes, delimiter: str, file: str) -> None:
@@ -174,7 +180,7 @@ def _where(line: str | None) -> str:
     return "in the first row of a block" if line is None else f"in the row behind {shown(line)}"
 
 
-def _table(columns: _Columns, block: bytes, types: dict[str, Arrow], handler: Arrow) -> Arrow:
+def _table(shape: Shape, block: bytes, types: dict[str, Arrow], handler: Arrow) -> Arrow:
     """Parse a block into a table of the wanted columns, one chunk each; ArrowInvalid if a cell is not of its type."""
     arrow_csv = need("pyarrow.csv", "reading CSV")
     return arrow_csv.read_csv(
@@ -182,18 +188,19 @@ def _table(columns: _Columns, block: bytes, types: dict[str, Arrow], handler: Ar
         read_options=arrow_csv.ReadOptions(
             use_threads=False,  # the blocks themselves are parsed side by side
             block_size=len(block) + 1,
-            column_names=[str(place) for place in range(columns.cells)],
+            column_names=[str(place) for place in range(shape.cells)],
         ),
         parse_options=arrow_csv.ParseOptions(
-            delimiter=columns.delimiter, newlines_in_values=b'"' in block, invalid_row_handler=handler
+            delimiter=shape.delimiter, newlines_in_values=b'"' in block, invalid_row_handler=handler
         ),
         convert_options=arrow_csv.ConvertOptions(
-            include_columns=columns.included(), column_types=types, null_values=[], strings_can_be_null=False
+            include_columns=_included(shape), column_types=types, null_values=[], strings_can_be_null=False,
+            decimal_point=shape.numerals.decimal,
         ),
-    )
+    )  # fmt: skip
 
 
-def _parse_cells(columns: _Columns, block: bytes) -> Rows:
+def _parse_cells(shape: Shape, targets: Sequence[str], block: bytes) -> Rows:
     """Return the rows of a block in which something is no number, or no row: every cell is looked at."""
     broken: list[Bad] = []
 
@@ -203,26 +210,25 @@ def _parse_cells(columns: _Columns, block: bytes) -> Rows:
         return "skip"
 
     binary = need("pyarrow", "reading CSV").binary()
-    table = _table(columns, block, dict.fromkeys(columns.included(), binary), note)
-    cells = [cell.decode(errors="backslashreplace").strip() for cell in table.column(0).to_pylist()]
-    numbers = [_number(cell) for cell in cells]
-    texts = {index: shown(cells[index]) for index, number in enumerate(numbers) if number is None}
-    values = np.array([np.nan if number is None else number for number in numbers], dtype=np.float64)
-    count = len(cells) + len(broken)
+    table = _table(shape, block, dict.fromkeys(_included(shape), binary), note)
+
+    def texts(place: int) -> list[str]:
+        return [cell.decode(errors="backslashreplace").strip() for cell in table.column(str(place)).to_pylist()]
+
+    columns = [rows_of_texts(texts(place), shape.numerals) for place in shape.layout.prices]
+    count = len(table) + len(broken)
     places = None
     if broken:
         whole = np.ones(count, dtype=np.bool_)
         whole[[row.place for row in broken]] = False
         places = np.flatnonzero(whole)
-    rows = Rows(count, values, places=places, texts=texts, broken=broken)
-    if columns.symbol is not None:
-        names = [cell.decode(errors="backslashreplace").strip() for cell in table.column(1).to_pylist()]
+    for rows in columns:
+        rows.count, rows.places = count, places
+    rows = Rows.beside(columns, targets) if targets else columns[0]
+    rows.broken = broken
+    if shape.layout.symbol is not None and not targets:
         codes: dict[str, int] = {}
+        names = texts(shape.layout.symbol)
         rows.codes = np.array([codes.setdefault(name, len(codes)) for name in names], dtype=np.int64)
         rows.names = list(codes)
     return rows
-
-
-def _number(cell: str) -> float | None:
-    """Return the number that a cell holds, None if it holds none."""
-    return float(cell) if _NUMBER.fullmatch(cell) else None

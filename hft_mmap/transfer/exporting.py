@@ -4,7 +4,9 @@ A file has its name only once it is complete and on the disk: until then it is `
 no file, a pipe or a device, is written into.
 """
 
+import bz2
 import gzip
+import lzma
 import os
 import secrets
 import stat
@@ -20,10 +22,10 @@ from numpy.typing import NDArray
 
 from hft_mmap.files.disk import sync_directory
 from hft_mmap.span import Span
-from hft_mmap.transfer.columns import DEFAULT_COLUMN
 from hft_mmap.transfer.errors import UnwritableFile
 from hft_mmap.transfer.formats import STANDARD_STREAM, compression_of, format_of
 from hft_mmap.transfer.packages import Arrow, need
+from hft_mmap.transfer.survey import DEFAULT_COLUMN
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -106,8 +108,9 @@ def export_span(span: Span, target: str, given_format: str | None = None) -> Non
     A link stays, and the file that it leads to is replaced. What is no regular file, a pipe or /dev/null, is written
     into.
 
-    The format follows from the name, or is `given_format`; .gz and .zst compress csv, npy and f64. On return the file
-    is complete and on the disk; until then nothing has its name. Memory is bounded by a piece of 2^20 points.
+    The format follows from the name, or is `given_format`; .gz, .bz2, .xz and .zst compress csv, npy and f64. On
+    return the file is complete and on the disk; until then nothing has its name. Memory is bounded by a piece of 2^20
+    points.
     UnwritableFile, UnreadableFile (no such format), MissingPackage.
     """
     kind = format_of(target, given_format)
@@ -133,6 +136,10 @@ def export_span(span: Span, target: str, given_format: str | None = None) -> Non
                     "BinaryIO",
                     stack.enter_context(gzip.GzipFile("", "wb", compresslevel=GZIP_LEVEL, fileobj=raw, mtime=0)),
                 )
+            elif compression == "bzip2":
+                file = cast("BinaryIO", stack.enter_context(bz2.BZ2File(raw, "wb")))
+            elif compression == "xz":
+                file = cast("BinaryIO", stack.enter_context(lzma.LZMAFile(raw, "wb")))
             elif compression == "zstd":
                 file = cast("BinaryIO", stack.enter_context(zstd.ZstdFile(raw, "wb")))
             write(span, file)

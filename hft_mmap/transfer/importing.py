@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -19,57 +18,20 @@ from numpy.typing import NDArray
 from hft_mmap.errors import OffsetConflict
 from hft_mmap.files.names import validate_symbol
 from hft_mmap.transfer.errors import BadRow, ImportConflict, Interrupted, UnreadableFile
-from hft_mmap.transfer.formats import format_of
+from hft_mmap.transfer.formats import speakable
+from hft_mmap.transfer.found import sources as sources_of
 from hft_mmap.transfer.journal import Journal
+from hft_mmap.transfer.overlap import TAIL_POINTS, Overlap
 from hft_mmap.transfer.pipeline import ahead
+from hft_mmap.transfer.plan import Plan, Prices
+from hft_mmap.transfer.preview import in_order, looked_at
 from hft_mmap.transfer.readers import read
-from hft_mmap.transfer.rows import Rows, Wanted, shown
-from hft_mmap.transfer.sink import Sink, never
+from hft_mmap.transfer.rows import Rows, shown
+from hft_mmap.transfer.sink import Room, Sink, never
 from hft_mmap.transfer.source import Source
 
-MAX_REVERSED_ROWS = 1 << 26
-"""Rows of a file that is turned round: its prices are in memory meanwhile, 512 MiB of them."""
 READ_AHEAD = 2
 """Batches that the reader may be ahead of the store."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to import.
-
-    files: paths, or "-" for standard input. symbol: the series; None: each row goes to the series that its
-    `symbol_column` names. Both: only the rows whose `symbol_column` is `symbol`. format None: by the names.
-    reverse: each file has its newest row first, and is turned round; False: whatever its times say, it is not; None: a
-    file that has is refused. mixed: a file that names several symbols may go to one series, in place of being refused.
-    """
-
-    files: Sequence[str]
-    symbol: str | None = None
-    column: str | None = None
-    symbol_column: str | None = None
-    format: str | None = None
-    delimiter: str | None = None
-    header: bool = True
-    skip_bad: bool = False
-    reverse: bool | None = None
-    mixed: bool = False
-
-    def wanted(self) -> Wanted:
-        """Return what readers have to know."""
-        return Wanted(
-            self.column, self.symbol_column, self.delimiter, self.header, self.reverse, self.mixed
-        )  # fmt: skip
-
-    def identity(self, target: str) -> dict[str, object]:
-        """Return what makes this import the same as an earlier one: where which points go in which order."""
-        paths = [file if file == "-" else str(Path(file).resolve()) for file in self.files]
-        return {
-            "target": target, "files": paths, "symbol": self.symbol, "column": self.column,
-            "symbol_column": self.symbol_column, "format": self.format, "delimiter": self.delimiter,
-            "header": self.header,
-            # Named only where they matter, so that an import of an earlier release can be resumed.
-            **({"reverse": True} if self.reverse else {}), **({"mixed": True} if self.mixed else {}),
-        }  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -77,7 +39,8 @@ class Progress:
     """How far an import is. done: from 0 to 1, None where nobody knows.
 
     rows: read. stored: points appended. found: points that an earlier run had stored. skipped: bad rows. others: rows
-    of other symbols. first_skipped: what was wrong with the first of them.
+    of other symbols. first_skipped: what was wrong with the first of them. absent: values that say that there is no
+    price.
     """
 
     file: str = ""
@@ -87,6 +50,7 @@ class Progress:
     found: int = 0
     skipped: int = 0
     others: int = 0
+    absent: int = 0
     first_skipped: str | None = None
 
 
@@ -126,11 +90,14 @@ class _Import:
     plan: Plan
     sink: Sink | None
     journal: Journal | None
+    room: Room = field(default_factory=Room)
     progress: Progress = field(default_factory=Progress)
     series: dict[str, _Series] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
+    known: dict[str, int] = field(default_factory=dict)
+    """Values at the beginning of the files that series have already."""
 
-    def take(self, rows: Rows, file: str, before: int) -> None:
+    def take(self, rows: Rows, file: str, before: int, prices: Prices) -> None:
         """Check rows of which `before` precede in `file`, and store what they hold. BadRow unless bad ones are skipped.
 
         Nothing of `rows` is stored if one of them is bad and that stops the import.
@@ -139,8 +106,14 @@ class _Import:
         if plan.symbol is not None and plan.symbol_column is None and rows.codes is not None:
             self._check_one(rows, file)
             rows.codes = None
-        mine = rows.only(plan.symbol) if plan.symbol is not None and plan.symbol_column is not None else rows
-        bad = mine.bad()
+        one = plan.symbol is not None and plan.symbol_column is not None
+        mine = rows.only(str(plan.symbol)) if one else rows
+        absent = 0
+        if not prices.changes_nothing:
+            gone = mine.absent(prices.absent, prices.texts, nan=prices.nan_is_absent) if prices.texts else None
+            absent = 0 if gone is None else int(np.count_nonzero(gone))
+            mine = mine.with_prices(gone, prices.divide_by)
+        bad = mine.bad(prices.most)
         if bad:
             first = BadRow(file, rows.row(bad[0].place, before), bad[0].found)
             if not plan.skip_bad:
@@ -154,7 +127,9 @@ class _Import:
                 self._store(symbol, values)
         self.progress.rows += rows.count
         self.progress.skipped += len(bad)
-        self.progress.others += rows.count - len(bad) - len(good.values)
+        self.progress.absent += absent
+        if one:
+            self.progress.others += rows.count - len(bad) - len(good.values) - absent
 
     def _check_one(self, rows: Rows, file: str) -> None:
         """Make sure that what goes to one series is of one symbol, whatever that is called; UnreadableFile."""
@@ -164,14 +139,20 @@ class _Import:
             raise UnreadableFile(
                 f"{file}: has rows of several symbols, as {shown(first)} and {shown(second)}: --symbol-column gives "
                 f"each its series, --where-symbol-column takes those of one, --mixed takes all of them into "
-                f"{self.plan.symbol}"
+                f"{self.plan.symbol}{self._stored()}"
             )
+
+    def _stored(self) -> str:
+        """Return what a message says of points that are stored already when something is refused."""
+        stored = self.progress.stored
+        return f"; the {stored} points stored before that stay" if stored else ""
 
     def _meet(self, symbols: Iterable[str]) -> None:
         """Find out where series stand that were not met before, and keep it for a later run."""
         new = [symbol for symbol in symbols if symbol not in self.series]
         if not new:
             return
+        self.room.check([*self.series, *new], self.progress.stored)
         bounds = {symbol: self.sink.bounds(symbol) if self.sink else (0, 0) for symbol in new}
         known = self.journal.bases if self.journal else {}
         if self.journal and (unknown := {symbol: bounds[symbol][1] for symbol in new if symbol not in known}):
@@ -187,6 +168,10 @@ class _Import:
 
     def _store(self, symbol: str, values: NDArray[np.float64]) -> None:
         """Give values to the store where they belong: those it has are compared, the others appended."""
+        if known := min(self.known.get(symbol, 0), len(values)):
+            self.known[symbol] -= known
+            self.progress.found += known
+            values = values[known:]
         series = self.series[symbol]
         begin, end = series.place, series.place + len(values)
         # A run before this one may have cut its batches differently, or points of it may have gone to a cleanup.
@@ -215,44 +200,76 @@ class _Import:
         return {symbol: max(series.place, series.total) for symbol, series in self.series.items()}
 
 
+@dataclass(slots=True)
+class _Measure(_Import):
+    """A run that stores nothing, and finds out which values of the files series have already."""
+
+    overlaps: dict[str, Overlap] = field(default_factory=dict)
+
+    def _meet(self, symbols: Iterable[str]) -> None:
+        """Take the newest points of series that were not met before."""
+        new = [symbol for symbol in symbols if symbol not in self.series]
+        if new:
+            self.room.check([*self.series, *new])
+        for symbol in new:
+            start, total = self.sink.bounds(symbol) if self.sink else (0, 0)
+            self.series[symbol] = _Series(start, total, total)
+            if self.sink and total > start:
+                tail = self.sink.newest(symbol, min(TAIL_POINTS, total - start))
+                self.overlaps[symbol] = Overlap(symbol, tail)
+
+    def _store(self, symbol: str, values: NDArray[np.float64]) -> None:
+        """Compare."""
+        if symbol in self.overlaps:
+            self.overlaps[symbol].feed(values)
+
+    def known_values(self) -> dict[str, int]:
+        """Return how many values each series has already; ImportConflict where that is not certain."""
+        return {symbol: overlap.new_from() for symbol, overlap in self.overlaps.items()}
+
+
 def import_files(
     plan: Plan, sink: Sink | None, *, resume: bool = False, stop: Callable[[], bool] = never,
-    tell: Callable[[Progress], None] = _ignore,
+    tell: Callable[[Progress], None] = _ignore, room: Room | None = None,
 ) -> ImportReport:  # fmt: skip
     """Import `plan.files`, one after the other, and return what was done; sink None: only read and check everything.
+
+    Before anything is stored each file is looked at (`Look`), and what is not certain is refused (`Doubtful`).
 
     resume: go on with an import that was cut off, or begin one; of one that was finished nothing is left to do, and
     ImportConflict if a file has changed since, or was read from a stream and can't be compared.
     Without it an import that was cut off is refused. stop: asked between batches, and while a service is
     waited for; when it is true the import ends there, whole batches stored. tell: called before each file and after
-    each batch, always with the same object.
+    each batch, always with the same object. room: of the store that would take the points, where there is no sink.
 
-    BadRow, UnreadableFile, MissingPackage, ImportConflict, and what the sink raises. Then what was stored until there
-    stays, in whole batches, and a later run may resume. When this returns everything stored is on the disk. Memory is
-    bounded, whatever the size of the files.
+    BadRow, UnreadableFile, MissingPackage, ImportConflict, SymbolLimitReached, and what the sink raises. Then what was
+    stored until there stays, in whole batches, and a later run may resume. When this returns everything stored is on
+    the disk. Memory is bounded, whatever the size of the files.
     """
-    if plan.symbol is not None:
-        validate_symbol(plan.symbol)
+    for symbol in [*([] if plan.symbol is None else [plan.symbol]), *(target for _, target in plan.columns)]:
+        validate_symbol(symbol)
     begin = perf_counter()
-    sources = [Source(file) for file in plan.files]
-    for source in sources:
-        format_of(source.given, plan.format)
-        source.check()
+    sources = in_order(plan, looked_at(plan, sources_of(plan.files, plan.format)))
     with ExitStack() as stack:
         journal = stack.enter_context(Journal(sink.journals, plan.identity(sink.name))) if sink else None
+        # New points are found by what is stored, so it makes no difference how an earlier run ended.
+        resume = resume and not plan.append_new
         if journal is not None and journal.totals is not None and resume:
             _check_unchanged(sources, journal.stamps)
             return ImportReport(True, Progress(done=1.0), journal.totals, perf_counter() - begin, 0.0, already=True)
-        if journal is not None and journal.started and not resume:
+        if journal is not None and journal.started and not resume and not plan.append_new:
             raise ImportConflict(
                 f"an import of these files was cut off: --resume goes on with it; to import them once more from the "
-                f"start, after what is stored, remove {journal.path}"
+                f"start, after what is stored, remove {speakable(str(journal.path))}"
             )
-        if journal is not None and not journal.started:
-            journal.begin()
-        run = _Import(plan, sink, journal)
+        run = _Import(plan, sink, journal, sink.room() if sink else room or Room())
+        run.room.check(_symbols_ahead(plan, sources))
         if sink:
             sink.stop = stop
+        if plan.append_new and (known := _known_values(run, sources, stop)) is not None:
+            run.known = known
+        if journal is not None and (not journal.started or plan.append_new):
+            journal.begin()
         try:
             complete = _run(run, sources, stop, tell)
         finally:
@@ -266,14 +283,37 @@ def import_files(
         return ImportReport(complete, run.progress, totals, stored - begin, synced - stored)
 
 
+def _symbols_ahead(plan: Plan, sources: Sequence[Source]) -> list[str]:
+    """Return the symbols that the import will meet, as far as the look at its files tells."""
+    if plan.symbol is not None:
+        return [plan.symbol]
+    seen = [symbol for source in sources for symbol in source.look.symbols]
+    return list(dict.fromkeys([target for _, target in plan.columns] or seen))
+
+
+def _known_values(run: _Import, sources: list[Source], stop: Callable[[], bool]) -> dict[str, int] | None:
+    """Return how many values at the beginning of the files each series has; None if it was stopped."""
+    for source in sources:
+        if not source.can_be_read_again:
+            raise UnreadableFile(f"{source.name}: --append-new reads files twice, and this can be read only once")
+    measure = _Measure(run.plan, run.sink, None, run.room)
+    return measure.known_values() if _run(measure, sources, stop, _ignore) else None
+
+
 def _check_unchanged(sources: Sequence[Source], stamps: Sequence[list[int] | None]) -> None:
     """Raise ImportConflict unless the files are those of the import that was finished."""
+    if stamps and len(stamps) != len(sources):
+        raise ImportConflict(
+            f"an import of this was finished when it had {len(stamps)} files, now it has {len(sources)}. Without "
+            f"--resume all of it is imported, after what is stored; --append-new takes only what is new"
+        )
     for source, stamp in zip(sources, stamps or [None] * len(sources), strict=True):
         if source.stamp is None or source.stamp != stamp:
             why = "can be read only once" if source.stamp is None else "has changed since"
             raise ImportConflict(
                 f"an import of this was finished, and nothing shows that {source.name} is still what was imported: it "
-                f"{why}. Without --resume all of it is imported, after what is stored"
+                f"{why}. Without --resume all of it is imported, after what is stored; --append-new takes only what is "
+                f"new in a file that has grown"
             )
 
 
@@ -288,19 +328,20 @@ def _run(run: _Import, sources: list[Source], stop: Callable[[], bool], tell: Ca
 
         def rows(source: Source = source) -> Iterator[Rows]:
             nonlocal ended
-            runs = read(source, run.plan.wanted(), run.plan.format)
-            if run.plan.reverse:
-                runs = _turned_round(runs, source)
-            yield from runs
+            yield from read(source, run.plan.wanted())
             source.check_whole()
             ended = True
 
+        prices: Prices | None = None
         with closing(ahead(rows(), READ_AHEAD, stop, source.abandon)) as runs:
             for some in runs:
                 if stop():
                     return False
+                prices = prices or Prices(run.plan, source.look)
+                if not some.count:
+                    continue
                 try:
-                    run.take(some, source.name, before)
+                    run.take(some, source.name, before, prices)
                 except Interrupted:
                     return False
                 before += some.count
@@ -310,24 +351,6 @@ def _run(run: _Import, sources: list[Source], stop: Callable[[], bool], tell: Ca
             return False
     run.progress.done = 1.0
     return True
-
-
-def _turned_round(runs: Iterator[Rows], source: Source) -> Iterator[Rows]:
-    """Yield the rows of a file from its end; UnreadableFile if there are more than MAX_REVERSED_ROWS."""
-    kept: list[Rows] = []
-    count = 0
-    for rows in runs:
-        kept.append(rows)
-        count += rows.count
-        if count > MAX_REVERSED_ROWS:
-            raise UnreadableFile(
-                f"{source.name}: has more than {MAX_REVERSED_ROWS} rows, the most that --reverse turns round: turn it "
-                f"round before (as tac does), or split it"
-            )
-    while kept:
-        rows = kept.pop().turned_round()
-        rows.last = count
-        yield rows
 
 
 class _Shares:

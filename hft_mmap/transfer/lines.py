@@ -38,16 +38,19 @@ def _last_end(block: bytes, mark: bytes, *, quotes: bool) -> int:
 def line_blocks(source: Source, stream: Stream, *, quotes: bool) -> Iterator[bytes]:
     """Yield the bytes of `stream` in blocks of whole lines; the last line needs no end. A byte order mark is left out.
 
-    UnreadableFile for a line of more than MAX_ROW_BYTES.
+    A text that fits into one block is one, so that whoever looks at the first sees all of it. UnreadableFile for a line
+    of more than MAX_ROW_BYTES.
     """
     rest = b""
     begin = True
-    while piece := stream.read(BLOCK_BYTES):
+    ended = False
+    while not ended:
+        piece, ended = _piece(stream)
         block = rest + piece if rest else bytes(piece)
         if begin and len(block) >= len(BYTE_ORDER_MARK):
             block = block.removeprefix(BYTE_ORDER_MARK)
             begin = False
-        end = end_of_rows(block, quotes=quotes)
+        end = 0 if ended else end_of_rows(block, quotes=quotes)
         if end:
             yield block[:end]
             rest = block[end:]
@@ -58,3 +61,14 @@ def line_blocks(source: Source, stream: Stream, *, quotes: bool) -> Iterator[byt
             raise UnreadableFile(f"{source.name}: a row does not end within {MAX_ROW_BYTES >> 20} MiB{hint}")
     if rest.removeprefix(BYTE_ORDER_MARK):
         yield rest.removeprefix(BYTE_ORDER_MARK) if begin else rest
+
+
+def _piece(stream: Stream) -> tuple[bytes, bool]:
+    """Return the next BLOCK_BYTES of a stream, and whether it has ended, with less of them then."""
+    piece = stream.read(BLOCK_BYTES)
+    while len(piece) < BLOCK_BYTES:
+        more = stream.read(BLOCK_BYTES - len(piece))
+        if not more:
+            return piece, True
+        piece += more
+    return piece, False

@@ -7,28 +7,37 @@ from typing import Any
 import numpy as np
 import orjson
 
-from hft_mmap.transfer.columns import DEFAULT_COLUMN, symbol_place
 from hft_mmap.transfer.lines import line_blocks
-from hft_mmap.transfer.order import check_order, time_places
-from hft_mmap.transfer.rows import Bad, Rows, Wanted, shown
+from hft_mmap.transfer.numerals import Numerals
+from hft_mmap.transfer.order import SAMPLE_ROWS
+from hft_mmap.transfer.rows import Bad, Rows, shown
 from hft_mmap.transfer.source import Source
+from hft_mmap.transfer.survey import Sample, survey
+from hft_mmap.transfer.text import opened_text
+from hft_mmap.transfer.wanted import Wanted
 
 
 def read_ndjson(source: Source, wanted: Wanted) -> Iterator[Rows]:
     """Yield the rows of NDJSON, blank lines left out; memory is bounded by one block. UnreadableFile.
 
-    A price is a JSON number: no text, no null, no true.
+    A price is a JSON number: no text, no null, no true; a text only where somebody says how numbers are written.
     """
-    with source.opened() as stream:
-        names: list[str] | None = None
+    with opened_text(source, wanted) as stream:
+        members: _Members | None = None
         for block in line_blocks(source, stream, quotes=False):
-            if names is None:
-                names = _names(block)
-                _check_order(block, names, wanted, source.name)
-            watched = None
-            if wanted.symbol_column is None and not wanted.mixed and (place := symbol_place(names)) is not None:
-                watched = names[place]
-            yield _parse(wanted.column or DEFAULT_COLUMN, wanted.symbol_column, watched, block)
+            if members is None:
+                members = _members(block, wanted, source)
+                yield Rows.none()
+            yield _parse(members, wanted, block)
+
+
+class _Members:
+    """The members of objects that are meant: of prices, and of symbols where that is wanted or watched."""
+
+    def __init__(self, prices: tuple[str, ...], symbol: str | None, *, needed: bool) -> None:
+        self.prices = prices
+        self.symbol = symbol
+        self.needed = needed
 
 
 def _objects(block: bytes) -> Iterator[dict[str, Any]]:
@@ -40,65 +49,83 @@ def _objects(block: bytes) -> Iterator[dict[str, Any]]:
                 yield entry
 
 
-def _names(block: bytes) -> list[str]:
-    """Return the names of the members of the first object."""
-    return list(next(_objects(block), {}))
+def _members(block: bytes, wanted: Wanted, source: Source) -> _Members:
+    """Find out which members are meant, by the first objects of a file; UnreadableFile."""
+    some = [entry for entry, _ in zip(_objects(block), range(SAMPLE_ROWS), strict=False)]
+    names = list(dict.fromkeys(name for entry in some for name in entry))
+    if not names:  # nothing is an object, and each line will say so
+        return _Members(wanted.columns or ("price",), wanted.symbol_column, needed=wanted.symbol_column is not None)
+    texts = frozenset(
+        place for place, name in enumerate(names) if any(isinstance(entry.get(name), str) for entry in some)
+    )
+    sample = Sample(names, lambda place: [entry.get(names[place]) for entry in some], texts)
+    layout = survey(sample, wanted, source.look)
+    source.look.settle()
+    cells = [entry.get(names[place]) for entry in some for place in layout.prices]
+    source.look.whole_numbers = all(type(cell) is int for cell in cells if cell is not None) if cells else None
+    symbol = None if layout.symbol is None else names[layout.symbol]
+    return _Members(tuple(names[place] for place in layout.prices), symbol, needed=wanted.symbol_column is not None)
 
 
-def _check_order(block: bytes, names: list[str], wanted: Wanted, file: str) -> None:
-    """Make sure that the first rows of a file go from old to new; UnreadableFile."""
-    whens = [names[place] for place in time_places(names)]
-    symbol = wanted.symbol_column
-    if whens:
-        rows = ([entry.get(name) for name in whens] for entry in _objects(block))
-        symbols = (None if symbol is None else str(entry.get(symbol)) for entry in _objects(block))
-        check_order(wanted, file, zip(rows, symbols, strict=True))
-
-
-def _parse(column: str, symbol_column: str | None, watched: str | None, block: bytes) -> Rows:
-    """Return the rows of a block. watched: a member that has symbols where it is there, and is text."""
-    rows = Rows(0, np.empty(0))
-    numbers: list[float] = []
+def _parse(members: _Members, wanted: Wanted, block: bytes) -> Rows:
+    """Return the rows of a block."""
+    broken: list[Bad] = []
+    columns = [Rows(0, np.empty(0)) for _ in members.prices]
+    numbers: list[list[float]] = [[] for _ in members.prices]
     places: list[int] = []
-    codes: list[int] = []
-    code_of: dict[str, int] = {}
+    names: list[str] = []
+    count = 0
     for line in block.splitlines():
         if not line.strip():
             continue
-        place = rows.count
-        rows.count += 1
+        place, count = count, count + 1
         try:
             entry: Any = orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            rows.broken.append(Bad(place, f"{shown(line.decode(errors='backslashreplace'))} is no JSON: {error}"))
+            broken.append(Bad(place, f"{shown(line.decode(errors='backslashreplace'))} is no JSON: {error}"))
             continue
-        fault = _fault(entry, column, symbol_column)
+        fault = _fault(entry, members)
         if fault:
-            rows.broken.append(Bad(place, fault))
+            broken.append(Bad(place, fault))
             continue
-        value = entry[column]
-        if type(value) is float or type(value) is int:
-            numbers.append(float(value))
-        else:
-            rows.texts[len(numbers)] = shown(value) if type(value) is str else orjson.dumps(value).decode()
-            numbers.append(np.nan)
+        for rows, found, member in zip(columns, numbers, members.prices, strict=True):
+            number, text = _number(entry[member], wanted.text)
+            if text is not None:
+                rows.texts[len(found)] = text
+            found.append(number)
         places.append(place)
-        if symbol_column is not None or watched is not None:
-            name = entry[symbol_column] if symbol_column is not None else entry.get(watched)
-            codes.append(code_of.setdefault(name.strip() if isinstance(name, str) else "", len(code_of)))
-    rows.values = np.array(numbers, dtype=np.float64)
-    rows.places = np.array(places, dtype=np.int64)
-    if symbol_column is not None or watched is not None:
-        rows.codes, rows.names = np.array(codes, dtype=np.int64), list(code_of)
+        if members.symbol is not None:
+            name = entry.get(members.symbol)
+            names.append(name.strip() if isinstance(name, str) else "")
+    for rows, found in zip(columns, numbers, strict=True):
+        rows.count, rows.values, rows.places = count, np.array(found, dtype=np.float64), np.array(places, np.int64)
+    rows = Rows.beside(columns, wanted.targets) if wanted.targets else columns[0]
+    rows.broken = broken
+    if members.symbol is not None and not wanted.targets:
+        codes: dict[str, int] = {}
+        rows.codes = np.array([codes.setdefault(name, len(codes)) for name in names], dtype=np.int64)
+        rows.names = list(codes)
     return rows
 
 
-def _fault(entry: object, column: str, symbol_column: str | None) -> str | None:
+def _number(value: object, numerals: Numerals | None) -> tuple[float, str | None]:
+    """Return a price, and None; or NaN, and what stands there instead."""
+    if type(value) is float or type(value) is int:
+        return float(value), None
+    if type(value) is str:
+        if numerals is not None and (number := numerals.number(value.strip())) is not None:
+            return number, None
+        return np.nan, shown(value)
+    return np.nan, orjson.dumps(value).decode()
+
+
+def _fault(entry: object, members: _Members) -> str | None:
     """Return what keeps a line from being a row, None if nothing does."""
     if not isinstance(entry, dict):
         return f"{shown(orjson.dumps(entry).decode())} is no JSON object"
-    if column not in entry:
-        return f"no member is called {column!r}; there are: {', '.join(map(str, entry))}"
-    if symbol_column is not None and not isinstance(entry.get(symbol_column), str):
-        return f"the member {symbol_column!r} is no text: {orjson.dumps(entry.get(symbol_column)).decode()}"
+    missing = next((member for member in members.prices if member not in entry), None)
+    if missing is not None:
+        return f"no member is called {missing!r}; there are: {', '.join(map(str, entry))}"
+    if members.needed and members.symbol is not None and not isinstance(entry.get(members.symbol), str):
+        return f"the member {members.symbol!r} is no text: {orjson.dumps(entry.get(members.symbol)).decode()}"
     return None

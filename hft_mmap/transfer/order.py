@@ -1,16 +1,15 @@
-"""Whether a file has its newest row first, as many vendors have it: told by its column of times, before it is read.
+"""When rows are of: which columns say it, how it is written, and whether the newest row comes first.
 
 Only what is certain counts. Times that are all equal, that go up and down, or that nobody can read say nothing.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
-from itertools import islice, pairwise
-from typing import Any
-
-from hft_mmap.transfer.errors import UnreadableFile
-from hft_mmap.transfer.rows import Wanted, shown
+from functools import partial
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 SAMPLE_ROWS = 1000
 """Rows from the beginning of a file that are looked at."""
@@ -20,11 +19,18 @@ _TIMES = (
     "timestamp", "datetime", "date_time", "date time", "time", "ts", "ts_event", "ts_recv", "open time", "open_time",
     "opentime", "gmt time", "local time", "unix", "unix_time", "unix timestamp", "epoch",
 )  # fmt: skip
-_FORMATS = (
+_DAYS = (
     "%Y.%m.%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%m/%d/%y", "%d/%m/%y",
-    "%d-%b-%Y", "%b %d, %Y", "%Y%m%d",
+    "%d-%b-%Y", "%d %b %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%Y%m%d",
 )  # fmt: skip
-_CLOCKS = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %H%M%S")
+_CLOCKS = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %H%M%S", " %I:%M:%S %p")
+_ZONE = re.compile(r" (?:UTC|GMT)(?:[+-][0-9]{4})?$")
+_MAX_ODD_SHARE = 0.1
+_EPOCHS = (*((5e8 * unit, 5e9 * unit) for unit in (1, 1e3, 1e6, 1e9)), (19_000_101, 21_001_231))
+"""Seconds from 1985 to 2128, in units down to the nanosecond, and days as 20240131: numbers that are times."""
+
+Style = Callable[[Any], Any]
+"""What turns a cell into something that can be compared; ValueError or TypeError where it can't."""
 
 
 def time_places(names: Sequence[str]) -> list[int]:
@@ -39,42 +45,90 @@ def time_places(names: Sequence[str]) -> list[int]:
     return first(_TIMES)
 
 
-def check_order(wanted: Wanted, file: str, rows: Iterable[tuple[Sequence[object], object]]) -> None:
-    """Make sure that the oldest row comes first, or last with `wanted.reverse`; UnreadableFile names what decides.
+class Times(NamedTuple):
+    """How times are written: in each of these ways all of them can be read; 1/2/2024 has two."""
 
-    rows: from the beginning of the file, for each the cells that say when, and the symbol, by which the first rows of
-    one symbol are told from those of the next one.
+    styles: tuple[Style, ...] = ()
+
+    def can_read(self, cell: object) -> bool:
+        """Return whether a cell is such a time."""
+        return any(_reads(style, _trimmed(cell)) for style in self.styles)
+
+    def falls(self, cells: Sequence[object]) -> bool | None:
+        """Return whether times go down (True) or up (False); None where that is not certain.
+
+        Cells that are no times, or empty, are left out.
+        """
+        some = [_trimmed(cell) for cell in cells if self.can_read(cell)]
+        try:
+            found = {_direction([style(cell) for cell in some]) for style in self.styles}
+        except (TypeError, ValueError):
+            return None
+        return found.pop() if len(found) == 1 else None
+
+    def sorts(self, cells: Sequence[object]) -> list[int] | None:
+        """Return the places of these times from the oldest to the newest; None where that is not certain."""
+        orders = set()
+        for style in self.styles:
+            try:
+                keys = [style(_trimmed(cell)) for cell in cells]
+                orders.add(tuple(sorted(range(len(keys)), key=keys.__getitem__)))
+            except (TypeError, ValueError):
+                return None
+        return list(orders.pop()) if len(orders) == 1 else None
+
+
+def written(cells: Sequence[object], *, all_of_them: bool = False) -> Times:
+    """Return how times are written. all_of_them: each cell has to be one; else one of ten may be something else.
+
+    What has no style at all is no time.
     """
-    if wanted.reverse is False:
-        return
-    some = list(islice(rows, SAMPLE_ROWS))
-    cells = [
-        _when(times)
-        for times, symbol in some
-        if symbol == some[0][1] and all(cell is not None and cell != "" for cell in times)
-    ]
-    falls = _falls(cells)
-    if falls is None or falls == bool(wanted.reverse):
-        return
-    between = f"(the times go from {shown(str(cells[0]))} to {shown(str(cells[-1]))})"
-    if falls:
-        raise UnreadableFile(
-            f"{file}: the newest row comes first {between}, and a series begins with the oldest: --reverse turns the "
-            f"file round, --no-reverse takes it as it is"
-        )
-    raise UnreadableFile(f"{file}: the oldest row comes first {between}: it needs no --reverse")
+    some = [_trimmed(cell) for cell in cells if cell is not None and cell != ""]
+    if not some or (all_of_them and len(some) < len(cells)):
+        return Times()
+    probes = some[:3] + some[-1:]
+    for group in _STYLES:
+        likely = [style for style in group if any(_reads(style, cell) for cell in probes)]
+        odd = {style: sum(not _reads(style, cell) for cell in some) for style in likely}
+        most = 0 if all_of_them else math.floor(_MAX_ODD_SHARE * len(some)) or int(len(some) > 2)  # noqa: PLR2004
+        fitting = [style for style in likely if odd[style] <= min(most, *odd.values())]
+        if fitting:
+            return Times(tuple(fitting))
+    return Times()
 
 
-def _when(cells: Sequence[object]) -> object:
-    """Return the cells of one row as one text, or the only one as it is."""
+def are_times(cells: Sequence[object]) -> bool:
+    """Return whether cells are times for sure, whatever their column is called: dates, or seconds since 1970.
+
+    One of ten may be something else, as the word for a total.
+    """
+    style = written(cells)
+    some = [_trimmed(cell) for cell in cells if style.can_read(cell)]
+    if not some or len(some) < (1 - _MAX_ODD_SHARE) * len(cells) - 1:
+        return False
+    try:
+        numbers = [_number(cell) for cell in some]
+    except (TypeError, ValueError):
+        return True
+    return any(all(low <= number <= high for number in numbers) for low, high in _EPOCHS)
+
+
+def _trimmed(cell: object) -> object:
+    """Return a text without the space around it, and without the name of a zone, which would only be compared."""
+    return _ZONE.sub("", cell).strip() if isinstance(cell, str) else cell
+
+
+def when(cells: Sequence[object]) -> object:
+    """Return the cells of one row that say when as one text, or the only one as it is."""
     return cells[0] if len(cells) == 1 else " ".join(str(cell).strip() for cell in cells)
 
 
-def _falls(cells: Sequence[object]) -> bool | None:
-    """Return whether times go down (True) or up (False); None where that is not certain."""
-    texts = [str(cell).strip() if isinstance(cell, str | bytes) else cell for cell in cells]
-    found = {_direction(numbers) for numbers in _readings(texts)}
-    return found.pop() if len(found) == 1 else None
+def _reads(style: Style, cell: object) -> bool:
+    try:
+        style(cell)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
 
 
 def _direction(numbers: Sequence[Any]) -> bool | None:
@@ -83,48 +137,37 @@ def _direction(numbers: Sequence[Any]) -> bool | None:
     return None if falls == rises else falls
 
 
-def _readings(cells: Sequence[object]) -> Iterable[list[Any]]:
-    """Yield the cells as times, in each way in which all of them can be read: 1/2/2024 has two."""
-    try:
-        numbers = [_finite(cell) if isinstance(cell, str) else _number_of(cell) for cell in cells]
-    except (TypeError, ValueError):
-        pass
+def _number(cell: object) -> float:
+    """Return a number as it can be compared, whole ones exactly: nanoseconds have more digits than a float64."""
+    if isinstance(cell, str):
+        if cell.isdigit():
+            return int(cell)
+        number = float(cell)
+    elif isinstance(cell, datetime):
+        return cell.timestamp()
+    elif isinstance(cell, date):
+        return float(cell.toordinal())
+    elif isinstance(cell, int | float):
+        number = cell
     else:
-        yield numbers
-        return
-    texts = [str(cell) for cell in cells]
-    try:
-        times = [datetime.fromisoformat(text) for text in texts]
-        _direction(times)  # times with and without a zone can't be compared
-    except (TypeError, ValueError):
-        pass
-    else:
-        yield times
-        return
-    for day in _FORMATS:
-        for clock in _CLOCKS:
-            try:
-                yield [datetime.strptime(text, day + clock) for text in texts]  # noqa: DTZ007 - only compared
-            except ValueError:
-                continue
-
-
-def _finite(text: str) -> float:
-    """Return the number that a text is, whole ones exactly: nanoseconds have more digits than a float64."""
-    if text.isdigit():
-        return int(text)
-    number = float(text)
+        raise TypeError(cell)
     if not math.isfinite(number):
-        raise ValueError(text)
+        raise ValueError(cell)
     return number
 
 
-def _number_of(cell: object) -> float:
-    """Return what a typed cell holds as something that can be compared."""
-    if isinstance(cell, datetime):
-        return cell.timestamp()
-    if isinstance(cell, date):
-        return float(cell.toordinal())
-    if isinstance(cell, int | float) and math.isfinite(cell):
-        return cell
-    raise TypeError(cell)
+def _iso(cell: object) -> tuple[bool, datetime]:
+    """Return a time as ISO 8601 has it; those with a zone and those without are never compared."""
+    if not isinstance(cell, str):
+        raise TypeError(cell)
+    found = datetime.fromisoformat(cell)
+    return found.tzinfo is not None, found
+
+
+def _as(form: str, cell: object) -> datetime:
+    return datetime.strptime(str(cell), form)  # noqa: DTZ007 - only compared
+
+
+_STYLES: tuple[tuple[Style, ...], ...] = (
+    (_number,), (_iso,), tuple(partial(_as, day + clock) for day in _DAYS for clock in _CLOCKS)
+)  # fmt: skip

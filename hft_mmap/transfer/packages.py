@@ -6,6 +6,9 @@ from typing import Any, TypeAlias
 from hft_mmap.extras import how_to_install
 from hft_mmap.transfer.errors import MissingPackage
 
+_OF_EXTRAS = {"python_calamine": ("python-calamine", "excel")}
+"""Packages of another name than their module, and of another extra than [import]."""
+
 Arrow: TypeAlias = Any
 """Anything of pyarrow's, which ships no types."""
 
@@ -15,5 +18,5 @@ def need(module: str, purpose: str) -> Arrow:
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        package = module.partition(".")[0]
-        raise MissingPackage(f"{purpose} needs the package {package}: {how_to_install(package, 'import')}") from error
+        package, extra = _OF_EXTRAS.get(module, (module.partition(".")[0], "import"))
+        raise MissingPackage(f"{purpose} needs the package {package}: {how_to_install(package, extra)}") from error

@@ -1,7 +1,7 @@
 """What a reader hands on: a run of rows of one file, prices as float64, and what is wrong with some of them."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -9,8 +9,12 @@ from numpy.typing import NDArray
 
 from hft_mmap.errors import InvalidSymbol
 from hft_mmap.files.names import validate_symbol
+from hft_mmap.transfer.numerals import readings
 from hft_mmap.tree.kernels import MAX_PRICE, VALID, VALID_WITH_NEGATIVE_ZERO, find_invalid
 
+SENTINELS = (9_999_999_999.0, 9_223_372_036_854_775_807.0, 18_446_744_073_709_551_615.0)
+"""Numbers that stand for "no price": LOBSTER's, and the largest of 64 bits, as Databento and others have it."""
+_LOWEST_SENTINEL = np.nextafter(min(SENTINELS), 0.0)
 MAX_SHOWN = 80
 """Characters of a bad value that a message shows."""
 
@@ -18,23 +22,6 @@ MAX_SHOWN = 80
 def shown(text: str) -> str:
     """Return a text as a message shows it: quoted, escaped, not too long."""
     return repr(text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…")
-
-
-class Wanted(NamedTuple):
-    """What is to be read: the column of prices, and the column that has the symbol of each row.
-
-    column None: "price", or the only column there is. delimiter None: a tab in .tsv, a comma elsewhere. header: the
-    first line of a CSV names the columns; without one they are called 1, 2, …. reverse: the newest row comes first, and
-    all are turned round; None: that is refused where it is noticed. mixed: rows of several symbols may go to one
-    series.
-    """
-
-    column: str | None = None
-    symbol_column: str | None = None
-    delimiter: str | None = None
-    header: bool = True
-    reverse: bool | None = None
-    mixed: bool = False
 
 
 class Bad(NamedTuple):
@@ -62,6 +49,30 @@ class Rows:
     broken: list[Bad] = field(default_factory=list)
     last: int | None = None
     """How many rows the file has, where it is read from its end."""
+
+    @classmethod
+    def none(cls) -> "Rows":
+        """Return no rows: what a reader yields once it has looked at a file, before it reads on."""
+        return cls(0, np.empty(0))
+
+    @classmethod
+    def beside(cls, columns: Sequence["Rows"], targets: Sequence[str]) -> "Rows":
+        """Return several columns of the same rows as one run, the values of each under the name of its series.
+
+        Where a row is bad in one of them, it is bad in all.
+        """
+        count = columns[0].count
+        texts: dict[int, str] = {}
+        begin = 0
+        for rows in columns:
+            texts |= {begin + index: text for index, text in rows.texts.items()}
+            begin += len(rows.values)
+        names = list(dict.fromkeys(targets))
+        codes = np.repeat([names.index(target) for target in targets], [len(rows.values) for rows in columns])
+        places = [np.arange(count) if rows.places is None else rows.places for rows in columns]
+        broken = [bad for rows in columns for bad in rows.broken]
+        values = np.concatenate([rows.values for rows in columns])
+        return cls(count, values, codes, names, np.concatenate(places), texts, broken)
 
     def row(self, place: int, before: int) -> int:
         """Return which row of the file, from 1, one of these is, `before` of them having been read before."""
@@ -99,9 +110,36 @@ class Rows:
         values = np.ascontiguousarray(self.values[::-1])
         return Rows(self.count, values, codes, self.names, last - places[::-1], texts, broken)
 
-    def bad(self) -> list[Bad]:
-        """Return the rows that hold no price, or no symbol, in the order of the file."""
-        found = [Bad(self.place(index), self._fault(index)) for index in self._without_price()]
+    def with_prices(self, absent: NDArray[np.bool_] | None, divide_by: float | None) -> "Rows":
+        """Return the rows without the values that are `absent`, and the others divided; `count` stays.
+
+        A quotient is rounded once, so that 5853300 / 10000 is the float64 nearest to 585.33.
+        """
+        rows = self
+        if absent is not None and absent.any():
+            keep = np.flatnonzero(~absent)
+            places = np.arange(len(self.values)) if self.places is None else self.places
+            index = {old: new for new, old in enumerate(keep.tolist())} if self.texts else {}
+            texts = {index[old]: text for old, text in self.texts.items() if old in index}
+            codes = None if self.codes is None else self.codes[keep]
+            rows = replace(self, values=self.values[keep], codes=codes, places=places[keep], texts=texts)
+        return rows if divide_by is None else replace(rows, values=rows.values / divide_by)
+
+    def absent(self, values: NDArray[np.float64], texts: Container[str], *, nan: bool) -> NDArray[np.bool_]:
+        """Return which values say that there is no price: some numbers, some texts, NaN where that counts."""
+        found = np.isin(self.values, values)
+        if nan:
+            found |= np.isnan(self.values)
+        for index, text in self.texts.items():
+            found[index] = text in texts
+        return found
+
+    def bad(self, most: float | None = None) -> list[Bad]:
+        """Return the rows that hold no price, or no symbol, in the order of the file; most: the highest price.
+
+        None: MAX_PRICE, but for numbers that stand for "no price" at vendors.
+        """
+        found = [Bad(self.place(index), self._fault(index, most)) for index in self._without_price(most)]
         if self.codes is not None:
             for code, name in enumerate(self.names):
                 try:
@@ -138,15 +176,37 @@ class Rows:
     def _codes(self) -> NDArray[np.integer]:
         return np.empty(0, dtype=np.int64) if self.codes is None else self.codes
 
-    def _without_price(self) -> list[int]:
+    def _without_price(self, most: float | None) -> list[int]:
         values = self.values
-        if not len(values) or find_invalid(values) in {VALID, VALID_WITH_NEGATIVE_ZERO}:
+        if not len(values):
+            return []
+        sound = find_invalid(values) in {VALID, VALID_WITH_NEGATIVE_ZERO}
+        if sound and values.max() <= (_LOWEST_SENTINEL if most is None else most):
             return []
         with np.errstate(invalid="ignore"):
-            return np.flatnonzero(~((values >= 0.0) & (values <= MAX_PRICE))).tolist()
+            prices = (values >= 0.0) & (values <= (MAX_PRICE if most is None else min(most, MAX_PRICE)))
+        if most is None:
+            prices &= ~np.isin(values, SENTINELS)
+        return np.flatnonzero(~prices).tolist()
 
-    def _fault(self, index: int) -> str:
+    def _fault(self, index: int, most: float | None) -> str:
         text = self.texts.get(index)
         if text is not None:
-            return f"{text} is no number"
-        return f"{float(self.values[index])!r}: a price must be finite, at least 0 and at most {MAX_PRICE:g}"
+            return f"{text} is no number{_hint(text)}"
+        value = float(self.values[index])
+        if most is None and value in SENTINELS:
+            return (
+                f"{value:.0f} stands for 'no price' at some vendors: --no-price {value:.0f} leaves such rows out, "
+                f"--max-price {MAX_PRICE:g} takes it as a price"
+            )
+        return f"{value!r}: a price must be finite, at least 0 and at most {MAX_PRICE if most is None else most:g}"
+
+
+def _hint(text: str) -> str:
+    """Return the options that read what is no number as it stands, as a message ends."""
+    cell = text.strip("'\"")
+    ways = [way for way in readings([cell]) if way.number(cell) is not None] if any(map(str.isdigit, cell)) else []
+    options = [
+        f"--decimal {way.decimal}" if way.thousands is None else f"--thousands {way.thousands!r}" for way in ways
+    ]
+    return f"; {' or '.join(options)} reads it" if options else ""

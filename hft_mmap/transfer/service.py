@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hft_mmap.errors import HftMmapError
 from hft_mmap.transfer.errors import Interrupted, MissingPackage, ServiceRefused
-from hft_mmap.transfer.sink import never
+from hft_mmap.transfer.sink import Room, never
 
 if TYPE_CHECKING:
     from hft_mmap.client import Client
@@ -73,6 +73,14 @@ class ServiceSink:
             if entry.symbol == symbol:
                 return entry.start, entry.total
         return 0, 0
+
+    def room(self) -> Room:
+        """Return which symbols the service has; how many it may have only it knows."""
+        return Room(frozenset(entry.symbol for entry in self._until_answered(self._client.symbols)))
+
+    def newest(self, symbol: str, count: int) -> NDArray[np.float64]:
+        """Return the newest points; errors as the client has them."""
+        return self._until_answered(partial(self._client.values, symbol, last=count))
 
     def append(self, symbol: str, values: NDArray[np.float64], offset: int) -> None:
         """Send values in batches that the service takes; OffsetConflict, and the errors of hft_mmap.client."""

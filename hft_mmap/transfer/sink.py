@@ -1,13 +1,13 @@
 """Where imported points go."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hft_mmap.errors import SymbolNotFound
+from hft_mmap.errors import SymbolLimitReached, SymbolNotFound
 from hft_mmap.store import Store
 
 JOURNALS_NAME = ".imports"
@@ -19,6 +19,25 @@ def never() -> bool:
     return False
 
 
+class Room(NamedTuple):
+    """The symbols that a store has, and how many it may have; None: nobody knows."""
+
+    known: frozenset[str] = frozenset()
+    most: int | None = None
+
+    def check(self, symbols: Iterable[str], stored: int = 0) -> None:
+        """Make sure that the store may have these symbols too; SymbolLimitReached. stored: points until now."""
+        new = [symbol for symbol in symbols if symbol not in self.known]
+        if self.most is None or not new or len(self.known) + len(new) <= self.most:
+            return
+        kept = "nothing was stored" if not stored else f"the {stored} points stored before that stay"
+        raise SymbolLimitReached(
+            f"symbol limit reached: the store holds {len(self.known)} of at most {self.most} symbols "
+            f"(store.max_symbols), and the files name {len(new)} more, {new[-1]!r} among them: {kept}; raise the "
+            f"limit, or take those of one symbol with --where-symbol-column"
+        )
+
+
 class Sink(Protocol):
     """What an import needs of a store, near or far."""
 
@@ -28,6 +47,14 @@ class Sink(Protocol):
     """The directory of the journals."""
     stop: Callable[[], bool]
     """Asked while `bounds` or `append` waits for long; they raise Interrupted once it is true. Set by the import."""
+
+    def room(self) -> Room:
+        """Return which symbols there are, and how many there may be."""
+        ...
+
+    def newest(self, symbol: str, count: int) -> NDArray[np.float64]:
+        """Return up to `count` of the newest points of a series that exists, oldest first."""
+        ...
 
     def bounds(self, symbol: str) -> tuple[int, int]:
         """Return (start, total) of a series, (0, 0) if there is none; all of it is on the disk, or will be."""
@@ -51,6 +78,14 @@ class StoreSink:
         self.name = str(store.path.resolve())
         self.journals = store.path / JOURNALS_NAME
         self.stop = never  # a store near by does not wait for long
+
+    def room(self) -> Room:
+        """Return which symbols there are, and how many there may be."""
+        return Room(frozenset(self._store), self._store.limits.max_symbols)
+
+    def newest(self, symbol: str, count: int) -> NDArray[np.float64]:
+        """Return the newest points."""
+        return self._store.window(symbol, count)
 
     def bounds(self, symbol: str) -> tuple[int, int]:
         """Return (start, total); what others have appended is put on the disk first.

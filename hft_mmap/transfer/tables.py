@@ -1,16 +1,18 @@
 """Parquet and Arrow IPC: typed tables, read in record batches."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain
 from pathlib import Path
 
-from hft_mmap.transfer.columns import check_types, choose, is_text, rows_of
+from hft_mmap.transfer.columns import check_types, holds_integers, is_text, rows_of
 from hft_mmap.transfer.errors import UnreadableFile
-from hft_mmap.transfer.order import SAMPLE_ROWS, check_order, time_places
+from hft_mmap.transfer.order import SAMPLE_ROWS
 from hft_mmap.transfer.packages import Arrow, need
-from hft_mmap.transfer.rows import Rows, Wanted
+from hft_mmap.transfer.rows import Rows
 from hft_mmap.transfer.source import Source
+from hft_mmap.transfer.survey import Layout, Sample, survey
+from hft_mmap.transfer.wanted import Wanted
 
 BATCH_ROWS = 1 << 20
 """Measured with Parquet: 1.3 GB/s of float64; with batches of 64 Ki 0.6, and larger ones only cost memory."""
@@ -39,34 +41,47 @@ def read_parquet(source: Source, wanted: Wanted) -> Iterator[Rows]:
         path = source.path("Parquet")
         with parquet.ParquetFile(path, buffer_size=_PAGE_BUFFER_BYTES, pre_buffer=False) as file:
             schema = file.schema_arrow
-            price, symbol = _chosen(schema, wanted, source)
-            whens = time_places(schema.names)
-            if whens:
-                some = [*whens, *([] if symbol is None else [symbol])]
-                first = file.iter_batches(batch_size=SAMPLE_ROWS, columns=[schema.field(place).name for place in some])
-                for batch in islice(first, 1):
-                    _check_order(batch, len(whens), wanted, source.name)
-            names = [schema.field(place).name for place in (price, symbol) if place is not None]
+
+            def first(place: int) -> list[object]:
+                some = file.iter_batches(batch_size=SAMPLE_ROWS, columns=[schema.field(place).name])
+                return _cells(next(some, None))
+
+            layout = _layout(schema, first, wanted, source)
+            yield Rows.none()
+            fields = [*layout.prices, *([] if layout.symbol is None else [layout.symbol])]
+            names = [schema.field(place).name for place in fields]
             total, seen = file.metadata.num_rows, 0
             for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=names):
                 seen += batch.num_rows
                 source.rows_done = seen / total
-                yield rows_of(batch.column(names[0]), None if symbol is None else batch.column(names[1]))
+                yield _rows(batch, [batch.schema.get_field_index(name) for name in names], layout, wanted)
 
 
-def _chosen(schema: Arrow, wanted: Wanted, source: Source) -> tuple[int, int | None]:
-    price, symbol = choose(schema.names, wanted, source.name)
-    if symbol is not None and wanted.symbol_column is None and not is_text(schema, symbol):
-        symbol = None  # nobody asked for it
-    check_types(schema, price, symbol, source.name)
-    return price, symbol
+def _cells(batch: Arrow) -> list[object]:
+    """Return the first rows of a batch with one column."""
+    if batch is None:
+        return []
+    cells: list[object] = _comparable(batch.column(0).slice(0, SAMPLE_ROWS)).to_pylist()
+    return cells
 
 
-def _check_order(batch: Arrow, times: int, wanted: Wanted, file: str) -> None:
-    """Make sure that rows go from old to new; UnreadableFile. `times` columns say when, one behind them the symbol."""
-    columns = [_comparable(batch.column(place)).to_pylist() for place in range(times)]
-    symbols = batch.column(times).to_pylist() if batch.num_columns > times else [None] * batch.num_rows
-    check_order(wanted, file, zip(zip(*columns, strict=True), symbols, strict=True))
+def _layout(
+    schema: Arrow, first: Callable[[int], list[object]], wanted: Wanted, source: Source
+) -> Layout:  # fmt: skip
+    """Find out which columns are meant; UnreadableFile. first: returns the first cells of a column."""
+    texts = frozenset(place for place in range(len(schema.names)) if is_text(schema, place))
+    layout = survey(Sample(schema.names, first, texts), wanted, source.look)
+    check_types(schema, layout, wanted, source.name)
+    source.look.settle()
+    source.look.whole_numbers = holds_integers(schema, layout)
+    return layout
+
+
+def _rows(batch: Arrow, places: Sequence[int], layout: Layout, wanted: Wanted) -> Rows:
+    """Return a batch as rows; places: of the columns of prices, then of the symbols if there are any."""
+    count = len(layout.prices)
+    symbols = None if layout.symbol is None else batch.column(places[count])
+    return rows_of([batch.column(place) for place in places[:count]], symbols, wanted)
 
 
 def _comparable(column: Arrow) -> Arrow:
@@ -85,7 +100,7 @@ def read_arrow(source: Source, wanted: Wanted) -> Iterator[Rows]:
     """
     arrow = need("pyarrow", f"reading {source.name}")
     with _faults_of(source.name):
-        if not source.is_stream and not source.compression:
+        if not source.is_stream and not source.compression and source.member is None:
             with Path(source.given).open("rb") as file:
                 magic = file.read(len(_ARROW_FILE_MAGIC))
             if magic == _ARROW_FILE_MAGIC:
@@ -98,44 +113,36 @@ def read_arrow(source: Source, wanted: Wanted) -> Iterator[Rows]:
 def _arrow_file(arrow: Arrow, source: Source, wanted: Wanted) -> Iterator[Rows]:
     with arrow.memory_map(source.given) as mapped:
         schema = arrow.ipc.open_file(mapped).schema
-        price, symbol = _chosen(schema, wanted, source)
-        _look_ahead(arrow, mapped, schema, symbol, wanted, source.name)
-        fields = sorted(place for place in (price, symbol) if place is not None)
+
+        def first(place: int) -> list[object]:
+            opened = arrow.ipc.open_file(mapped, options=arrow.ipc.IpcReadOptions(included_fields=[place]))
+            return _cells(opened.get_batch(0) if opened.num_record_batches else None)
+
+        layout = _layout(schema, first, wanted, source)
+        yield Rows.none()
+        wanted_places = [*layout.prices, *([] if layout.symbol is None else [layout.symbol])]
+        fields = sorted(set(wanted_places))
         file = arrow.ipc.open_file(mapped, options=arrow.ipc.IpcReadOptions(included_fields=fields))
         for number in range(file.num_record_batches):
             batch = file.get_batch(number)
             source.rows_done = (number + 1) / file.num_record_batches
-            yield from _in_pieces(batch, fields.index(price), None if symbol is None else fields.index(symbol))
-
-
-def _look_ahead(
-    arrow: Arrow, mapped: Arrow, schema: Arrow, symbol: int | None, wanted: Wanted, file: str
-) -> None:  # fmt: skip
-    """Make sure that the first rows of an Arrow file go from old to new; only those columns are read."""
-    whens = time_places(schema.names)
-    if not whens:
-        return
-    some = [*whens, *([] if symbol is None else [symbol])]
-    fields = sorted(some)
-    opened = arrow.ipc.open_file(mapped, options=arrow.ipc.IpcReadOptions(included_fields=fields))
-    if opened.num_record_batches:
-        batch = opened.get_batch(0).slice(0, SAMPLE_ROWS)
-        _check_order(batch.select([fields.index(place) for place in some]), len(whens), wanted, file)
+            yield from _in_pieces(batch, [fields.index(place) for place in wanted_places], layout, wanted)
 
 
 def _arrow_stream(arrow: Arrow, source: Source, wanted: Wanted, stream: object) -> Iterator[Rows]:
     with arrow.ipc.open_stream(stream) as reader:
-        price, symbol = _chosen(reader.schema, wanted, source)
-        whens = time_places(reader.schema.names)
-        for number, batch in enumerate(reader):
-            if number == 0 and whens:
-                some = [*whens, *([] if symbol is None else [symbol])]
-                _check_order(batch.slice(0, SAMPLE_ROWS).select(some), len(whens), wanted, source.name)
-            yield from _in_pieces(batch, price, symbol)
+        batches = iter(reader)
+        ahead = next(batches, None)
+        layout = _layout(
+            reader.schema, lambda place: [] if ahead is None else _cells(ahead.select([place])), wanted, source
+        )
+        yield Rows.none()
+        places = [*layout.prices, *([] if layout.symbol is None else [layout.symbol])]
+        for batch in batches if ahead is None else chain([ahead], batches):
+            yield from _in_pieces(batch, places, layout, wanted)
 
 
-def _in_pieces(batch: Arrow, price: int, symbol: int | None) -> Iterator[Rows]:
+def _in_pieces(batch: Arrow, places: Sequence[int], layout: Layout, wanted: Wanted) -> Iterator[Rows]:
     """Yield the rows of a record batch, which may be of any size, in pieces of BATCH_ROWS."""
     for begin in range(0, batch.num_rows, BATCH_ROWS):
-        piece = batch.slice(begin, BATCH_ROWS)
-        yield rows_of(piece.column(price), None if symbol is None else piece.column(symbol))
+        yield _rows(batch.slice(begin, BATCH_ROWS), places, layout, wanted)

@@ -135,7 +135,7 @@ def test_what_can_not_be_written_is_refused(filled: Store, tmp_path: Path, name:
         export_span(filled.series("A").span(), str(tmp_path / name))
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(UnreadableFile, match="the name tells no format"):
-        export_span(filled.series("A").span(), str(tmp_path / "a.xlsx"))
+        export_span(filled.series("A").span(), str(tmp_path / "a.doc"))
 
 
 def test_the_points_are_those_of_the_moment_when_it_begins(store: Store, tmp_path: Path) -> None:

@@ -285,7 +285,7 @@ def test_every_file_is_looked_at_before_anything_is_stored(store: Store, tmp_pat
     with pytest.raises(UnreadableFile, match=f"{missing}: No such file"):
         bring(store, tmp_path / "a.f64", tmp_path / missing)
     with pytest.raises(UnreadableFile, match="the name tells no format"):
-        bring(store, tmp_path / "a.f64", tmp_path / "a.xlsx")
+        bring(store, tmp_path / "a.f64", tmp_path / "a.doc")
     assert store.symbols() == []
 
 

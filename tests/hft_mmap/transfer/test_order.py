@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hft_mmap import Store
-from hft_mmap.transfer import BadRow, UnreadableFile, importing
+from hft_mmap.transfer import BadRow, UnreadableFile, readers
 from tests.hft_mmap.transfer.files import bring, text_file
 
 BEGIN = datetime(2024, 1, 30, 22, 0, tzinfo=UTC)
@@ -132,7 +132,7 @@ def test_a_file_that_is_turned_round_keeps_the_numbers_of_its_rows(store: Store,
 
 def test_only_so_many_rows_are_turned_round(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are in memory meanwhile, and that has a limit."""
-    monkeypatch.setattr(importing, "MAX_REVERSED_ROWS", 59)
+    monkeypatch.setattr(readers, "MAX_REVERSED_ROWS", 59)
     path = as_csv(tmp_path, [str(time) for time in reversed(HOURS)])
     with pytest.raises(UnreadableFile, match="more than 59 rows, the most that --reverse turns round"):
         bring(store, path, reverse=True)
