@@ -89,7 +89,7 @@ def _index(name: str, value: object) -> int:
     return found
 
 
-def _indexes(name: str, values: ArrayLike) -> Indexes:
+def checked_indexes(name: str, values: ArrayLike) -> Indexes:
     """Return one row of indexes as int64; InvalidRange for what is none, and where values are masked (null)."""
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         raise InvalidRange(f"{name} holds nulls; an index is a whole number")
@@ -111,7 +111,7 @@ def bars(moment: Moment, asked: tuple[int, int], size: int, names: Sequence[str]
 def many(moment: Moment, starts: ArrayLike, ends: ArrayLike, names: Sequence[str]) -> Columns:
     """Return start, end and the statistics `names` of each range; see `Series.stats_many`."""
     wanted = checked_names(names)
-    lo, hi = _indexes("starts", starts), _indexes("ends", ends)
+    lo, hi = checked_indexes("starts", starts), checked_indexes("ends", ends)
     if len(lo) != len(hi):
         raise InvalidRange(f"starts and ends must be of one length, not {len(lo)} and {len(hi)}")
     bad = np.flatnonzero((lo < 0) | (lo >= hi))

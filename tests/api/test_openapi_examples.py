@@ -40,7 +40,9 @@ REFUSED: dict[tuple[str, str, int], dict[str, Any]] = {
     ("/stats", "get", 404): {"params": "symbol=XYZ"},
     ("/stats", "get", 409): {"params": "symbol=ABC-USD&from=0&to=20"},
     ("/windows", "post", 406): {
-        "params": "symbol=ABC-USD", "headers": {"Accept": "image/png"}, "json": {"start": [0], "end": [1]}
+        "params": "symbol=ABC-USD",
+        "headers": {"Accept": "image/png"},
+        "json": {"start": [0], "end": [1]},
     },
     ("/windows", "post", 409): {"params": "symbol=ABC-USD", "json": {"start": [0], "end": [20]}},
     ("/windows", "post", 422): {"params": "symbol=ABC-USD", "json": {"start": [1], "end": [2, 3]}},
