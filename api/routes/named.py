@@ -22,7 +22,7 @@ _BARS_EXAMPLE = "/bars?symbol=ABC-USD&points=1000"
 _NEW = frozenset({"stats", "from", "to", "at"})
 _PARAMETERS = ("symbol", "exponent", "k", "window", "at", "from", "to", "stats")
 _BARS_PARAMETERS = ("symbol", "points", "window", "from", "to", "stats")
-_BAR = {"first": "open", "max": "high", "min": "low", "last": "close", "avg": "mean", "std": "std", "count": "count"}
+BAR = {"first": "open", "max": "high", "min": "low", "last": "close", "avg": "mean", "std": "std", "count": "count"}
 _FEW_SYMBOLS = 8  # answered on the event loop; more take as long as a turn of it
 
 
@@ -171,8 +171,8 @@ class Bars:
                 f"points={asked.points} makes {bars:,} bars, and at most {MAX_BARS:,} are answered: give more points a "
                 "bar, or ask for fewer points"
             )
-        names = tuple(dict.fromkeys((*_BAR, *asked.names)))
+        names = tuple(dict.fromkeys((*BAR, *asked.names)))
         found = series.stats_bars(asked.points, begin, max(begin, end), stats=names)
-        columns = {_BAR.get(name, name): found[name] for name in names}
+        columns = {BAR.get(name, name): found[name] for name in names}
         document = {"symbol": asked.symbol, "total": total, "start": start, "index": found["start"], **columns}
         return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
