@@ -23,14 +23,17 @@ from api.http import problems
 from api.http.exchange import BATCH, CALLER, RECEIVE, REFUSED, SEND, STREAM, Message, Receive, Scope, Send, request_id
 from api.http.query import parse_stats_query
 from api.http.request import Request
+from api.operation.beside import Beside
 from api.operation.latency import RequestCounter
 from api.operation.settings import LogSettings, Settings
 from api.routes.answers import First, Quantile
 from api.routes.metrics import Metrics
+from api.routes.named import Bars
 from api.routes.pages import Document, Page, Static
 from api.routes.resources import AddBatch, Constant, Ready, Stats, Symbols
 from api.routes.series import SeriesBuckets
 from api.routes.values import Values
+from api.routes.windows import Windows
 from api.streams.events import Events
 from api.streams.live import Live
 from api.streams.registry import Streams
@@ -54,6 +57,8 @@ ACCESS: Mapping[str, Access] = {
     "/stats": READ,
     "/symbols": READ,
     "/series": READ,
+    "/bars": READ,
+    "/windows": READ,
     "/first": READ,
     "/quantile": READ,
     "/values": READ,
@@ -86,7 +91,8 @@ def create_app(
     requests = RequestCounter()
     watch = Connections(ConnectionLimits()) if connections is None else connections
     streams = Streams(settings.server.max_streams, tokens) if streams is None else streams
-    served = routes(store, settings, Metrics(store, requests, watch, streams, labels or {}), streams)
+    beside = Beside()
+    served = routes(store, settings, Metrics(store, requests, watch, streams, labels or {}, beside), streams, beside)
     requests.know(served)
     router = falcon.routing.CompiledRouter()
     service = Service(_falcon_app(served, router), settings.log, requests)
@@ -103,7 +109,9 @@ def create_app(
     return guarded(service, service.refuse, door)
 
 
-def routes(store: Store, settings: Settings, metrics: Metrics, streams: Streams) -> Mapping[str, object]:
+def routes(
+    store: Store, settings: Settings, metrics: Metrics, streams: Streams, beside: Beside
+) -> Mapping[str, object]:
     """Return the resource behind each route. The OpenAPI document describes exactly these."""
     live = Live(store)
     return {
@@ -112,8 +120,10 @@ def routes(store: Store, settings: Settings, metrics: Metrics, streams: Streams)
         "/add_batch": AddBatch(store, settings.server),
         "/stats": Stats(store),
         "/series": SeriesBuckets(store),
+        "/bars": Bars(store),
+        "/windows": Windows(store, settings.server, beside),
         "/first": First(store),
-        "/quantile": Quantile(store),
+        "/quantile": Quantile(store, beside),
         "/values": Values(store),
         "/symbols": Symbols(store),
         "/stream": Stream(store, settings.server, streams, live),

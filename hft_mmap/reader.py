@@ -273,11 +273,26 @@ class Reader:
         """Return the series as it stands now."""
         return Moment(self.symbol, *self._snapshot())
 
-    def _part(self, moment: Moment, window: int | None, start: int | None, end: int | None) -> tuple[int, int]:
+    def part(
+        self, *, window: int | None = None, at: int | None = None, start: int | None = None, end: int | None = None
+    ) -> tuple[Moment, int, int]:
+        """Return the series as it stands now, and the bounds [lo, hi) of what is asked for; see `statistics`."""
+        moment = self._moment()
+        return moment, *self._part(moment, window, start, end, at)
+
+    def _part(
+        self, moment: Moment, window: int | None, start: int | None, end: int | None, at: int | None = None
+    ) -> tuple[int, int]:
         """Return the newest `window` points of `moment`, or [start, end), or all that are kept where nothing is said.
 
-        InvalidRange where both are said; what `stats` and `range` raise.
+        With `at` the window ends with that point. InvalidRange where both are said; what `stats` and `range` raise.
         """
+        if at is not None:
+            if window is None or start is not None or end is not None:
+                message = "at goes with a window, which ends there, and with nothing else"
+                raise InvalidRange(message)
+            last, _ = answers.checked_range(moment, at, operator.index(at) + 1)
+            return max(moment.start, last + 1 - _checked_window(window)), last + 1
         if window is not None:
             if start is not None or end is not None:
                 message = "give window, or start and end, not both"
@@ -301,15 +316,47 @@ class Reader:
         return _stats((*fold_window(view.table, view.roots, start, end), end - start))
 
     def statistics(
-        self, stats: Sequence[str], *, window: int | None = None, start: int | None = None, end: int | None = None
+        self,
+        stats: Sequence[str],
+        *,
+        window: int | None = None,
+        at: int | None = None,
+        start: int | None = None,
+        end: int | None = None,
     ) -> dict[str, float | int | None]:
         """Return the statistics named by `stats` (see STATISTICS), None where one is undefined, all of one moment.
 
-        Of the newest `window` points, of [start, end), or of all that are kept. O(log N + chunks), lock-free.
-        InvalidStatistic, InvalidWindow, InvalidRange, OutOfRange, SymbolNotFound.
+        Of the newest `window` points, or those of them that are kept; of the window that ends with the point `at`; of
+        [start, end); or of all that are kept. O(log N + chunks), lock-free. InvalidStatistic, InvalidWindow,
+        InvalidRange, OutOfRange, SymbolNotFound.
+        """
+        return answers.one(*self.part(window=window, at=at, start=start, end=end), stats)
+
+    def stats_windows(
+        self, stats: Sequence[str] = FIVE, windows: Sequence[int] = STANDARD_WINDOWS
+    ) -> tuple[int, int, Columns]:
+        """Return start, total, and columns start, end and `stats` of the newest `windows` points, all of one moment.
+
+        A window larger than what is kept gives all of it. O(n log N), lock-free. InvalidStatistic, InvalidWindow;
+        SymbolNotFound while nothing was ever appended.
         """
         moment = self._moment()
-        return answers.one(moment, *self._part(moment, window, start, end), stats)
+        if moment.start == moment.total:
+            raise SymbolNotFound(self.symbol)
+        return moment.start, moment.total, answers.newest(moment, list(map(_checked_window, windows)), stats)
+
+    def stats_bars(
+        self, size: int, start: int | None = None, end: int | None = None, *, stats: Sequence[str] = FIVE
+    ) -> Columns:
+        """Return columns start, end and `stats` of the kept points of [start, end) in bars of `size` points.
+
+        A bar begins at a multiple of `size`, as those of `bars` do; only the first and the last may have fewer. Points
+        that are not kept, or not there yet, are left out, so there may be none. O(n log N), lock-free, GIL released.
+        InvalidRange unless 0 <= start <= end and size >= 1; InvalidStatistic.
+        """
+        moment = self._moment()
+        asked = (0 if start is None else start, moment.total if end is None else end)
+        return answers.bars(moment, asked, size, stats)
 
     def stats_many(self, starts: ArrayLike, ends: ArrayLike, stats: Sequence[str] = FIVE) -> Columns:
         """Return columns start, end and `stats` of each range [starts[k], ends[k]), all of one moment.

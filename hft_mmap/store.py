@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hft_mmap import forks
-from hft_mmap.answers import Passage, Point, Rank
+from hft_mmap.answers import Passage, Point, Rank, across
 from hft_mmap.batch import Prices, as_row, check_prices
 from hft_mmap.counters import EventCounter, EventSink, SeriesCounters, StoreCounters
 from hft_mmap.durable.flusher import Flusher
@@ -489,11 +489,42 @@ class Store:
         stats: Sequence[str],
         *,
         window: int | None = None,
+        at: int | None = None,
         start: int | None = None,
         end: int | None = None,
     ) -> dict[str, float | int | None]:
         """Return named statistics of a window or a range of `symbol`; see `Series.statistics`."""
-        return self.series(symbol).statistics(stats, window=window, start=start, end=end)
+        return self.series(symbol).statistics(stats, window=window, at=at, start=start, end=end)
+
+    def stats_across(
+        self,
+        symbols: Sequence[str],
+        stats: Sequence[str] = FIVE,
+        *,
+        window: int | None = None,
+        at: int | None = None,
+        start: int | None = None,
+        end: int | None = None,
+    ) -> Columns:
+        """Return columns start, end and `stats` of a window or a range of each of `symbols`, in their order.
+
+        Each series is answered as it stood at one moment of its own. About 4 us a symbol, lock-free; errors of
+        `Series.statistics`: all symbols are answered, or none.
+        """
+        parts = [self.series(symbol).part(window=window, at=at, start=start, end=end) for symbol in symbols]
+        return across(parts, stats)
+
+    def stats_bars(
+        self,
+        symbol: str,
+        size: int,
+        start: int | None = None,
+        end: int | None = None,
+        *,
+        stats: Sequence[str] = FIVE,
+    ) -> Columns:
+        """Return named statistics of `symbol` in bars of `size` points, as columns; see `Series.stats_bars`."""
+        return self.series(symbol).stats_bars(size, start, end, stats=stats)
 
     def stats_many(self, symbol: str, starts: ArrayLike, ends: ArrayLike, stats: Sequence[str] = FIVE) -> Columns:
         """Return named statistics of many ranges of `symbol`, as columns; see `Series.stats_many`."""

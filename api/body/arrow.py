@@ -32,7 +32,7 @@ Arrow: TypeAlias = Any
 _MESSAGE_HEADER, _BATCH_COMPRESSION = 2, 3
 # What writers before Arrow 1.0 called it.
 _OLD_COMPRESSION = b"ARROW:experimental_compression"
-_END = b"\xff\xff\xff\xff\0\0\0\0"
+END = b"\xff\xff\xff\xff\0\0\0\0"
 
 
 _modules: dict[str, Arrow] = {}
@@ -74,6 +74,38 @@ async def arrow_values(body: bytes, column: str | None, max_values: int) -> NDAr
         struct.error,
     ) as error:  # a name that is no UTF-8 is a ValueError
         raise _bad(f"The body is no sound Arrow stream: {str(error)[:200]}") from None
+
+
+async def arrow_integers(body: bytes, names: tuple[str, ...], max_rows: int) -> list[NDArray[np.int64]]:
+    """Return the columns `names` of the stream `body`, which are integers, as int64. Raises Refusal (400, 415)."""
+    try:
+        arrow = await loaded()
+    except ModuleNotFoundError:
+        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"This service reads no Arrow: {INSTALL}") from None
+    turns = Turns()
+    try:
+        schema = await _looked_through(arrow, body, turns)
+        places = [_index(arrow, schema, name) for name in names]
+        for name, place in zip(names, places, strict=True):
+            if not arrow.types.is_integer(schema.field(place).type):
+                raise _bad(f"The column {name} must be of integers, not of {shown(str(schema.field(place).type))}")
+        options = arrow.ipc.IpcReadOptions(use_threads=False, included_fields=sorted(places))
+        parts: list[list[NDArray[np.int64]]] = [[np.empty(0, dtype=np.int64)] for _ in names]
+        count = 0
+        for batch in arrow.ipc.open_stream(arrow.py_buffer(body), options=options):
+            batch.validate(full=True)
+            count += batch.num_rows
+            if count > max_rows:
+                raise _bad(f"The stream has more than {max_rows:,} rows: send several")
+            for name, part in zip(names, parts, strict=True):
+                column = batch.column(name)
+                if column.null_count:
+                    raise _bad(f"The column {name} has a null: an index is a whole number")
+                part.append(column.cast(arrow.int64()).to_numpy())
+            await turns.give_way()
+    except (arrow.ArrowException, OSError, ValueError, struct.error) as error:
+        raise _bad(f"The body is no sound Arrow stream: {str(error)[:200]}") from None
+    return [np.concatenate(part) for part in parts]
 
 
 async def _looked_through(arrow: Arrow, body: bytes, turns: Turns) -> Arrow:
@@ -175,14 +207,14 @@ class Written:
         # How long a message is follows from the number of values in it.
         lengths = Counter(end - begin for begin, end in span.cuts())
         bodies = sum(arrow.ipc.get_record_batch_size(self._batch(np.empty(n))) * times for n, times in lengths.items())
-        self.length = self._schema.serialize().size + bodies + len(_END)
+        self.length = self._schema.serialize().size + bodies + len(END)
 
     def pieces(self) -> Iterator[memoryview]:
         """Yield the messages of the stream."""
         yield memoryview(self._schema.serialize())
         for piece in self._span.pieces():
             yield memoryview(self._batch(piece).serialize())
-        yield memoryview(_END)
+        yield memoryview(END)
 
     def _batch(self, piece: NDArray[np.float64]) -> Arrow:
         return self._arrow.record_batch([self._arrow.array(piece)], schema=self._schema)

@@ -4,7 +4,10 @@
     demo          start one that is fed from a replay of recorded prices, and show where to look
     check-config  print each setting and where it came from
     info          what a data directory holds
-    stats         the statistics of one symbol
+    stats         the statistics of one symbol (api/cli/questions.py)
+    bars          open, high, low, close of every so many points (likewise)
+    first         the first point that meets a price (likewise)
+    quantile      exact quantiles (likewise)
     verify        read everything back and compare it with the sealed nodes
     repair        rebuild damaged nodes from the values
     token         make a token for a client
@@ -41,6 +44,7 @@ from api.cli.console import (
     print_whatever_comes,
     shown,
 )
+from api.cli.questions import bars_command, first_command, quantile_command, stats_command
 from api.cli.transfer import export_command, import_command
 
 # Imported by the commands that need it, when they run; see api/cli/console.py.
@@ -48,7 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
-    from hft_mmap import RepairReport, VerifyReport, WindowStats
+    from hft_mmap import RepairReport, VerifyReport
 
     Report = TypeVar("Report", VerifyReport, RepairReport)
 
@@ -65,6 +69,10 @@ def main() -> None:
 
 main.add_command(import_command)
 main.add_command(export_command)
+main.add_command(stats_command)
+main.add_command(bars_command)
+main.add_command(first_command)
+main.add_command(quantile_command)
 
 
 @main.command(short_help="Start the service.")
@@ -183,44 +191,6 @@ def info(config_path: Path | None, data_dir: Path | None, as_json: bool) -> None
             click.echo(f"{reason['symbol'] or path}: {reason['code']}: {reason['detail']}")
     if reasons:
         sys.exit(EXIT_FAULTS)
-
-
-@main.command(short_help="Print the statistics of one symbol.")
-@click.argument("symbol")
-@click.option("--window", type=click.IntRange(min=1), help="One window of this many points, in place of the eight.")
-@CONFIG_OPTION
-@DATA_DIR_OPTION
-@JSON_OPTION
-def stats(
-    symbol: str,
-    window: int | None,
-    config_path: Path | None,
-    data_dir: Path | None,
-    as_json: bool,
-) -> None:
-    """Print the statistics of SYMBOL over its newest 10, 100, ... 100,000,000 points.
-
-    The JSON is what GET /stats/?symbol=SYMBOL answers.
-
-    \b
-    Examples:
-      hft-mmap stats ABC-USD
-      hft-mmap stats ABC-USD --window 12345 --json
-    """
-    with opened_store(config_path, data_dir) as store:
-        if window is not None:
-            found = {window: store.stats(symbol, window)}
-            answer: dict[str, object] = dict(_fields(found[window]))
-        else:
-            start, total, windows = store.series(symbol).windows_at()
-            found = {10**exponent: one for exponent, one in enumerate(windows, start=1)}
-            by_exponent = {str(exponent): _fields(one) for exponent, one in enumerate(windows, start=1)}
-            answer = {"symbol": symbol, "total": total, "count": total - start, "windows": by_exponent}
-    if as_json:
-        print_json(answer)
-        return
-    rows = [[f"{size:,}", *map(shown, _fields(one).values()), f"{one.points:,}"] for size, one in found.items()]
-    print_table([["window", "min", "max", "last", "avg", "var", "points"], *rows])
 
 
 @main.command(short_help="Read everything back and compare it with the sealed nodes.")
@@ -344,10 +314,6 @@ def _given(host: str | None, port: int | None, data_dir: Path | None) -> dict[st
     """Return what the options of serve and check-config say, by the keys of the settings."""
     path = None if data_dir is None else str(data_dir)
     return {"server.host": host, "server.port": port, "store.data_dir": path}
-
-
-def _fields(stats: "WindowStats") -> dict[str, float]:
-    return {"min": stats.min, "max": stats.max, "last": stats.last, "avg": stats.avg, "var": stats.var}
 
 
 def _verified(report: "VerifyReport") -> list[str]:

@@ -16,7 +16,7 @@ _BROKEN_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _EXPONENT = re.compile(r"[1-8]")
 _DIGITS = re.compile(r"0|[1-9][0-9]*")
 _INDEX = re.compile(r"[0-9]{1,19}")
-_STATS_PARAMETERS = ("symbol", "exponent", "k", "window")
+_STATS_PARAMETERS = ("symbol", "exponent", "k", "window", "at", "from", "to", "stats")
 LARGEST_OFFSET = 2**63 - 1
 _MOST_DIGITS = 18
 MOST = 10**_MOST_DIGITS
@@ -42,10 +42,11 @@ def parse_stats_query(query: bytes) -> StatsQuery:
         raise bad_query(f"Give only one of {' and '.join(ways)}: k is exponent, and window=1000 is exponent=3")
     if not ways:
         return StatsQuery(symbol, None)
-    return StatsQuery(symbol, _window(ways[0], given[ways[0]]))
+    return StatsQuery(symbol, parse_window(ways[0], given[ways[0]]))
 
 
-def _window(name: str, value: str) -> int:
+def parse_window(name: str, value: str) -> int:
+    """Return the window that the parameter `name`, which is window, exponent or k, has as its text; Refusal (400)."""
     if name != "window":
         if not _EXPONENT.fullmatch(value):
             raise bad_query(

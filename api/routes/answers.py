@@ -3,7 +3,6 @@
 import asyncio
 import re
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
@@ -13,11 +12,10 @@ import orjson
 from api.http.problems import shown
 from api.http.query import bad_query, parameters, parse_index, symbol_of, whole_number
 from api.http.request import Request
+from api.operation.beside import Beside
 from hft_mmap import Store
 
 MAX_QUANTILES = 100
-MAX_SEARCHES = 2
-"""Searches for quantiles that run at once; one may read every point of a series."""
 
 _FIRST_PARAMETERS = ("symbol", "after", "above", "below", "until")
 _FIRST_EXAMPLE = "/first?symbol=ABC-USD&after=0&above=152"
@@ -118,17 +116,16 @@ class First:
 class Quantile:
     """Answers exact quantiles, a few searches at a time: the others wait for their turn, and hold up nobody else."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, beside: Beside) -> None:
         self._store = store
-        # Threads of their own: a request that is given up leaves its search running, which still counts.
-        self._searches = ThreadPoolExecutor(MAX_SEARCHES, "hft-mmap-search")
+        self._beside = beside
 
     async def on_get(self, req: Request, resp: falcon.asgi.Response) -> None:
         """Answer one stored value for each share."""
         asked = parse_quantile_query(req.scope["query_string"])
         series = self._store.series(asked.symbol)
         search = partial(series.quantile, asked.shares, window=asked.window, start=asked.begin, end=asked.end)
-        found = await asyncio.get_running_loop().run_in_executor(self._searches, search)
+        found = await self._beside.answer("quantile", search)
         resp.data = orjson.dumps({"symbol": asked.symbol, "q": asked.shares, "value": found})
 
     on_head = on_get

@@ -27,6 +27,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 from api.connection.connections import Connections
 from api.http.request import Request
+from api.operation.beside import KINDS, Beside
 from api.operation.latency import BUCKETS_S, RequestCounter, RequestCounts
 from api.streams.registry import Streams
 from hft_mmap import Store
@@ -58,11 +59,13 @@ class Metrics:
         connections: Connections,
         streams: Streams,
         labels: Mapping[str, str],
+        beside: Beside,
     ) -> None:
         self._store = store
         self._requests = requests
         self._connections = connections
         self._streams = streams
+        self._beside = beside
         self._labels = dict(labels)
         self._process = ProcessCollector(registry=None)
         # One thread: scrapes that come at the same time are rendered one after the other.
@@ -73,7 +76,10 @@ class Metrics:
         # NOTE: prometheus_client's choose_encoder would put what the client calls a version into our Content-Type.
         wants_openmetrics = "application/openmetrics-text" in (req.get_header("Accept") or "").lower()
         encode = openmetrics.generate_latest if wants_openmetrics else generate_latest
-        connections = list(_connection_families(self._connections, self._streams))
+        connections = [
+            *_connection_families(self._connections, self._streams),
+            *_beside_families(self._beside),
+        ]
         scrape = _Scrape(self._store, self._requests.copy(), connections, self._process, self._labels)
         resp.data = await asyncio.get_running_loop().run_in_executor(self._pool, encode, scrape)
         resp.content_type = openmetrics.CONTENT_TYPE_LATEST if wants_openmetrics else CONTENT_TYPE_PLAIN_0_0_4
@@ -141,6 +147,20 @@ def _connection_families(connections: Connections, streams: Streams) -> Iterator
     yield _gauge("hft_mmap_streams", "Streams that are open: WebSockets and server-sent events.", len(streams))
     yield _gauge("hft_mmap_max_streams", "Streams that may be open.", streams.most)
     yield _gauge("hft_mmap_body_memory_bytes", "Memory that large bodies take now.", connections.body_bytes)
+
+
+def _beside_families(beside: Beside) -> Iterator[Metric]:
+    asked = CounterMetricFamily("hft_mmap_long_questions", "Long questions that were taken.", labels=["kind"])
+    seconds = CounterMetricFamily("hft_mmap_long_questions_seconds", "Time of threads they took.", labels=["kind"])
+    for kind in KINDS:
+        asked.add_metric([kind], beside.asked[kind])
+        seconds.add_metric([kind], beside.seconds[kind])
+    yield asked
+    yield seconds
+    refused = "Long questions that were refused, because too many wait or are being answered."
+    yield CounterMetricFamily("hft_mmap_long_questions_refused", refused, value=beside.refused)
+    yield _gauge("hft_mmap_long_questions_unfinished", "Long questions that run or wait.", beside.unfinished)
+    yield _gauge("hft_mmap_long_answers_bytes", "Memory of answers to them that are made or sent.", beside.held_bytes)
 
 
 def _store_families(store: Store) -> Iterator[Metric]:

@@ -19,6 +19,7 @@ from api.http.problems import answer, problem
 from api.http.query import parse_stats_query
 from api.http.request import Request
 from api.operation.settings import ServerSettings
+from api.routes.named import answer_named, parse_named_query
 from hft_mmap import Durability, Series, SeriesBusy, SeriesInfo, Store, WindowStats
 
 _MAX_QUESTIONS = 1024  # remembered; one with its answer takes at most 2.5 kB
@@ -166,6 +167,10 @@ class Stats:
         query: bytes = req.scope["query_string"]
         question = self._questions.get(query)
         if question is None:
+            named = parse_named_query(query)
+            if named is not None:
+                resp.data = await answer_named(self._store, named)
+                return
             question = self._understand(query)
         # The bounds come from shared memory every time: whoever appended, and in whatever process, is seen here.
         bounds = question.series.bounds()

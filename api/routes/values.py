@@ -63,7 +63,7 @@ class Values:
     async def on_get(self, req: Request, resp: falcon.asgi.Response) -> None:
         """Answer the newest points, those between two indexes, or all that are kept."""
         asked = parse_values_query(req.scope["query_string"])
-        media_type = asked.media_type or _accepted(req.header(b"accept"))
+        media_type = asked.media_type or accepted(req.header(b"accept"), (JSON, ARROW, RAW))
         span = self._store.span(asked.symbol, last=asked.last, first=asked.first, end=asked.end)
         if media_type == ARROW:
             stream = await _arrow(span)
@@ -84,7 +84,9 @@ class Values:
         if stream.length is not None:
             resp.content_length = stream.length
         # A view of memory is as good as bytes to the server; Falcon's types know only those.
-        resp.stream = _sent(stream.pieces, req.scope[RECEIVE])  # type: ignore[assignment]
+        receive = req.scope[RECEIVE]
+        await receive()  # the body of the request, which is empty
+        resp.stream = sent(stream.pieces, receive)  # type: ignore[assignment]
 
     on_head = on_get
 
@@ -96,15 +98,15 @@ class _Stream(NamedTuple):
     pieces: Iterator[bytes | memoryview]
 
 
-def _accepted(accept: bytes | None) -> str:
-    """Return the media type that the client likes best, JSON if it is all the same; raise Refusal (400, 406)."""
+def accepted(accept: bytes | None, offered: tuple[str, ...]) -> str:
+    """Return the one of `offered` that the client likes best, JSON if it is all the same; raise Refusal (400, 406)."""
     header = "*/*" if accept is None else accept.decode("latin-1")
     try:
-        media_type = mediatypes.best_match((JSON, ARROW, RAW), header)
+        media_type = mediatypes.best_match(offered, header)
     except falcon.InvalidMediaType:
         raise bad_query(f"Accept is no list of media types: {shown(header)}") from None
     if not media_type:
-        detail = f"There is no {shown(header)} of the points; there are {JSON}, {ARROW} and {RAW}"
+        detail = f"There is no {shown(header)} of this; there are {', '.join(offered[:-1])} and {offered[-1]}"
         raise Refusal(HTTPStatus.NOT_ACCEPTABLE, detail)
     return media_type
 
@@ -133,12 +135,12 @@ async def _arrow(span: Span) -> _Stream:
     return _Stream(written.length, written.pieces())
 
 
-async def _sent(pieces: Iterator[bytes | memoryview], receive: Receive) -> AsyncIterator[bytes | memoryview]:
+async def sent(pieces: Iterator[bytes | memoryview], receive: Receive) -> AsyncIterator[bytes | memoryview]:
     """Yield the pieces until the client has gone, and give way to other requests after each.
 
-    Back-pressure comes from the one who sends them: it asks for the next piece when the last one is on its way.
+    The body of the request has been received. Back-pressure comes from the one who sends them: it asks for the next
+    piece when the last one is on its way.
     """
-    await receive()  # the body of the request, which is empty
     gone = asyncio.ensure_future(receive())
     try:
         for piece in pieces:

@@ -1,6 +1,7 @@
 """The client of the service, sync and async: batches, retries that store each point once, answers as numpy arrays.
 
     wire.py       what is asked and how answers are read; no connection, so both clients share it
+    questions.py  what is asked of any window or range, likewise
     retry.py      when a call is tried again, and when no more
     errors.py     what a refusal becomes
     blocking.py   Client

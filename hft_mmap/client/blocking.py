@@ -8,15 +8,17 @@ from typing import Self, TypeVar
 
 import httpx
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from hft_mmap.answers import Passage
 from hft_mmap.batch import Prices
-from hft_mmap.client import wire
+from hft_mmap.client import questions, wire
 from hft_mmap.client.address import Address
 from hft_mmap.client.errors import ServiceError, Unreachable, refusal
 from hft_mmap.client.producers import Producer
 from hft_mmap.client.retry import Retry, Tries, ended, unreachable
 from hft_mmap.client.wire import BATCH_VALUES, STREAM_TIMEOUT_S, Added, Ask, Points, Stats, Updates, Windows
+from hft_mmap.named import FIVE, Columns
 from hft_mmap.reader import SeriesInfo
 from hft_mmap.tree.buckets import Buckets
 
@@ -163,6 +165,52 @@ class Client:
     def series(self, symbol: str) -> SeriesInfo:
         """Return what is stored of `symbol`: its bounds, its newest price, its bytes. NotFound."""
         return self._call(wire.series(symbol))
+
+    def statistics(
+        self, symbol: str, stats: Sequence[str], *, window: int | None = None, at: int | None = None,
+        start: int | None = None, end: int | None = None,
+    ) -> dict[str, float | int | None]:  # fmt: skip
+        """Return the statistics named by `stats` of a window or a range, None where one is undefined.
+
+        Of the newest `window` points, of the window that ends with the point `at`, or of [start, end). NotFound,
+        Conflict if points of a range are not kept, RequestRefused; InvalidRange where none of them is given.
+        """
+        return self._call(questions.statistics(symbol, stats, window=window, at=at, start=start, end=end))
+
+    def stats_across(
+        self, symbols: Sequence[str], stats: Sequence[str] = FIVE, *, window: int | None = None,
+        at: int | None = None, start: int | None = None, end: int | None = None,
+    ) -> Columns:  # fmt: skip
+        """Return such statistics of up to 1,000 symbols, as columns with an entry for each; NaN where undefined."""
+        return self._call(questions.across(symbols, stats, window=window, at=at, start=start, end=end))
+
+    def stats_many(self, symbol: str, starts: ArrayLike, ends: ArrayLike, stats: Sequence[str] = FIVE) -> Columns:
+        """Return columns start, end and `stats` of each range [starts[k], ends[k]), NaN where one is undefined.
+
+        More than 100,000 ranges are asked for in several requests. NotFound, Conflict, RequestRefused, InvalidRange.
+        """
+        asks = questions.many(symbol, starts, ends, stats)
+        return questions.joined([self._call(ask) for ask in asks])
+
+    def first(
+        self, symbol: str, after: int, *, above: float | None = None, below: float | None = None,
+        until: int | None = None,
+    ) -> Passage | None:  # fmt: skip
+        """Return the first point behind `after` and before `until` that is >= `above` or <= `below`, else None.
+
+        NotFound; Conflict if points behind `after` are no longer kept; RequestRefused.
+        """
+        return self._call(questions.first(symbol, after, above, below, until))
+
+    def quantile(
+        self, symbol: str, q: Sequence[float], *, window: int | None = None, start: int | None = None,
+        end: int | None = None,
+    ) -> tuple[float, ...]:  # fmt: skip
+        """Return the exact quantiles `q` of the newest `window` points, of [start, end), or of all that are kept.
+
+        Each is a stored price. NotFound, Conflict, RequestRefused.
+        """
+        return self._call(questions.quantile(symbol, q, window, start, end))
 
     def symbols(self) -> list[SeriesInfo]:
         """Return what is stored of each symbol, in the order of their names."""

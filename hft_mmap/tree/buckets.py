@@ -184,10 +184,15 @@ def in_buckets(view: Mapped, kept: Range, asked: Range, n: int) -> Buckets:
 
 def in_bars(view: Mapped, kept: Range, asked: Range, size: int) -> Buckets:
     """Return what is kept of the range `asked` in bars of `size` points; see `Series.bars`."""
+    return _fold(view, bar_edges(kept, asked, size))
+
+
+def bar_edges(kept: Range, asked: Range, size: int) -> NDArray[np.int64]:
+    """Return where bars of `size` points begin in what is kept of the range `asked`, and where the last one ends."""
     start, end = _cut(kept, asked, size, "size")
     size = min(size, max(end, 1))
     borders = np.arange(start // size + 1, max(end - 1, 0) // size + 1, dtype=np.int64) * size
-    return _fold(view, np.concatenate([[start], borders, [end] if end > start else []]).astype(np.int64))
+    return np.concatenate([[start], borders, [end] if end > start else []]).astype(np.int64)
 
 
 def _cut(kept: Range, asked: Range, size: object, name: str) -> Range:

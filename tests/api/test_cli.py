@@ -19,7 +19,10 @@ from hft_mmap import Limits, Store
 from tests.service import ROOT, Service, environment, run_command
 
 PRICES = [150.1, 150.5, 151.0, 149.8, 150.2, 151.1, 151.2, 152.0, 151.5, 151.9]
-COMMANDS = ["serve", "check-config", "info", "stats", "verify", "repair", "snapshot", "import", "export", "token"]
+COMMANDS = [
+    "serve", "check-config", "info", "stats", "bars", "first", "quantile", "verify", "repair", "snapshot", "import",
+    "export", "token",
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -338,6 +341,42 @@ def test_stats_as_json_is_what_the_service_answers(service: Service) -> None:
         assert series.pop("bytes") > 0
     assert kept == told
     assert as_json("verify", "--data-dir", data_dir)["ok"] is True
+
+
+def test_questions_as_json_are_what_the_service_answers(service: Service) -> None:
+    """Named statistics of windows and ranges, first passages, quantiles; bars, but for the bounds of the series."""
+    service.add("ABC-USD", PRICES)
+    for path, query, args in (
+        ("/stats", "window=4&stats=std,zscore", ["--window", "4", "--stats", "std,zscore"]),
+        ("/stats", "window=4&at=6", ["--window", "4", "--at", "6"]),
+        ("/stats", "from=2&to=5&stats=count", ["--from", "2", "--to", "5", "--stats", "count"]),
+        ("/stats", "stats=argmin", ["--stats", "argmin"]),
+        ("/first", "after=0&above=152", ["--after", "0", "--above", "152"]),
+        ("/quantile", "q=0,0.5&window=4", ["0", "0.5", "--window", "4"]),
+        ("/bars", "points=4&from=1&stats=range", ["4", "--from", "1", "--stats", "range"]),
+    ):
+        answer = service.client.get(f"{path}?symbol=ABC-USD&{query}").json()
+        told = as_json(path[1:], "ABC-USD", *args, "--data-dir", str(service.data_dir))
+        if path == "/bars":
+            del answer["total"], answer["start"]
+        assert told == answer
+        table = hft_mmap(path[1:], "ABC-USD", *args, "--data-dir", str(service.data_dir))
+        assert table.exit_code == 0
+        assert len(table.stdout.splitlines()) > 1
+
+
+@pytest.mark.usefixtures("data")
+def test_questions_without_an_answer_are_exit_code_1() -> None:
+    """No point that met the price, a statistic that there is not, a range that is not stored."""
+    for args, text in (
+        (["first", "ABC-USD", "--after", "0", "--above", "1e9"], "no point of ABC-USD behind 0 met a price"),
+        (["stats", "ABC-USD", "--stats", "mode"], "there is no statistic 'mode'"),
+        (["stats", "ABC-USD", "--from", "5", "--to", "500"], "do not exist"),
+        (["quantile", "ABC-USD", "0.5", "--window", "1", "--from", "0"], "not both"),
+    ):
+        result = hft_mmap(*args)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert text in result.stderr
 
 
 @pytest.mark.usefixtures("data")

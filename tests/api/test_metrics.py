@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from api.app import create_app, routes
 from api.connection.connections import ConnectionLimits, Connections
+from api.operation.beside import Beside
 from api.operation.latency import BUCKETS_S, RequestCounter
 from api.operation.settings import Settings
 from api.routes.metrics import Metrics
@@ -283,9 +284,9 @@ def test_every_route_has_its_own_label(tmp_path: Path) -> None:
     """None of them is counted as `other`."""
     with Store(tmp_path) as store:
         counter = RequestCounter()
-        streams = Streams(1)
-        metrics = Metrics(store, counter, Connections(ConnectionLimits()), streams, {})
-        served = routes(store, Settings(), metrics, streams)
+        streams, beside = Streams(1), Beside()
+        metrics = Metrics(store, counter, Connections(ConnectionLimits()), streams, {}, beside)
+        served = routes(store, Settings(), metrics, streams, beside)
         counter.know(served)
         for path in served:
             counter.count({"path": path, "method": "GET"}, 1e-3)

@@ -13,6 +13,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from api.access.tokens import ANY, OPEN
 from api.app import ACCESS, access_by_method, methods, routes
 from api.connection.connections import ConnectionLimits, Connections
+from api.operation.beside import Beside
 from api.operation.latency import RequestCounter
 from api.operation.settings import Settings
 from api.routes.metrics import Metrics
@@ -41,9 +42,9 @@ def as_it_is(_context: schemathesis.SerializationContext, value: Any) -> bytes:
 
 def resources(store: Store) -> Mapping[str, object]:
     """Return the resource behind each route of an application."""
-    streams = Streams(1)
-    metrics = Metrics(store, RequestCounter(), Connections(ConnectionLimits()), streams, {})
-    return routes(store, Settings(), metrics, streams)
+    streams, beside = Streams(1), Beside()
+    metrics = Metrics(store, RequestCounter(), Connections(ConnectionLimits()), streams, {}, beside)
+    return routes(store, Settings(), metrics, streams, beside)
 
 
 def resolved(node: Any) -> Any:

@@ -38,6 +38,14 @@ REFUSED: dict[tuple[str, str, int], dict[str, Any]] = {
     ("/add_batch", "post", 422): {"json": {"symbol": "ABC-USD", "values": [1, 2, None]}},
     ("/stats", "get", 400): {"params": "symbol=ABC-USD&exponent=1&exponent=1"},
     ("/stats", "get", 404): {"params": "symbol=XYZ"},
+    ("/stats", "get", 409): {"params": "symbol=ABC-USD&from=0&to=20"},
+    ("/windows", "post", 406): {
+        "params": "symbol=ABC-USD",
+        "headers": {"Accept": "image/png"},
+        "json": {"start": [0], "end": [1]},
+    },
+    ("/windows", "post", 409): {"params": "symbol=ABC-USD", "json": {"start": [0], "end": [20]}},
+    ("/windows", "post", 422): {"params": "symbol=ABC-USD", "json": {"start": [1], "end": [2, 3]}},
     ("/quantile", "get", 409): {"params": "symbol=ABC-USD&q=0.5&from=0&to=20"},
     ("/values", "get", 406): {"params": "symbol=ABC-USD&last=3", "headers": {"Accept": "image/png"}},
     ("/values", "get", 409): {"params": "symbol=ABC-USD&from=500&to=600"},
@@ -138,6 +146,15 @@ def test_the_example_of_a_refusal_is_the_refusal(example_service: Service, path:
     assert answer.status_code == status
     (example,) = examples(content(path, method, status)["application/problem+json"])
     assert answer.json() == example
+
+
+def test_the_example_of_windows_gets_the_example_of_its_answer(example_service: Service) -> None:
+    """As its schema says."""
+    (asked,) = examples(OPERATIONS["/windows", "post"]["requestBody"]["content"]["application/json"])
+    answer = example_service.client.post("/windows?symbol=ABC-USD", json=asked)
+    media = content("/windows", "post", 200)["application/json"]
+    validate(media["schema"], answer.json())
+    assert_alike(answer.json(), examples(media)[0], "/windows")
 
 
 def test_metrics_in_the_other_format_have_the_example(example_service: Service) -> None:

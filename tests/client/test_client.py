@@ -14,7 +14,16 @@ import pyarrow as pa
 import pytest
 
 from api.access.tokens import WRITE, add
-from hft_mmap import Buckets, DiskFull, HftMmapError, InvalidValues, OffsetConflict, SymbolNotFound
+from hft_mmap import (
+    Buckets,
+    DiskFull,
+    HftMmapError,
+    InvalidRange,
+    InvalidValues,
+    OffsetConflict,
+    Passage,
+    SymbolNotFound,
+)
 from hft_mmap.client import (
     Added,
     AsyncClient,
@@ -56,6 +65,23 @@ def test_every_call_gives_what_the_service_has(shared_service: Service, connect:
         for options, expected in (({}, PRICES * 2), ({"last": 3}, PRICES[1:]), ({"first": 6, "end": 7}, [151.0])):
             assert client.values(symbol, **options).tolist() == expected
         assert client.values(symbol, first=8).size == 0
+        names = ("std", "count", "zscore")
+        found = client.statistics(symbol, names, window=1, at=3)
+        assert found == {"std": 0.0, "count": 1, "zscore": None}
+        assert client.statistics(symbol, ("first",), start=1, end=3) == {"first": 150.5}
+        many = client.stats_many(symbol, range(5), [5] * 5, ("last", "argmax"))
+        assert (many["last"].tolist(), many["argmax"].tolist()) == ([150.1] * 5, [2, 2, 2, 4, 4])
+        assert client.stats_many(symbol, [], [])["avg"].tolist() == []
+        across = client.stats_across([symbol], ("count", "max", "zscore"), window=1)
+        assert (across["count"].tolist(), across["max"].tolist()) == ([1], [149.8])
+        assert np.isnan(across["zscore"]).all()
+        assert client.first(symbol, 0, above=151, below=1.5) == Passage(2, 151.0, "above")
+        assert client.first(symbol, 0, above=1e9) is None
+        assert client.quantile(symbol, (0, 0.5, 1), start=0, end=3) == (150.1, 150.5, 151.0)
+        with pytest.raises(InvalidRange, match="give a window"):
+            client.statistics(symbol, ("std",))
+        with pytest.raises(Conflict):
+            client.stats_many(symbol, [0], [9])
         rows = {row.symbol: (row.total, row.start, row.count, row.last) for row in client.symbols()}
         assert rows[symbol] == (8, 0, 8, 149.8)
 

@@ -3,6 +3,7 @@
 import math
 import threading
 from fractions import Fraction
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,7 @@ from hft_mmap import (
     Passage,
     Point,
     Series,
+    Store,
     SymbolNotFound,
 )
 from hft_mmap.stats import exact_window_stats
@@ -133,6 +135,71 @@ def test_a_range_is_the_window_that_ends_there(series: Series) -> None:
     assert (found.min, found.max, found.last, found.points) == (exact.min, exact.max, exact.last, 250)
     assert math.isclose(found.var, exact.var, rel_tol=RELATIVE_ERROR, abs_tol=UNDERFLOW)
     assert series.range(901, 1001) == series.stats(100)
+
+
+def test_a_window_ends_where_it_is_told_to(series: Series) -> None:
+    """With `at`, it is the window that was the newest when that point was; what is no longer kept is not in it."""
+    names = ("count", "first", "last", "avg")
+    assert series.statistics(names, window=100, at=700) == series.statistics(names, start=601, end=701)
+    assert series.statistics(names, window=100, at=1000) == series.statistics(names, window=100)
+    assert series.statistics(("count", "first"), window=100, at=409) == {"count": 10, "first": VALUES[400]}
+    for at in (399, 1001):
+        with pytest.raises(OutOfRange, match="from 400 up to 1001"):
+            series.statistics(names, window=10, at=at)
+    with pytest.raises(InvalidRange, match="goes with a window"):
+        series.statistics(names, at=500)
+    with pytest.raises(InvalidRange, match="start must be"):
+        series.statistics(names, window=10, at=-1)
+
+
+def test_windows_are_answered_together(series: Series) -> None:
+    """The newest points of each size, all of one moment; more than are kept gives all."""
+    start, total, found = series.stats_windows(("count", "std", "argmin"), (10, 300, 10**30))
+    assert (start, total, found["count"].tolist()) == (400, 1001, [10, 300, 601])
+    for k, size in enumerate((10, 300, 601)):
+        one = series.statistics(("count", "std", "argmin"), window=size)
+        assert one == {name: found[name][k] for name in one}
+    assert len(series.stats_windows()[2]["avg"]) == 8
+
+
+def test_symbols_are_answered_together(open_store: OpenStore) -> None:
+    """One row a symbol, in their order, as each alone; all of them or none."""
+    store = open_store(limits=LIMITS, durability="process")
+    for k, symbol in enumerate("ABC"):
+        store.append(symbol, VALUES[k * 300 : k * 300 + 200 + k])
+    found = store.stats_across(("C", "A", "B"), STATISTICS, window=150)
+    assert found["end"].tolist() == [202, 200, 201]
+    for k, symbol in enumerate("CAB"):
+        one = store.statistics(symbol, STATISTICS, window=150)
+        assert one == {name: found[name][k] for name in one}
+    assert store.stats_across((), ("std",), window=5)["std"].tolist() == []
+    with pytest.raises(SymbolNotFound, match="D"):
+        store.stats_across(("A", "D"), window=5)
+    with pytest.raises(OutOfRange):
+        store.stats_across(("A", "C"), start=0, end=202)
+
+
+@given(data=st.data())
+def test_bars_have_every_statistic(data: st.DataObject) -> None:
+    """They begin and end where the plain bars do, and each is the range between."""
+    with TemporaryDirectory() as path, Store(path, limits=LIMITS, durability="process") as store:
+        n = data.draw(st.integers(1, 999), label="n")
+        store.append("A", VALUES[:n])
+        size = data.draw(st.integers(1, 1100), label="size")
+        start, end = sorted((data.draw(st.integers(0, 1100)), data.draw(st.integers(0, 1100))))
+        plain, found = store.series("A").bars(start, end, size), store.stats_bars("A", size, start, end)
+        assert found["start"].tolist() == plain.index.tolist()
+        assert found["end"].tolist() == [*plain.index.tolist()[1:], *([plain.end] if len(plain.index) else [])]
+        again = store.stats_many("A", found["start"], found["end"])
+        assert all(np.array_equal(found[name], again[name]) for name in again)
+
+
+def test_what_is_no_bar_is_refused(series: Series) -> None:
+    """As for the plain bars."""
+    for size, start, end in ((0, 0, 5), (5, 5, 4), (True + 0.5, 0, 5)):
+        with pytest.raises(InvalidRange, match="must be"):
+            series.stats_bars(size, start, end)  # type: ignore[arg-type]
+    assert series.stats_bars(1000)["start"].tolist() == [400, 1000]
 
 
 def test_what_is_undefined_is_none(series: Series) -> None:

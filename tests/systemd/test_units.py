@@ -1,8 +1,8 @@
 """The unit files as texts; needs no systemd."""
 
+from api.operation.beside import MOST_HELD_BYTES, MOST_RUNNING
 from api.operation.logs import MAX_QUEUED_BYTES
 from api.operation.settings import load
-from api.routes.answers import MAX_SEARCHES
 from api.server import connection_limits, files_of_store
 from tests.service import ROOT, environment
 
@@ -62,9 +62,9 @@ def test_the_limits_leave_room_for_what_the_settings_allow() -> None:
     limits = connection_limits(settings.server, settings.store.limits(), limit("LimitNOFILE"))
     assert limits.max_connections == settings.server.max_connections
     assert limit("LimitNOFILE") >= settings.server.max_connections + 10 * files_of_store(settings.store.limits())
-    assert limit("TasksMax") >= 1 + 3 + MAX_SEARCHES + 32 + 8
+    assert limit("TasksMax") >= 1 + 3 + MOST_RUNNING + 32 + 8
     program, connections = 250 * 10**6, 400 * 10**6
-    held = program + settings.server.max_body_memory_bytes + connections + MAX_QUEUED_BYTES
+    held = program + settings.server.max_body_memory_bytes + connections + MAX_QUEUED_BYTES + MOST_HELD_BYTES
     nodes_and_tails = settings.store.max_symbols * (int(0.51 * settings.store.max_data_retention) + 2 * 36 * 10**6)
     assert limit("MemoryMax") >= held + 2 * nodes_and_tails
 

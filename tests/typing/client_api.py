@@ -7,7 +7,7 @@ from typing import assert_type
 import numpy as np
 from numpy.typing import NDArray
 
-from hft_mmap import Buckets, SeriesInfo, Store
+from hft_mmap import Buckets, Columns, Passage, SeriesInfo, Store
 from hft_mmap.client import Added, AsyncClient, AsyncProducer, Client, Producer, Retry, Stats, Windows
 from hft_mmap.transfer import ImportReport, Plan, StoreSink, export_span, import_files
 
@@ -23,6 +23,11 @@ def use_a_client(url: str) -> int:
         assert_type(client.series("T"), SeriesInfo)
         assert_type(client.buckets("T", 10, window=5), Buckets)
         assert_type(client.bars("T", 10, first=0, end=5), Buckets)
+        assert_type(client.statistics("T", ("std",), window=2), dict[str, float | int | None])
+        assert_type(client.stats_across(["T"], window=2), Columns)
+        assert_type(client.stats_many("T", [0], [1], ("avg",)), Columns)
+        assert_type(client.first("T", 0, above=1e9), Passage | None)
+        assert_type(client.quantile("T", (0.5,)), tuple[float, ...])
         assert_type(client.health(), bool)
         assert_type(client.ready(), list[str])
         updates = client.stream(["T"], windows=(2,), interval_ms=10)
@@ -42,6 +47,7 @@ async def use_an_async_client(url: str) -> int:
         assert_type(await client.append("T", (1.0,)), Added)
         assert_type(await client.values("T"), NDArray[np.float64])
         assert_type(await client.buckets("T"), Buckets)
+        assert_type(await client.stats_many("T", [0], [1]), Columns)
         updates = client.stream("T")
         assert_type(updates, AsyncGenerator[Windows, None])
         assert_type(await anext(updates), Windows)

@@ -1,0 +1,185 @@
+"""The commands that ask a question of one series: stats, bars, first, quantile. They read the files, and no service."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from api.cli.console import (
+    CONFIG_OPTION,
+    DATA_DIR_OPTION,
+    EXIT_FAULTS,
+    JSON_OPTION,
+    Failure,
+    opened_store,
+    print_json,
+    print_table,
+    shown,
+)
+
+if TYPE_CHECKING:
+    from hft_mmap import Store, WindowStats
+
+FROM_OPTION = click.option("--from", "start", type=click.IntRange(min=0), help="Index of the first point.")
+TO_OPTION = click.option("--to", "end", type=click.IntRange(min=0), help="Index after the last point.")
+WINDOW_OPTION = click.option("--window", type=click.IntRange(min=1), help="The newest so many points.")
+
+
+@click.command("stats", short_help="Print the statistics of one symbol.")
+@click.argument("symbol")
+@click.option("--window", type=click.IntRange(min=1), help="One window of this many points, in place of the eight.")
+@click.option("--at", type=click.IntRange(min=0), help="Index of the point that the window ends with.")
+@FROM_OPTION
+@TO_OPTION
+@click.option("--stats", "names", help="Further statistics, with commas between: std,zscore,return,argmax, ...")
+@CONFIG_OPTION
+@DATA_DIR_OPTION
+@JSON_OPTION
+def stats_command(
+    symbol: str, window: int | None, at: int | None, start: int | None, end: int | None, names: str | None,
+    config_path: Path | None, data_dir: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Print the statistics of SYMBOL over its newest 10, 100, ... 100,000,000 points, or over any other points.
+
+    The JSON is what GET /stats/?symbol=SYMBOL answers. An unknown name in --stats is answered with all there are.
+
+    \b
+    Examples:
+      hft-mmap stats ABC-USD
+      hft-mmap stats ABC-USD --window 12345 --json
+      hft-mmap stats ABC-USD --from 1000 --to 2000 --stats std,zscore
+    """
+    with opened_store(config_path, data_dir) as store:
+        if names is None and at is start is end is None:
+            _plain(store, symbol, window, as_json=as_json)
+            return
+        from api.routes.named import NamedQuery, answer_one, parse_names
+
+        asked = NamedQuery((symbol,), parse_names(names), window, at, start, end)
+        import orjson
+
+        answer = orjson.loads(answer_one(store.series(symbol), asked))
+    if as_json:
+        print_json(answer)
+    elif "windows" in answer:
+        rows = [[f"{10 ** int(k):,}", *map(shown, one.values())] for k, one in answer["windows"].items()]
+        print_table([["window", *answer["windows"]["1"]], *rows])
+    else:
+        print_table([list(answer), list(map(shown, answer.values()))])
+
+
+def _plain(store: "Store", symbol: str, window: int | None, *, as_json: bool) -> None:
+    """Print the five statistics of one window, or of all eight."""
+    if window is not None:
+        found = {window: store.stats(symbol, window)}
+        answer: dict[str, object] = dict(_fields(found[window]))
+    else:
+        start, total, windows = store.series(symbol).windows_at()
+        found = {10**exponent: one for exponent, one in enumerate(windows, start=1)}
+        by_exponent = {str(exponent): _fields(one) for exponent, one in enumerate(windows, start=1)}
+        answer = {"symbol": symbol, "total": total, "count": total - start, "windows": by_exponent}
+    if as_json:
+        print_json(answer)
+        return
+    rows = [[f"{size:,}", *map(shown, _fields(one).values()), f"{one.points:,}"] for size, one in found.items()]
+    print_table([["window", "min", "max", "last", "avg", "var", "points"], *rows])
+
+
+def _fields(stats: "WindowStats") -> dict[str, float]:
+    return {"min": stats.min, "max": stats.max, "last": stats.last, "avg": stats.avg, "var": stats.var}
+
+
+@click.command("bars", short_help="Print open, high, low, close of every so many points.")
+@click.argument("symbol")
+@click.argument("points", type=click.IntRange(min=1))
+@FROM_OPTION
+@TO_OPTION
+@click.option("--stats", "names", help="Further columns, with commas between: range,zscore, ...")
+@CONFIG_OPTION
+@DATA_DIR_OPTION
+@JSON_OPTION
+def bars_command(
+    symbol: str, points: int, start: int | None, end: int | None, names: str | None, config_path: Path | None,
+    data_dir: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Print the bars of SYMBOL, of POINTS points each, oldest first; they begin at multiples of it.
+
+    \b
+    Examples:
+      hft-mmap bars ABC-USD 100000
+      hft-mmap bars ABC-USD 1000 --from 50000 --to 60000 --stats zscore --json
+    """
+    with opened_store(config_path, data_dir) as store:
+        from api.routes.named import BAR, parse_names
+        from hft_mmap.answers import row
+
+        wanted = tuple(dict.fromkeys((*BAR, *parse_names(names))))
+        found = store.stats_bars(symbol, points, start, end, stats=wanted)
+        columns = {"index": found["start"], **{BAR.get(name, name): found[name] for name in wanted}}
+        rows = [row(columns, k) for k in range(len(found["start"]))]
+    if as_json:
+        print_json({"symbol": symbol, **{name: [one[name] for one in rows] for name in columns}})
+    else:
+        print_table([list(columns), *(list(map(shown, one.values())) for one in rows)])
+
+
+@click.command("first", short_help="Print the first point that meets a price.")
+@click.argument("symbol")
+@click.option("--after", type=click.IntRange(min=0), required=True, help="Index behind which to look.")
+@click.option("--above", type=float, help="Met by a price at or above it.")
+@click.option("--below", type=float, help="Met by a price at or below it.")
+@click.option("--until", type=click.IntRange(min=0), help="Index before which to look.")
+@CONFIG_OPTION
+@DATA_DIR_OPTION
+@JSON_OPTION
+def first_command(
+    symbol: str, after: int, above: float | None, below: float | None, until: int | None, config_path: Path | None,
+    data_dir: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Print the first point of SYMBOL behind an index that is at or above, or at or below, a price.
+
+    The JSON is what GET /first answers. Exit code 1 if no point met a price; it is 1 for an error as well.
+
+    \b
+    Examples:
+      hft-mmap first ABC-USD --after 1000 --above 155 --below 145
+    """
+    with opened_store(config_path, data_dir) as store:
+        found = store.first(symbol, after, above=above, below=below, until=until)
+    index, value, which = (found.index, found.value, found.which) if found else (None, None, None)
+    if as_json:
+        print_json({"symbol": symbol, "index": index, "value": value, "which": which})
+    elif found is not None:
+        print_table([["index", "value", "which"], [shown(index), shown(value), shown(which)]])
+    if found is None:
+        raise Failure((f"no point of {symbol} behind {after} met a price",), EXIT_FAULTS)
+
+
+@click.command("quantile", short_help="Print exact quantiles of one symbol.")
+@click.argument("symbol")
+@click.argument("shares", type=click.FloatRange(0, 1), nargs=-1, required=True)
+@WINDOW_OPTION
+@FROM_OPTION
+@TO_OPTION
+@CONFIG_OPTION
+@DATA_DIR_OPTION
+@JSON_OPTION
+def quantile_command(
+    symbol: str, shares: tuple[float, ...], window: int | None, start: int | None, end: int | None,
+    config_path: Path | None, data_dir: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Print the price at each of SHARES, from 0 (the minimum) to 1 (the maximum): prices that were stored.
+
+    The JSON is what GET /quantile answers.
+
+    \b
+    Examples:
+      hft-mmap quantile ABC-USD 0.01 0.5 0.99
+      hft-mmap quantile ABC-USD 0.5 --window 1000000 --json
+    """
+    with opened_store(config_path, data_dir) as store:
+        found = store.quantile(symbol, shares, window=window, start=start, end=end)
+    if as_json:
+        print_json({"symbol": symbol, "q": shares, "value": found})
+    else:
+        print_table([["q", "value"], *([shown(q), shown(value)] for q, value in zip(shares, found, strict=True))])

@@ -1,0 +1,139 @@
+"""POST /windows: named statistics of up to a million windows in one request, a row for each.
+
+Around each fill, or between each two events: the body has the windows, the query says which statistics. They are folded
+in a thread beside the event loop, a few requests at a time, and the answer is sent piece by piece.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from http import HTTPStatus
+from typing import NamedTuple
+
+import falcon.asgi
+import numpy as np
+import orjson
+
+from api.body import arrow
+from api.body.decode import Decoder
+from api.body.indexes import Indexes, read_indexes
+from api.body.intake import Intake
+from api.body.media import ARROW, JSON, body_type
+from api.http.exchange import RECEIVE
+from api.http.problems import Refusal, shown
+from api.http.query import MOST, bad_query, parameters, symbol_of, whole_number
+from api.http.request import Request
+from api.operation.beside import Beside, Held
+from api.operation.settings import ServerSettings
+from api.routes.named import parse_names
+from api.routes.values import accepted, sent
+from hft_mmap import Columns, Series, Store
+from hft_mmap.named import FIVE
+
+MAX_CELLS = 10_000_000
+"""Numbers in one answer: windows by columns."""
+
+_PARAMETERS = ("symbol", "before", "after", "stats", "format")
+_EXAMPLE = "/windows?symbol=ABC-USD&stats=avg,std"
+_FORMATS = {"json": JSON, "arrow": ARROW}
+_JSON_PIECE = 8_192
+_ARROW_PIECE = 65_536
+
+
+class WindowsQuery(NamedTuple):
+    """Which statistics of which series. With `before` and `after` a window is so many points around an index."""
+
+    symbol: str
+    names: tuple[str, ...]
+    before: int | None
+    after: int | None
+    media_type: str | None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the body has to have."""
+        return ("start", "end") if self.before is self.after is None else ("index",)
+
+
+def parse_windows_query(query: bytes) -> WindowsQuery:
+    """Return what `query` asks for. Raises Refusal (400), InvalidSymbol, InvalidStatistic."""
+    given = parameters(query, _PARAMETERS)
+    symbol = symbol_of(given, _EXAMPLE)
+    before, after = (
+        whole_number(name, given[name], least=0) if name in given else None for name in ("before", "after")
+    )
+    if given.get("format", "json") not in _FORMATS:
+        raise bad_query(f"format must be one of {', '.join(_FORMATS)}, not {shown(given['format'])}")
+    names = parse_names(given.get("stats")) or FIVE
+    return WindowsQuery(symbol, names, before, after, _FORMATS.get(given.get("format", "")))
+
+
+class Windows:
+    """Answers many windows of one series, all of one moment."""
+
+    def __init__(self, store: Store, settings: ServerSettings, beside: Beside) -> None:
+        self._store = store
+        self._intake = Intake(settings, Decoder(settings.max_batch_values))
+        self._beside = beside
+
+    async def on_post(self, req: Request, resp: falcon.asgi.Response) -> None:
+        """Answer a row for each window of the body."""
+        asked = parse_windows_query(req.scope["query_string"])
+        media_type = asked.media_type or accepted(req.header(b"accept"), (JSON, ARROW))
+        pyarrow = await _pyarrow() if media_type == ARROW else None
+        kind = body_type(req.content_type)
+        async with self._intake.body(req) as body:
+            columns = await read_indexes(body, kind, asked.columns)
+        series = self._store.series(asked.symbol)
+        cells = len(columns[0]) * (2 + len(asked.names))
+        if cells > MAX_CELLS:
+            raise bad_query(
+                f"{len(columns[0]):,} windows with {len(asked.names)} statistics are {cells:,} numbers; one answer has "
+                f"at most {MAX_CELLS:,}: send fewer windows at a time"
+            )
+        held = self._beside.hold(8 * (cells + 8 * len(columns[0])))
+        found = await self._beside.answer("windows", partial(_fold, series, columns, asked))
+        pieces = _json(found, held) if pyarrow is None else _arrow(pyarrow, found, held)
+        resp.content_type = media_type
+        resp.set_headers({"X-Windows": str(len(found["start"])), "Vary": "Accept"})
+        resp.stream = sent(pieces, req.scope[RECEIVE])  # type: ignore[assignment]
+
+
+def _fold(series: Series, columns: list[Indexes], asked: WindowsQuery) -> Columns:
+    if len(columns) > 1:
+        return series.stats_many(columns[0], columns[1], asked.names)
+    (index,) = columns
+    before, after = asked.before or 0, asked.after or 0
+    # An index that is as large as an int64 may be would wrap around to a window that there is.
+    if len(index) and not 0 <= int(index.min()) <= int(index.max()) < MOST:
+        bad = int(np.flatnonzero((index < 0) | (index >= MOST))[0])
+        raise bad_query(f"index[{bad}] must be a whole number from 0, and below {MOST}, not {index[bad]}")
+    return series.stats_many(index - before, index + (after + 1), asked.names)
+
+
+def _json(found: Columns, _held: Held) -> Iterator[bytes]:
+    before = b"{"
+    for name, column in found.items():
+        before += orjson.dumps(name) + b":["
+        for begin in range(0, len(column), _JSON_PIECE):
+            piece = column[begin : begin + _JSON_PIECE]
+            yield before + orjson.dumps(piece, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+            before = b","
+        before = b"]," if len(column) else before + b"],"
+    yield before[:-1] + b"}"
+
+
+def _arrow(pyarrow: arrow.Arrow, found: Columns, _held: Held) -> Iterator[memoryview]:
+    kinds = {np.dtype(np.int64): pyarrow.int64(), np.dtype(np.float64): pyarrow.float64()}
+    schema = pyarrow.schema([pyarrow.field(name, kinds[column.dtype]) for name, column in found.items()])
+    yield memoryview(schema.serialize())
+    for begin in range(0, len(found["start"]), _ARROW_PIECE):
+        part = [pyarrow.array(column[begin : begin + _ARROW_PIECE], from_pandas=True) for column in found.values()]
+        yield memoryview(pyarrow.record_batch(part, schema=schema).serialize())
+    yield memoryview(arrow.END)
+
+
+async def _pyarrow() -> arrow.Arrow:
+    try:
+        return await arrow.loaded()
+    except ModuleNotFoundError:
+        raise Refusal(HTTPStatus.NOT_ACCEPTABLE, f"This service writes no Arrow: {arrow.INSTALL}") from None
