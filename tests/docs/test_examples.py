@@ -22,6 +22,7 @@ def not_run() -> list[Block]:
     return [block for path in DOCUMENTS for block in blocks(path) if block.not_run is not None]
 
 
+@pytest.mark.timeout(400)  # a document is some twenty commands, each of which starts Python, on a busy machine
 @pytest.mark.parametrize("path", [path for path in DOCUMENTS if any(b.executed for b in blocks(path))], ids=name)
 def test_every_example_does_what_the_document_says(path: Path, tmp_path: Path) -> None:
     """Followed from top to bottom, beside a fresh service, each command and each block of Python does its part."""
