@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hft_mmap import (
     STANDARD_WINDOWS,
     Buckets,
+    Columns,
     Durability,
     HftMmapError,
     Limits,
@@ -32,6 +33,15 @@ def note(name: str, fields: Mapping[str, object]) -> None:
     """Take an event."""
     assert name
     assert isinstance(fields, Mapping)
+
+
+def ask_any_range(store: Store) -> None:
+    """Ask for named statistics of every kind of part."""
+    assert_type(store.statistics("A", ("std",), window=2, at=5), dict[str, float | int | None])
+    assert_type(store.stats_across(["A"], ("std",), window=2), Columns)
+    assert_type(store.stats_bars("A", 2, 0, 4, stats=("first",)), Columns)
+    assert_type(store.stats_many("A", [0], np.array([1])), Columns)
+    assert_type(store.series("A").stats_windows(("std",), (1, 2)), tuple[int, int, Columns])
 
 
 def note_durable(error: BaseException | None) -> None:
