@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LINGER_S = 0.1
 """How long an idle connection may still bring a request: longer than busy clients pause, not felt by who stops us."""
 STANDSTILL_S = 0.5
-"""How long a stop waits for the rest of a head, for more of a body, and for a client to take more of its answer."""
+"""How long a stop waits for the rest of a head, and for more of a body."""
 _LOOK_EVERY_S = 0.002
 
 _SO_ATTACH_FILTER = 26  # socket(7); Python has no name for it

@@ -406,6 +406,7 @@ class HttpProtocol(asyncio.Protocol):
             self.loop.call_later(goodbye_s(self._config), self._end_unread)
         else:
             self._wait_while_moving()
+            self._wait_while_taken()
 
     def _end_unread(self) -> None:
         """Drop the end of an answer without end, if its reader does not read."""
@@ -414,17 +415,27 @@ class HttpProtocol(asyncio.Protocol):
 
     def _wait_while_moving(self) -> None:
         """Look again in STANDSTILL_S whether what the service waits for before it stops has moved."""
-        unread_bytes = self.transport.get_write_buffer_size() if self.flow.write_paused else None
-        self.loop.call_later(STANDSTILL_S, self._end_what_stands, self._parser.received_bytes, unread_bytes)
+        self.loop.call_later(STANDSTILL_S, self._end_what_stands, self._parser.received_bytes)
 
-    def _end_what_stands(self, received_bytes: int, unread_bytes: int | None) -> None:
-        """End a head that is not whole, a body that does not come, and an answer that is not taken."""
-        parser, cycle = self._parser, self._parser.cycle
-        if self._parted or self.transport.is_closing():
+    def _wait_while_taken(self) -> None:
+        """Look again, after as long as a stream has for its end, whether the client has taken more of its answer."""
+        unread_bytes = self.transport.get_write_buffer_size() if self.flow.write_paused else None
+        self.loop.call_later(max(STANDSTILL_S, goodbye_s(self._config)), self._end_untaken, unread_bytes)
+
+    def _end_untaken(self, unread_bytes: int | None) -> None:
+        if self.transport.is_closing():
             return
         if self.flow.write_paused and self.transport.get_write_buffer_size() == unread_bytes:
             self.transport.abort()
-        elif not parser.arriving or (parser.in_body and parser.received_bytes > received_bytes):
+        else:
+            self._wait_while_taken()
+
+    def _end_what_stands(self, received_bytes: int) -> None:
+        """End a head that is not whole, and a body that does not come."""
+        parser, cycle = self._parser, self._parser.cycle
+        if self._parted or self.transport.is_closing():
+            return
+        if not parser.arriving or (parser.in_body and parser.received_bytes > received_bytes):
             self._wait_while_moving()
         elif parser.in_body and cycle is not None and cycle.complete:
             self.transport.close()

@@ -8,6 +8,7 @@ import httptools
 
 from api.connection.connections import Connections
 from api.connection.cycle import Cycle
+from api.connection.farewell import FAREWELL_BYTES
 from api.connection.head import (
     HEAD_TOO_LARGE,
     MAX_HEAD_BYTES,
@@ -32,8 +33,7 @@ WAITED_FOR_BYTES = 196_608
 """A body announced as no longer than this is waited for before the request is run: a task that takes it piece by piece
 costs 45 us more for 10,000 numbers. What decode.py reads in one go is no longer either."""
 _SMALL_BODY_BYTES = 65_536
-"""A body announced as no longer than this always finds memory. One of a request that is refused at its head is read to
-its end, and the connection goes on; a longer one ends with the connection."""
+"""A body announced as no longer than this always finds memory."""
 _MAX_CHUNK_OVERHEAD_BYTES = 524_288
 _MAX_CHUNK_OVERHEAD_FACTOR = 16
 """Sizes, extensions and trailers of a chunked body may take so much, and so many times the body: the parser has no
@@ -171,9 +171,9 @@ class RequestParser:
             awaits_continue=expected and version == "1.1",
         )
         if has_body and not self._watch.admits(scope):
-            # It is refused without its body, none of which is kept.
+            # It is refused without its body, which is read and thrown away, or ends with the connection.
             cycle.unwelcome = True
-            if self.content_length is None or self.content_length > _SMALL_BODY_BYTES:
+            if self.content_length is None or self.content_length > FAREWELL_BYTES:
                 cycle.keep_alive = False
         self._connection.waiting.append(cycle)
 

@@ -34,6 +34,7 @@ from tests.api.streams.client import (
     said,
     unread_events,
 )
+from tests.api.test_protocol import answer
 from tests.conftest import StartService
 from tests.service import Service, wait_until
 
@@ -333,6 +334,27 @@ def test_a_handshake_with_a_long_address_is_refused_as_a_short_one_is(shared_ser
     with shared_service.connect() as connection:
         connection.sendall(f"PUT /{'A' * 20_000} HTTP/1.1\r\nHost: a\r\n{upgrade}\r\n\r\n".encode())
         assert connection.recv(65_536).startswith(b"HTTP/1.1 404 ")
+
+
+@pytest.mark.parametrize(
+    ("version", "key", "fault"),
+    [("13", "eA==", "Sec-WebSocket-Key"), ("12", "AAAAAAAAAAAAAAAAAAAAAA==", "Sec-WebSocket-Version")],
+)
+def test_a_handshake_that_is_not_sound_is_a_request_that_is_refused(
+    shared_service: Service, version: str, key: str, fault: str
+) -> None:
+    """400 in a problem document that says what is wrong, a line in the log, and the connection goes on."""
+    upgrade = (
+        f"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: {version}\r\nSec-WebSocket-Key: {key}"
+    )
+    identity = f"X-Request-ID: unsound-{version}"
+    with shared_service.connect() as connection:
+        connection.sendall(f"GET /stream?mode=stats HTTP/1.1\r\nHost: a\r\n{upgrade}\r\n{identity}\r\n\r\n".encode())
+        status, problem = answer(connection)
+        assert (status, fault in problem["detail"]) == (400, True)
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert answer(connection) == (200, {"status": "ok"})
+    assert shared_service.wait_for_event("request", request_id=f"unsound-{version}")["status"] == 400
 
 
 def test_a_reader_may_come_just_when_others_are_due(tmp_path: Path) -> None:
