@@ -198,13 +198,14 @@ class Appender(Reader):
                 # A copy of our own: what is checked here is written later, and the caller's array may change meanwhile.
                 total = self._append_waiting(check_prices(np.array(row)), offset, wait_s)
         finally:
-            # What was published is asked for, whatever came after that; no call but one, which is in C, is made for it.
+            # What was published is asked for, whatever came after that; no call but one, which is in C, is made for it,
+            # as the last step: an interrupt comes after a call.
             begun = self._begun
             if self._asked_at != begun and self._requests is not None and (
                 self._words[TOTAL] >= self._ask_from or self._words[START] > self._unlinked_below
             ):  # fmt: skip
-                self._requests.put(self)
                 self._asked_at = begun
+                self._requests.put(self)
         return total
 
     def _look_after_waker(self) -> None:
@@ -219,7 +220,13 @@ class Appender(Reader):
     def ask(self) -> None:
         """Ask the flusher for a commit."""
         if self._waker is not None:
+            self._asked_at = self._begun
             self._waker.wake(self)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a commit was asked for since the last one began, or may have been: else a request is an old one."""
+        return self._asked_at in {self._begun, _NOBODY}
 
     def _append_waiting(self, batch: NDArray[np.float64], offset: int | None, wait_s: float | None) -> int:
         """Append as `_append_long`, tried until `wait_s` seconds are over; no lock is held between the tries."""
@@ -409,7 +416,7 @@ class Appender(Reader):
 
     def _told_of_failure(self) -> bool:
         """Raise the flag of a failed sync, if there was one; return False if another process keeps it, for now."""
-        if not self._flagged():
+        if self._head.fd >= 0 and not self._flagged():
             try:
                 self._commits.fail()
             except SeriesBusy:

@@ -83,7 +83,7 @@ class Series(Appender):
         if recovered.lost:
             self.loss = Loss(self.symbol, recovered.lost, recovered.total, recovered.why)
             self._on_event("lost", self.loss._asdict())
-        if recovered.total and not recovered.orderly:
+        if not recovered.orderly and (recovered.total or recovered.origin != "live"):
             self._on_event(
                 "recovery",
                 {
@@ -219,8 +219,8 @@ class Series(Appender):
 
     @property
     def _ended(self) -> bool:
-        """Whether nothing more will be put on the disk: refused, and not for the sake of the last commit."""
-        return self._refused is not None and (self._refused.kind is not StoreClosed or self._head.fd < 0)
+        """Whether nothing more will be put on the disk: closed, or refused for another reason than its last commit."""
+        return self._head.fd < 0 or (self._refused is not None and self._refused.kind is not StoreClosed)
 
     def _ask_from_now(self) -> None:
         """Set from which `total` on appends ask for a commit: at the next point, or only at the next roll."""
@@ -240,7 +240,7 @@ class Series(Appender):
                 self._commit(clean=clean)
             except SeriesBusy as error:
                 return self._later("locked", error)
-            except SeriesRemoved:
+            except (SeriesRemoved, StoreClosed):
                 pass  # it is refused from now on, and that is what is told to who waits
             except OSError as error:
                 if self._is_removed():  # then it says nothing of the disk

@@ -220,6 +220,7 @@ class Commits:
                 begin = 0  # the values have proved themselves, and may have been copied without their nodes
             if begin < end:
                 chunk.write(begin, chunk.values[begin:end].copy())
+                chunk.write_footer_again()
 
     def make_good(self, view: View, found: Trusted) -> None:
         """Put what was written again on the disk, with a slot that vouches for it; OSError if the disk still fails.

@@ -16,6 +16,10 @@ class Committing(Protocol):
     def commit(self) -> bool:
         """Put on the disk what was published; return False where it has to be tried again."""
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether there is something to commit that no commit since then can have met."""
+
     def uncommitted(self) -> None:
         """Ask again at the next append, since nobody may have heard what was asked."""
 
@@ -100,8 +104,8 @@ class Flusher:
             return  # started twice, by a start that was interrupted
         try:
             while taken := self._take():
-                held = [series for series in taken if not series.commit()]
-                self._held = held
+                late = self._held
+                self._held = [one for one in taken if (one in late or one.is_asked) and not one.commit()]
                 self._asked.clear()
         except BaseException:
             left, self._held = [*self._held, *self._asked], []

@@ -115,6 +115,7 @@ class History:
         self._events: dict[str, set[str]] = {}
         self._excused = False
         """Whether something happened since the last opening that may lose what was not on the disk."""
+        self._restarted = False
         self._failing = False
         """Whether a sync has failed since the machine was started, or the device came back."""
         self._numbers = itertools.count(1)
@@ -256,8 +257,9 @@ class History:
         """Cut the power, and start the machine again."""
         self._kill_all()
         self._disk.cut(restart=True)
-        self._excused, self._failing = True, False
+        self._excused, self._failing, self._restarted = True, False, True
         self._open()
+        self._restarted = False
 
     def _remount(self) -> None:
         """Lose the device, with what was not synced, and have it back in the same run of the machine."""
@@ -349,7 +351,8 @@ class History:
         if total < len(told.values):
             if not self._excused:
                 raise WrongError(f"{symbol} ends at {total} and not at {len(told.values)}, for no reason")
-            if total and not self._events.get(symbol, set()) & {"lost", "recovery"}:
+            # A device that comes back with a head that was never written since it was made can tell of nothing.
+            if (total or self._restarted) and not self._events.get(symbol, set()) & {"lost", "recovery"}:
                 raise WrongError(f"{symbol} ends at {total} and not at {len(told.values)}, and nobody is told")
             del told.values[total:]
             told.ends = [end for end in told.ends if end <= total]

@@ -15,7 +15,6 @@ TIMEOUT_S = 500
 BATCH = '{"symbol":"A","values":[1.5]}'
 JSON = "Content-Type: application/json"
 DONE = ["post 200", "post 200", "post 200", "large 200", "stats 200", "event id: 100003"]
-UPGRADES = pytest.mark.xfail(strict=False, reason="an upgrade to h2c that comes with a body is refused with 400")
 
 
 def found(program: str, package: str) -> str:
@@ -42,7 +41,7 @@ def opened(service: Service) -> int:
     return int(float(next(line for line in lines if line.startswith("hft_mmap_connections_opened_total")).split()[1]))
 
 
-@pytest.mark.parametrize("version", ["--http1.0", "--http1.1", pytest.param("--http2", marks=UPGRADES)])
+@pytest.mark.parametrize("version", ["--http1.0", "--http1.1", "--http2"])
 def test_curl(service: Service, tmp_path: Path, version: str) -> None:
     """With each version of HTTP that it can ask for; 1.1 uses one connection for three requests, and Expect."""
     curl = [found("curl", "curl"), "--silent", "--show-error", "--max-time", "30", version]
@@ -72,7 +71,7 @@ def test_curl_takes_events(service: Service, tmp_path: Path) -> None:
     assert run(tmp_path, "bash", "-c", script) == ["retry: 2000", "", "id: 1"]
 
 
-@pytest.mark.parametrize("version", [pytest.param("default", marks=UPGRADES), "1.1"])
+@pytest.mark.parametrize("version", ["default", "1.1"])
 def test_java(service: Service, tmp_path: Path, version: str) -> None:
     """java.net.http.HttpClient, as it comes (it asks for h2c with every request) and held to HTTP/1.1."""
     java = found("java", "openjdk-17-jdk-headless")
