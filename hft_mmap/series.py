@@ -109,7 +109,11 @@ class Series(Appender):
         recovered, failure = self._made_good(view, recovered, trusted)
         if recovered.proved or recovered.sync_failed:
             # Its roots were made of the nodes that were there before, and it may have become shorter.
-            view = self._mapped(View.empty(self._layout, self._floor(recovered.start)), recovered.total)
+            chunks, view = view.chunks, View.empty(self._layout, self._floor(recovered.start))
+            for chunk in chunks:
+                if chunk.first == view.end < recovered.total:
+                    view = view.extended(chunk)
+            view = self._mapped(view, recovered.total)
         leftovers = recovery.remove_leftovers(self.directory, recovered, self._layout.points)
         # A cleanup that no slot speaks of yet: the next commit ends it.
         self._unlinked_below = min(recovered.committed_start, recovered.start)

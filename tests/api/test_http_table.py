@@ -415,7 +415,6 @@ def test_a_connection_goes_on_after_413(shared_service: Service) -> None:
         ("window=5&window=5", "twice"),
         ("Exponent=1", "Unknown parameter 'Exponent'"),
         ("limit=1", "Unknown parameter 'limit'"),
-        ("exponent=1&symbol=B", "twice"),
         ("exponent=%", "percent"),
         ("exponent=%1", "percent"),
         ("exponent=%zz", "percent"),
