@@ -210,8 +210,10 @@ with Store(sys.argv[1] + "/data", limits=limits, durability="sync") as store:
     slot = [("pwrite64", "A/head"), ("fdatasync", "A/head")]
     assert [call for call in calls if call[1] == "A/head"] == slot + slot
     if file == CHUNK:
-        values_and_footer = [("pwrite64", CHUNK), ("pwrite64", CHUNK)]
-        assert [call for call in calls if call[1] == CHUNK] == [*values_and_footer, ("fdatasync", CHUNK)]
+        *written, last = [name for name, path in calls if path == CHUNK]
+        assert last == "fdatasync"
+        assert len(written) >= 2  # values and footer
+        assert set(written) == {"pwrite64"}
 
 
 @needs_strace

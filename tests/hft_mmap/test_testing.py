@@ -27,12 +27,12 @@ class ForgetfulStore(StoreProcess):
 
 
 class RoundingStore(StoreProcess):
-    """A store that rounds its variances."""
+    """A store that rounds its variances to six digits."""
 
     def stats(self, symbol: str, window: int) -> WindowStats:
         """Return statistics that look right."""
         stats = super().stats(symbol, window)
-        return stats._replace(var=round(stats.var, 6))
+        return stats._replace(var=float(f"{stats.var:.6g}"))
 
 
 @pytest.mark.parametrize("wrong", [ForgetfulStore, RoundingStore])
@@ -47,7 +47,10 @@ def test_finds_a_wrong_store(wrong: type[StoreProcess]) -> None:
             self.durability = Durability.SYNC
             return wrong(self.directory, limits=self.model.limits, durability=self.durability)
 
-    quick = settings(deadline=None, phases=[Phase.generate], max_examples=200, stateful_step_count=20)
+    # The same histories every time: whether one of them shows the fault is not left to chance.
+    quick = settings(
+        deadline=None, phases=[Phase.generate], max_examples=1000, stateful_step_count=20, derandomize=True
+    )
     with pytest.raises(AssertionError):
         run_state_machine_as_test(Machine, settings=quick)
 
