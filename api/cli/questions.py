@@ -53,7 +53,8 @@ def stats_command(
         if names is None and at is start is end is None:
             _plain(store, symbol, window, as_json=as_json)
             return
-        from api.routes.named import NamedQuery, answer_one, parse_names
+        from api.http.query import parse_names
+        from api.routes.named import NamedQuery, answer_one
 
         asked = NamedQuery((symbol,), parse_names(names), window, at, start, end)
         import orjson
@@ -110,17 +111,18 @@ def bars_command(
       hft-mmap bars ABC-USD 1000 --from 50000 --to 60000 --stats zscore --json
     """
     with opened_store(config_path, data_dir) as store:
-        from api.routes.named import BAR, parse_names
-        from hft_mmap.answers import row
+        from api.http.query import parse_names
+        from api.routes.named import BAR
+        from hft_mmap.answers import rows
 
         wanted = tuple(dict.fromkeys((*BAR, *parse_names(names))))
         found = store.stats_bars(symbol, points, start, end, stats=wanted)
         columns = {"index": found["start"], **{BAR.get(name, name): found[name] for name in wanted}}
-        rows = [row(columns, k) for k in range(len(found["start"]))]
+        bars = rows(columns)
     if as_json:
-        print_json({"symbol": symbol, **{name: [one[name] for one in rows] for name in columns}})
+        print_json({"symbol": symbol, **{name: [one[name] for one in bars] for name in columns}})
     else:
-        print_table([list(columns), *(list(map(shown, one.values())) for one in rows)])
+        print_table([list(columns), *(list(map(shown, one.values())) for one in bars)])
 
 
 @click.command("first", short_help="Print the first point that meets a price.")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from api.http.exchange import CALLER
 from api.http.problems import Refusal, shown
-from api.http.query import MOST, bad_query, pairs, parse_index, whole_number
+from api.http.query import MOST, bad_query, pairs, parse_index, parse_names, whole_number
 from api.http.request import Request
 from hft_mmap import STANDARD_WINDOWS
 from hft_mmap.files.names import validate_symbol
@@ -32,10 +32,14 @@ class IngestQuery(NamedTuple):
 
 
 class StatsQuery(NamedTuple):
-    """Series and windows whose statistics are sent, and the milliseconds between two messages at least."""
+    """Series and windows whose statistics are sent, and the milliseconds between two messages at least.
+
+    `names` are the statistics that are sent beside the five.
+    """
 
     symbols: tuple[str, ...]
     windows: tuple[int, ...]
+    names: tuple[str, ...]
     interval_ms: int
 
 
@@ -82,8 +86,12 @@ def parse_ingest(query: bytes) -> IngestQuery:
 
 
 def parse_stats(query: bytes, *, events: bool = False) -> StatsQuery:
-    """Return what a client wants to be sent, as `events` or over a WebSocket. Raises Refusal (400), InvalidSymbol."""
-    given = _given(query, once=("interval_ms",) if events else ("mode", "interval_ms"), often=("symbol", "window"))
+    """Return what a client wants to be sent, as `events` or over a WebSocket.
+
+    Raises Refusal (400), InvalidSymbol, InvalidStatistic.
+    """
+    once = ("stats", "interval_ms") if events else ("mode", "stats", "interval_ms")
+    given = _given(query, once=once, often=("symbol", "window"))
     symbols = tuple(dict.fromkeys(given["symbol"]))
     for symbol in symbols:
         validate_symbol(symbol)
@@ -96,7 +104,8 @@ def parse_stats(query: bytes, *, events: bool = False) -> StatsQuery:
         if not _WHOLE.fullmatch(text) or not MIN_INTERVAL_MS <= int(text) <= MAX_INTERVAL_MS:
             raise bad_query(f"interval_ms must be from {MIN_INTERVAL_MS} to {MAX_INTERVAL_MS}, not {shown(text)}")
         interval_ms = int(text)
-    return StatsQuery(symbols, windows, interval_ms)
+    names = parse_names(given["stats"][0]) if given["stats"] else ()
+    return StatsQuery(symbols, windows, names, interval_ms)
 
 
 def check_windows(windows: Iterable[int]) -> tuple[int, ...]:

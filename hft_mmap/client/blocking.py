@@ -110,17 +110,19 @@ class Client:
                 sleep(tries.pause_s(failure))
 
     def stream(
-        self, symbols: str | Sequence[str], *, windows: Sequence[int] = (), interval_ms: int = 100
-    ) -> Generator[Windows, None, None]:
+        self, symbols: str | Sequence[str], *, windows: Sequence[int] = (), stats: Sequence[str] = (),
+        interval_ms: int = 100,
+    ) -> Generator[Windows, None, None]:  # fmt: skip
         """Yield the statistics of each of `symbols` now, and again whenever they have changed, until you stop asking.
 
-        windows: their numbers of points, the eight standard windows by default. interval_ms: at most so often, from 10
-        to 60,000. Whoever reads slowly gets the newest, never a queue of old ones. When the connection breaks or the
-        service is restarted it goes on by itself; Unreachable or Unavailable once that takes longer than `retry`
-        allows. NotFound, RequestRefused, Unauthorized.
+        windows: their numbers of points, the eight standard windows by default. stats: names of further statistics,
+        which stand in `named` of each update. interval_ms: at most so often, from 10 to 60,000. Whoever reads slowly
+        gets the newest, never a queue of old ones. When the connection breaks or the service is restarted it goes on by
+        itself; Unreachable or Unavailable once that takes longer than `retry` allows. NotFound, RequestRefused,
+        Unauthorized.
         """
-        ask = wire.stream(symbols, windows, interval_ms)
-        tries, updates = Tries(self._retry, repeatable=True), Updates()
+        ask = wire.stream(symbols, windows, stats, interval_ms)
+        tries, updates = Tries(self._retry, repeatable=True), Updates(stats)
         while True:
             updates.begin()
             served = False
