@@ -97,6 +97,8 @@ def parse_stats(query: bytes, *, events: bool = False) -> StatsQuery:
         validate_symbol(symbol)
     if len(given["symbol"]) > MAX_SYMBOLS:
         raise too_many_symbols(len(given["symbol"]))
+    if len(given["window"]) > MAX_WINDOWS:
+        raise _too_many_windows(len(given["window"]))
     windows = check_windows([whole_number("window", text, least=1) for text in given["window"]] or STANDARD_WINDOWS)
     interval_ms = DEFAULT_INTERVAL_MS
     if given["interval_ms"]:
@@ -115,8 +117,12 @@ def check_windows(windows: Iterable[int]) -> tuple[int, ...]:
     """
     ascending = tuple(sorted({min(window, MOST) for window in windows}))
     if len(ascending) > MAX_WINDOWS:
-        raise bad_query(f"{len(ascending)} windows; a series has at most {MAX_WINDOWS} in one stream")
+        raise _too_many_windows(len(ascending))
     return ascending
+
+
+def _too_many_windows(count: int) -> Refusal:
+    return bad_query(f"{count} windows; a series has at most {MAX_WINDOWS} in one stream")
 
 
 def too_many_symbols(count: int) -> Refusal:

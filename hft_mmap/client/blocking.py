@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hft_mmap.answers import Passage
+from hft_mmap.answers import Passage, Point, Rank
 from hft_mmap.batch import Prices
 from hft_mmap.client import questions, wire
 from hft_mmap.client.address import Address
@@ -213,6 +213,16 @@ class Client:
         Each is a stored price. NotFound, Conflict, RequestRefused.
         """
         return self._call(questions.quantile(symbol, q, window, start, end))
+
+    def rank(
+        self, symbol: str, value: float, *, window: int | None = None, start: int | None = None, end: int | None = None
+    ) -> Rank:
+        """Return how many points are below `value`, equal to it and above it; of which points, see `quantile`."""
+        return self._call(questions.rank(symbol, value, window, start, end))
+
+    def asof(self, symbol: str, at: int) -> Point:
+        """Return the newest point at or before the index `at`. NotFound; Conflict if it is no longer kept."""
+        return self._call(questions.asof(symbol, at))
 
     def symbols(self) -> list[SeriesInfo]:
         """Return what is stored of each symbol, in the order of their names."""
