@@ -36,30 +36,36 @@ def test_the_thread_comes_with_the_first_points_and_goes_with_the_store(
     assert flushers() == before
 
 
-class Told:
-    """Something to commit, that tells of each time it was."""
+class Restless:
+    """Something to commit that asks for the next commit in each, so many times; `ended` is given back at the end."""
 
     is_asked = True
 
-    def __init__(self) -> None:
+    def __init__(self, flusher: Flusher, commits: int) -> None:
         """Prepare."""
-        self.commits = threading.Semaphore(0)
+        self._flusher, self._left = flusher, commits
+        self.ended = threading.Semaphore(0)
 
     def commit(self) -> bool:
-        """Tell."""
-        self.commits.release()
+        """Ask for the next."""
+        self._left -= 1
+        if self._left:
+            self._flusher.wake(self)
+        else:
+            self.ended.release()
         return True
 
     def uncommitted(self) -> None:
         """Nobody has to be asked again."""
 
 
-def test_an_interval_that_is_over_before_it_is_waited_for_ends_no_commits() -> None:
+@pytest.mark.parametrize("interval_us", [1.0, 2.0, 3.0])
+def test_an_interval_that_is_over_before_it_is_waited_for_ends_no_commits(interval_us: float) -> None:
     """A thread that the machine had no time for goes on: `SimpleQueue.get` with a timeout would wait for ever there."""
-    flusher, series = Flusher(Durability.INTERVAL, sync_interval_ms=1e-3), Told()
-    for _ in range(5000):
-        flusher.wake(series)
-        assert series.commits.acquire(timeout=60)
+    flusher = Flusher(Durability.INTERVAL, sync_interval_ms=interval_us / 1000)
+    series = Restless(flusher, 5000)
+    flusher.wake(series)
+    assert series.ended.acquire(timeout=60)
     flusher.stop()
 
 
