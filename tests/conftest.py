@@ -11,8 +11,8 @@ import pytest
 from tests.service import Service, running_service
 from tests.small_disk import SmallDisk, small_disk
 
-# PERF: where it is set, each of the hundreds of processes that the tests start compiles every module of ours anew, for a
-# third of a second.
+# PERF: where it is set, each of the hundreds of processes that the tests start compiles every module of ours anew, for
+# a third of a second.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 REQUIRED = bool(os.environ.get("HFT_TESTS_REQUIRED"))
