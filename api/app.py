@@ -26,7 +26,7 @@ from api.http.request import Request
 from api.operation.beside import Beside
 from api.operation.latency import RequestCounter
 from api.operation.settings import LogSettings, Settings
-from api.routes.answers import First, Quantile
+from api.routes.answers import Asof, First, Quantile, Rank
 from api.routes.metrics import Metrics
 from api.routes.named import Bars
 from api.routes.pages import Document, Page, Static
@@ -61,6 +61,8 @@ ACCESS: Mapping[str, Access] = {
     "/windows": READ,
     "/first": READ,
     "/quantile": READ,
+    "/rank": READ,
+    "/asof": READ,
     "/values": READ,
     "/events": READ,
     "/stream": ANY,  # WRITE or READ, which its query decides
@@ -124,6 +126,8 @@ def routes(
         "/windows": Windows(store, settings.server, beside),
         "/first": First(store),
         "/quantile": Quantile(store, beside),
+        "/rank": Rank(store, beside),
+        "/asof": Asof(store),
         "/values": Values(store),
         "/symbols": Symbols(store),
         "/stream": Stream(store, settings.server, streams, live),

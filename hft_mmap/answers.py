@@ -126,13 +126,15 @@ def many(moment: Moment, starts: ArrayLike, ends: ArrayLike, names: Sequence[str
 
 def one(moment: Moment, lo: int, hi: int, names: Sequence[str]) -> dict[str, float | int | None]:
     """Return the statistics `names` of the points [lo, hi), which are kept; None where one is undefined."""
-    return row(_statistics(moment.view, np.array([lo]), np.array([hi]), checked_names(names)), 0)
+    return rows(_statistics(moment.view, np.array([lo]), np.array([hi]), checked_names(names)))[0]
 
 
-def row(columns: Mapping[str, Column], k: int) -> dict[str, float | int | None]:
-    """Return row `k` of columns as plain numbers, None where a statistic is undefined."""
-    values = {name: column[k].item() for name, column in columns.items()}
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+def rows(columns: Mapping[str, Column]) -> list[dict[str, float | int | None]]:
+    """Return each row of columns as plain numbers, None where a statistic is undefined."""
+    values = [
+        [value if math.isfinite(value) else None for value in column.tolist()] for column in columns.values()
+    ]  # fmt: skip
+    return [dict(zip(columns, one, strict=True)) for one in zip(*values, strict=True)]
 
 
 def newest(moment: Moment, windows: Sequence[int], names: Sequence[str]) -> Columns:

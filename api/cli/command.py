@@ -8,6 +8,8 @@
     bars          open, high, low, close of every so many points (likewise)
     first         the first point that meets a price (likewise)
     quantile      exact quantiles (likewise)
+    rank          how many points are below, at and above a price (likewise)
+    asof          the newest point at or before an index (likewise)
     verify        read everything back and compare it with the sealed nodes
     repair        rebuild damaged nodes from the values
     token         make a token for a client
@@ -44,7 +46,14 @@ from api.cli.console import (
     print_whatever_comes,
     shown,
 )
-from api.cli.questions import bars_command, first_command, quantile_command, stats_command
+from api.cli.questions import (
+    asof_command,
+    bars_command,
+    first_command,
+    quantile_command,
+    rank_command,
+    stats_command,
+)
 from api.cli.transfer import export_command, import_command
 
 # Imported by the commands that need it, when they run; see api/cli/console.py.
@@ -73,6 +82,8 @@ main.add_command(stats_command)
 main.add_command(bars_command)
 main.add_command(first_command)
 main.add_command(quantile_command)
+main.add_command(rank_command)
+main.add_command(asof_command)
 
 
 @main.command(short_help="Start the service.")

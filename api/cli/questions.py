@@ -1,4 +1,4 @@
-"""The commands that ask a question of one series: stats, bars, first, quantile. They read the files, and no service."""
+"""The commands that ask a question of one series: stats, bars, first, quantile, rank, asof. They read the files."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,7 +53,8 @@ def stats_command(
         if names is None and at is start is end is None:
             _plain(store, symbol, window, as_json=as_json)
             return
-        from api.routes.named import NamedQuery, answer_one, parse_names
+        from api.http.query import parse_names
+        from api.routes.named import NamedQuery, answer_one
 
         asked = NamedQuery((symbol,), parse_names(names), window, at, start, end)
         import orjson
@@ -110,17 +111,18 @@ def bars_command(
       hft-mmap bars ABC-USD 1000 --from 50000 --to 60000 --stats zscore --json
     """
     with opened_store(config_path, data_dir) as store:
-        from api.routes.named import BAR, parse_names
-        from hft_mmap.answers import row
+        from api.http.query import parse_names
+        from api.routes.named import BAR
+        from hft_mmap.answers import rows
 
         wanted = tuple(dict.fromkeys((*BAR, *parse_names(names))))
         found = store.stats_bars(symbol, points, start, end, stats=wanted)
         columns = {"index": found["start"], **{BAR.get(name, name): found[name] for name in wanted}}
-        rows = [row(columns, k) for k in range(len(found["start"]))]
+        bars = rows(columns)
     if as_json:
-        print_json({"symbol": symbol, **{name: [one[name] for one in rows] for name in columns}})
+        print_json({"symbol": symbol, **{name: [one[name] for one in bars] for name in columns}})
     else:
-        print_table([list(columns), *(list(map(shown, one.values())) for one in rows)])
+        print_table([list(columns), *(list(map(shown, one.values())) for one in bars)])
 
 
 @click.command("first", short_help="Print the first point that meets a price.")
@@ -183,3 +185,56 @@ def quantile_command(
         print_json({"symbol": symbol, "q": shares, "value": found})
     else:
         print_table([["q", "value"], *([shown(q), shown(value)] for q, value in zip(shares, found, strict=True))])
+
+
+@click.command("rank", short_help="Count the points below, at and above a price.")
+@click.argument("symbol")
+@click.argument("value", type=float)
+@WINDOW_OPTION
+@FROM_OPTION
+@TO_OPTION
+@CONFIG_OPTION
+@DATA_DIR_OPTION
+@JSON_OPTION
+def rank_command(
+    symbol: str, value: float, window: int | None, start: int | None, end: int | None, config_path: Path | None,
+    data_dir: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Print how many points of SYMBOL are below the price VALUE, equal to it and above it.
+
+    The JSON is what GET /rank answers.
+
+    \b
+    Examples:
+      hft-mmap rank ABC-USD 151.25
+      hft-mmap rank ABC-USD 151.25 --window 1000000 --json
+    """
+    with opened_store(config_path, data_dir) as store:
+        found = store.rank(symbol, value, window=window, start=start, end=end)
+    if as_json:
+        print_json({"symbol": symbol, "value": value, **found._asdict()})
+    else:
+        print_table([list(found._fields), list(map(shown, found))])
+
+
+@click.command("asof", short_help="Print the newest point at or before an index.")
+@click.argument("symbol")
+@click.argument("at", type=click.IntRange(min=0))
+@CONFIG_OPTION
+@DATA_DIR_OPTION
+@JSON_OPTION
+def asof_command(symbol: str, at: int, config_path: Path | None, data_dir: Path | None, as_json: bool) -> None:
+    """Print the newest point of SYMBOL at or before the index AT.
+
+    The JSON is what GET /asof answers.
+
+    \b
+    Examples:
+      hft-mmap asof ABC-USD 1000
+    """
+    with opened_store(config_path, data_dir) as store:
+        found = store.asof(symbol, at)
+    if as_json:
+        print_json({"symbol": symbol, "index": found.index, "value": found.value})
+    else:
+        print_table([["index", "value"], [shown(found.index), shown(found.value)]])

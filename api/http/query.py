@@ -11,12 +11,15 @@ from urllib.parse import unquote_to_bytes
 
 from api.http.problems import Refusal, shown
 from hft_mmap.files.names import validate_symbol
+from hft_mmap.named import checked_names
 
 _BROKEN_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _EXPONENT = re.compile(r"[1-8]")
 _DIGITS = re.compile(r"0|[1-9][0-9]*")
 _INDEX = re.compile(r"[0-9]{1,19}")
 _STATS_PARAMETERS = ("symbol", "exponent", "k", "window", "at", "from", "to", "stats")
+MAX_NAME_CHARS = 64
+"""What a refusal repeats of the name of a statistic that there is not."""
 LARGEST_OFFSET = 2**63 - 1
 _MOST_DIGITS = 18
 MOST = 10**_MOST_DIGITS
@@ -55,6 +58,11 @@ def parse_window(name: str, value: str) -> int:
             )
         return int(10 ** int(value))
     return whole_number(name, value, least=1)
+
+
+def parse_names(text: str | None) -> tuple[str, ...]:
+    """Return the names in a parameter `stats`, with commas between them, each once. Raises InvalidStatistic."""
+    return () if text is None else checked_names(name[:MAX_NAME_CHARS] for name in text.split(","))
 
 
 def whole_number(name: str, value: str, *, least: int) -> int:

@@ -1,4 +1,4 @@
-"""GET /first and GET /quantile: where a barrier is first met, and which stored values have the ranks asked for."""
+"""GET /first, /quantile, /rank and /asof: where a barrier is met, which points have a rank, which rank has a price."""
 
 import asyncio
 import re
@@ -21,6 +21,10 @@ _FIRST_PARAMETERS = ("symbol", "after", "above", "below", "until")
 _FIRST_EXAMPLE = "/first?symbol=ABC-USD&after=0&above=152"
 _QUANTILE_PARAMETERS = ("symbol", "q", "window", "from", "to")
 _QUANTILE_EXAMPLE = "/quantile?symbol=ABC-USD&window=1000&q=0.5,0.99"
+_RANK_PARAMETERS = ("symbol", "value", "window", "from", "to")
+_RANK_EXAMPLE = "/rank?symbol=ABC-USD&window=1000&value=151.25"
+_ASOF_PARAMETERS = ("symbol", "at")
+_ASOF_EXAMPLE = "/asof?symbol=ABC-USD&at=1000"
 _MAX_NUMBER_CHARS = 40
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
 
@@ -35,14 +39,35 @@ class FirstQuery(NamedTuple):
     until: int | None
 
 
-class QuantileQuery(NamedTuple):
-    """What one request asks: quantiles of the newest `window` points, of [begin, end), or of all that are kept."""
+class Part(NamedTuple):
+    """Which points of a series: the newest `window`, those of [begin, end), or all that are kept."""
 
-    symbol: str
-    shares: tuple[float, ...]
     window: int | None
     begin: int | None
     end: int | None
+
+
+class QuantileQuery(NamedTuple):
+    """What one request asks: quantiles of a part of a series."""
+
+    symbol: str
+    shares: tuple[float, ...]
+    part: Part
+
+
+class RankQuery(NamedTuple):
+    """What one request asks: how many points of a part of a series lie below a price, at it and above it."""
+
+    symbol: str
+    value: float
+    part: Part
+
+
+class AsofQuery(NamedTuple):
+    """What one request asks: the newest point at or before the index `at`."""
+
+    symbol: str
+    at: int
 
 
 def parse_first_query(query: bytes) -> FirstQuery:
@@ -65,13 +90,35 @@ def parse_quantile_query(query: bytes) -> QuantileQuery:
     symbol = symbol_of(given, _QUANTILE_EXAMPLE)
     if "q" not in given:
         raise bad_query(f"The parameter q is missing: numbers from 0 to 1; ask for {_QUANTILE_EXAMPLE}")
-    if "window" in given and not given.keys().isdisjoint({"from", "to"}):
-        raise bad_query("Give either window, for the newest points, or from and to, for those of two indexes")
     texts = given["q"].split(",")
     if len(texts) > MAX_QUANTILES:
         raise bad_query(f"q must be at most {MAX_QUANTILES} numbers, not {len(texts)}")
+    return QuantileQuery(symbol, tuple(map(_share, texts)), _part(given))
+
+
+def parse_rank_query(query: bytes) -> RankQuery:
+    """Return what `query`, the raw bytes after the question mark, asks for. Raises Refusal (400); InvalidSymbol."""
+    given = parameters(query, _RANK_PARAMETERS)
+    symbol = symbol_of(given, _RANK_EXAMPLE)
+    if "value" not in given:
+        raise bad_query(f"The parameter value is missing: the price whose rank is asked for; ask for {_RANK_EXAMPLE}")
+    return RankQuery(symbol, _number("value", given["value"]), _part(given))
+
+
+def parse_asof_query(query: bytes) -> AsofQuery:
+    """Return what `query`, the raw bytes after the question mark, asks for. Raises Refusal (400); InvalidSymbol."""
+    given = parameters(query, _ASOF_PARAMETERS)
+    symbol = symbol_of(given, _ASOF_EXAMPLE)
+    if "at" not in given:
+        raise bad_query(f"The parameter at is missing: the index as of which a price is asked for; ask {_ASOF_EXAMPLE}")
+    return AsofQuery(symbol, parse_index("at", given["at"]))
+
+
+def _part(given: Mapping[str, str]) -> Part:
+    if "window" in given and not given.keys().isdisjoint({"from", "to"}):
+        raise bad_query("Give either window, for the newest points, or from and to, for those of two indexes")
     window = whole_number("window", given["window"], least=1) if "window" in given else None
-    return QuantileQuery(symbol, tuple(map(_share, texts)), window, _bound(given, "from"), _bound(given, "to"))
+    return Part(window, _bound(given, "from"), _bound(given, "to"))
 
 
 def _bound(given: Mapping[str, str], name: str) -> int | None:
@@ -124,8 +171,43 @@ class Quantile:
         """Answer one stored value for each share."""
         asked = parse_quantile_query(req.scope["query_string"])
         series = self._store.series(asked.symbol)
-        search = partial(series.quantile, asked.shares, window=asked.window, start=asked.begin, end=asked.end)
+        part = asked.part
+        search = partial(series.quantile, asked.shares, window=part.window, start=part.begin, end=part.end)
         found = await self._beside.answer("quantile", search)
         resp.data = orjson.dumps({"symbol": asked.symbol, "q": asked.shares, "value": found})
+
+    on_head = on_get
+
+
+class Rank:
+    """Answers how many points lie below a price, at it and above it; it takes its turn with the searches."""
+
+    def __init__(self, store: Store, beside: Beside) -> None:
+        self._store = store
+        self._beside = beside
+
+    async def on_get(self, req: Request, resp: falcon.asgi.Response) -> None:
+        """Answer the three counts, which add up to the points that were looked at."""
+        asked = parse_rank_query(req.scope["query_string"])
+        series, part = self._store.series(asked.symbol), asked.part
+        count = partial(series.rank, asked.value, window=part.window, start=part.begin, end=part.end)
+        found = await self._beside.answer("rank", count)
+        resp.data = orjson.dumps({"symbol": asked.symbol, "value": asked.value, **found._asdict()})
+
+    on_head = on_get
+
+
+class Asof:
+    """Answers the newest point at or before an index."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def on_get(self, req: Request, resp: falcon.asgi.Response) -> None:
+        """Answer its index and its price."""
+        asked = parse_asof_query(req.scope["query_string"])
+        # Its page may have to be read from the disk first, as for a barrier.
+        found = await asyncio.to_thread(self._store.series(asked.symbol).asof, asked.at)
+        resp.data = orjson.dumps({"symbol": asked.symbol, "index": found.index, "value": found.value})
 
     on_head = on_get

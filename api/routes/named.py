@@ -8,12 +8,22 @@ import falcon.asgi
 import orjson
 
 from api.http.problems import shown
-from api.http.query import MOST, bad_query, pairs, parameters, parse_index, parse_window, symbol_of, whole_number
+from api.http.query import (
+    MOST,
+    bad_query,
+    pairs,
+    parameters,
+    parse_index,
+    parse_names,
+    parse_window,
+    symbol_of,
+    whole_number,
+)
 from api.http.request import Request
 from hft_mmap import STANDARD_WINDOWS, Series, Store
-from hft_mmap.answers import row
+from hft_mmap.answers import rows
 from hft_mmap.files.names import validate_symbol
-from hft_mmap.named import FIVE, checked_names
+from hft_mmap.named import FIVE
 
 MAX_SYMBOLS = 1_000
 MAX_BARS = 5_000
@@ -40,11 +50,6 @@ class NamedQuery(NamedTuple):
     def is_range(self) -> bool:
         """Say whether it is of points that no batch will move."""
         return not self.at is self.begin is self.end is None
-
-
-def parse_names(text: str | None) -> tuple[str, ...]:
-    """Return the names in a parameter `stats`, with commas between them. Raises InvalidStatistic."""
-    return () if text is None else checked_names(name[:64] for name in text.split(","))
 
 
 def parse_named_query(query: bytes) -> NamedQuery | None:
@@ -101,8 +106,7 @@ def answer_one(series: Series, asked: NamedQuery) -> bytes:
     names = tuple(dict.fromkeys(FIVE + asked.names))
     if asked.window is None and not asked.is_range:
         start, total, found = series.stats_windows(names, STANDARD_WINDOWS)
-        columns = {name: found[name] for name in names}
-        by_exponent = {str(k + 1): row(columns, k) for k in range(len(STANDARD_WINDOWS))}
+        by_exponent = {str(k): one for k, one in enumerate(rows({name: found[name] for name in names}), start=1)}
         head = {"symbol": series.symbol, "total": total, "count": total - start}
         return orjson.dumps({**head, "windows": by_exponent})
     return orjson.dumps(

@@ -20,11 +20,10 @@ from api.body.intake import Intake
 from api.body.media import ARROW, JSON, body_type
 from api.http.exchange import RECEIVE
 from api.http.problems import Refusal, shown
-from api.http.query import MOST, bad_query, parameters, symbol_of, whole_number
+from api.http.query import MOST, bad_query, parameters, parse_names, symbol_of, whole_number
 from api.http.request import Request
 from api.operation.beside import Beside, Held
 from api.operation.settings import ServerSettings
-from api.routes.named import parse_names
 from api.routes.values import accepted, sent
 from hft_mmap import Columns, Series, Store
 from hft_mmap.named import FIVE

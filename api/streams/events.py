@@ -11,6 +11,7 @@ from api.http.exchange import ENDLESS, RECEIVE, STREAM, Receive
 from api.http.problems import Refusal
 from api.http.query import bad_query
 from api.http.request import Request
+from api.operation.turns import Turns
 from api.streams.handshake import check_origin, parse_stats
 from api.streams.live import Live, Subscriber
 from api.streams.registry import Streams
@@ -51,7 +52,7 @@ class Events:
             raise bad_query("The parameter symbol is missing; ask for /events?symbol=ABC-USD&window=1000")
         subscriber = Subscriber(query.interval_ms / 1000)
         for symbol in query.symbols:
-            subscriber.watch(self._live.watched(symbol, query.windows))
+            subscriber.watch(self._live.watched(symbol, query.windows, query.names))
         return subscriber
 
     async def _sent(self, req: Request, subscriber: Subscriber) -> AsyncIterator[bytes]:
@@ -76,9 +77,11 @@ class Events:
                         yield b":\n\n"
                     if over.is_set() or authorise(req.scope, READ) is not None:
                         break
+                    turns = Turns()
                     for watched in changed:
                         subscriber.sent += 1
                         yield b"id: %d\ndata: %s\n\n" % (watched.series.total, self._live.message(watched))
+                        await turns.give_way()
         except (Refusal, HftMmapError) as error:
             fault = {} if isinstance(error, Refusal) else {"reason": str(error)}
             # The last place was taken, or the service began to stop, after the check: the 200 is on its way, so the

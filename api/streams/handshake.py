@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from api.http.exchange import CALLER
 from api.http.problems import Refusal, shown
-from api.http.query import MOST, bad_query, pairs, parse_index, whole_number
+from api.http.query import MOST, bad_query, pairs, parse_index, parse_names, whole_number
 from api.http.request import Request
 from hft_mmap import STANDARD_WINDOWS
 from hft_mmap.files.names import validate_symbol
@@ -32,10 +32,14 @@ class IngestQuery(NamedTuple):
 
 
 class StatsQuery(NamedTuple):
-    """Series and windows whose statistics are sent, and the milliseconds between two messages at least."""
+    """Series and windows whose statistics are sent, and the milliseconds between two messages at least.
+
+    `names` are the statistics that are sent beside the five.
+    """
 
     symbols: tuple[str, ...]
     windows: tuple[int, ...]
+    names: tuple[str, ...]
     interval_ms: int
 
 
@@ -82,13 +86,19 @@ def parse_ingest(query: bytes) -> IngestQuery:
 
 
 def parse_stats(query: bytes, *, events: bool = False) -> StatsQuery:
-    """Return what a client wants to be sent, as `events` or over a WebSocket. Raises Refusal (400), InvalidSymbol."""
-    given = _given(query, once=("interval_ms",) if events else ("mode", "interval_ms"), often=("symbol", "window"))
+    """Return what a client wants to be sent, as `events` or over a WebSocket.
+
+    Raises Refusal (400), InvalidSymbol, InvalidStatistic.
+    """
+    once = ("stats", "interval_ms") if events else ("mode", "stats", "interval_ms")
+    given = _given(query, once=once, often=("symbol", "window"))
     symbols = tuple(dict.fromkeys(given["symbol"]))
     for symbol in symbols:
         validate_symbol(symbol)
     if len(given["symbol"]) > MAX_SYMBOLS:
         raise too_many_symbols(len(given["symbol"]))
+    if len(given["window"]) > MAX_WINDOWS:
+        raise _too_many_windows(len(given["window"]))
     windows = check_windows([whole_number("window", text, least=1) for text in given["window"]] or STANDARD_WINDOWS)
     interval_ms = DEFAULT_INTERVAL_MS
     if given["interval_ms"]:
@@ -96,7 +106,8 @@ def parse_stats(query: bytes, *, events: bool = False) -> StatsQuery:
         if not _WHOLE.fullmatch(text) or not MIN_INTERVAL_MS <= int(text) <= MAX_INTERVAL_MS:
             raise bad_query(f"interval_ms must be from {MIN_INTERVAL_MS} to {MAX_INTERVAL_MS}, not {shown(text)}")
         interval_ms = int(text)
-    return StatsQuery(symbols, windows, interval_ms)
+    names = parse_names(given["stats"][0]) if given["stats"] else ()
+    return StatsQuery(symbols, windows, names, interval_ms)
 
 
 def check_windows(windows: Iterable[int]) -> tuple[int, ...]:
@@ -106,8 +117,12 @@ def check_windows(windows: Iterable[int]) -> tuple[int, ...]:
     """
     ascending = tuple(sorted({min(window, MOST) for window in windows}))
     if len(ascending) > MAX_WINDOWS:
-        raise bad_query(f"{len(ascending)} windows; a series has at most {MAX_WINDOWS} in one stream")
+        raise _too_many_windows(len(ascending))
     return ascending
+
+
+def _too_many_windows(count: int) -> Refusal:
+    return bad_query(f"{count} windows; a series has at most {MAX_WINDOWS} in one stream")
 
 
 def too_many_symbols(count: int) -> Refusal:

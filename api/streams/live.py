@@ -6,20 +6,26 @@ is made when it is sent: a slow reader gets the newest statistics, and how many 
 """
 
 import asyncio
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import orjson
 
 from hft_mmap import Series, Store, SymbolNotFound, WindowStats
+from hft_mmap.answers import rows
+from hft_mmap.named import FIVE
 
 _MAX_REMEMBERED = 1024
 
+Asked: TypeAlias = tuple[str, tuple[int, ...], tuple[str, ...]]
+"""A symbol, its windows, and the statistics beside the five: who asks for the same is told the same bytes."""
+
 
 class Watched(NamedTuple):
-    """One series, the windows of it that are wanted."""
+    """One series, the windows of it that are wanted, and which statistics beside the five."""
 
     series: Series
     windows: tuple[int, ...]
+    names: tuple[str, ...] = ()
 
 
 class Subscriber:
@@ -50,8 +56,8 @@ class Subscriber:
 
     def look(self) -> None:
         """Note which series have changed; one that its reader has not been told of yet is told of once."""
-        for symbol, (series, _) in self.watched.items():
-            bounds = series.bounds()
+        for symbol, watched in self.watched.items():
+            bounds = watched.series.bounds()
             if bounds != self._seen[symbol]:
                 self._seen[symbol] = bounds
                 if symbol in self._changed:
@@ -81,11 +87,11 @@ class Live:
         self._subscribers: set[Subscriber] = set()
         self._timer: asyncio.Handle | None = None
         self._timer_at = 0.0
-        self._made: dict[tuple[str, tuple[int, ...]], tuple[tuple[int, int], bytes]] = {}
+        self._made: dict[Asked, tuple[tuple[int, int], bytes]] = {}
 
-    def watched(self, symbol: str, windows: tuple[int, ...]) -> Watched:
+    def watched(self, symbol: str, windows: tuple[int, ...], names: tuple[str, ...] = ()) -> Watched:
         """Return what to watch. Raises SymbolNotFound, SeriesSetAside, InvalidSymbol."""
-        return Watched(self._store.series(symbol), windows)
+        return Watched(self._store.series(symbol), windows, names)
 
     def add(self, subscriber: Subscriber) -> None:
         """Let the clock look for `subscriber`, at the same moments as for all others of its interval."""
@@ -104,23 +110,28 @@ class Live:
 
     def message(self, watched: Watched) -> bytes:
         """Return the JSON that tells how a series stands now."""
-        series, windows = watched
-        key = (series.symbol, windows)
+        series, windows, names = watched
+        key = (series.symbol, windows, names)
         bounds = series.bounds()
         made = self._made.get(key)
         if made is not None and made[0] == bounds:
             return made[1]
+        by_window: list[dict[str, float | int | None]]
         try:
-            start, total, found = series.windows_at(windows)
+            if names:
+                start, total, by_window = _named(series, windows, names)
+            else:
+                start, total, found = series.windows_at(windows)
+                by_window = [_fields(stats) for stats in found]
         except SymbolNotFound:  # it was created and has no point yet
-            (start, total), found = bounds, ()
+            (start, total), by_window = bounds, []
         body = orjson.dumps(
             {
                 "event": "stats",
                 "symbol": series.symbol,
                 "total": total,
                 "count": total - start,
-                "windows": {str(window): _fields(stats) for window, stats in zip(windows, found, strict=False)},
+                "windows": dict(zip(map(str, windows), by_window, strict=False)),
             }
         )
         if len(self._made) >= _MAX_REMEMBERED:
@@ -154,5 +165,14 @@ def _next(now: float, interval_s: float) -> float:
     return (now // interval_s + 1) * interval_s
 
 
-def _fields(stats: WindowStats) -> dict[str, float]:
+def _named(
+    series: Series, windows: tuple[int, ...], names: tuple[str, ...]
+) -> tuple[int, int, list[dict[str, float | int | None]]]:
+    """Return start, total, and of each window the five and the named statistics."""
+    wanted = tuple(dict.fromkeys(FIVE + names))
+    start, total, found = series.stats_windows(wanted, windows)
+    return start, total, rows({name: found[name] for name in wanted})
+
+
+def _fields(stats: WindowStats) -> dict[str, float | int | None]:
     return {"min": stats.min, "max": stats.max, "last": stats.last, "avg": stats.avg, "var": stats.var}

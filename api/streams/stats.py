@@ -10,18 +10,23 @@ from api.access.guard import authorise
 from api.access.tokens import READ
 from api.http.exchange import STREAM, Scope
 from api.http.problems import told
-from api.http.query import bad_query
+from api.http.query import MAX_NAME_CHARS, bad_query
+from api.operation.turns import Turns
 from api.streams.handshake import MAX_SYMBOLS, STATS, StatsQuery, check_windows, too_many_symbols
 from api.streams.ingest import GOING_AWAY, close_code
-from api.streams.live import Live, Subscriber, Watched
-from hft_mmap import STANDARD_WINDOWS, InvalidWindow
+from api.streams.live import Live, Subscriber
+from hft_mmap import STANDARD_WINDOWS, InvalidStatistic, InvalidWindow
+from hft_mmap.named import checked_names
 
 MAX_CONTROL_BYTES = 4096
 """The longest message of a client: the connection ends (1009) with the head of a frame that makes one longer."""
 MAX_LISTED_WINDOWS = 64
 """Windows in one message, those that are given twice among them: counted before anything looks at each."""
 
-_FIELDS = ({"subscribe", "windows"}, {"subscribe"}, {"unsubscribe"})
+MAX_LISTED_NAMES = 64
+"""Names of statistics in one message, likewise."""
+
+_SUBSCRIBE, _UNSUBSCRIBE = {"subscribe", "windows", "stats"}, {"unsubscribe"}
 
 
 class Statistics:
@@ -33,7 +38,7 @@ class Statistics:
         self._scope = scope
         self._subscriber = Subscriber(query.interval_ms / 1000)
         for symbol in query.symbols:
-            self._subscriber.watch(live.watched(symbol, query.windows))
+            self._subscriber.watch(live.watched(symbol, query.windows, query.names))
         self._stopping = False
 
     def end(self) -> None:
@@ -80,10 +85,12 @@ class Statistics:
                 listening.result()
             if (revoked := authorise(self._scope, READ)) is not None:
                 raise revoked
+            turns = Turns()
             for watched in changed:
                 # NOTE: this waits while the client does not read; what changes meanwhile is told of once, afterwards.
                 await ws.send_text(self._live.message(watched).decode())
                 self._subscriber.sent += 1
+                await turns.give_way()
 
     async def _tell(self, ws: WebSocket, fault: Exception) -> int:
         """Send the problem; return the close code that goes with it."""
@@ -108,18 +115,36 @@ class Statistics:
             asked = orjson.loads(message) if isinstance(message, str) else None
         except orjson.JSONDecodeError:
             asked = None
-        if not isinstance(asked, dict) or asked.keys() not in _FIELDS:
-            raise bad_query('Send {"subscribe":"ABC-USD","windows":[1000]} or {"unsubscribe":"ABC-USD"}, as text')
-        if "unsubscribe" in asked:
+        if isinstance(asked, dict) and asked.keys() == _UNSUBSCRIBE:
             self._subscriber.forget(str(asked["unsubscribe"]))
             return
-        windows = asked.get("windows", list(STANDARD_WINDOWS))
-        if isinstance(windows, list) and len(windows) > MAX_LISTED_WINDOWS:
-            raise bad_query(f"{len(windows)} windows; a message lists at most {MAX_LISTED_WINDOWS}: leave some out")
-        if not isinstance(windows, list) or not windows or any(type(n) is not int or n < 1 for n in windows):
-            raise InvalidWindow(f"windows must be whole numbers from 1, not {str(windows)[:80]}")
-        watched = self._live.watched(str(asked["subscribe"]), check_windows(windows))
+        if not isinstance(asked, dict) or "subscribe" not in asked or not asked.keys() <= _SUBSCRIBE:
+            raise bad_query(
+                'Send {"subscribe":"ABC-USD","windows":[1000],"stats":["std"]}, without windows or stats perhaps, or '
+                '{"unsubscribe":"ABC-USD"}, as text'
+            )
+        windows = _windows(asked.get("windows", list(STANDARD_WINDOWS)))
+        names = _names(asked["stats"]) if "stats" in asked else ()
+        watched = self._live.watched(str(asked["subscribe"]), windows, names)
         symbols = self._subscriber.watched.keys() | {watched.series.symbol}
         if len(symbols) > MAX_SYMBOLS:
             raise too_many_symbols(len(symbols))
-        self._subscriber.watch(Watched(watched.series, watched.windows))
+        self._subscriber.watch(watched)
+
+
+def _windows(asked: object) -> tuple[int, ...]:
+    """Return the windows that a message lists. Raises Refusal (400), InvalidWindow."""
+    if isinstance(asked, list) and len(asked) > MAX_LISTED_WINDOWS:
+        raise bad_query(f"{len(asked)} windows; a message lists at most {MAX_LISTED_WINDOWS}: leave some out")
+    if not isinstance(asked, list) or not asked or any(type(n) is not int or n < 1 for n in asked):
+        raise InvalidWindow(f"windows must be whole numbers from 1, not {str(asked)[:80]}")
+    return check_windows(asked)
+
+
+def _names(asked: object) -> tuple[str, ...]:
+    """Return the statistics that a message lists. Raises Refusal (400), InvalidStatistic."""
+    if isinstance(asked, list) and len(asked) > MAX_LISTED_NAMES:
+        raise bad_query(f"{len(asked)} stats; a message lists at most {MAX_LISTED_NAMES}: leave some out")
+    if not isinstance(asked, list) or any(not isinstance(name, str) for name in asked):
+        raise InvalidStatistic(f'stats must be a list of names, such as ["std","zscore"], not {str(asked)[:80]}')
+    return checked_names(name[:MAX_NAME_CHARS] for name in asked)

@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hft_mmap.answers import Passage
+from hft_mmap.answers import Passage, Point, Rank
 from hft_mmap.batch import Prices
 from hft_mmap.client import questions, wire
 from hft_mmap.client.address import Address
@@ -110,17 +110,19 @@ class AsyncClient:
                 await asyncio.sleep(tries.pause_s(failure))
 
     async def stream(
-        self, symbols: str | Sequence[str], *, windows: Sequence[int] = (), interval_ms: int = 100
-    ) -> AsyncGenerator[Windows, None]:
+        self, symbols: str | Sequence[str], *, windows: Sequence[int] = (), stats: Sequence[str] = (),
+        interval_ms: int = 100,
+    ) -> AsyncGenerator[Windows, None]:  # fmt: skip
         """Yield the statistics of each of `symbols` now, and again whenever they have changed, until you stop asking.
 
-        windows: their numbers of points, the eight standard windows by default. interval_ms: at most so often, from 10
-        to 60,000. Whoever reads slowly gets the newest, never a queue of old ones. When the connection breaks or the
-        service is restarted it goes on by itself; Unreachable or Unavailable once that takes longer than `retry`
-        allows. NotFound, RequestRefused, Unauthorized.
+        windows: their numbers of points, the eight standard windows by default. stats: names of further statistics,
+        which stand in `named` of each update. interval_ms: at most so often, from 10 to 60,000. Whoever reads slowly
+        gets the newest, never a queue of old ones. When the connection breaks or the service is restarted it goes on by
+        itself; Unreachable or Unavailable once that takes longer than `retry` allows. NotFound, RequestRefused,
+        Unauthorized.
         """
-        ask = wire.stream(symbols, windows, interval_ms)
-        tries, updates = Tries(self._retry, repeatable=True), Updates()
+        ask = wire.stream(symbols, windows, stats, interval_ms)
+        tries, updates = Tries(self._retry, repeatable=True), Updates(stats)
         while True:
             updates.begin()
             served = False
@@ -211,6 +213,16 @@ class AsyncClient:
         Each is a stored price. NotFound, Conflict, RequestRefused.
         """
         return await self._call(questions.quantile(symbol, q, window, start, end))
+
+    async def rank(
+        self, symbol: str, value: float, *, window: int | None = None, start: int | None = None, end: int | None = None
+    ) -> Rank:
+        """Return how many points are below `value`, equal to it and above it; of which points, see `quantile`."""
+        return await self._call(questions.rank(symbol, value, window, start, end))
+
+    async def asof(self, symbol: str, at: int) -> Point:
+        """Return the newest point at or before the index `at`. NotFound; Conflict if it is no longer kept."""
+        return await self._call(questions.asof(symbol, at))
 
     async def symbols(self) -> list[SeriesInfo]:
         """Return what is stored of each symbol, in the order of their names."""

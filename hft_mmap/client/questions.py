@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hft_mmap.answers import Passage, checked_indexes
+from hft_mmap.answers import Passage, Point, Rank, checked_indexes
 from hft_mmap.client.wire import RAW, Ask
 from hft_mmap.errors import InvalidRange
 from hft_mmap.named import ARGMAX, ARGMIN, Column, Columns
@@ -95,8 +95,25 @@ def quantile(
     return Ask(lambda response: tuple(map(float, response.json()["value"])), "GET", "/quantile", params, {})
 
 
-def _read_columns(response: httpx.Response) -> Columns:
-    return _columns(response.json())
+def rank(symbol: str, value: float, window: int | None, start: int | None, end: int | None) -> Ask[Rank]:
+    """Ask for how many points of a window or a range are below a value, equal to it and above it."""
+
+    def read(response: httpx.Response) -> Rank:
+        found: dict[str, Any] = response.json()
+        return Rank(found["below"], found["equal"], found["above"])
+
+    params = {"symbol": symbol, "value": repr(float(value)), **_given(window=window, from_=start, to=end)}
+    return Ask(read, "GET", "/rank", params, {})
+
+
+def asof(symbol: str, at: int) -> Ask[Point]:
+    """Ask for the newest point at or before an index."""
+
+    def read(response: httpx.Response) -> Point:
+        found: dict[str, Any] = response.json()
+        return Point(found["index"], float(found["value"]))
+
+    return Ask(read, "GET", "/asof", {"symbol": symbol, **_given(at=at)}, {})
 
 
 def _columns(found: Mapping[str, list[Any]]) -> Columns:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hft_mmap.batch import Prices, as_row, check_prices
 from hft_mmap.client.errors import NotFound
+from hft_mmap.named import FIVE
 from hft_mmap.reader import SeriesInfo
 from hft_mmap.tree.buckets import Buckets
 
@@ -51,13 +52,15 @@ class Stats:
 class Windows:
     """The statistics of several windows, by their number of points, all of one moment.
 
-    total: points ever appended to the series; count: those that are kept.
+    total: points ever appended to the series; count: those that are kept. named: the further statistics that a stream
+    was asked for, by window and name, None where one is undefined.
     """
 
     symbol: str
     total: int
     count: int
     windows: Mapping[int, Stats]
+    named: Mapping[int, Mapping[str, float | int | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,21 +139,24 @@ def values(symbol: str, last: int | None, first: int | None, end: int | None) ->
     return Ask(_no_body, "GET", "/values", {"symbol": symbol, **params}, {"Accept": RAW})
 
 
-def stream(symbols: str | Sequence[str], windows: Sequence[int], interval_ms: int) -> Ask[None]:
+def stream(symbols: str | Sequence[str], windows: Sequence[int], stats: Sequence[str], interval_ms: int) -> Ask[None]:
     """Ask to be told of every change, as server-sent events."""
     params: dict[str, str | int | Sequence[str | int]] = {
         "symbol": [symbols] if isinstance(symbols, str) else list(symbols),
         "window": list(windows),
         "interval_ms": interval_ms,
     }
+    if stats:
+        params["stats"] = ",".join(stats)
     return Ask(lambda _response: None, "GET", "/events", params, {"Accept": "text/event-stream"})
 
 
 class Updates:
     """Makes updates of the lines of server-sent events; a line comes without its end."""
 
-    def __init__(self) -> None:
-        """Know of no symbol yet."""
+    def __init__(self, stats: Sequence[str]) -> None:
+        """Know of no symbol yet; `stats` are the further statistics that were asked for."""
+        self._names = tuple(stats)
         self._data = ""
         self._told: dict[str, Windows] = {}
 
@@ -170,8 +176,12 @@ class Updates:
             return None
         found: dict[str, Any] = json.loads(self._data)
         self._data = ""
-        by_size = {int(size): Stats(**one) for size, one in found["windows"].items()}
-        update = Windows(found["symbol"], found["total"], found["count"], by_size)
+        by_size = {int(size): one for size, one in found["windows"].items()}
+        five = {size: Stats(**{name: one[name] for name in FIVE}) for size, one in by_size.items()}
+        named = (
+            {size: {name: one[name] for name in self._names} for size, one in by_size.items()} if self._names else {}
+        )
+        update = Windows(found["symbol"], found["total"], found["count"], five, named)
         if self._told.get(update.symbol) == update:
             return None
         self._told[update.symbol] = update

@@ -1,13 +1,15 @@
-"""GET /first and GET /quantile on a real running service."""
+"""GET /first, /quantile, /rank and /asof on a real running service."""
 
 from typing import Any
 
 import pytest
 
 from tests.api.test_http_table import refused
+from tests.conftest import StartService
 from tests.service import Service
 
 SYMBOL = "Q/ß"
+KINDS = ("below", "equal", "above")
 VALUES = [100.0 + (7 * i) % 13 for i in range(1000)]
 
 
@@ -73,6 +75,14 @@ def test_quantiles_are_stored_values(shared_service: Service, parameters: dict[s
         ("/quantile", {"q": ",".join(["0"] * 101)}, "at most 100"),
         ("/quantile", {"q": "0", "window": 1, "from": 0}, "Give either window"),
         ("/quantile", {"q": "0", "from": 5, "to": 5}, "start must be below end"),
+        ("/rank", {}, "value is missing"),
+        ("/rank", {"value": "-1"}, "value must be a number"),
+        ("/rank", {"value": "1", "window": 0}, "window must be"),
+        ("/rank", {"value": "1", "window": 1, "to": 2}, "Give either window"),
+        ("/rank", {"value": "1", "q": 2}, "Unknown parameter"),
+        ("/asof", {}, "at is missing"),
+        ("/asof", {"at": "-1"}, "at must be a whole number"),
+        ("/asof", {"at": "1", "window": 2}, "Unknown parameter"),
     ],
 )
 def test_what_is_no_question_is_refused(
@@ -80,6 +90,37 @@ def test_what_is_no_question_is_refused(
 ) -> None:
     """The problem says what is wrong."""
     assert text in refused(shared_service.client.get(path, params={"symbol": SYMBOL, **parameters}), 400)
+
+
+def test_a_rank_counts_ties_apart(shared_service: Service) -> None:
+    """Of a window, of a range, and of all that are kept; of a price that no point has too."""
+    for parameters, part in (
+        ({"value": 105}, VALUES),
+        ({"value": "1.055e2", "window": 50}, VALUES[-50:]),
+        ({"value": 100, "from": 10, "to": 40}, VALUES[10:40]),
+    ):
+        x = float(str(parameters["value"]))
+        counts = {"below": sum(v < x for v in part), "equal": part.count(x), "above": sum(v > x for v in part)}
+        assert ask(shared_service, "/rank", **parameters) == {"symbol": SYMBOL, "value": x, **counts}
+
+
+def test_as_of_is_the_point_at_or_before(shared_service: Service) -> None:
+    """The newest one where the index lies ahead."""
+    for at, index in ((0, 0), (500, 500), (999, 999), (1000, 999), (2**63 - 1, 999)):
+        assert ask(shared_service, "/asof", at=at) == {"symbol": SYMBOL, "index": index, "value": VALUES[index]}
+
+
+def test_a_point_that_is_no_longer_kept_is_a_conflict(start_service: StartService) -> None:
+    """With the bounds, so that a client knows where to go on."""
+    service = start_service(store__max_data_retention=100, store__cleanup_keep_count=50, store__starting_capacity=0)
+    service.add("A", [1.0] * 60)
+    service.add("A", [2.0] * 60)
+    start = service.client.get("/rank?symbol=A&value=2").json()
+    answer = service.client.get("/asof?symbol=A&at=0")
+    assert "are no longer kept" in refused(answer, 409)
+    assert (answer.json()["start"], answer.json()["total"]) == (120 - sum(start[k] for k in KINDS), 120)
+    for path in ("/asof?symbol=-&at=0", "/rank?symbol=-&value=0"):
+        assert "Symbol not found" in refused(service.client.get(path), 404)
 
 
 def test_points_that_are_not_there_are_a_conflict(shared_service: Service) -> None:

@@ -20,8 +20,8 @@ from tests.service import ROOT, Service, environment, run_command
 
 PRICES = [150.1, 150.5, 151.0, 149.8, 150.2, 151.1, 151.2, 152.0, 151.5, 151.9]
 COMMANDS = [
-    "serve", "check-config", "info", "stats", "bars", "first", "quantile", "verify", "repair", "snapshot", "import",
-    "export", "token",
+    "serve", "check-config", "info", "stats", "bars", "first", "quantile", "rank", "asof", "verify", "repair",
+    "snapshot", "import", "export", "token",
 ]  # fmt: skip
 
 
@@ -344,7 +344,7 @@ def test_stats_as_json_is_what_the_service_answers(service: Service) -> None:
 
 
 def test_questions_as_json_are_what_the_service_answers(service: Service) -> None:
-    """Named statistics of windows and ranges, first passages, quantiles; bars, but for the bounds of the series."""
+    """Named statistics, first passages, quantiles, ranks, as-of; bars, but for the bounds of the series."""
     service.add("ABC-USD", PRICES)
     for path, query, args in (
         ("/stats", "window=4&stats=std,zscore", ["--window", "4", "--stats", "std,zscore"]),
@@ -353,6 +353,8 @@ def test_questions_as_json_are_what_the_service_answers(service: Service) -> Non
         ("/stats", "stats=argmin", ["--stats", "argmin"]),
         ("/first", "after=0&above=152", ["--after", "0", "--above", "152"]),
         ("/quantile", "q=0,0.5&window=4", ["0", "0.5", "--window", "4"]),
+        ("/rank", "value=150.5&from=0&to=9", ["150.5", "--from", "0", "--to", "9"]),
+        ("/asof", "at=3", ["3"]),
         ("/bars", "points=4&from=1&stats=range", ["4", "--from", "1", "--stats", "range"]),
     ):
         answer = service.client.get(f"{path}?symbol=ABC-USD&{query}").json()

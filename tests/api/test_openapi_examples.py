@@ -47,6 +47,7 @@ REFUSED: dict[tuple[str, str, int], dict[str, Any]] = {
     ("/windows", "post", 409): {"params": "symbol=ABC-USD", "json": {"start": [0], "end": [20]}},
     ("/windows", "post", 422): {"params": "symbol=ABC-USD", "json": {"start": [1], "end": [2, 3]}},
     ("/quantile", "get", 409): {"params": "symbol=ABC-USD&q=0.5&from=0&to=20"},
+    ("/rank", "get", 409): {"params": "symbol=ABC-USD&value=1&from=0&to=20"},
     ("/values", "get", 406): {"params": "symbol=ABC-USD&last=3", "headers": {"Accept": "image/png"}},
     ("/values", "get", 409): {"params": "symbol=ABC-USD&from=500&to=600"},
     ("/stream", "get", 400): {"params": "mode=both"},

@@ -22,6 +22,8 @@ from hft_mmap import (
     InvalidValues,
     OffsetConflict,
     Passage,
+    Point,
+    Rank,
     SymbolNotFound,
 )
 from hft_mmap.client import (
@@ -78,6 +80,8 @@ def test_every_call_gives_what_the_service_has(shared_service: Service, connect:
         assert client.first(symbol, 0, above=151, below=1.5) == Passage(2, 151.0, "above")
         assert client.first(symbol, 0, above=1e9) is None
         assert client.quantile(symbol, (0, 0.5, 1), start=0, end=3) == (150.1, 150.5, 151.0)
+        assert client.rank(symbol, 150.5, start=0, end=3) == Rank(1, 1, 1)
+        assert (client.asof(symbol, 1), client.asof(symbol, 99)) == (Point(1, 150.5), Point(7, 149.8))
         with pytest.raises(InvalidRange, match="give a window"):
             client.statistics(symbol, ("std",))
         with pytest.raises(Conflict):

@@ -36,7 +36,25 @@ def test_each_change_is_told(shared_service: Service, connect: Any, symbol: str)
             assert (update := next(updates)).symbol == symbol
             assert (update.total, update.windows[2].max) == (5, 300.0)
         with closing(client.stream(symbol)) as updates:
-            assert list(next(updates).windows) == [10**k for k in range(1, 9)]
+            assert list((update := next(updates)).windows) == [10**k for k in range(1, 9)]
+            assert update.named == {}
+
+
+def test_named_statistics_are_told_too(shared_service: Service, connect: Any, symbol: str) -> None:
+    """Beside the five, None where one is undefined; a name that there is not is an error."""
+    shared_service.add(symbol, PRICES)
+    with connect(shared_service.url, retry=AT_ONCE) as client:
+        with closing(client.stream(symbol, windows=[1, 2], stats=["change", "var_sample", "max"])) as updates:
+            update = next(updates)
+        low = {"change": 0.0, "var_sample": None, "max": 149.8}
+        high = {"change": pytest.approx(-1.2), "var_sample": pytest.approx(0.72), "max": 151.0}
+        assert update.named == {1: low, 2: high}
+        assert update.windows[2].max == 151.0
+        with (
+            pytest.raises(RequestRefused, match="no statistic 'mode'"),
+            closing(client.stream(symbol, stats=["mode"])) as updates,
+        ):
+            next(updates)
 
 
 def test_it_goes_on_through_a_kill_and_a_restart(start_service: StartService, connect: Any, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import assert_type
 import numpy as np
 from numpy.typing import NDArray
 
-from hft_mmap import Buckets, Columns, Passage, SeriesInfo, Store
+from hft_mmap import Buckets, Columns, Passage, Point, Rank, SeriesInfo, Store
 from hft_mmap.client import Added, AsyncClient, AsyncProducer, Client, Producer, Retry, Stats, Windows
 from hft_mmap.transfer import ImportReport, Plan, StoreSink, export_span, import_files
 
@@ -28,6 +28,8 @@ def use_a_client(url: str) -> int:
         assert_type(client.stats_many("T", [0], [1], ("avg",)), Columns)
         assert_type(client.first("T", 0, above=1e9), Passage | None)
         assert_type(client.quantile("T", (0.5,)), tuple[float, ...])
+        assert_type(client.rank("T", 1.5), Rank)
+        assert_type(client.asof("T", 0), Point)
         assert_type(client.health(), bool)
         assert_type(client.ready(), list[str])
         updates = client.stream(["T"], windows=(2,), interval_ms=10)

@@ -78,6 +78,32 @@ def test_what_has_changed_is_sent(shared_service: Service) -> None:
     assert message["windows"] == {"10": answer}
 
 
+def test_named_statistics_stand_behind_the_five(shared_service: Service) -> None:
+    """In both kinds of streams, and after a message that asks for others; null where one is undefined."""
+    shared_service.add("L7", [4.0])
+    query: dict[str, Any] = {"symbol": "L7", "window": [1, 10], "stats": "std_sample,max,argmax"}
+    names = ["min", "max", "last", "avg", "var", "std_sample", "argmax"]
+    with (
+        opened(shared_service, mode="stats", interval_ms=10, **query) as client,
+        shared_service.client.stream("GET", "/events", params={**query, "interval_ms": 10}) as answer,
+    ):
+        events = (json.loads(line.removeprefix("data: ")) for line in answer.iter_lines() if line.startswith("data"))
+        for message in (said(client), next(events)):
+            assert [list(one) for one in message["windows"].values()] == [names, names]
+            assert (message["windows"]["10"]["std_sample"], message["windows"]["10"]["argmax"]) == (None, 0)
+        shared_service.add("L7", [1.0, 7.0])
+        for message in (follow(client, 3), next(event for event in events if event["total"] == 3)):
+            for window in (1, 10):
+                asked: dict[str, Any] = {"symbol": "L7", "window": window, "stats": query["stats"]}
+                assert message["windows"][str(window)] == shared_service.client.get("/stats", params=asked).json()
+        client.send('{"subscribe":"L7","windows":[2],"stats":["change","change","count"]}')
+        assert said(client)["windows"] == {
+            "2": {"min": 1.0, "max": 7.0, "last": 7.0, "avg": 4.0, "var": 9.0, "change": 6.0, "count": 2}
+        }
+        client.send('{"subscribe":"L7","windows":[2]}')
+        assert list(said(client)["windows"]["2"]) == names[:5]
+
+
 def test_points_of_other_processes_are_seen(shared_service: Service) -> None:
     """They are appended to the files, and no request comes by."""
     shared_service.add("L2", [1.0])
@@ -106,11 +132,19 @@ def test_a_client_may_change_its_mind(shared_service: Service) -> None:
     [
         ('{"subscribe":"L6","windows":[' + "1," * 64 + "1]}", "65 windows; a message lists at most 64"),
         ('{"subscribe":"L6","windows":[0]}', "windows must be whole numbers from 1"),
+        ('{"subscribe":"L6","stats":[' + '"std",' * 64 + '"std"]}', "65 stats; a message lists at most 64"),
+        ('{"subscribe":"L6","stats":"std"}', "stats must be a list of names"),
+        ('{"subscribe":"L6","stats":[1]}', "stats must be a list of names"),
+        ('{"subscribe":"L6","stats":[]}', "no statistic was named"),
+        ('{"subscribe":"L6","stats":["mode"]}', "there is no statistic 'mode'"),
+        ('{"subscribe":"L6","stats":["' + "m" * 900 + '"]}', f"there is no statistic '{'m' * 64}'"),
+        ('{"windows":[1]}', "Send {"),
+        ('{"unsubscribe":"L6","stats":["std"]}', "Send {"),
     ],
-    ids=["many", "none"],
+    ids=["many", "none", "many_stats", "text", "number", "no_stats", "unknown", "long", "no_symbol", "both"],
 )
 def test_what_a_client_asks_for_is_short(shared_service: Service, message: str, reason: str) -> None:
-    """Too many windows are told their limit and change nothing; the longest message that may be is obeyed."""
+    """Too many of them are told their limit and change nothing; the longest message that may be is obeyed."""
     shared_service.add("L6", [1.0])
     with opened(shared_service, mode="stats", interval_ms=10) as client:
         client.send(message)
@@ -250,6 +284,8 @@ def test_events_are_sent_as_server_sent_events(start_service: StartService) -> N
         ("", 400),
         ("symbol=NOWHERE", 404),
         ("symbol=A&window=0", 400),
+        ("symbol=A&stats=mode", 400),
+        ("symbol=A&stats=std&stats=std", 400),
         ("symbol=A&interval_ms=9", 400),
         ("mode=stats", 400),
     ],
