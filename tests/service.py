@@ -17,7 +17,7 @@ import httpx
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, "-m", "api.cli.command"]
-PATIENCE_S = 60.0  # a busy machine is no fault
+PATIENCE_S = 120.0  # a busy machine is no fault
 # What tests run with unless they say otherwise: a free port, no eight megabytes for each symbol, and no log lines that
 # come only where the machine is busy.
 TEST_SETTINGS: Mapping[str, object] = {
@@ -46,7 +46,7 @@ def run_command(directory: Path, *args: str, **settings: object) -> subprocess.C
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
-    """Return as soon as `condition()` is true; fail after 60 s with `what` was awaited."""
+    """Return as soon as `condition()` is true; fail after PATIENCE_S with `what` was awaited."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, f"waited {PATIENCE_S} s for {what}"

@@ -59,7 +59,7 @@ def totals(client: httpx.Client) -> dict[str, int]:
 def test_a_newcomer_sees_prices_move(tmp_path: Path) -> None:
     """Every symbol has its history and grows; Ctrl+C ends it with 0, and nothing is left."""
     with demo(tmp_path) as (process, url, lines):
-        client = httpx.Client(base_url=url)
+        client = httpx.Client(base_url=url, timeout=PATIENCE_S)
         before = totals(client)
         assert sorted(before) == SYMBOLS
         wait_until(
@@ -87,7 +87,7 @@ def test_the_data_is_kept_where_one_says_and_goes_on_from_there(tmp_path: Path) 
     with Store(data) as store:
         store.append(first.symbol, first.replay(1).prices(0, 5000))
     with demo(tmp_path, "--data-dir", str(data)) as (process, url, _):
-        with httpx.Client(base_url=url) as client:
+        with httpx.Client(base_url=url, timeout=PATIENCE_S) as client:
             wait_until(lambda: totals(client)[first.symbol] > 5000, "new prices")
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_S) == 0
@@ -112,7 +112,10 @@ def test_what_the_service_refuses_is_told_and_does_not_stop_the_rest(tmp_path: P
     """A series that became read-only: told once, the others go on. Where somebody else appends, so does the demo."""
     data = tmp_path / "kept"
     first, second, third, _ = (instrument.symbol for instrument in INSTRUMENTS)
-    with demo(tmp_path, "--data-dir", str(data)) as (_, url, lines), httpx.Client(base_url=url) as client:
+    with (
+        demo(tmp_path, "--data-dir", str(data)) as (_, url, lines),
+        httpx.Client(base_url=url, timeout=PATIENCE_S) as client,
+    ):
         Head(data / first, writable=True).store(FLAGS, FLAG_SYNC_FAILED)
         wait_until(lambda: any(f"{first} was refused with 503" in line for line in lines), "the refusal")
         foreign = client.post("add_batch", json={"symbol": second, "values": [1.0] * 1000}).json()["total"]

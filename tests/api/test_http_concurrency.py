@@ -12,7 +12,7 @@ import pytest
 
 from hft_mmap import Store
 from tests.conftest import StartService
-from tests.service import Service
+from tests.service import PATIENCE_S, Service
 
 CLIENTS = 8
 BATCHES = 40
@@ -24,7 +24,7 @@ def at_once(work: Callable[[int, httpx.Client], Any], service: Service, clients:
     barrier = threading.Barrier(clients)
 
     def run(number: int) -> Any:
-        with httpx.Client(base_url=service.url, timeout=30) as client:
+        with httpx.Client(base_url=service.url, timeout=PATIENCE_S) as client:
             client.get("/health")
             barrier.wait()
             return work(number, client)

@@ -303,5 +303,5 @@ def test_it_may_open_as_many_files_as_the_system_allows(service: Service) -> Non
 def test_it_listens_on_ipv6_too(start_service: StartService) -> None:
     """The host may be an IPv6 address."""
     service = start_service(server__host="::1")
-    answer = httpx.get(f"http://[::1]:{service.port}/health")
+    answer = httpx.get(f"http://[::1]:{service.port}/health", timeout=PATIENCE_S)
     assert answer.json() == {"status": "ok"}

@@ -530,7 +530,7 @@ def test_a_console_that_nobody_reads_does_not_stop_the_service(tmp_path: Path) -
         try:
             wait_until(lambda: log_file.exists() and b'"event":"serving"' in log_file.read_bytes(), "the service")
             (port,) = (event["port"] for event in read_events(log_file) if event["event"] == "serving")
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client:
                 for _ in range(1000):
                     assert client.get("/symbols").status_code == 200
             process.terminate()

@@ -21,7 +21,7 @@ from api.server import uvicorn_config
 from perf.suites.protocol import Wire
 from tests.api.streams.client import resident_bytes
 from tests.conftest import StartService
-from tests.service import Service, running_service, wait_until
+from tests.service import PATIENCE_S, Service, running_service, wait_until
 
 MIB = 2**20
 H2C = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
@@ -108,7 +108,7 @@ def test_thousands_of_requests_in_one_piece(shared: Service) -> None:
         sender = threading.Thread(target=connection.sendall, args=(request,))
         sender.start()
         found = answers(connection)
-        sender.join(30)
+        sender.join(PATIENCE_S)
     assert [status for status, _ in found] == [200] * rounds + [404]
 
 
@@ -288,10 +288,10 @@ def test_an_answer_that_is_not_taken_ends_the_connection(impatient: Service) -> 
     with impatient.connect() as connection:
         sender = threading.Thread(target=_send_until_reset, args=(connection, request), daemon=True)
         sender.start()
-        sender.join(30)
+        sender.join(PATIENCE_S)
         assert not sender.is_alive()
     # Over a connection of its own: this service closes idle ones within moments.
-    assert httpx.get(f"{impatient.url}/health").status_code == 200
+    assert httpx.get(f"{impatient.url}/health", timeout=PATIENCE_S).status_code == 200
 
 
 def _send_until_reset(connection: socket.socket, request: bytes) -> None:

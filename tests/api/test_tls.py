@@ -66,7 +66,9 @@ def test_it_speaks_tls_and_takes_a_renewed_certificate(start_service: StartServi
     trusted = tmp_path / "trusted.pem"
     shutil.copy(tmp_path / "cert.pem", trusted)
     with httpx.Client(
-        base_url=f"https://127.0.0.1:{service.port}", verify=ssl.create_default_context(cafile=trusted)
+        base_url=f"https://127.0.0.1:{service.port}",
+        verify=ssl.create_default_context(cafile=trusted),
+        timeout=PATIENCE_S,
     ) as client:
         assert client.post("/add_batch", json={"symbol": "A", "values": [1.0] * 50_000}).status_code == 200
         assert client.get("/stats?symbol=A&exponent=1").json()["last"] == 1.0
@@ -96,7 +98,9 @@ def check_versions(service: Service, trusted: Path) -> None:
     for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
         context = ssl.create_default_context(cafile=trusted)
         context.minimum_version = context.maximum_version = version
-        assert httpx.get(f"https://127.0.0.1:{service.port}/health", verify=context).status_code == 200
+        assert (
+            httpx.get(f"https://127.0.0.1:{service.port}/health", verify=context, timeout=PATIENCE_S).status_code == 200
+        )
     old = subprocess.run(
         [OPENSSL, "s_client", "-tls1_1", "-cipher", "ALL:@SECLEVEL=0", "-connect", f"127.0.0.1:{service.port}"],
         input=b"", capture_output=True, check=False, timeout=PATIENCE_S,

@@ -24,7 +24,7 @@ from api.cli.command import main
 from hft_mmap import Store
 from hft_mmap.transfer import PRESETS, Progress, exporting, formats
 from tests.conftest import StartService
-from tests.service import COMMAND, Service, environment, run_command, wait_until
+from tests.service import COMMAND, PATIENCE_S, Service, environment, run_command, wait_until
 
 STOCKS = distribution("bokeh_sampledata").locate_file("bokeh_sampledata/_data/stocks.csv.gz")
 """Daily prices of five stocks, 2000 to 2013, in one file: Quandl WIKI, public domain; the package is BSD-3-Clause."""
@@ -214,7 +214,7 @@ class Importing:
 
     def end(self) -> tuple[int, str, str]:
         """Return exit code, output and errors."""
-        out, errors = self.process.communicate(timeout=30)
+        out, errors = self.process.communicate(timeout=PATIENCE_S)
         return self.process.returncode, out.decode(), (errors or b"").decode()
 
 
@@ -304,7 +304,7 @@ def test_progress_is_a_bar_on_a_terminal(start_import: StartImport) -> None:
             shown += data
     except OSError:
         pass  # the other side was closed: that is how a terminal ends
-    assert importing.process.wait(30) == 0
+    assert importing.process.wait(PATIENCE_S) == 0
     os.close(terminal)
     assert b"standard input" in shown
     assert b"rows" in shown
@@ -375,7 +375,7 @@ def test_an_export_that_is_stopped_leaves_nothing() -> None:
     )
     wait_until(lambda: list(Path("out").iterdir()), "the temporary file")
     export.send_signal(signal.SIGTERM)
-    out, errors = export.communicate(timeout=30)
+    out, errors = export.communicate(timeout=PATIENCE_S)
     assert (export.returncode, out, errors) == (130, b"", b"")
     assert list(Path("out").iterdir()) == []
 
@@ -541,7 +541,7 @@ def test_what_is_not_certain_is_asked_on_a_terminal() -> None:
             shown += os.read(terminal, 1 << 16)
         os.write(terminal, answer)
         shown = b""
-    out, _ = importing.communicate(timeout=60)
+    out, _ = importing.communicate(timeout=PATIENCE_S)
     os.close(terminal)
     assert (importing.returncode, out.splitlines()[0]) == (0, b"2 rows read: 2 points stored")
     assert stored("A") == [2.0, 3.0]

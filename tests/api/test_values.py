@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.conftest import StartService
-from tests.service import Service, wait_until
+from tests.service import PATIENCE_S, Service, wait_until
 
 RAW = "application/octet-stream"
 JSON = "application/json"
@@ -174,7 +174,7 @@ def asked(service: Service, **params: object) -> Iterator[socket.socket]:
     """Yield a connection on which values were asked for and nothing was read yet; it takes little at a time."""
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.settimeout(30)
+        connection.settimeout(PATIENCE_S)
         connection.connect(("127.0.0.1", service.port))
         request = f"GET /values?{urlencode(params)} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
         connection.sendall(request.encode())

@@ -9,15 +9,17 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from hft_mmap import Limits, Store
-from tests.service import ROOT, Service, running_service
+from tests.service import PATIENCE_S, ROOT, Service, running_service
 
 ARTEFACTS = ROOT / ".screenshots"
 POINTS = 10_000_000
 SPIKE = 6_543_210
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+expect.set_options(timeout=PATIENCE_S * 1000)  # 5 s else
 
 
 # For the package, not the session: playwright's loop runs in this thread while it is open, and other tests have their
@@ -29,7 +31,9 @@ def browser() -> Iterator[Browser]:
         pytest.skip("needs Chromium (apt-get install chromium)")
     with sync_playwright() as playwright:
         # Root may start it only without its sandbox; it sees nothing but the service under test.
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox"], timeout=PATIENCE_S * 1000
+        )
         yield chromium
         chromium.close()
 
@@ -80,7 +84,7 @@ class Opened:
         self.hosts: set[str] = set()
         self.errors: list[str] = []
         self.faults: list[str] = []
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(PATIENCE_S * 1000)
         page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
         page.on("pageerror", lambda error: self.faults.append(str(error)))
         page.on("console", lambda line: self.errors.append(line.text) if line.type in {"error", "warning"} else None)

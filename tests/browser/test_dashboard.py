@@ -15,7 +15,7 @@ from hft_mmap.files.head import FLAG_SYNC_FAILED, Head
 from hft_mmap.tree.words import FLAGS
 from tests.browser.conftest import POINTS, SPIKE, Opened, OpenPage, fill, prices
 from tests.conftest import StartService
-from tests.service import Service, run_command, running_service
+from tests.service import PATIENCE_S, Service, run_command, running_service
 from tests.small_disk import SmallDisk
 
 BIG = "?symbol=BIG-USD"
@@ -314,7 +314,7 @@ def test_what_is_shown_can_be_taken_away(filled: Service, open_page: OpenPage) -
     command: str = page.evaluate("navigator.clipboard.readText()")
     url = re.fullmatch(r"curl -s '(.*)'", command)
     assert url
-    assert httpx.get(url[1]).json()["last"] == stored.tolist()
+    assert httpx.get(url[1], timeout=PATIENCE_S).json()["last"] == stored.tolist()
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("dark", 1920), ("light", 360)])

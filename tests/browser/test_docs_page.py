@@ -16,7 +16,7 @@ from playwright.sync_api import Locator, Route, expect
 from tests.browser.conftest import Opened, OpenPage
 from tests.browser.test_dashboard import faults, make_token
 from tests.conftest import StartService
-from tests.service import ROOT, Service
+from tests.service import PATIENCE_S, ROOT, Service
 
 TryIt: TypeAlias = Callable[..., tuple[Opened, Locator]]
 
@@ -95,8 +95,8 @@ def run_copied(opened: Opened, section: Locator, button: str = "Copy as curl", *
     expect(opened.page.locator("#toast")).to_have_text("Copied")
     command: str = opened.page.evaluate("navigator.clipboard.readText()")
     done = subprocess.run(
-        ["/bin/bash", "-c", command], env=os.environ | variables, input="", capture_output=True, text=True, timeout=30,
-        check=True,
+        ["/bin/bash", "-c", command], env=os.environ | variables, input="", capture_output=True, text=True,
+        timeout=PATIENCE_S, check=True,
     )  # fmt: skip
     return command, done.stdout
 
@@ -182,7 +182,7 @@ def test_a_web_socket_is_opened_by_the_command_that_is_copied(filled: Service, t
     assert command == f"python -m websockets 'ws://127.0.0.1:{filled.port}/stream?mode=ingest&symbol=EUR%2FUSD'"
     done = subprocess.run(
         ["/bin/bash", "-c", command.replace("python", sys.executable, 1)], input="", capture_output=True, text=True,
-        timeout=30, check=True,
+        timeout=PATIENCE_S, check=True,
     )  # fmt: skip
     assert "Connected to" in done.stdout
 

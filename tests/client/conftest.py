@@ -9,6 +9,7 @@ from typing import Any, Self
 import pytest
 
 from hft_mmap.client import AsyncClient, Client, Windows
+from tests.service import PATIENCE_S
 
 
 class Blocking:
@@ -77,5 +78,5 @@ def scripted() -> Iterator[Callable[[list[bytes]], tuple[str, list[bytes]]]]:
 
     yield start
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE_S)
     listener.close()

@@ -11,7 +11,7 @@ import pytest
 from hft_mmap import Store
 from hft_mmap.client import Client, Retry
 from tests.client.chaos import Chaos
-from tests.service import running_service
+from tests.service import PATIENCE_S, running_service
 
 SYMBOL = "ONCE-USD"
 EAGER = Retry(give_up_s=120, first_pause_s=0.001, longest_pause_s=0.05)
@@ -62,7 +62,7 @@ def live(directory: Path, seed: int, cuts: int, kills: int) -> tuple[int, int]:
                     service.kill()
                     continue
                 enough.set()
-                thread.join(100)
+                thread.join(2 * PATIENCE_S)
                 assert not failures, failures
                 assert not thread.is_alive()
                 with Client(service.url) as client:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from hft_mmap.client import NotFound, RequestRefused, Retry, Stats, Unreachable
+from hft_mmap.client import NotFound, RequestRefused, Retry, Stats, Unreachable, retry
 from tests.conftest import StartService
-from tests.service import Service
+from tests.service import PATIENCE_S, Service
 
 PRICES = [150.1, 150.5, 151.0, 149.8]
 AT_ONCE = Retry(give_up_s=0)
@@ -113,9 +113,11 @@ def test_an_event_counts_when_it_is_whole(scripted: Any, connect: Any) -> None:
         assert [next(updates).total for _ in range(2)] == [2, 4]
 
 
-def test_the_time_to_try_again_begins_when_the_stream_breaks(connect: Any) -> None:
+def test_the_time_to_try_again_begins_when_the_stream_breaks(connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long it was quiet before: comments show that it is served."""
-    over = threading.Event()
+    heard = threading.Semaphore(0)
+    now_s = [0.0]
+    monkeypatch.setattr(retry, "monotonic", lambda: now_s[0])
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -124,15 +126,15 @@ def test_the_time_to_try_again_begins_when_the_stream_breaks(connect: Any) -> No
                 with connection:
                     connection.recv(65_536)
                     connection.sendall(answer)
-                    for _ in range(6):
-                        over.wait(0.05)
-                        connection.sendall(b":\n\n")
+                    assert heard.acquire(timeout=PATIENCE_S)
+                    now_s[0] += 60.0
+                    connection.sendall(b":\n\n")
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        brief = Retry(give_up_s=0.2, first_pause_s=0.001, longest_pause_s=0.01)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with connect(url, retry=brief) as client, closing(client.stream("A")) as updates:
-            assert [next(updates).total for _ in range(2)] == [1, 2]
-            over.set()
-            thread.join(30)
+        with connect(url, retry=EAGER) as client, closing(client.stream("A")) as updates:
+            for total in (1, 2):
+                assert next(updates).total == total
+                heard.release()
+            thread.join(PATIENCE_S)
