@@ -20,6 +20,7 @@ from hft_mmap.durable.verify import VerifyReport, verify_directory
 from hft_mmap.errors import (
     OffsetConflict,
     OutOfRange,
+    SeriesRemoved,
     SeriesSetAside,
     StoreForked,
     StoreReadOnly,
@@ -45,17 +46,19 @@ class Store(Watch):
     methods may be called from any thread. Use it as a context manager, or call `close`: that writes the clean flag.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is one thing to say about a store
         self, path: str | os.PathLike[str], *, mode: Literal["a", "r"] = "a", limits: Limits | None = None,
         durability: Durability | str = Durability.INTERVAL, sync_interval_ms: int = 50,
-        on_event: EventSink | None = None,
+        on_event: EventSink | None = None, create_on_append: bool = True,
     ) -> None:  # fmt: skip
         """Open the store at `path`, made if it is missing (mode "a"), or only read one that exists (mode "r").
 
         limits: what it may hold (`Limits()` by default). durability: see `Durability`. sync_interval_ms: 1 to 60000.
-        on_event: called with (name, fields) for "opening", "series_created", "recovery", "cleanup", "read_only",
+        on_event: called with (name, fields) for "opening", "series_created", "series_removed", "series_renamed",
+        "series_restored", "recovery", "cleanup", "read_only",
         "removed", "set_aside", "disk_full", "write_failed", "callback_failed" and "file_system" (one not known to keep
         a commit's promise), from whichever thread it happens in; what it raises is logged, and stops nothing.
+        create_on_append: whether a batch for a symbol that does not exist makes it; else `create` has to.
         StoreUnusable if the directory can't be used, ValueError for a bad option. Costs the same whatever the number
         of points.
         """
@@ -66,8 +69,9 @@ class Store(Watch):
             message = f"sync_interval_ms must be from 1 to {MAX_SYNC_INTERVAL_MS}, not {sync_interval_ms!r}"
             raise ValueError(message)
         super().__init__(
-            Path(path), read_only=mode == "r", limits=limits if limits is not None else Limits(),
-            durability=Durability(durability), on_event=EventCounter(on_event),
+            Path(path), read_only=mode == "r", create_on_append=create_on_append,
+            limits=limits if limits is not None else Limits(), durability=Durability(durability),
+            on_event=EventCounter(on_event),
         )  # fmt: skip
         self._flusher = None if self.read_only else self._make_flusher(sync_interval_ms)
         forks.watch(self)
@@ -106,8 +110,14 @@ class Store(Watch):
                 message = f"offset {offset} does not fit: {symbol} does not exist yet, its total is 0"
                 raise OffsetConflict(message, 0)
             self.limits.check_batch(values.shape[0])
-            series = self._find_or_create(symbol, values.shape[0], wait_s)
-        return series.append_nowait(values, offset=offset, wait_s=wait_s)
+            series = self._find_or_create(symbol, values.shape[0], wait_s, create=self.create_on_append)
+        try:
+            return series.append_nowait(values, offset=offset, wait_s=wait_s)
+        except SeriesRemoved:
+            if not series.has_left:  # but was removed by hand, with what was appended to it
+                raise
+        self._forget(symbol)
+        return self.append_nowait(symbol, values, offset=offset, wait_s=wait_s)
 
     def append(self, symbol: str, values: Prices, *, offset: int | None = None) -> int:
         """Append a batch whole or refuse it untouched, creating the symbol; return the new total.

@@ -12,6 +12,7 @@ from hft_mmap.errors import (
     StoreReadOnly,
     SymbolLimitReached,
     SymbolNotFound,
+    SymbolUnknown,
     WriteFailed,
 )
 from hft_mmap.files.chunk import Chunk, Layout, Mark
@@ -26,21 +27,21 @@ from hft_mmap.tree.kernels import FAN_OUT
 class Creating(Opening):
     """The part of a store that makes series. Made by `Store`."""
 
-    def _find_or_create(self, symbol: str, n: int, wait_s: float | None = None) -> Series:
+    def _find_or_create(self, symbol: str, n: int, wait_s: float | None = None, *, create: bool = True) -> Series:
         """Return the series of `symbol`, made now, with space for `n` points, if there is none.
 
-        SymbolLimitReached when there is no place for it, SeriesBusy where another process keeps it from being made, or
-        opened, for longer than `wait_s`.
+        SymbolUnknown instead if `create` is False, SymbolLimitReached when there is no place for it, SeriesBusy where
+        another process keeps it from being made, or opened, for longer than `wait_s`.
         """
         busy: SeriesBusy | None = None
         for _ in attempts(wait_s):
             try:
-                return self._found_or_created(symbol, n)
+                return self._found_or_created(symbol, n, create=create)
             except SeriesBusy as error:
                 busy = error
         raise busy or SeriesBusy(symbol)
 
-    def _found_or_created(self, symbol: str, n: int) -> Series:
+    def _found_or_created(self, symbol: str, n: int, *, create: bool) -> Series:
         """Do the work of `_find_or_create`, with no more than one try at the lock."""
         try:
             return self.series(symbol)
@@ -48,6 +49,8 @@ class Creating(Opening):
             if self.read_only:
                 message = 'the store was opened with mode="r"'
                 raise StoreReadOnly(message) from None
+            if not create:
+                raise SymbolUnknown(symbol) from None
         with self._lock:
             return self._creating(symbol, n)
 

@@ -9,16 +9,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hft_mmap.counters import EventCounter
-from hft_mmap.errors import FormatError, SeriesBusy, SeriesSetAside, StoreClosed, StoreUnusable, SymbolNotFound
+from hft_mmap.durable.leaving import finish
+from hft_mmap.errors import (
+    FormatError,
+    SeriesBusy,
+    SeriesRemoved,
+    SeriesSetAside,
+    StoreClosed,
+    StoreUnusable,
+    SymbolNotFound,
+)
 from hft_mmap.files.boot import Boot, current_boot
 from hft_mmap.files.chunk import list_chunks
 from hft_mmap.files.disk import file_system_of, make_directory, sync_directory
-from hft_mmap.files.head import HEAD_NAME
+from hft_mmap.files.head import FLAG_LEFT, HEAD_NAME
 from hft_mmap.files.locks import locked
 from hft_mmap.files.names import directory_name, symbol_of, validate_symbol
 from hft_mmap.limits import Durability, Limits
 from hft_mmap.series import Series
 from hft_mmap.tree.compiled import numba_is_off
+from hft_mmap.tree.words import FLAGS
 
 if TYPE_CHECKING:
     from hft_mmap.durable.flusher import Flusher
@@ -44,13 +54,15 @@ class Opening:
     """The part of a store that finds its series. Made by `Store`."""
 
     def __init__(
-        self, path: Path, *, read_only: bool, limits: Limits, durability: Durability, on_event: EventCounter
+        self, path: Path, *, read_only: bool, create_on_append: bool, limits: Limits, durability: Durability,
+        on_event: EventCounter,
     ) -> None:  # fmt: skip
         """Prepare; `_open` looks at the directory."""
         self.path = path
         self.limits = limits
         self.durability = durability
         self.read_only = read_only
+        self.create_on_append = create_on_append
         self._on_event = on_event
         self._flusher: Flusher | None = None
         self._lock = threading.RLock()
@@ -58,6 +70,7 @@ class Opening:
         self._series: dict[str, Series] = {}
         self._set_aside: dict[str, str] = {}
         self._not_opened: dict[str, str] = {}
+        self._aside_files: dict[str, tuple[int, int] | None] = {}
         self._held: dict[str, str] = {}
         self._creation_failed_for_space = False
         self._creation_failure: str | None = None
@@ -110,11 +123,12 @@ class Opening:
             )
 
     def _remove_unfinished(self) -> None:
-        """Remove what is left of a creation that a crash cut short; the lock shows that none is under way."""
+        """End what a crash cut short: a creation, a removal, a rename. The lock shows that none is under way."""
         for unfinished in self.path.glob(f"{MAKING_PREFIX}*"):
             for file in unfinished.iterdir():
                 file.unlink()
             unfinished.rmdir()
+        finish(self.path)
 
     def _try_open(self, symbol: str, *, named: bool, wait_s: float | None = None) -> Series | None:
         """Open a series whose directory exists; None, with the reason kept, if it can't be trusted.
@@ -130,14 +144,18 @@ class Opening:
                 directory, limits=self.limits, boot=self._boot, waker=self._flusher,
                 wake_on_append=self.durability is not Durability.PROCESS, on_event=self._on_event, wait_s=wait_s,
             )  # fmt: skip
+        except SeriesRemoved:
+            raise SymbolNotFound(symbol) from None
         except (FormatError, OSError, ValueError) as error:
             reason = str(error)
             kept = self._not_opened if isinstance(error, OSError) and error.errno in PASSING else self._set_aside
+            self._aside_files[symbol] = self._files_of(symbol)
             if kept.get(symbol) != reason:
                 kept[symbol] = reason
                 self._on_event("set_aside", {"symbol": symbol, "reason": reason})
             return None
         self._not_opened.pop(symbol, None)
+        self._aside_files.pop(symbol, None)
         self._held.pop(symbol, None)
         self._series[symbol] = series
         return series
@@ -151,7 +169,7 @@ class Opening:
         StoreClosed, StoreUnusable.
         """
         found = self._series.get(symbol)
-        if found is not None and found.attached and not self._closed:
+        if found is not None and found.attached and not self._closed and found.live_words[FLAGS] < FLAG_LEFT:
             return found
         return self._find(symbol)
 
@@ -162,6 +180,7 @@ class Opening:
             if self._closed:
                 message = "the store was closed"
                 raise StoreClosed(message)
+            self._forget(symbol)
             reason = self._set_aside.get(symbol)
             if reason is not None:
                 message = f"{symbol} is set aside: {reason}; its files are left as they are"
@@ -178,6 +197,27 @@ class Opening:
                 raise SymbolNotFound(symbol)
             found.refresh()
             return found
+
+    def _forget(self, symbol: str) -> None:
+        """Forget what is known of `symbol` where that is over: its series has left, or other files are there now."""
+        with self._lock:
+            series = self._series.get(symbol)
+            if series is not None and series.has_left:
+                # Not closed: the flusher may be at it. It has the waiters told, and the last to hold it closes it.
+                del self._series[symbol]
+                series.ask()
+            if symbol in self._aside_files and self._aside_files[symbol] != self._files_of(symbol):
+                del self._aside_files[symbol]
+                self._set_aside.pop(symbol, None)
+                self._not_opened.pop(symbol, None)
+
+    def _files_of(self, symbol: str) -> tuple[int, int] | None:
+        """Return what tells the directory of `symbol` from another of that name, or from itself once it was changed."""
+        try:
+            found = os.stat(self.path / directory_name(symbol))
+        except OSError:
+            return None
+        return found.st_ino, found.st_ctime_ns
 
     def _exists(self, symbol: str) -> bool:
         """Say whether there are files of `symbol`; StoreUnusable if the directory can't be looked at."""

@@ -123,7 +123,8 @@ class Questions(Opening):
     def symbols(self) -> list[SeriesInfo]:
         """Return what is stored for each symbol, in the order of their names. StoreUnusable."""
         with self._reading():
-            return [series.info() for series in self._serving()]
+            found = [(series, series.info()) for series in self._serving()]
+        return [info for series, info in found if not series.has_left]
 
     def _serving(self) -> list[Series]:
         """Return every series that serves, in the order of their names; one that is busy when it is met comes later."""

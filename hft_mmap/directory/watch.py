@@ -5,7 +5,7 @@ import time
 from contextlib import suppress
 
 from hft_mmap.counters import SeriesCounters, StoreCounters
-from hft_mmap.directory.creating import Creating
+from hft_mmap.directory.lives import Lives
 from hft_mmap.directory.questions import Questions
 from hft_mmap.errors import HftMmapError, SeriesRemoved
 from hft_mmap.files.disk import has_space, is_nearly_full
@@ -13,7 +13,7 @@ from hft_mmap.health import Loss, Reason, try_to_create
 from hft_mmap.series import Series
 
 
-class Watch(Creating, Questions):
+class Watch(Lives, Questions):
     """The part of a store that tells how it stands. Made by `Store`."""
 
     def reasons(self) -> list[Reason]:
@@ -23,6 +23,8 @@ class Watch(Creating, Questions):
         itself when there is space.
         """
         with self._lock:
+            for symbol in [*self._set_aside, *self._not_opened, *self._series]:
+                self._forget(symbol)
             aside = sorted((self._set_aside | self._not_opened).items())
         found = [Reason(symbol, "set_aside", reason) for symbol, reason in aside]
         for symbol in list(self._held):
