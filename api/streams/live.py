@@ -6,11 +6,13 @@ is made when it is sent: a slow reader gets the newest statistics, and how many 
 """
 
 import asyncio
+from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 import orjson
 
-from hft_mmap import Series, Store, SymbolNotFound, WindowStats
+from hft_mmap import HftMmapError, Series, Store, SymbolNotFound, WindowStats
 
 _MAX_REMEMBERED = 1024
 
@@ -48,9 +50,16 @@ class Subscriber:
         self.watched.pop(symbol, None)
         self._changed.pop(symbol, None)
 
-    def look(self) -> None:
-        """Note which series have changed; one that its reader has not been told of yet is told of once."""
-        for symbol, (series, _) in self.watched.items():
+    def look(self, again: Callable[[Watched], Watched]) -> None:
+        """Note which series have changed; one that its reader has not been told of yet is told of once.
+
+        again: finds what was removed or renamed, and may have been made again since.
+        """
+        for symbol, watched in list(self.watched.items()):
+            series = watched.series
+            if series.has_left:
+                self.watched[symbol] = again(watched)
+                series = self.watched[symbol].series
             bounds = series.bounds()
             if bounds != self._seen[symbol]:
                 self._seen[symbol] = bounds
@@ -86,6 +95,12 @@ class Live:
     def watched(self, symbol: str, windows: tuple[int, ...]) -> Watched:
         """Return what to watch. Raises SymbolNotFound, SeriesSetAside, InvalidSymbol."""
         return Watched(self._store.series(symbol), windows)
+
+    def _again(self, watched: Watched) -> Watched:
+        """Return the same of the series that has the symbol now, or what it was where there is none."""
+        with suppress(HftMmapError):
+            return watched._replace(series=self._store.series(watched.series.symbol))
+        return watched
 
     def add(self, subscriber: Subscriber) -> None:
         """Let the clock look for `subscriber`, at the same moments as for all others of its interval."""
@@ -143,7 +158,7 @@ class Live:
         now = asyncio.get_running_loop().time()
         for subscriber in self._subscribers:
             if subscriber.due <= now:
-                subscriber.look()
+                subscriber.look(self._again)
                 subscriber.due = _next(now, subscriber.interval_s)
         if self._subscribers:
             self._wind()

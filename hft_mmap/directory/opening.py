@@ -254,10 +254,11 @@ class Opening:
         mode = 'mode="r"' if self.read_only else f'durability="{self.durability}"'
         return f"<Store {str(self.path)!r} {mode}, {'closed' if self._closed else f'{len(self._series)} series open'}>"
 
-    def _symbols(self) -> list[str]:
-        """Return every symbol there is on the disk, sorted; also those that another process has made."""
+    def _symbols(self, prefix: str = "") -> list[str]:
+        """Return every symbol on the disk that begins with `prefix`, sorted; also those that another process made."""
         with self._reading():
-            return sorted(symbol for name in os.listdir(self.path) if (symbol := self._symbol_in(name)) is not None)
+            names = (name for name in os.listdir(self.path) if (symbol_of(name) or "").startswith(prefix))
+            return sorted(symbol for name in names if (symbol := self._symbol_in(name)) is not None)
 
     def _symbol_in(self, name: str) -> str | None:
         """Return the symbol that the entry `name` of the data directory holds a series of, or a damaged one, or None.

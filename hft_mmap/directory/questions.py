@@ -1,7 +1,8 @@
 """What a store is asked about one symbol or several: each question goes on to the series that it is about."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -120,16 +121,18 @@ class Questions(Opening):
         """Return points of `symbol` to be read piece by piece, with no copy; see `Series.span`."""
         return self.series(symbol).span(last=last, first=first, end=end)
 
-    def symbols(self) -> list[SeriesInfo]:
-        """Return what is stored for each symbol, in the order of their names. StoreUnusable."""
-        with self._reading():
-            found = [(series, series.info()) for series in self._serving()]
-        return [info for series, info in found if not series.has_left]
+    def symbols(self, *, prefix: str = "", after: str | None = None, limit: int | None = None) -> list[SeriesInfo]:
+        """Return what is stored for each symbol, in the order of their names. StoreUnusable.
 
-    def _serving(self) -> list[Series]:
-        """Return every series that serves, in the order of their names; one that is busy when it is met comes later."""
-        found = []
-        for symbol in self._symbols():
-            with suppress(SymbolNotFound, SeriesSetAside, SeriesBusy):
-                found.append(self._find(symbol))
-        return found
+        Of those that begin with `prefix` and come after `after`, the first `limit`; only these are looked at.
+        """
+        with self._reading():
+            serving = self._serving(prefix, after)
+            return [series.info() for series in islice((one for one in serving if not one.has_left), limit)]
+
+    def _serving(self, prefix: str = "", after: str | None = None) -> Iterator[Series]:
+        """Yield the series that serve, in the order of their names; one that is busy when it is met comes later."""
+        for symbol in self._symbols(prefix):
+            if after is None or symbol > after:
+                with suppress(SymbolNotFound, SeriesSetAside, SeriesBusy):
+                    yield self._find(symbol)
