@@ -151,7 +151,7 @@ def _route(template: str) -> str:
 
 def methods(resource: object) -> list[str]:
     """Return the methods that `resource` answers; Falcon itself answers OPTIONS."""
-    known = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+    known = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
     return [*(name for name in known if hasattr(resource, f"on_{name.lower()}")), "OPTIONS"]
 
 

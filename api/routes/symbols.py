@@ -8,6 +8,7 @@ from urllib.parse import unquote_to_bytes
 import falcon.asgi
 import orjson
 
+from api.body.media import JSON, body_type
 from api.body.patience import LOCK_WAIT_S
 from api.body.reading import read_body
 from api.http.problems import Refusal
@@ -19,6 +20,7 @@ from hft_mmap import InvalidSymbol, SeriesInfo, Store
 from hft_mmap.files.names import validate_symbol
 
 MOST_ROWS = 10_000
+_WANTED = 'send {"symbol":"NEW-NAME"}'
 _PATH = b"/symbols/"
 _BROKEN_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
@@ -69,6 +71,8 @@ class Symbol:
     async def on_patch(self, req: Request, resp: falcon.asgi.Response, **_: str) -> None:
         """Give it the name that the body has."""
         old = _named(req)
+        if body_type(req.content_type) != JSON:
+            raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"The body must be {JSON}; {_WANTED}")
         new = _new_name(await read_body(req, self._max_body_bytes))
         total = await self._beside.answer("symbols", partial(self._store.rename, old, new, wait_s=LOCK_WAIT_S))
         resp.data = orjson.dumps({"symbol": new, "total": total})
@@ -98,13 +102,12 @@ def _named(req: Request) -> str:
 
 def _new_name(body: bytes) -> str:
     """Return the new name that the body has. Raises Refusal (400), InvalidSymbol."""
-    wanted = 'send {"symbol":"NEW-NAME"}'
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise Refusal(HTTPStatus.BAD_REQUEST, f"The body is not JSON: {error}; {wanted}") from None
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"The body is not JSON: {error}; {_WANTED}") from None
     if not isinstance(found, dict) or list(found) != ["symbol"]:
-        raise Refusal(HTTPStatus.BAD_REQUEST, f"The body must have symbol, the new name, and nothing else: {wanted}")
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"The body must have symbol, the new name, and nothing else: {_WANTED}")
     return validate_symbol(found["symbol"])
 
 

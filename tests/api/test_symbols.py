@@ -8,6 +8,7 @@ from hft_mmap import Store
 from tests.conftest import StartService
 from tests.service import Service, run_command
 
+JSON = {"Content-Type": "application/json"}
 PATHS = {"EUR%2FUSD": "EUR/USD", "EUR/USD": "EUR/USD", "A%2F": "A/", "A/": "A", "%2E%2E": "..", "50%25": "50%"}
 
 
@@ -54,7 +55,8 @@ def test_a_symbol_is_renamed(service: Service) -> None:
     refused = [({"symbol": "TAKEN"}, 409), ({"symbol": ""}, 400), ({"symbol": 1}, 400), ({"symbol": "N", "x": 1}, 400)]
     for body, status in refused:
         assert service.client.patch("/symbols/ABC", json=body).status_code == status
-    assert service.client.patch("/symbols/ABC", content=b"{").status_code == 400
+    assert service.client.patch("/symbols/ABC", content=b"{", headers=JSON).status_code == 400
+    assert service.client.patch("/symbols/ABC", content=b"{}").status_code == 415
     answer = service.client.patch("/symbols/ABC", json={"symbol": "EUR/USD"})
     assert (answer.status_code, answer.json()) == (200, {"symbol": "EUR/USD", "total": 2})
     assert service.client.get("/stats?symbol=EUR/USD&k=1").json()["last"] == 2.0
