@@ -29,7 +29,7 @@ SETTING = re.compile(r"\| `(\w+\.\w+)` \| `([^`]*)` \| `(\w+)` \| ")
 # "GET /stats" anywhere in a document, and the path of an example's URL; either may end with a slash.
 ROUTES = (
     re.compile(r"\b(GET|HEAD|POST|PUT|PATCH|DELETE) (/[\w./{}-]*)"),
-    re.compile(r"()http://127\.0\.0\.1:8080(/[\w./-]*)"),
+    re.compile(r"()http://127\.0\.0\.1:8080(/[\w./%-]*)"),
 )
 PARSERS: dict[str, Callable[[str], object]] = {
     "json": json.loads,
@@ -157,12 +157,20 @@ def routes(text: str) -> Iterator[tuple[int, str, str]]:
                 yield number, method, path.rstrip("/.") or "/"
 
 
+def route_of(path: str, openapi: dict[str, dict[str, object]]) -> str:
+    """Return the route that `path` leads to: itself, or the one whose name in braces stands for its end."""
+    if path in openapi:
+        return path
+    return next((route for route in openapi if "{" in route and path.startswith(route[: route.index("{")])), path)
+
+
 def route_faults(text: str, openapi: dict[str, dict[str, object]]) -> Iterator[Fault]:
     """Yield every route named in a document that the service does not have."""
     for number, method, path in routes(text):
-        if path != "/" and path not in openapi:
+        route = route_of(path, openapi)
+        if path != "/" and route not in openapi:
             yield number, f"no such route: {path}"
-        elif method and path != "/" and method.lower() not in openapi[path]:
+        elif method and path != "/" and method.lower() not in openapi[route]:
             yield number, f"{path} has no {method}"
 
 

@@ -17,7 +17,7 @@ import structlog
 
 from api.access.browsers import Application, for_own_pages, pages
 from api.access.guard import WEBSOCKET, Access, Door, guarded
-from api.access.tokens import ANY, OPEN, READ, WRITE, Tokens
+from api.access.tokens import ADMIN, ANY, OPEN, READ, WRITE, Tokens
 from api.connection.connections import ConnectionLimits, Connections
 from api.http import problems
 from api.http.exchange import BATCH, CALLER, RECEIVE, REFUSED, SEND, STREAM, Message, Receive, Scope, Send, request_id
@@ -30,8 +30,9 @@ from api.routes.answers import Asof, First, Quantile, Rank
 from api.routes.metrics import Metrics
 from api.routes.named import Bars
 from api.routes.pages import Document, Page, Static
-from api.routes.resources import AddBatch, Constant, Ready, Stats, Symbols
+from api.routes.resources import AddBatch, Constant, Ready, Stats
 from api.routes.series import SeriesBuckets
+from api.routes.symbols import Symbol, Symbols
 from api.routes.values import Values
 from api.routes.windows import Windows
 from api.streams.events import Events
@@ -56,6 +57,7 @@ ACCESS: Mapping[str, Access] = {
     "/add_batch": WRITE,
     "/stats": READ,
     "/symbols": READ,
+    "/symbols/{symbol}": {"GET": READ, "HEAD": READ, "PUT": ADMIN, "PATCH": ADMIN, "DELETE": ADMIN},
     "/series": READ,
     "/bars": READ,
     "/windows": READ,
@@ -102,7 +104,7 @@ def create_app(
 
     def find(path: str) -> str | None:
         found = router.find(path)
-        return found[3] if found else None
+        return _route(found[3]) if found and found[3] else None
 
     if tokens is None:
         return for_own_pages(service, service.refuse, settings.server.names(), pages(access, find, OPEN))
@@ -130,6 +132,7 @@ def routes(
         "/asof": Asof(store),
         "/values": Values(store),
         "/symbols": Symbols(store),
+        "/symbols/{symbol}": Symbol(store, settings.server, beside),
         "/stream": Stream(store, settings.server, streams, live),
         "/events": Events(live, streams),
         "/metrics": metrics,
@@ -140,9 +143,20 @@ def routes(
     }
 
 
+def _template(route: str) -> str:
+    """Return `route` as Falcon has to know it: a symbol may have slashes, so it takes the rest of the path."""
+    return route.replace("{symbol}", "{symbol:path}")
+
+
+def _route(template: str) -> str:
+    """Return the route that Falcon knows as `template`."""
+    return template.replace("{symbol:path}", "{symbol}")
+
+
 def methods(resource: object) -> list[str]:
     """Return the methods that `resource` answers; Falcon itself answers OPTIONS."""
-    return [*(name for name in ("GET", "HEAD", "POST") if hasattr(resource, f"on_{name.lower()}")), "OPTIONS"]
+    known = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+    return [*(name for name in known if hasattr(resource, f"on_{name.lower()}")), "OPTIONS"]
 
 
 def access_by_method(access: Access, resource: object) -> dict[str, str]:
@@ -158,8 +172,8 @@ def _falcon_app(served: Mapping[str, object], router: falcon.routing.CompiledRou
     app.req_options.media_handlers.clear()
     configure(app.ws_options)
     for path, resource in served.items():
-        app.add_route(path, resource)
-    problems.install(app, {path: ", ".join(methods(resource)) for path, resource in served.items()})
+        app.add_route(_template(path), resource)
+    problems.install(app, {_template(path): ", ".join(methods(resource)) for path, resource in served.items()})
     return app
 
 

@@ -213,6 +213,7 @@ def _open_store(settings: Settings, log: structlog.typing.FilteringBoundLogger, 
             store.data_dir,
             limits=store.limits(),
             durability=store.durability,
+            create_on_append=store.create_on_append,
             sync_interval_ms=store.sync_interval_ms,
             on_event=on_event,
         )

@@ -29,8 +29,10 @@ from hft_mmap.errors import (
     StoreForked,
     StoreReadOnly,
     StoreUnusable,
+    SymbolExists,
     SymbolLimitReached,
     SymbolNotFound,
+    SymbolUnknown,
     WriteFailed,
 )
 from hft_mmap.health import Loss, Reason
@@ -82,8 +84,10 @@ __all__ = [
     "StoreForked",
     "StoreReadOnly",
     "StoreUnusable",
+    "SymbolExists",
     "SymbolLimitReached",
     "SymbolNotFound",
+    "SymbolUnknown",
     "VerifyReport",
     "WindowStats",
     "WriteFailed",

@@ -29,12 +29,13 @@ from hft_mmap.errors import (
     OffsetConflict,
     SeriesBusy,
     SeriesReadOnly,
+    SeriesRemoved,
     StoreClosed,
     StoreReadOnly,
     WriteFailed,
 )
 from hft_mmap.files.chunk import Chunk, Mark
-from hft_mmap.files.head import FLAG_SYNC_FAILED
+from hft_mmap.files.head import FLAG_LEFT, FLAG_SYNC_FAILED
 from hft_mmap.files.locks import HOW_TO_FIND_THE_HOLDER, attempts, try_lock
 from hft_mmap.files.view import View
 from hft_mmap.health import LOCKED_AFTER_S, Refusal, Trouble, try_to_create
@@ -117,6 +118,8 @@ class Appender(Reader):
                     raise (self._refused or CLOSED).error()
                 try:
                     if try_lock(fd):
+                        if self._head.words[FLAGS] & FLAG_LEFT:
+                            self._stay()
                         if self._head.unsettled:
                             self._head.settle_words()
                         if self._trouble is not None and self._trouble.code == "locked":
@@ -126,6 +129,17 @@ class Appender(Reader):
                     flock(fd, LOCK_UN)  # see locks.py: nothing may come between
                 self._note_trouble("locked", self._held())
         raise SeriesBusy(self._held())
+
+    def _stay(self) -> None:
+        """Make sure that the series, which was about to lose its name, has it; SeriesRemoved. The caller holds it."""
+        if self._has_left():
+            self._refused = Refusal(SeriesRemoved, self._left_text())
+            self._plan = None
+            raise self._refused.error()
+
+    def _left_text(self) -> str:
+        """Say that the name is gone."""
+        return f"{self.symbol} was removed, or given another name, while it was open"
 
     def _held(self) -> str:
         """Say that another process holds the series."""
@@ -272,6 +286,8 @@ class Appender(Reader):
 
         Costs the first append after it, in whichever process, one sync of the head.
         """
+        if self._words[FLAGS] & FLAG_LEFT:  # and it has not: whoever was about to take its name was killed
+            self._head.committing(partial(self._head.lower_flag, FLAG_LEFT))
         if not self._words[FLAGS] & FLAG_SYNC_FAILED:
             try:
                 self._commits.take_back_clean()

@@ -32,6 +32,10 @@ class SymbolLimitReached(HftMmapError):
     """A new symbol was refused because the store holds as many as it may."""
 
 
+class SymbolExists(HftMmapError):
+    """A series of that symbol exists already."""
+
+
 class SymbolNotFound(HftMmapError, KeyError):
     """No series of that symbol exists."""
 
@@ -43,6 +47,17 @@ class SymbolNotFound(HftMmapError, KeyError):
     def __str__(self) -> str:
         """Return the fixed text."""
         return f"Symbol not found: {self.symbol}"
+
+
+class SymbolUnknown(SymbolNotFound):
+    """A batch for a symbol that does not exist, in a store where batches make none."""
+
+    def __str__(self) -> str:
+        """Return the fixed text, then the setting and the ways to make a symbol."""
+        return (
+            f"{super().__str__()}; store.create_on_append is false, so a batch makes no symbol: make it with "
+            "PUT /symbols/SYMBOL, Store.create or hft-mmap create"
+        )
 
 
 class OffsetConflict(HftMmapError):
@@ -93,7 +108,7 @@ class SeriesSetAside(HftMmapError):
 
 
 class SeriesRemoved(SeriesSetAside):
-    """The files of this series were removed or replaced while it was open; what is appended would be nowhere."""
+    """This series was removed, renamed or replaced while it was open; what is appended would be nowhere."""
 
 
 class StoreReadOnly(HftMmapError):

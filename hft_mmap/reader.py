@@ -8,6 +8,7 @@ import operator
 import os
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,14 +28,14 @@ from hft_mmap.errors import (
     SymbolNotFound,
 )
 from hft_mmap.files.chunk import Chunk
-from hft_mmap.files.head import Head
+from hft_mmap.files.head import FLAG_LEFT, Head
 from hft_mmap.files.view import View
 from hft_mmap.named import FIVE, Columns
 from hft_mmap.span import Span
 from hft_mmap.stats import STANDARD_WINDOWS, WindowStats
 from hft_mmap.tree.buckets import Buckets, in_bars, in_buckets
 from hft_mmap.tree.fold import fold_newest, fold_window, fold_windows
-from hft_mmap.tree.words import START, TOTAL
+from hft_mmap.tree.words import FLAGS, START, TOTAL
 
 _MAX_WINDOW = 2**62
 """More than there can be points: a window above it is the same as this one, and would not fit compiled code."""
@@ -81,7 +82,10 @@ class Reader:
         self.directory = directory
         self._lock = threading.Lock()
         self._head = Head(directory, writable=writable)
+        self._inode = self._head.inode()
         self.symbol = self._head.identity.symbol
+        self.live_words = self._head.words
+        """The live words of the head, whatever the bounds are taken from."""
         self._view: View
         try:
             recovery.check_owner(directory, self._head.identity)
@@ -95,6 +99,15 @@ class Reader:
         address = np.frombuffer(words, dtype=np.int64).ctypes.data
         self._words = words
         self._bounds = words, address + 8 * START, address + 8 * TOTAL
+
+    def _has_left(self) -> bool:
+        """Say whether the series, which was about to lose its name, has lost it: a look at the file system."""
+        try:
+            there = os.stat(self._head.path)
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        # A head that has the same number is the same file as long as this one is open, or mapped.
+        return there.st_ino != self._inode
 
     def _floor(self, point: int) -> int:
         """Return the first point of the chunk that holds `point`."""
@@ -165,6 +178,8 @@ class Reader:
             except (FileNotFoundError, FormatError) as error:
                 # Cleaned up between the load of `start` and the opening of the file: look again. Else somebody removed,
                 # cut or replaced a chunk that is still needed.
+                if self.live_words[FLAGS] & FLAG_LEFT and self._has_left():
+                    raise SymbolNotFound(self.symbol) from error
                 if self._words[START] == start:
                     raise SeriesSetAside(
                         f"{self.symbol} can't be read: {recovery.describe(error)}; its other files are left as they "
@@ -405,6 +420,7 @@ class Reader:
         view, start, total = self._snapshot()
         last = float(view.read(total - 1, total)[0]) if total > start else None
         used = sum(chunk.allocated_bytes() for chunk in view.chunks)
-        used += os.stat(self._head.path).st_blocks * 512
+        with suppress(FileNotFoundError):  # removed at this moment, or by hand
+            used += os.stat(self._head.path).st_blocks * 512
         appended_at = view.chunks[-1].written_at() if last is not None else None
         return SeriesInfo(self.symbol, total, start, total - start, last, used, appended_at)

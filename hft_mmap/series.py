@@ -20,12 +20,12 @@ from hft_mmap.durable.trust import Trusted, ending, trust
 from hft_mmap.errors import FormatError, SeriesBusy, SeriesRemoved, StoreClosed, StoreForked
 from hft_mmap.files.boot import Boot, current_boot, is_same_boot
 from hft_mmap.files.chunk import Mark
-from hft_mmap.files.head import FLAG_SYNC_FAILED
+from hft_mmap.files.head import FLAG_LEFT, FLAG_SYNC_FAILED
 from hft_mmap.files.locks import attempts
 from hft_mmap.files.view import View
 from hft_mmap.health import LOCKED_AFTER_S, Loss, Refusal, Trouble
 from hft_mmap.limits import Limits
-from hft_mmap.tree.words import START, TOTAL
+from hft_mmap.tree.words import FLAGS, START, TOTAL
 
 _SHORT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOLCK, errno.ENOMEM, errno.EAGAIN, errno.EINTR})
 _FAILING_FOR_S = 1.0
@@ -281,6 +281,11 @@ class Series(Appender):
         late = waiting is not None and monotonic() - waiting.since_s >= LOCKED_AFTER_S
         return super().trouble() or (waiting if late else None)
 
+    @property
+    def has_left(self) -> bool:
+        """Whether the series was removed, or given another name, since it was opened; at once known in any process."""
+        return bool(self.live_words[FLAGS] & FLAG_LEFT) and self._has_left()
+
     def check_in_place(self) -> None:
         """Raise SeriesRemoved, and refuse batches from now on, if the files are no longer those of the directory."""
         if self._is_removed():
@@ -291,6 +296,12 @@ class Series(Appender):
 
         A directory that was only moved still has the file: what is appended is there when it is moved back.
         """
+        if not self.removed and self.has_left:
+            self.removed = True
+            with self._lock:
+                self._refused = Refusal(SeriesRemoved, self._left_text())
+                self._plan = None
+                self.attached = False
         if not self.removed and self._head.fd >= 0:
             with suppress(PermissionError):
                 mine = os.fstat(self._head.fd)
@@ -310,6 +321,8 @@ class Series(Appender):
 
     def _removed_text(self) -> str:
         """Say that the files are gone."""
+        if self.has_left:
+            return self._left_text()
         return (
             f"{self.symbol} was removed or replaced while it was open ({self.directory}): it serves nothing, "
             "and what was appended since is lost; restart the service to go on with what is there"
@@ -398,6 +411,38 @@ class Series(Appender):
         self.check_in_place()
         self._failing_since = None
 
+    def truncate(self, keep: int, wait_s: float | None = None) -> int:
+        """Let go of all but the newest `keep` points, for good, and return how many that were, once it is on the disk.
+
+        As a cleanup does: `start` moves up, `total` stays, and readers meet the one `start` or the other. ValueError
+        unless `keep` is a whole number from 1, SeriesBusy if another process holds the series for longer than `wait_s`
+        seconds (None: however long), SeriesReadOnly, StoreReadOnly, StoreClosed.
+        """
+        if type(keep) is not int or keep < 1:  # `type`, because True is an int as well
+            message = f"keep must be a whole number from 1, not {keep!r}: to let go of every point remove the symbol"
+            raise ValueError(message)
+        self._check_writable()
+        before, start = self._hold(partial(self._keep, keep), wait_s)
+        self.ask()
+        for _ in attempts(None):
+            if self._unlinked_below >= start:
+                return start - before
+            if self._ended:
+                self._check_writable()
+                raise CLOSED.error()
+            self._look_after_waker()
+        return 0
+
+    def _keep(self, keep: int) -> tuple[int, int]:
+        """Move `start` so that `keep` points remain; return what it was and what it is. The caller holds the series."""
+        self._check_writable()
+        if self._words[FLAGS]:
+            self._take_back_clean()
+        before, total = self._words[START], self._words[TOTAL]
+        self._move_start(max(before, total - keep))
+        self._set_tail(self._current(total))
+        return before, self._words[START]
+
     def _published(self, *, clean: bool) -> tuple[View, int, int, Mark | None]:
         """Return what there is to be put on the disk: view, total, start and mark. The caller holds the series."""
         total, start = self._words[TOTAL], self._words[START]
@@ -420,7 +465,8 @@ class Series(Appender):
         with self._lock:
             if self._head.fd >= 0 and self._waker is not None and not self._flagged():
                 self._head.raise_flag(FLAG_SYNC_FAILED)  # better without the lock than not at all
-            self._refused = CLOSED
+            if not self.removed:
+                self._refused = CLOSED
             self._plan = None
             self._head.close()
             for chunk in self._view.chunks:

@@ -14,6 +14,12 @@
     repair        rebuild damaged nodes from the values
     token         make a token for a client
     snapshot      copy a data directory, also while a service writes to it
+    symbols       what a data directory holds, filtered (api/cli/symbols.py)
+    create        make a symbol with no points (likewise)
+    remove        remove a symbol (likewise)
+    rename        give a symbol another name (likewise)
+    truncate      keep the newest points of a symbol only (likewise)
+    restore       bring a symbol back from a snapshot (likewise)
     import        bring files into series (api/cli/transfer.py)
     export        write a series into a file (likewise)
 
@@ -29,6 +35,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from api.cli import symbols
 from api.cli.console import (
     CONFIG_OPTION,
     DATA_DIR_OPTION,
@@ -84,6 +91,8 @@ main.add_command(first_command)
 main.add_command(quantile_command)
 main.add_command(rank_command)
 main.add_command(asof_command)
+for _command in symbols.COMMANDS:
+    main.add_command(_command)
 
 
 @main.command(short_help="Start the service.")

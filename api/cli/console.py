@@ -62,15 +62,23 @@ def load_settings(config_path: Path | None, given: "Mapping[str, object] | None"
 
 
 @contextmanager
-def opened_store(config_path: Path | None, data_dir: Path | None, mode: Literal["a", "r"] = "r") -> "Iterator[Store]":
-    """Yield the store of the settings (or of `data_dir`), which must exist; its errors are exit code 1."""
-    path = data_dir or Path(load_settings(config_path).settings.store.data_dir)
+def opened_store(
+    config_path: Path | None, data_dir: Path | None, mode: Literal["a", "r"] = "r", *, creating: bool = False
+) -> "Iterator[Store]":
+    """Yield the store of the settings (or of `data_dir`), which must exist; its errors are exit code 1.
+
+    creating: series may be made in it, within the limits of the settings.
+    """
+    settings = load_settings(config_path).settings.store if creating or data_dir is None else None
+    path = data_dir or Path(settings.data_dir if settings else "")
     from hft_mmap import HftMmapError, Store
+
+    limits = settings.limits() if settings and creating else None
 
     try:
         if mode == "a":
             Store(path, mode="r").close()  # mode "a" would make a directory that is missing
-        with Store(path, mode=mode) as store:
+        with Store(path, mode=mode, limits=limits) as store:
             yield store
     except BrokenPipeError:
         raise  # whoever read our output has gone; click ends in silence

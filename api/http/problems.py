@@ -31,6 +31,7 @@ _STATUS_OF: Mapping[type[Exception], HTTPStatus] = {
     errors.InvalidValues: HTTPStatus.BAD_REQUEST,
     errors.InvalidWindow: HTTPStatus.BAD_REQUEST,
     errors.SymbolLimitReached: HTTPStatus.BAD_REQUEST,
+    errors.SymbolExists: HTTPStatus.CONFLICT,
     errors.SymbolNotFound: HTTPStatus.NOT_FOUND,
     errors.OffsetConflict: HTTPStatus.CONFLICT,
     errors.OutOfRange: HTTPStatus.CONFLICT,

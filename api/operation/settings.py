@@ -219,6 +219,7 @@ class StoreSettings:
     max_data_retention: int = _key(_LIMITS.max_data_retention, _limit("max_data_retention"))
     cleanup_keep_count: int = _key(_LIMITS.cleanup_keep_count, _limit("cleanup_keep_count"))
     max_symbols: int = _key(_LIMITS.max_symbols, _limit("max_symbols"))
+    create_on_append: bool = _key(default=True, check=_yes_or_no, kind="bool")  # else a symbol has to be made first
     starting_capacity: int = _key(_LIMITS.starting_capacity, _limit("starting_capacity"))
     durability: str = _key(Durability.INTERVAL.value, _one_of(*Durability), kind="str")
     sync_interval_ms: int = _key(50, _whole(1, 60_000))

@@ -20,7 +20,7 @@ from api.http.query import parse_stats_query
 from api.http.request import Request
 from api.operation.settings import ServerSettings
 from api.routes.named import answer_named, parse_named_query
-from hft_mmap import Durability, Series, SeriesBusy, SeriesInfo, Store, WindowStats
+from hft_mmap import Durability, Series, SeriesBusy, Store, SymbolNotFound, WindowStats
 
 _MAX_QUESTIONS = 1024  # remembered; one with its answer takes at most 2.5 kB
 _MAX_QUESTION_BYTES = 512  # a symbol takes at most 192 of them
@@ -65,19 +65,6 @@ class Ready:
         detail = "; ".join(reason.detail for reason in reasons)
         body = problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, reasons=[reason._asdict() for reason in reasons])
         answer(req, resp, HTTPStatus.SERVICE_UNAVAILABLE, body)
-
-    on_head = on_get
-
-
-class Symbols:
-    """Lists the series."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    async def on_get(self, _req: Request, resp: falcon.asgi.Response) -> None:
-        """Answer with every series, sorted by symbol."""
-        resp.data = orjson.dumps({"symbols": [_row(info) for info in self._store.symbols()]})
 
     on_head = on_get
 
@@ -174,7 +161,15 @@ class Stats:
             question = self._understand(query)
         # The bounds come from shared memory every time: whoever appended, and in whatever process, is seen here.
         bounds = question.series.bounds()
-        resp.data = question.answer if bounds == question.bounds else question.ask(bounds)
+        if bounds == question.bounds:
+            resp.data = question.answer
+            return
+        try:
+            resp.data = question.ask(bounds)
+        except SymbolNotFound:  # it was removed or renamed, and may have been made again since
+            self._questions.pop(query, None)
+            question = self._understand(query)
+            resp.data = question.ask(question.series.bounds())
 
     on_head = on_get
 
@@ -186,18 +181,6 @@ class Stats:
                 del self._questions[next(iter(self._questions))]
             self._questions[query] = question
         return question
-
-
-def _row(info: SeriesInfo) -> dict[str, object]:
-    return {
-        "symbol": info.symbol,
-        "total": info.total,
-        "start": info.start,
-        "count": info.count,
-        "last": info.last,
-        "bytes": info.bytes,
-        "appended_at": info.appended_at,
-    }
 
 
 def _fields(stats: WindowStats) -> dict[str, object]:

@@ -6,18 +6,22 @@ is made when it is sent: a slow reader gets the newest statistics, and how many 
 """
 
 import asyncio
+from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple, TypeAlias
 
 import orjson
 
-from hft_mmap import Series, Store, SymbolNotFound, WindowStats
+from hft_mmap import HftMmapError, Series, Store, SymbolNotFound, WindowStats
 from hft_mmap.answers import rows
 from hft_mmap.named import FIVE
 
 _MAX_REMEMBERED = 1024
+_NEVER_SEEN = (-1, -1)
+"""The bounds of no series: one that came in place of another may have the same."""
 
-Asked: TypeAlias = tuple[str, tuple[int, ...], tuple[str, ...]]
-"""A symbol, its windows, and the statistics beside the five: who asks for the same is told the same bytes."""
+Asked: TypeAlias = tuple[Series, tuple[int, ...], tuple[str, ...]]
+"""A series, its windows, and the statistics beside the five: who asks for the same is told the same bytes."""
 
 
 class Watched(NamedTuple):
@@ -54,10 +58,19 @@ class Subscriber:
         self.watched.pop(symbol, None)
         self._changed.pop(symbol, None)
 
-    def look(self) -> None:
-        """Note which series have changed; one that its reader has not been told of yet is told of once."""
-        for symbol, watched in self.watched.items():
-            bounds = watched.series.bounds()
+    def look(self, again: Callable[[Watched], Watched]) -> None:
+        """Note which series have changed; one that its reader has not been told of yet is told of once.
+
+        again: finds what was removed or renamed, and may have been made again since.
+        """
+        for symbol, watched in list(self.watched.items()):
+            series = watched.series
+            if series.has_left:
+                self.watched[symbol] = again(watched)
+                if self.watched[symbol].series is not series:
+                    series = self.watched[symbol].series
+                    self._seen[symbol] = _NEVER_SEEN
+            bounds = series.bounds()
             if bounds != self._seen[symbol]:
                 self._seen[symbol] = bounds
                 if symbol in self._changed:
@@ -93,6 +106,13 @@ class Live:
         """Return what to watch. Raises SymbolNotFound, SeriesSetAside, InvalidSymbol."""
         return Watched(self._store.series(symbol), windows, names)
 
+    def _again(self, watched: Watched) -> Watched:
+        """Return the same of the series that has the symbol now, or what it was where there is none."""
+        self._made.clear()  # what left would be kept in memory by it
+        with suppress(HftMmapError):
+            return watched._replace(series=self._store.series(watched.series.symbol))
+        return watched
+
     def add(self, subscriber: Subscriber) -> None:
         """Let the clock look for `subscriber`, at the same moments as for all others of its interval."""
         self._subscribers.add(subscriber)
@@ -111,7 +131,7 @@ class Live:
     def message(self, watched: Watched) -> bytes:
         """Return the JSON that tells how a series stands now."""
         series, windows, names = watched
-        key = (series.symbol, windows, names)
+        key = (series, windows, names)
         bounds = series.bounds()
         made = self._made.get(key)
         if made is not None and made[0] == bounds:
@@ -154,7 +174,7 @@ class Live:
         now = asyncio.get_running_loop().time()
         for subscriber in self._subscribers:
             if subscriber.due <= now:
-                subscriber.look()
+                subscriber.look(self._again)
                 subscriber.due = _next(now, subscriber.interval_s)
         if self._subscribers:
             self._wind()

@@ -24,6 +24,7 @@ from hft_mmap.client.awaiting import AsyncClient
 from hft_mmap.client.blocking import Client
 from hft_mmap.client.errors import (
     Conflict,
+    NameTaken,
     NoSpace,
     NotFound,
     RequestRefused,
@@ -42,6 +43,7 @@ __all__ = [
     "AsyncProducer",
     "Client",
     "Conflict",
+    "NameTaken",
     "NoSpace",
     "NotFound",
     "Producer",

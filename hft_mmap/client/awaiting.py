@@ -224,9 +224,29 @@ class AsyncClient:
         """Return the newest point at or before the index `at`. NotFound; Conflict if it is no longer kept."""
         return await self._call(questions.asof(symbol, at))
 
-    async def symbols(self) -> list[SeriesInfo]:
-        """Return what is stored of each symbol, in the order of their names."""
-        return await self._call(wire.symbols())
+    async def symbols(
+        self, *, prefix: str = "", after: str | None = None, limit: int | None = None
+    ) -> list[SeriesInfo]:  # fmt: skip
+        """Return what is stored of each symbol, in the order of their names.
+
+        Of those that begin with `prefix` and come after `after`, the first `limit`, up to 10,000. RequestRefused.
+        """
+        return await self._call(wire.symbols(prefix, after, limit))
+
+    async def create(self, symbol: str) -> bool:
+        """Make `symbol`, with no points; return False if it is there already. RequestRefused where there is no room."""
+        return await self._call(wire.create(symbol))
+
+    async def rename(self, old: str, new: str) -> int:
+        """Give the symbol `old` the name `new`; return its total. NotFound, NameTaken, RequestRefused.
+
+        Not repeated where no answer came: the first may have been carried out.
+        """
+        return await self._call(wire.rename(old, new))
+
+    async def remove(self, symbol: str) -> None:
+        """Remove `symbol` and all its points, for good. NotFound; not repeated where no answer came, as `rename`."""
+        await self._call(wire.remove(symbol))
 
     async def health(self) -> bool:
         """Return True as soon as the process answers."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from hft_mmap.errors import DiskFull, HftMmapError, OffsetConflict, SymbolNotFound
+from hft_mmap.errors import DiskFull, HftMmapError, OffsetConflict, SymbolExists, SymbolNotFound
 
 
 class Unreachable(HftMmapError, ConnectionError):
@@ -58,6 +58,10 @@ class Conflict(ServiceError, OffsetConflict):
         self.total = int(problem.get("total", 0))
 
 
+class NameTaken(ServiceError, SymbolExists):
+    """There is a symbol of the new name already (409)."""
+
+
 class NoSpace(ServiceError, DiskFull):
     """The disk of the service is full (507); nothing was stored."""
 
@@ -88,6 +92,8 @@ def refusal(response: httpx.Response) -> ServiceError:
         problem = {"status": response.status_code, "detail": response.text[:200] or response.reason_phrase}
     other = Unavailable if response.status_code >= _FIRST_SERVER_ERROR else RequestRefused
     cls = _CLASS_OF.get(response.status_code, other)
+    if cls is Conflict and "total" not in problem:  # which is in the way of points, and of nothing else
+        cls = NameTaken
     error = cls(response.status_code, problem, response.headers.get("X-Request-ID"))
     after = response.headers.get("Retry-After", "")
     if after.isdecimal():  # it may also be a date, which nobody here sends

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar
+from urllib.parse import quote
 
 import httpx
 import numpy as np
@@ -117,9 +118,39 @@ def series(symbol: str) -> Ask[SeriesInfo]:
     return Ask(lambda response: _series(response, symbol), "GET", "/symbols", {}, {})
 
 
-def symbols() -> Ask[list[SeriesInfo]]:
+def symbols(prefix: str = "", after: str | None = None, limit: int | None = None) -> Ask[list[SeriesInfo]]:
     """Ask what is stored."""
-    return Ask(lambda response: [SeriesInfo(**row) for row in response.json()["symbols"]], "GET", "/symbols", {}, {})
+    given = {"prefix": prefix or None, "after": after, "limit": limit}
+    params: dict[str, str | int] = {name: value for name, value in given.items() if value is not None}
+    return Ask(
+        lambda response: [SeriesInfo(**row) for row in response.json()["symbols"]], "GET", "/symbols", params, {}
+    )
+
+
+def create(symbol: str) -> Ask[bool]:
+    """Ask for a symbol to be made; the answer says whether it was."""
+    return Ask(
+        lambda response: bool(response.json()["created"]), "PUT", _path_of(symbol), {}, {}, accepted=(200, 201)
+    )  # fmt: skip
+
+
+def rename(old: str, new: str) -> Ask[int]:
+    """Ask for another name; the answer has the total."""
+    body = json.dumps({"symbol": new}).encode()
+    headers = {"Content-Type": "application/json"}
+    return Ask(
+        lambda response: int(response.json()["total"]), "PATCH", _path_of(old), {}, headers, body, repeatable=False
+    )
+
+
+def remove(symbol: str) -> Ask[None]:
+    """Ask for a symbol to be removed."""
+    return Ask(lambda _: None, "DELETE", _path_of(symbol), {}, {}, repeatable=False)
+
+
+def _path_of(symbol: str) -> str:
+    """Return the path of a symbol; a dot alone would be taken for a step in it."""
+    return f"/symbols/{quote(symbol, safe='').replace('.', '%2E')}"
 
 
 def health() -> Ask[bool]:

@@ -193,7 +193,15 @@ class Commits:
                 chunk.forget_pages()
 
     def unlink_below(self, start: int) -> None:
-        """Unlink the chunks wholly below `start`, which a commit slot on the disk already holds."""
+        """Unlink the chunks wholly below `start`, which a commit slot on the disk already holds.
+
+        While nobody else commits, and so nobody renames the directory: another series could have its name.
+        """
+        self._committing(partial(self._unlink_below, start))
+
+    def _unlink_below(self, start: int) -> None:
+        if os.stat(self._head.path).st_ino != self._head.inode():
+            return
         for first in list_chunks(self._directory):
             if first + self._layout.points <= start:
                 (self._directory / chunk_name(first)).unlink(missing_ok=True)

@@ -11,15 +11,14 @@ from hft_mmap.durable.trust import Trusted
 from hft_mmap.errors import FormatError
 from hft_mmap.files.boot import Boot
 from hft_mmap.files.chunk import Layout, Mark, chunk_name, list_chunks
-from hft_mmap.files.head import FLAG_CLEAN, FLAG_SYNC_FAILED, Head, Identity
-from hft_mmap.files.names import directory_name
+from hft_mmap.files.head import FLAG_CLEAN, FLAG_SYNC_FAILED, Head, Identity, belongs_to
 from hft_mmap.tree.kernels import FAN_OUT
 from hft_mmap.tree.words import FLAGS, HOME, START, TOTAL
 
 
 def check_owner(directory: Path, identity: Identity) -> None:
     """Make sure that the head in `directory` is its own, not one that was copied there; FormatError if not."""
-    if directory_name(identity.symbol) != directory.name:
+    if not belongs_to(identity, directory):
         raise FormatError(f"head file belongs to the symbol {identity.symbol!r}")
 
 

@@ -33,6 +33,7 @@ from hft_mmap.files.chunk import Mark, wrapped
 from hft_mmap.files.disk import write_fully
 from hft_mmap.files.locks import HOW_TO_FIND_THE_HOLDER, UNLOCKED_SLOTS, attempts, try_lock_slots
 from hft_mmap.files.memory import keep_in_memory
+from hft_mmap.files.names import directory_name
 from hft_mmap.tree.words import (
     BOOT_CLOCK,
     BOOT_ID,
@@ -51,6 +52,8 @@ from hft_mmap.tree.words import (
 )
 
 HEAD_NAME = "head"
+RENAMED_NAME = "head.renamed"
+"""The head of a series under its next name: it counts from the moment on at which the directory has that name."""
 HEAD_MAGIC = b"HFTMMAP\0"
 FORMAT_VERSION = 1
 
@@ -64,6 +67,9 @@ FLAG_SYNC_FAILED = 1
 
 FLAG_CLEAN = 2
 """Live flag: the newest slot is a clean one, so nothing may be published before one that is not is on the disk."""
+
+FLAG_LEFT = 4
+"""Live flag: the series was about to lose its name. Whoever would write looks first whether it still has it."""
 
 _T = TypeVar("_T")
 _HOLDER = "holder"
@@ -146,6 +152,11 @@ def decode_identity(raw: bytes) -> Identity:
     return Identity(text, chunk_points, fan_out, series_id, created_ns)
 
 
+def belongs_to(identity: Identity, directory: Path) -> bool:
+    """Say whether a series of this identity lives in `directory`, by the names of both."""
+    return directory_name(identity.symbol) == directory.name
+
+
 def encode_commit(commit: Commit) -> bytes:
     """Return a commit slot, CRC included."""
     slot = _with_crc(
@@ -202,16 +213,22 @@ class Head:
 
     __slots__ = ("_array", "_lock_type", "_turn", "address", "fd", "identity", "path", "unsettled", "wait_s", "words")
 
-    def __init__(self, directory: Path, *, writable: bool) -> None:
-        """Open and check the head in `directory`; FormatError if it is not a sound head file."""
-        self.path = directory / HEAD_NAME
-        self.fd = os.open(self.path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
+    def __init__(self, directory: Path, *, writable: bool, name: str | None = None) -> None:
+        """Open and check the head in `directory`; FormatError if it is not a sound head file.
+
+        A rename that was cut short leaves two heads in the directory: then it is the one that has the name of it, or
+        the file `name`.
+        """
         self._lock_type = F_WRLCK if writable else F_RDLCK
         self._turn: dict[str, object] = {}
         self.unsettled = False
         self.wait_s: float | None = None
+        self.fd = -1
         try:
-            self.identity = decode_identity(os.pread(self.fd, HEAD_BYTES + 1, 0))
+            self._open(directory / (name or HEAD_NAME), writable=writable)
+            if not (name or belongs_to(self.identity, directory)) and (directory / RENAMED_NAME).exists():
+                self.close()
+                self._open(directory / RENAMED_NAME, writable=writable)
             access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
             self._array = np.frombuffer(mmap.mmap(self.fd, HEAD_BYTES, access=access), dtype=np.int64)
         except BaseException:
@@ -224,8 +241,16 @@ class Head:
         # PERF: reading a word through a memoryview takes 35 ns, through a numpy array 75 ns.
         self.words: memoryview = self._array.data.cast("B").cast("q")
 
+    def _open(self, path: Path, *, writable: bool) -> None:
+        """Open the file and read what it says it is."""
+        self.path = path
+        self.fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
+        self.identity = decode_identity(os.pread(self.fd, HEAD_BYTES + 1, 0))
+
     @staticmethod
-    def create(directory: Path, identity: Identity, commit: Commit, *, live: Boot, home: bool = True) -> None:
+    def create(
+        directory: Path, identity: Identity, commit: Commit, *, live: Boot, home: bool = True, name: str = HEAD_NAME
+    ) -> None:  # fmt: skip
         """Write and sync a new head with one commit into `directory`; its live words count in the boot `live`.
 
         home: this very file is where the series lives. Else it is for a copy that is sound by itself: whoever opens it
@@ -245,7 +270,7 @@ class Head:
             words[EPOCH] = commit.mark.epoch
             words[NEWEST] = 1
             words[RING + 2 : RING + 4] = commit.total, commit.mark.checksum
-        fd = os.open(directory / HEAD_NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        fd = os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
             words[HOME] = os.fstat(fd).st_ino if home else 0
             words[SETTLED] = settled_of(words)

@@ -220,6 +220,18 @@ class StoreProcess:
         """Put everything on the disk; see `Store.sync`."""
         self._call("sync")
 
+    def remove(self, symbol: str) -> None:
+        """Remove a symbol; see `Store.remove`."""
+        self._call("remove", symbol)
+
+    def rename(self, old: str, new: str) -> int:
+        """Give a symbol another name; see `Store.rename`."""
+        return int(self._call("rename", old, new))
+
+    def truncate(self, symbol: str, *, keep: int) -> int:
+        """Let go of all but the newest points; see `Store.truncate`."""
+        return int(self._call("truncate", symbol, keep=keep))
+
     def close(self) -> None:
         """Close the store in order, and return when its process has ended with exit code 0."""
         self._call("close")

@@ -471,6 +471,7 @@ def test_404_for_an_unknown_route(shared_service: Service, path: str, method: st
         ("/stats/", "GET, HEAD, OPTIONS"),
         ("//stats", "GET, HEAD, OPTIONS"),
         ("/symbols", "GET, HEAD, OPTIONS"),
+        ("/symbols/ABC%2FD", "DELETE, GET, HEAD, PATCH, PUT, OPTIONS"),
         ("/openapi.json", "GET, HEAD, OPTIONS"),
         ("/add_batch", "POST, OPTIONS"),
     ],

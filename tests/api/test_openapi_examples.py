@@ -52,6 +52,8 @@ REFUSED: dict[tuple[str, str, int], dict[str, Any]] = {
     ("/values", "get", 409): {"params": "symbol=ABC-USD&from=500&to=600"},
     ("/stream", "get", 400): {"params": "mode=both"},
     ("/stream", "get", 426): {"params": "mode=stats&symbol=ABC-USD"},
+    ("/symbols/{symbol}", "get", 404): {"path": "/symbols/XYZ"},
+    ("/symbols/{symbol}", "delete", 404): {"path": "/symbols/XYZ"},
     ("/static/{name}", "get", 404): {"path": "/static/dashboard.exe"},
 }
 
@@ -183,6 +185,29 @@ def test_every_example_of_a_body_is_taken_as_it_stands(service: Service) -> None
     answer = service.client.post("/add_batch", content=lines, headers={"Content-Type": "application/x-ndjson"})
     validate(media["schema"], answer.json())
     assert_alike(answer.json(), examples(media)[1], "lines")
+
+
+def test_the_life_of_a_symbol_is_answered_as_in_the_examples(service: Service) -> None:
+    """Made, there already, in the way of another name, renamed, removed."""
+
+    def answered(method: str, status: int, symbol: str, **options: Any) -> None:
+        answer = service.client.request(method, f"/symbols/{symbol}", **options)
+        assert answer.status_code == status, answer.text
+        kind = "application/json" if status < HTTPStatus.BAD_REQUEST else "application/problem+json"
+        media = content("/symbols/{symbol}", method.lower(), status)[kind]
+        validate(media["schema"], answer.json())
+        assert examples(media) == [answer.json()]
+
+    (new,) = examples(OPERATIONS["/symbols/{symbol}", "patch"]["requestBody"]["content"]["application/json"])
+    assert service.client.put("/symbols/ABC-USD").status_code == HTTPStatus.CREATED
+    service.add("ABC-USD", [1.0] * 10)
+    answered("PUT", 200, "ABC-USD")
+    answered("PUT", 201, "XYZ-USD")
+    answered("PATCH", 409, "ABC-USD", json=new)
+    assert service.client.delete("/symbols/XYZ-USD").status_code == HTTPStatus.OK
+    answered("PATCH", 200, "ABC-USD", json=new)
+    service.add("ABC-USD", [1.0])
+    answered("DELETE", 200, "ABC-USD")
 
 
 def assert_example(answer: httpx.Response, path: str, method: str, status: int) -> None:

@@ -41,6 +41,7 @@ DEFAULTS = {
     "store.max_data_retention": 150_000_000,
     "store.cleanup_keep_count": 100_000_000,
     "store.max_symbols": 10,
+    "store.create_on_append": True,
     "store.starting_capacity": 1_000_000,
     "store.durability": "interval",
     "store.sync_interval_ms": 50,

@@ -31,6 +31,7 @@ from hft_mmap.client import (
     AsyncClient,
     Client,
     Conflict,
+    NameTaken,
     NoSpace,
     NotFound,
     RequestRefused,
@@ -88,6 +89,25 @@ def test_every_call_gives_what_the_service_has(shared_service: Service, connect:
             client.stats_many(symbol, [0], [9])
         rows = {row.symbol: (row.total, row.start, row.count, row.last) for row in client.symbols()}
         assert rows[symbol] == (8, 0, 8, 149.8)
+
+
+@pytest.mark.parametrize("name", ["EUR/USD/", "..", "50%", "日本円"])
+def test_symbols_are_made_renamed_and_removed(shared_service: Service, connect: Any, symbol: str, name: str) -> None:
+    """Whatever signs they have; a name that is taken, and a symbol that is not there, are errors of their own."""
+    with connect(shared_service.url) as client:
+        assert [client.create(symbol), client.create(symbol)] == [True, False]
+        client.append(symbol, PRICES, offset=0)
+        with pytest.raises(NameTaken, match="exists already"):
+            client.rename(symbol, symbol)
+        assert client.rename(symbol, name) == 4
+        assert [row.symbol for row in client.symbols(prefix=name, limit=1)] == [name]
+        assert client.symbols(prefix=name, after=name) == []
+        client.remove(name)
+        with pytest.raises(NotFound):
+            client.remove(name)
+        with pytest.raises(Conflict) as refusal:
+            client.append(name, PRICES, offset=4)
+        assert refusal.value.total == 0
 
 
 def test_a_range_comes_in_buckets_and_bars(shared_service: Service, connect: Any, symbol: str) -> None:

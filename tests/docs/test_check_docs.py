@@ -10,7 +10,7 @@ from tests.service import ROOT
 
 CONFIG = "[server]\nport = 8080\n"
 ROW = "| `server.port` | `8080` | `APP_SERVER__PORT` | where to listen |"
-OPENAPI: dict[str, dict[str, object]] = {"/stats": {"get": {}, "head": {}}}
+OPENAPI: dict[str, dict[str, object]] = {"/stats": {"get": {}, "head": {}}, "/files/{name}": {"put": {}}}
 
 
 def load() -> ModuleType:
@@ -78,6 +78,8 @@ def test_the_table_of_settings_is_held_against_config_toml(table: str, faults: l
         ("GET /statistics", ["no such route: /statistics"]),
         ("curl http://127.0.0.1:8080/stat?symbol=A", ["no such route: /stat"]),
         ("POST /stats", ["/stats has no POST"]),
+        ("`PUT /files/{name}`, curl -X PUT http://127.0.0.1:8080/files/A%2FB", []),
+        ("DELETE /files/A", ["/files/A has no DELETE"]),
     ],
 )
 def test_routes_that_a_document_names_exist(text: str, faults: list[str]) -> None:
@@ -87,5 +89,5 @@ def test_routes_that_a_document_names_exist(text: str, faults: list[str]) -> Non
 
 def test_routes_that_a_document_leaves_out_are_found() -> None:
     """The page on HTTP names every route there is."""
-    assert list(check_docs.missing_routes("GET /stats", OPENAPI)) == []
-    assert list(check_docs.missing_routes("", OPENAPI)) == [(1, "the route /stats is not in here")]
+    assert list(check_docs.missing_routes("GET /stats, PUT /files/{name}", OPENAPI)) == []
+    assert list(check_docs.missing_routes("PUT /files/{name}", OPENAPI)) == [(1, "the route /stats is not in here")]

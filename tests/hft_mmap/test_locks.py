@@ -113,7 +113,7 @@ def test_a_process_stopped_in_a_commit_holds_up_its_series_alone(
     open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Commits of the others go on, a store opens and closes, symbols are made; then the series goes on as well."""
-    monkeypatch.setattr("hft_mmap.store._HELD_WAIT_S", 0.05)
+    monkeypatch.setattr("hft_mmap.directory.opening._HELD_WAIT_S", 0.05)
     monkeypatch.setattr("hft_mmap.store.CLOSE_WAIT_S", 0.05)
     store = open_store(durability="sync")
     for symbol in ("A", "B"):

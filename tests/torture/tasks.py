@@ -16,6 +16,7 @@ from api.cli.command import main as command_line
 from hft_mmap import (
     Durability,
     HftMmapError,
+    Limits,
     OffsetConflict,
     SeriesReadOnly,
     SeriesSetAside,
@@ -27,6 +28,8 @@ from hft_mmap.testing import MEMORY
 from tests.torture import endless
 from tests.torture.endless import Endless
 from tests.torture.stream import FEW_BATCHES, SYMBOLS, Fault, Setting, Stream, streams
+
+LIFE_LIMITS = Limits(starting_capacity=0, chunk_points=64)
 
 Tell = Callable[[str], object]
 
@@ -112,6 +115,24 @@ def session(out: int, path: str, setting: dict[str, Any], batches: int, most_tri
         else:
             tell("done")
             return
+
+
+def life(out: int, path: str, step: str) -> None:
+    """Take one step in the life of symbol A of a store, and tell when it begins and when it is done."""
+    tell = _teller(out)
+    with Store(path, limits=LIFE_LIMITS, durability="process") as store:
+        tell("begins")
+        if step == "remove":
+            store.remove("A")
+        elif step == "rename":
+            store.rename("A", "C/D")
+        elif step == "truncate":
+            store.truncate("A", keep=20)
+        elif step == "restore":
+            store.restore(f"{path}-snapshot", "D")
+        else:
+            store.create("E")
+        tell("done")
 
 
 def told_session(_: int, told: str, **arguments: Any) -> None:

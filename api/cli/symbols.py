@@ -1,0 +1,171 @@
+"""The commands for the life of a symbol: symbols, create, remove, rename, truncate, restore.
+
+They work on the files of the store themselves, and ask no service; a service on the same data directory goes on.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from api.cli.console import (
+    CONFIG_OPTION,
+    DATA_DIR_OPTION,
+    JSON_OPTION,
+    counted,
+    opened_store,
+    print_json,
+    print_table,
+    shown,
+)
+
+_COLUMNS = ("symbol", "total", "start", "count", "last", "bytes")
+
+
+@click.command("symbols", short_help="List the symbols of a data directory.")
+@click.option("--prefix", default="", help="Only symbols that begin with this.")
+@click.option("--after", help="Only symbols that come after this one.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
+@CONFIG_OPTION
+@DATA_DIR_OPTION
+@JSON_OPTION
+def symbols_command(
+    prefix: str, after: str | None, limit: int | None, config_path: Path | None, data_dir: Path | None, *, as_json: bool
+) -> None:  # fmt: skip
+    """Print what is stored for each symbol, in the order of their names. The JSON is what GET /symbols answers.
+
+    \b
+    Examples:
+      hft-mmap symbols
+      hft-mmap symbols --prefix ES. --json
+    """
+    with opened_store(config_path, data_dir) as store:
+        found = [dataclasses.asdict(info) for info in store.symbols(prefix=prefix, after=after, limit=limit)]
+    if as_json:
+        print_json({"symbols": found})
+    else:
+        print_table([list(_COLUMNS), *([shown(row[column]) for column in _COLUMNS] for row in found)])
+
+
+@click.command("create", short_help="Make a symbol that has no points yet.")
+@click.argument("symbol")
+@CONFIG_OPTION
+@DATA_DIR_OPTION
+@JSON_OPTION
+def create_command(symbol: str, config_path: Path | None, data_dir: Path | None, *, as_json: bool) -> None:
+    """Make SYMBOL, where batches make none (store.create_on_append); nothing happens if it is there already.
+
+    \b
+    Example:
+      hft-mmap create ABC-USD
+    """
+    with opened_store(config_path, data_dir, mode="a", creating=True) as store:
+        created = store.create(symbol)
+    if as_json:
+        print_json({"symbol": symbol, "created": created})
+    else:
+        click.echo(f"{symbol}: {'created' if created else 'was there already'}")
+
+
+@click.command("remove", short_help="Remove a symbol and all its points, for good.")
+@click.argument("symbol")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@CONFIG_OPTION
+@DATA_DIR_OPTION
+@JSON_OPTION
+def remove_command(
+    symbol: str, config_path: Path | None, data_dir: Path | None, *, yes: bool, as_json: bool
+) -> None:  # fmt: skip
+    """Remove SYMBOL and all its points, for good. Asks first; a running service finds it no more, at once.
+
+    \b
+    Examples:
+      hft-mmap remove ABC-UDS
+      hft-mmap remove ABC-UDS --yes
+    """
+    if not yes:
+        click.confirm(f"Remove {symbol} and all its points, for good?", abort=True, err=True)
+    with opened_store(config_path, data_dir, mode="a") as store:
+        store.remove(symbol)
+    if as_json:
+        print_json({"symbol": symbol, "removed": True})
+    else:
+        click.echo(f"{symbol}: removed")
+
+
+@click.command("rename", short_help="Give a symbol another name.")
+@click.argument("old")
+@click.argument("new")
+@CONFIG_OPTION
+@DATA_DIR_OPTION
+@JSON_OPTION
+def rename_command(old: str, new: str, config_path: Path | None, data_dir: Path | None, *, as_json: bool) -> None:
+    """Give the symbol OLD the name NEW, which no symbol may have (exit code 1).
+
+    A running service has the points under the new name at once, and nothing under the old one.
+
+    \b
+    Example:
+      hft-mmap rename ABC-UDS ABC-USD
+    """
+    with opened_store(config_path, data_dir, mode="a") as store:
+        total = store.rename(old, new)
+    if as_json:
+        print_json({"symbol": new, "total": total})
+    else:
+        click.echo(f"{old}: is {new} now, with total {total}")
+
+
+@click.command("truncate", short_help="Let go of all but the newest points of a symbol.")
+@click.argument("symbol")
+@click.option("--keep", type=click.IntRange(min=1), required=True, help="How many points remain.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@CONFIG_OPTION
+@DATA_DIR_OPTION
+@JSON_OPTION
+def truncate_command(
+    symbol: str, keep: int, config_path: Path | None, data_dir: Path | None, *, yes: bool, as_json: bool
+) -> None:  # fmt: skip
+    """Let go of all but the newest points of SYMBOL, for good. Asks first. Its total stays, as after a cleanup.
+
+    \b
+    Example:
+      hft-mmap truncate ABC-USD --keep 1000000
+    """
+    if not yes:
+        click.confirm(f"Remove all but the newest {keep:,} points of {symbol}, for good?", abort=True, err=True)
+    with opened_store(config_path, data_dir, mode="a") as store:
+        removed = store.truncate(symbol, keep=keep)
+    if as_json:
+        print_json({"symbol": symbol, "removed": removed})
+    else:
+        click.echo(f"{symbol}: {counted(removed, 'point')} removed")
+
+
+@click.command("restore", short_help="Bring a symbol back from a snapshot.")
+@click.argument("symbol")
+@click.option(
+    "--from", "snapshot", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True,
+    help="Directory that hft-mmap snapshot has made.",
+)  # fmt: skip
+@CONFIG_OPTION
+@DATA_DIR_OPTION
+@JSON_OPTION
+def restore_command(
+    symbol: str, snapshot: Path, config_path: Path | None, data_dir: Path | None, *, as_json: bool
+) -> None:  # fmt: skip
+    """Bring SYMBOL back as it is in a snapshot. It may not exist: remove or rename it first (exit code 1).
+
+    \b
+    Example:
+      hft-mmap restore ABC-USD --from /backup/2026-01-31
+    """
+    with opened_store(config_path, data_dir, mode="a", creating=True) as store:
+        total = store.restore(snapshot, symbol)
+    if as_json:
+        print_json({"symbol": symbol, "total": total})
+    else:
+        click.echo(f"{symbol}: restored, with total {total}")
+
+
+COMMANDS = (symbols_command, create_command, remove_command, rename_command, truncate_command, restore_command)

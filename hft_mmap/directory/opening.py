@@ -1,0 +1,272 @@
+"""The series of a data directory: opened at the start, and found when they are asked for."""
+
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hft_mmap.counters import EventCounter
+from hft_mmap.durable.leaving import finish
+from hft_mmap.errors import (
+    FormatError,
+    SeriesBusy,
+    SeriesRemoved,
+    SeriesSetAside,
+    StoreClosed,
+    StoreUnusable,
+    SymbolNotFound,
+)
+from hft_mmap.files.boot import Boot, current_boot
+from hft_mmap.files.chunk import list_chunks
+from hft_mmap.files.disk import file_system_of, make_directory, sync_directory
+from hft_mmap.files.head import FLAG_LEFT, HEAD_NAME
+from hft_mmap.files.locks import locked
+from hft_mmap.files.names import directory_name, symbol_of, validate_symbol
+from hft_mmap.limits import Durability, Limits
+from hft_mmap.series import Series
+from hft_mmap.tree.compiled import numba_is_off
+from hft_mmap.tree.words import FLAGS
+
+if TYPE_CHECKING:
+    from hft_mmap.durable.flusher import Flusher
+
+LOCK_NAME = ".lock"
+TRUSTED_FILE_SYSTEMS = frozenset({"ext4", "xfs"})
+"""File systems whose fsync is known to put data and names on the disk."""
+MAKING_PREFIX = ".making-"
+PASSING = frozenset(
+    {
+        errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR, errno.EIO, errno.ENOSPC, errno.EDQUOT,
+        errno.ENOLCK,
+    }
+)  # fmt: skip
+"""What may keep a sound series from being opened: it says nothing about the files, and may be over at the next try."""
+_HELD_WAIT_S = 1.0
+"""How long the opening of a store waits for each lock that another process holds; then the series opens later."""
+_OPEN_WAIT_S = 0.05
+"""How long a call that meets a series for the first time waits for other processes; all other calls wait for it."""
+
+
+class Opening:
+    """The part of a store that finds its series. Made by `Store`."""
+
+    def __init__(
+        self, path: Path, *, read_only: bool, create_on_append: bool, limits: Limits, durability: Durability,
+        on_event: EventCounter,
+    ) -> None:  # fmt: skip
+        """Prepare; `_open` looks at the directory."""
+        self.path = path
+        self.limits = limits
+        self.durability = durability
+        self.read_only = read_only
+        self.create_on_append = create_on_append
+        self._on_event = on_event
+        self._flusher: Flusher | None = None
+        self._lock = threading.RLock()
+        self._ending = threading.RLock()
+        self._series: dict[str, Series] = {}
+        self._set_aside: dict[str, str] = {}
+        self._not_opened: dict[str, str] = {}
+        self._aside_files: dict[str, tuple[int, int] | None] = {}
+        self._held: dict[str, str] = {}
+        self._creation_failed_for_space = False
+        self._creation_failure: str | None = None
+        self._closed = False
+
+    @property
+    def _boot(self) -> Boot:
+        """The present run of the machine, at the present time.
+
+        Read anew for each series: against the time at which this store was opened, a head that another process made
+        since would lie in the future, that is, in another run of the machine.
+        """
+        return current_boot()
+
+    # -- opening ------------------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        """Open every series; those that can't be trusted are set aside."""
+        if numba_is_off():
+            message = "the store needs its compiled kernels, and NUMBA_DISABLE_JIT is set: unset it"
+            raise StoreUnusable(message)
+        try:
+            if not self.read_only:
+                make_directory(self.path)
+                # Whoever makes a symbol now leaves nothing behind; and if it does, the next opening finds it.
+                with suppress(SeriesBusy):
+                    locked(self.path / LOCK_NAME, self._remove_unfinished, _HELD_WAIT_S)
+            self._check_file_system()
+            names = sorted(os.listdir(self.path))
+            if not self.read_only:
+                # Whoever gave a series its name may have died, or failed, before that was on the disk.
+                sync_directory(self.path)
+        except OSError as error:
+            message = f"data directory {self.path} can't be used: {error.strerror}"
+            raise StoreUnusable(message) from error
+        found = [symbol for name in names if (symbol := self._symbol_in(name)) is not None]
+        for number, symbol in enumerate(found, start=1):
+            self._on_event("opening", {"symbol": symbol, "number": number, "of": len(found)})
+            try:
+                self._try_open(symbol, named=True, wait_s=_HELD_WAIT_S)
+            except SeriesBusy as error:
+                self._held[symbol] = str(error)
+
+    def _check_file_system(self) -> None:
+        """Tell where the data lies on a file system whose syncs were not shown to hold what a commit promises."""
+        kind = file_system_of(self.path)
+        if kind not in TRUSTED_FILE_SYSTEMS and not self.read_only:
+            self._on_event(
+                "file_system", {"path": str(self.path), "kind": kind, "trusted": sorted(TRUSTED_FILE_SYSTEMS)}
+            )
+
+    def _remove_unfinished(self) -> None:
+        """End what a crash cut short: a creation, a removal, a rename. The lock shows that none is under way."""
+        for unfinished in self.path.glob(f"{MAKING_PREFIX}*"):
+            for file in unfinished.iterdir():
+                file.unlink()
+            unfinished.rmdir()
+        finish(self.path)
+
+    def _try_open(self, symbol: str, *, named: bool, wait_s: float | None = None) -> Series | None:
+        """Open a series whose directory exists; None, with the reason kept, if it can't be trusted.
+
+        named: its name is on the disk for certain. A failure that may pass leaves it to the next use. SeriesBusy if
+        another process holds it for longer than `wait_s` (None: however long).
+        """
+        directory = self.path / directory_name(symbol)
+        try:
+            if not (named or self.read_only):
+                sync_directory(self.path)
+            series = Series(
+                directory, limits=self.limits, boot=self._boot, waker=self._flusher,
+                wake_on_append=self.durability is not Durability.PROCESS, on_event=self._on_event, wait_s=wait_s,
+            )  # fmt: skip
+        except SeriesRemoved:
+            raise SymbolNotFound(symbol) from None
+        except (FormatError, OSError, ValueError) as error:
+            reason = str(error)
+            kept = self._not_opened if isinstance(error, OSError) and error.errno in PASSING else self._set_aside
+            self._aside_files[symbol] = self._files_of(symbol)
+            if kept.get(symbol) != reason:
+                kept[symbol] = reason
+                self._on_event("set_aside", {"symbol": symbol, "reason": reason})
+            return None
+        self._not_opened.pop(symbol, None)
+        self._aside_files.pop(symbol, None)
+        self._held.pop(symbol, None)
+        self._series[symbol] = series
+        return series
+
+    # -- finding ------------------------------------------------------------------------------------------------------
+
+    def series(self, symbol: str) -> Series:
+        """Return the series of `symbol`, also one that another process has just made.
+
+        SymbolNotFound, SeriesSetAside, SeriesBusy (which it is only when it is met for the first time), InvalidSymbol,
+        StoreClosed, StoreUnusable.
+        """
+        found = self._series.get(symbol)
+        if found is not None and found.attached and not self._closed and found.live_words[FLAGS] < FLAG_LEFT:
+            return found
+        return self._find(symbol)
+
+    def _find(self, symbol: str) -> Series:
+        """Do the work of `series` where the short way does not apply."""
+        validate_symbol(symbol)
+        with self._lock:
+            if self._closed:
+                message = "the store was closed"
+                raise StoreClosed(message)
+            self._forget(symbol)
+            reason = self._set_aside.get(symbol)
+            if reason is not None:
+                message = f"{symbol} is set aside: {reason}; its files are left as they are"
+                raise SeriesSetAside(message)
+            found = self._series.get(symbol)
+            if found is None and self._exists(symbol):
+                found = self._try_open(symbol, named=False, wait_s=_OPEN_WAIT_S)
+                if found is None and symbol in self._set_aside:
+                    return self._find(symbol)
+                if found is None:
+                    message = f"{symbol} can't be opened: {self._not_opened[symbol]}; the next request tries again"
+                    raise SeriesSetAside(message)
+            if found is None:
+                raise SymbolNotFound(symbol)
+            found.refresh()
+            return found
+
+    def _forget(self, symbol: str) -> None:
+        """Forget what is known of `symbol` where that is over: its series has left, or other files are there now."""
+        with self._lock:
+            series = self._series.get(symbol)
+            if series is not None and series.has_left:
+                # Not closed: the flusher may be at it. It has the waiters told, and the last to hold it closes it.
+                del self._series[symbol]
+                series.ask()
+            if symbol in self._aside_files and self._aside_files[symbol] != self._files_of(symbol):
+                del self._aside_files[symbol]
+                self._set_aside.pop(symbol, None)
+                self._not_opened.pop(symbol, None)
+
+    def _files_of(self, symbol: str) -> tuple[int, int] | None:
+        """Return what tells the directory of `symbol` from another of that name, or from itself once it was changed."""
+        try:
+            found = os.stat(self.path / directory_name(symbol))
+        except OSError:
+            return None
+        return found.st_ino, found.st_ctime_ns
+
+    def _exists(self, symbol: str) -> bool:
+        """Say whether there are files of `symbol`; StoreUnusable if the directory can't be looked at."""
+        with self._reading():
+            return (self.path / directory_name(symbol) / HEAD_NAME).exists()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Tell a data directory that can't be read by its name."""
+        try:
+            yield
+        except OSError as error:
+            message = f"data directory {self.path} can't be read: {error}"
+            raise StoreUnusable(message) from error
+
+    def __contains__(self, symbol: object) -> bool:
+        """Say whether there is a series of `symbol` on the disk, served or not."""
+        return isinstance(symbol, str) and symbol in self._symbols()
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the symbols on the disk, in their order."""
+        return iter(self._symbols())
+
+    def __len__(self) -> int:
+        """Return how many symbols there are on the disk."""
+        return len(self._symbols())
+
+    def __bool__(self) -> bool:
+        """Return True: an empty store is a store."""
+        return True
+
+    def __repr__(self) -> str:
+        """Tell the directory, the mode, and whether it is closed."""
+        mode = 'mode="r"' if self.read_only else f'durability="{self.durability}"'
+        return f"<Store {str(self.path)!r} {mode}, {'closed' if self._closed else f'{len(self._series)} series open'}>"
+
+    def _symbols(self, prefix: str = "") -> list[str]:
+        """Return every symbol on the disk that begins with `prefix`, sorted; also those that another process made."""
+        with self._reading():
+            names = (name for name in os.listdir(self.path) if (symbol_of(name) or "").startswith(prefix))
+            return sorted(symbol for name in names if (symbol := self._symbol_in(name)) is not None)
+
+    def _symbol_in(self, name: str) -> str | None:
+        """Return the symbol that the entry `name` of the data directory holds a series of, or a damaged one, or None.
+
+        A directory with neither head nor chunks has nothing to be lost: it is no series.
+        """
+        symbol = symbol_of(name)
+        directory = self.path / name
+        if symbol is None or (directory / HEAD_NAME).is_file():
+            return symbol
+        return symbol if directory.is_dir() and list_chunks(directory) else None

@@ -1,0 +1,138 @@
+"""What a store is asked about one symbol or several: each question goes on to the series that it is about."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hft_mmap.answers import Passage, Point, Rank, across
+from hft_mmap.directory.opening import Opening
+from hft_mmap.errors import SeriesBusy, SeriesSetAside, SymbolNotFound
+from hft_mmap.named import FIVE, Columns
+from hft_mmap.reader import SeriesInfo
+from hft_mmap.series import Series
+from hft_mmap.span import Span
+from hft_mmap.stats import WindowStats
+
+
+class Questions(Opening):
+    """The part of a store that is read. Made by `Store`."""
+
+    def stats(self, symbol: str, window: int) -> WindowStats:
+        """Return min, max, last, avg and var of the newest `window` points of `symbol`; see `Series.stats`."""
+        return self.series(symbol).stats(window)
+
+    def windows(self, symbol: str) -> tuple[WindowStats, ...]:
+        """Return the statistics of the eight standard windows of `symbol`, all of one moment."""
+        return self.series(symbol).windows()
+
+    def range(self, symbol: str, start: int, end: int) -> WindowStats:
+        """Return min, max, last, avg and var of the points [start, end) of `symbol`; see `Series.range`."""
+        return self.series(symbol).range(start, end)
+
+    def statistics(
+        self,
+        symbol: str,
+        stats: Sequence[str],
+        *,
+        window: int | None = None,
+        at: int | None = None,
+        start: int | None = None,
+        end: int | None = None,
+    ) -> dict[str, float | int | None]:
+        """Return named statistics of a window or a range of `symbol`; see `Series.statistics`."""
+        return self.series(symbol).statistics(stats, window=window, at=at, start=start, end=end)
+
+    def stats_across(
+        self,
+        symbols: Sequence[str],
+        stats: Sequence[str] = FIVE,
+        *,
+        window: int | None = None,
+        at: int | None = None,
+        start: int | None = None,
+        end: int | None = None,
+    ) -> Columns:
+        """Return columns start, end and `stats` of a window or a range of each of `symbols`, in their order.
+
+        Each series is answered as it stood at one moment of its own. About 4 us a symbol, lock-free; errors of
+        `Series.statistics`: all symbols are answered, or none.
+        """
+        parts = [self.series(symbol).part(window=window, at=at, start=start, end=end) for symbol in symbols]
+        return across(parts, stats)
+
+    def stats_bars(
+        self,
+        symbol: str,
+        size: int,
+        start: int | None = None,
+        end: int | None = None,
+        *,
+        stats: Sequence[str] = FIVE,
+    ) -> Columns:
+        """Return named statistics of `symbol` in bars of `size` points, as columns; see `Series.stats_bars`."""
+        return self.series(symbol).stats_bars(size, start, end, stats=stats)
+
+    def stats_many(self, symbol: str, starts: ArrayLike, ends: ArrayLike, stats: Sequence[str] = FIVE) -> Columns:
+        """Return named statistics of many ranges of `symbol`, as columns; see `Series.stats_many`."""
+        return self.series(symbol).stats_many(starts, ends, stats)
+
+    def first(
+        self,
+        symbol: str,
+        after: int,
+        *,
+        above: float | None = None,
+        below: float | None = None,
+        until: int | None = None,
+    ) -> Passage | None:
+        """Return the first point of `symbol` behind `after` that meets a barrier; see `Series.first`."""
+        return self.series(symbol).first(after, above=above, below=below, until=until)
+
+    def quantile(
+        self,
+        symbol: str,
+        q: Sequence[float],
+        *,
+        window: int | None = None,
+        start: int | None = None,
+        end: int | None = None,
+    ) -> tuple[float, ...]:
+        """Return exact quantiles of a window or a range of `symbol`; see `Series.quantile`."""
+        return self.series(symbol).quantile(q, window=window, start=start, end=end)
+
+    def rank(
+        self, symbol: str, value: float, *, window: int | None = None, start: int | None = None, end: int | None = None
+    ) -> Rank:
+        """Return how many points of `symbol` are below `value`, equal to it and above it; see `Series.rank`."""
+        return self.series(symbol).rank(value, window=window, start=start, end=end)
+
+    def asof(self, symbol: str, at: int) -> Point:
+        """Return the newest point of `symbol` at or before index `at`; see `Series.asof`."""
+        return self.series(symbol).asof(at)
+
+    def window(self, symbol: str, n: int) -> NDArray[np.float64]:
+        """Return the newest `n` points of `symbol`, oldest first, as a read-only array; see `Series.window`."""
+        return self.series(symbol).window(n)
+
+    def span(self, symbol: str, *, last: int | None = None, first: int | None = None, end: int | None = None) -> Span:
+        """Return points of `symbol` to be read piece by piece, with no copy; see `Series.span`."""
+        return self.series(symbol).span(last=last, first=first, end=end)
+
+    def symbols(self, *, prefix: str = "", after: str | None = None, limit: int | None = None) -> list[SeriesInfo]:
+        """Return what is stored for each symbol, in the order of their names. StoreUnusable.
+
+        Of those that begin with `prefix` and come after `after`, the first `limit`; only these are looked at.
+        """
+        with self._reading():
+            serving = self._serving(prefix, after)
+            return [series.info() for series in islice((one for one in serving if not one.has_left), limit)]
+
+    def _serving(self, prefix: str = "", after: str | None = None) -> Iterator[Series]:
+        """Yield the series that serve, in the order of their names; one that is busy when it is met comes later."""
+        for symbol in self._symbols(prefix):
+            if after is None or symbol > after:
+                with suppress(SymbolNotFound, SeriesSetAside, SeriesBusy):
+                    yield self._find(symbol)

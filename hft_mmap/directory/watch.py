@@ -1,0 +1,108 @@
+"""How a store stands: why it does not serve in full, what was lost, and what it has done."""
+
+import os
+import time
+from contextlib import suppress
+
+from hft_mmap.counters import SeriesCounters, StoreCounters
+from hft_mmap.directory.lives import Lives
+from hft_mmap.directory.questions import Questions
+from hft_mmap.errors import HftMmapError, SeriesRemoved
+from hft_mmap.files.disk import has_space, is_nearly_full
+from hft_mmap.health import Loss, Reason, try_to_create
+from hft_mmap.series import Series
+
+
+class Watch(Lives, Questions):
+    """The part of a store that tells how it stands. Made by `Store`."""
+
+    def reasons(self) -> list[Reason]:
+        """Return why the store does not serve in full; empty when it does.
+
+        The disk is looked at on each call: that it is full is known before a batch meets it, and the reason goes by
+        itself when there is space.
+        """
+        with self._lock:
+            for symbol in [*self._set_aside, *self._not_opened, *self._series]:
+                self._forget(symbol)
+            aside = sorted((self._set_aside | self._not_opened).items())
+        found = [Reason(symbol, "set_aside", reason) for symbol, reason in aside]
+        for symbol in list(self._held):
+            with self._lock, suppress(HftMmapError):
+                self._series.get(symbol) or self._try_open(symbol, named=True, wait_s=0)
+        found += [Reason(symbol, "locked", reason) for symbol, reason in sorted(self._held.items())]
+        if self._flusher is not None and (failure := self._flusher.check()) is not None:
+            found.append(Reason(None, "write_failed", failure))
+        with self._lock:
+            open_series = sorted(self._series.items())
+        if not self.read_only:
+            found += [reason for one in open_series if (reason := self._reason_of(*one)) is not None]
+        return found + self._directory_reasons([series for _, series in open_series])
+
+    @staticmethod
+    def _reason_of(symbol: str, series: Series) -> Reason | None:
+        """Return why an open series does not take batches, if it does not."""
+        with suppress(SeriesRemoved):
+            series.check_in_place()
+        if series.removed:
+            return Reason(symbol, "removed", str(series.refusal))
+        if series.refusal is not None:
+            return Reason(symbol, "read_only", str(series.refusal))
+        trouble = series.trouble()
+        return Reason(symbol, trouble.code, trouble.detail) if trouble is not None else None
+
+    def losses(self) -> list[Loss]:
+        """Return which points that were published were not there any more when their series was opened, by symbol.
+
+        After a disk that failed, or in a copy of a store in use. The series serve what is left, all of it certain.
+        """
+        with self._lock:
+            open_series = sorted(self._series.items())
+        return [series.loss for _, series in open_series if series.loss is not None]
+
+    def _directory_reasons(self, open_series: list[Series]) -> list[Reason]:
+        """Return why the directory itself does not serve; what was remembered is forgotten where it does again."""
+        found: list[Reason] = []
+        try:
+            full = self._creation_failed_for_space or any(series.disk_full for series in open_series)
+            if full or (not self.read_only and is_nearly_full(self.path)):
+                if has_space(self.path):
+                    self._creation_failed_for_space = False
+                    for series in open_series:
+                        series.disk_full = False
+                else:
+                    found.append(Reason(None, "disk_full", f"no space left for {self.path}"))
+            if self._creation_failure is not None:
+                try_to_create(self.path)
+                self._creation_failure = None
+        except OSError as error:
+            found.append(Reason(None, "write_failed", self._creation_failure or f"{self.path} can't be used: {error}"))
+        return found
+
+    def counters(self) -> StoreCounters:
+        """Return how the store stands and what it has done, for monitoring; costs a stat for each chunk.
+
+        Counts are those of this `Store`, since it was opened. StoreClosed; StoreUnusable if there is no
+        directory to be read.
+        """
+        now = time.monotonic()
+        with self._reading():
+            disk = os.statvfs(self.path)
+            series = tuple(self._counters_of(one, now) for one in self._serving())
+        aside = tuple(sorted(self._set_aside | self._not_opened))
+        return StoreCounters(
+            series, aside, self._on_event.counts(), disk.f_bavail * disk.f_frsize,
+            disk.f_blocks * disk.f_frsize,
+        )  # fmt: skip
+
+    def _counters_of(self, series: Series, now_s: float) -> SeriesCounters:
+        # Before the totals: what was put on the disk meanwhile must not come out as more than there is.
+        durable_total, syncs = series.committed_total, series.syncs
+        info = series.info()
+        return SeriesCounters(
+            symbol=info.symbol, total=info.total, start=info.start, count=info.count, bytes=info.bytes,
+            durable_total=durable_total, syncs=syncs.count, sync_s=syncs.seconds,
+            last_sync_age_s=max(now_s - syncs.last_at_s, 0.0),
+            cleanups=self._on_event.of("cleanup", info.symbol), recoveries=self._on_event.of("recovery", info.symbol),
+            read_only=not self.read_only and series.refusal is not None,
+        )  # fmt: skip
