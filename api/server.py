@@ -31,7 +31,7 @@ from api.access.tls import Certificate
 from api.app import create_app
 from api.connection.connections import MOST_TOLD, ConnectionLimits, Connections
 from api.connection.drain import drain
-from api.connection.listening import Listeners, listening
+from api.connection.listening import Listeners, bound_clients, listening
 from api.connection.protocol import HttpProtocol
 from api.connection.websocket import StreamProtocol
 from api.operation import logs
@@ -300,9 +300,7 @@ class _Server(uvicorn.Server):
         if config.ssl is not None:
             bounds = {"ssl_handshake_timeout": watch.limits.header_timeout_s, "ssl_shutdown_timeout": TLS_GOODBYE_S}
         for listener in sockets:
-            if listener.family != socket.AF_UNIX:  # a connection inherits it from its listener
-                vanished_ms = 1000 * round(max(VANISHED_S, watch.limits.body_timeout_s))
-                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, vanished_ms)
+            bound_clients(listener, max(VANISHED_S, watch.limits.body_timeout_s))
         loop = asyncio.get_running_loop()
         self.servers = [
             await loop.create_server(protocol, sock=listener, ssl=config.ssl, backlog=config.backlog, **bounds)

@@ -405,8 +405,8 @@ class Appender(Reader):
         self._refused = Refusal(SeriesReadOnly, text)
         self._plan = None
         self._commits.sync_failed = True
-        if not self._told_of_failure():
-            self.ask()
+        self._told_of_failure()
+        self.ask()  # for a commit tells of it where that was not possible, and keeps what is in memory
         self._on_event("read_only", {"symbol": self.symbol, "error": cause, "durable_total": self._commits.total})
         return SeriesReadOnly(text)
 

@@ -26,7 +26,7 @@ class Reason(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """Points that were published, and were not there any more when the series was opened.
+    """Points that were published, and were not there any more when the series was opened, or after a failed sync.
 
     points: how many; total: where the series ends since; why: how the loss shows.
     """

@@ -16,7 +16,7 @@ from hft_mmap.appender import CLOSED, Appender, Waker
 from hft_mmap.counters import EventSink, Syncs
 from hft_mmap.durable import recovery
 from hft_mmap.durable.commits import Waiter
-from hft_mmap.durable.trust import Trusted, trust
+from hft_mmap.durable.trust import Trusted, ending, trust
 from hft_mmap.errors import FormatError, SeriesBusy, SeriesRemoved, StoreClosed, StoreForked
 from hft_mmap.files.boot import Boot, current_boot, is_same_boot
 from hft_mmap.files.chunk import Mark
@@ -51,6 +51,7 @@ class Series(Appender):
         self.loss: Loss | None = None
         self._commit_wait_s = self._head.wait_s = wait_s
         self._not_committed: Trouble | None = None
+        self._memory_kept = False
         self.removed = False
         self._looked_at: Boot | None = None
         forks.watch(self)
@@ -152,14 +153,20 @@ class Series(Appender):
 
         FormatError if not. Costs as much as the proof.
         """
+        if recovered.proved and not self._has_nodes(self._view, recovered):
+            raise FormatError(
+                f"{self.symbol} has lost what summarises its values, which are all there; a store that is opened for "
+                "writing makes it anew"
+            )
+
+    def _has_nodes(self, view: View, recovered: Trusted) -> bool:
+        """Say whether the values that have proved themselves have the nodes that they give."""
         certain = 0 if recovered.origin == "copy" else recovered.committed_total
-        for chunk in self._view.chunks if recovered.proved else ():
-            begin, end = certain - chunk.first, min(recovered.total - chunk.first, self._layout.points)
-            if begin < end and not chunk.has_nodes(max(begin, 0), end):
-                raise FormatError(
-                    f"chunk {chunk.path.name} has lost what summarises its values, which are all there; a store that "
-                    "is opened for writing makes it anew"
-                )
+        for chunk in view.chunks:
+            begin, end = max(certain - chunk.first, 0), min(recovered.total - chunk.first, self._layout.points)
+            if begin < end and not chunk.has_nodes(begin, end):
+                return False
+        return True
 
     def refresh(self) -> None:
         """Follow the live words from now on, if a writer has opened the series since it was opened for reading."""
@@ -255,7 +262,7 @@ class Series(Appender):
                 self._fail(error)
             except Exception as error:  # noqa: BLE001 - whatever it is, the points are not on the disk: say so
                 self._fail(error)
-        if not self._told_of_failure():
+        if not (self._told_of_failure() and self._kept_in_memory()):
             return False
         self._not_committed = None
         self._answer_waiters()
@@ -319,6 +326,46 @@ class Series(Appender):
             self._failing_since = now
             self._on_event("commit_failed", {"symbol": self.symbol, "error": str(error)})
         return now - self._failing_since <= _FAILING_FOR_S
+
+    def _kept_in_memory(self) -> bool:
+        """After a failed sync: keep in memory what the disk may not have, and end before what is lost there already.
+
+        The system may drop such pages, as they count as clean, and then shows what the disk has. Returns False, with
+        all of it to be done again, if another process holds the series.
+        """
+        if self._memory_kept or not self._commits.sync_failed or self._head.fd < 0:
+            return True
+        try:
+            found = self._hold(partial(self._head.committing, self._keep_in_memory), self._commit_wait_s)
+        except SeriesBusy:
+            return False
+        except (SeriesRemoved, StoreClosed):
+            return True
+        self._memory_kept = True
+        if found.lost:
+            self.loss = Loss(self.symbol, found.lost, found.total, found.why)
+            self._on_event("lost", self.loss._asdict())
+        return True
+
+    def _keep_in_memory(self) -> Trusted:
+        """Do the work of `_kept_in_memory`, return how far the series goes. The caller holds it and is committing."""
+        total, committed = self._words[TOTAL], self._commits.total
+        why = ""
+        try:
+            view = self._current(total)
+            self._commits.keep_in_memory(view, total)
+            found = trust(self._head, self._commits.boot, self.directory, self._layout)
+            if found.proved and not self._has_nodes(view, found):
+                self._commits.write_again(view, found)
+        except (OSError, FormatError) as error:
+            why = f"after a failed sync, memory has lost more than values: {error}"
+        if why:
+            start = min(self._words[START], committed)
+            found = Trusted(total, start, "live", committed, start, sync_failed=True, orderly=False)
+            found = ending(found, committed, None, why)
+        if found.lost:
+            recovery.publish(self._head, found, self._commits.boot)
+        return found
 
     def _answer_waiters(self, busy: Refusal | None = None) -> None:
         """Call those whose points are on the disk, or everyone if nothing more will come there."""

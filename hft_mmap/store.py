@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Literal, NoReturn, Self
 
@@ -446,17 +445,22 @@ class Store:
         if total > held:
             message = f"points below {total} of {symbol} do not exist: it ends at total {held}"
             raise OutOfRange(message, start, held)
-        # No Event: an interrupt while it is waited for may leave its lock taken, and the flusher waiting for that.
-        outcome: SimpleQueue[BaseException | None] = SimpleQueue()
-        self.on_durable(symbol, total, outcome.put)
-        while True:
-            with suppress(Empty):
-                error = outcome.get(timeout=_DEAD_FLUSHER_S)
-                break
+        # No Event: an interrupt while it is waited for may leave its lock taken, and the flusher waiting for that. This
+        # lock is only given back there, never waited for.
+        outcome: list[BaseException | None] = []
+        untold = threading.Lock()
+        untold.acquire()
+
+        def tell(error: BaseException | None) -> None:
+            outcome.append(error)
+            untold.release()
+
+        self.on_durable(symbol, total, tell)
+        while not untold.acquire(timeout=_DEAD_FLUSHER_S):
             if self._flusher is not None:
                 self._flusher.look_after()
-        if error is not None:
-            raise error
+        if outcome[0] is not None:
+            raise outcome[0]
 
     def sync(self) -> None:
         """Put everything appended so far on the disk, whatever the tier; SeriesReadOnly if the disk fails."""

@@ -11,6 +11,10 @@ import pytest
 from tests.service import Service, running_service
 from tests.small_disk import SmallDisk, small_disk
 
+# PERF: where it is set, each of the hundreds of processes that the tests start compiles every module of ours anew, for
+# a third of a second.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 REQUIRED = bool(os.environ.get("HFT_TESTS_REQUIRED"))
 """Whether a test that skips for want of a tool or a permission fails instead, as in `.ci/run`."""
 

@@ -33,6 +33,17 @@ class ConnectionLimits:
     keep_alive_s: float = 75
     max_body_memory_bytes: int = 256 * 2**20
 
+    def too_many(self) -> str:
+        """Return what a connection too many is told."""
+        used = f"All {self.max_connections} connections are in use (server.max_connections)"
+        return f"{used}; close idle ones, or try again later"
+
+    def too_late(self, *, body: bool) -> str:
+        """Return what the client of a request is told whose headers, or whose body, came too slowly."""
+        if body:
+            return f"The body did not arrive within {self.body_timeout_s:g} seconds (server.body_timeout_s)"
+        return f"The headers did not arrive within {self.header_timeout_s:g} seconds (server.header_timeout_s)"
+
 
 @dataclass(slots=True)
 class ConnectionCounts:

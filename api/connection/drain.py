@@ -43,10 +43,13 @@ _DROP_SYN = (
 
 
 async def drain(server: uvicorn.Server, watch: Connections, own: Sequence[socket.socket]) -> None:
-    """Answer what was sent, then close all listeners and connections; takes the server's grace at most, and 0.2 s.
+    """Answer what was sent, then close all listeners and connections; takes the server's grace at most, and 0.4 s.
 
-    own: the listeners whose queue ends with this process.
+    own: the listeners whose queue ends with this process. Where there are none, whoever comes waits for the next
+    process, so newcomers are answered for as long as the connections of before take to end: one half request holds up
+    nobody else.
     """
+    loop = asyncio.get_running_loop()
     connections = cast("set[HttpProtocol]", server.server_state.connections)
     tasks = server.server_state.tasks
     watch.leaving = True
@@ -57,19 +60,28 @@ async def drain(server: uvicorn.Server, watch: Connections, own: Sequence[socket
         _let_nobody_in(listener)
     await _wait(lambda: not (connections or _anyone_waits(own)) or server.force_exit, LINGER_S)
     await _wait(lambda: not _anyone_waits(own) or server.force_exit, LINGER_S)  # who is closed in the queue is reset
-    for listening in server.servers:
-        listening.close()
+    grace_s = server.config.timeout_graceful_shutdown or 0.0
+    deadline = loop.time() + grace_s
+    if own:
+        _close(server)
     for connection in before & connections:
         connection.shutdown()
+    if not own:
+        await _wait(lambda: not before & connections or server.force_exit, grace_s)
+        _close(server)
     # The newest were accepted a moment ago: their first request may still be on its way.
     await _wait(lambda: not any(one.is_new for one in connections) or server.force_exit, LINGER_S)
     for connection in list(connections):
         connection.shutdown()
-    grace_s = server.config.timeout_graceful_shutdown
-    if not await _wait(lambda: not (connections or tasks) or server.force_exit, grace_s):
+    if not await _wait(lambda: not (connections or tasks) or server.force_exit, deadline - loop.time()):
         structlog.get_logger().error("grace_exceeded", shutdown_grace_s=grace_s, requests=len(tasks))
         for task in tasks:
             task.cancel("the grace is over")
+
+
+def _close(server: uvicorn.Server) -> None:
+    for listening in server.servers:
+        listening.close()
 
 
 def _let_nobody_in(listener: socket.socket) -> None:
@@ -95,10 +107,10 @@ def _anyone_waits(listeners: Sequence[socket.socket]) -> bool:
     return bool(poll.poll(0))
 
 
-async def _wait(condition: Callable[[], bool], limit_s: float | None) -> bool:
+async def _wait(condition: Callable[[], bool], limit_s: float) -> bool:
     """Return true as soon as `condition()` is, or false after `limit_s`."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + (limit_s or 0.0)
+    deadline = loop.time() + limit_s
     while not condition():
         if loop.time() >= deadline:
             return False

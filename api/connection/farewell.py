@@ -15,17 +15,29 @@ STOPPED_FAREWELL_S = 0.25
 
 
 class _Farewell(asyncio.Protocol):
-    """Throws away what arrives; everything else is told to the protocol that it stands in for."""
+    """Throws away what arrives; everything else is told to the protocol that it stands in for.
 
-    def __init__(self, transport: asyncio.Transport, before: asyncio.Protocol) -> None:
+    Once a turn of the event loop: as long as more has arrived, it would be read 32 times before anybody else has a
+    turn, and sixty such connections would hold up all others for seconds.
+    """
+
+    def __init__(self, transport: asyncio.Transport, before: asyncio.Protocol, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._before = before
+        self._loop = loop
         self._left_bytes = FAREWELL_BYTES
 
     def data_received(self, data: bytes) -> None:
         self._left_bytes -= len(data)
         if self._left_bytes < 0:
             self._transport.close()
+        else:
+            self._transport.pause_reading()
+            self._loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def pause_writing(self) -> None:
         self._before.pause_writing()
@@ -35,6 +47,12 @@ class _Farewell(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._before.connection_lost(exc)
+
+
+def throw_away(transport: asyncio.Transport, protocol: asyncio.Protocol, loop: asyncio.AbstractEventLoop) -> None:
+    """Read what still comes over `transport`, up to FAREWELL_BYTES, and tell `protocol` of everything else."""
+    transport.set_protocol(_Farewell(transport, protocol, loop))
+    transport.resume_reading()
 
 
 def say_farewell(
@@ -50,7 +68,6 @@ def say_farewell(
     if not transport.can_write_eof():
         transport.close()
         return
-    transport.set_protocol(_Farewell(transport, protocol))
     transport.write_eof()
-    transport.resume_reading()
+    throw_away(transport, protocol, loop)
     loop.call_later(limit_s, transport.close)

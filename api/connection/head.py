@@ -40,6 +40,7 @@ _OTHER_VERSION = "The request is of another version of HTTP than 1.1 and 1.0; th
 _NO_PROXY = "CONNECT asks for a proxy, and this is none; the connection ends"
 _NO_HOST = "The request has no Host, which HTTP/1.1 needs; the connection ends"
 _OTHER_CODING = "Of transfer codings there is chunked alone, and in HTTP/1.1; the connection ends"
+UPGRADE_TOO_EARLY = "The upgrade came before the requests ahead of it were answered: wait for their answers first"
 _UPGRADE_WITH_BODY = "The request asks for a WebSocket and has a body; leave one of them out"
 
 

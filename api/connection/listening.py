@@ -14,6 +14,10 @@ from api.operation.settings import ServerSettings, how_to_set
 UNIX_SOCKET_MODE = 0o660
 """Who may connect is a matter of the group of the directory that the socket is made in."""
 
+UNSENT_BYTES = 65_536
+"""What the kernel takes of an answer before the client has room for it, which may be 4 MiB otherwise; the rest waits in
+the process, where the client that does not read is seen and ended (`server.body_timeout_s`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
@@ -48,6 +52,16 @@ def listening(settings: ServerSettings) -> Iterator[Listeners]:
         if settings.unix_socket:
             bound.append(stack.enter_context(_bound_unix(Path(settings.unix_socket))))
         yield Listeners(bound, passed=False)
+
+
+def bound_clients(listener: socket.socket, vanished_s: float) -> None:
+    """Bound what clients of `listener` may take of the kernel; a connection inherits it from its listener.
+
+    A client whose machine is silent for `vanished_s` is gone.
+    """
+    if listener.family != socket.AF_UNIX:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * vanished_s))
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
 
 def address_of(listener: socket.socket) -> str:

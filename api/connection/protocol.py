@@ -16,19 +16,18 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 from api.connection.connections import Connections
-from api.connection.cycle import Cycle, problem_answer
-from api.connection.drain import LINGER_S, STANDSTILL_S
+from api.connection.cycle import Cycle, common_lines, problem_answer
+from api.connection.drain import LINGER_S
+from api.connection.ending import Ending
 from api.connection.farewell import FAREWELL_S, STOPPED_FAREWELL_S, say_farewell
 from api.connection.flow import Address, Flow, both_ends, is_tls
-from api.connection.head import Handshake, HeadRefused
+from api.connection.head import UPGRADE_TOO_EARLY, Handshake, HeadRefused
 from api.connection.requests import WAITED_FOR_BYTES, RequestParser
 from api.connection.rest import begin
 from api.connection.websocket import SEND_BUFFER_BYTES, StreamProtocol, goodbye_s
 from api.http.exchange import CALLER, ENDLESS
 
 _MAX_BUFFERED_BODY_BYTES = 65_536
-_UPGRADE_TOO_EARLY = "The upgrade came before the requests ahead of it were answered: wait for their answers first"
-_STOPPING = "The service is stopping, and the request did not arrive whole; send it again"
 _SLICE_BYTES = 4_096
 _MAX_TURNS = 16
 """So many pipelined requests are run before other connections have their turn."""
@@ -64,14 +63,14 @@ class HttpProtocol(asyncio.Protocol):
         self._state = server_state
         self._watch = watch
         self._idle = watch.idle
-        self._parser = RequestParser(self, watch)
-        self._running: Cycle | None = None
+        self.parser = RequestParser(self, watch)
+        self.running: Cycle | None = None
         self._unparsed = memoryview(b"")
         self._slicing = self._resting = False
         self._watched: bool | None = None  # what the watch was told: False for headers, True for a body
         self._ending = watch.leaving
         self._over = False  # `shutdown` was called: nobody waits any more for requests that have not begun
-        self._parted = False  # the last answer was sent; whatever still comes is thrown away
+        self.parted = False  # the last answer was sent; whatever still comes is thrown away
         self._eof = False
         self._refusal: tuple[HTTPStatus, str] | None = None
 
@@ -85,17 +84,13 @@ class HttpProtocol(asyncio.Protocol):
         self.scheme = "https" if is_tls(transport) else "http"
         self._state.connections.add(self)  # type: ignore[arg-type]  # uvicorn names its own protocols
         if not self._watch.opened(self, self.loop):
-            limit = self._watch.limits.max_connections
-            self._refusal = (
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                f"All {limit} connections are in use (server.max_connections); close idle ones, or try again later",
-            )
+            self._refusal = HTTPStatus.SERVICE_UNAVAILABLE, self._watch.limits.too_many()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End: whoever waits for more of a request, or to write more of an answer, is told."""
         self._state.connections.discard(self)
         self._watch.closed(self)
-        for cycle in (self._running, self._parser.cycle, *self.waiting):
+        for cycle in (self.running, self.parser.cycle, *self.waiting):
             if cycle is not None and not cycle.complete:
                 cycle.disconnected = True
                 cycle.wake()
@@ -105,17 +100,17 @@ class HttpProtocol(asyncio.Protocol):
         self.flow.resume_writing()
         if exc is None:
             self.transport.close()
-        self._parser.close()
+        self.parser.close()
 
     def eof_received(self) -> bool:
         """Answer what has arrived whole of a client that sends no more, and then end; it may still be listening.
 
         Not over TLS, where the transport ends in any case, nor where the answer has no end of its own.
         """
-        arriving = self._parser.arriving
-        if arriving or self.scheme == "https" or not (self._running or self.waiting or self._unparsed):
+        arriving = self.parser.arriving
+        if arriving or self.scheme == "https" or not (self.running or self.waiting or self._unparsed):
             return False
-        if self._running is not None and ENDLESS in self._running.scope:
+        if self.running is not None and ENDLESS in self.running.scope:
             return False
         self._eof = self._ending = True
         return True
@@ -128,14 +123,16 @@ class HttpProtocol(asyncio.Protocol):
         """
         if len(data) <= _SLICE_BYTES and not self._unparsed:
             self._take(data)
-        else:
-            self._unparsed = memoryview(bytes(self._unparsed) + data if self._unparsed else data)
-            self._take_slices()
+            return
+        self._unparsed = memoryview(bytes(self._unparsed) + data if self._unparsed else data)
+        self._take_slices()
+        if self.parser.is_wasted and not (self.parted or self.transport.is_closing()):
+            self._rest()
 
     def _take_slices(self) -> None:
         """Parse what waits for that, until enough requests wait to be run."""
         self._slicing = True
-        parser = self._parser
+        parser = self.parser
         while self._unparsed and not self._resting and len(self.waiting) < _MAX_TURNS:
             # What is known to be the body of one request is no danger in one piece.
             size = max(parser.content_left, _SLICE_BYTES) if parser.in_body else _SLICE_BYTES
@@ -153,14 +150,14 @@ class HttpProtocol(asyncio.Protocol):
             self._end_refused()
             return
         try:
-            handshake = self._parser.feed(data)
+            handshake = self.parser.feed(data)
         except HeadRefused as refused:
             self._refuse_head(refused)
             return
         if handshake is None:
             self._go_on()
-        elif self._running is not None or self.waiting:
-            self._refuse(HTTPStatus.BAD_REQUEST, _UPGRADE_TOO_EARLY)
+        elif self.running is not None or self.waiting:
+            self.refuse(HTTPStatus.BAD_REQUEST, UPGRADE_TOO_EARLY)
         else:
             self._become_websocket(handshake)
 
@@ -170,7 +167,7 @@ class HttpProtocol(asyncio.Protocol):
         self._watch.closed(self)
         self._state.connections.discard(self)
         self._unparsed = memoryview(b"")
-        self._parser.close()
+        self.parser.close()
         self.flow.resume_reading()
         make: Any = self._config.ws_protocol_class
         stream: StreamProtocol = make(self._config, self._state, self.app_state, self.loop)
@@ -198,15 +195,14 @@ class HttpProtocol(asyncio.Protocol):
 
     def _go_on(self) -> None:
         """Run the requests that are due, in their order, then say what this connection is waiting for."""
-        turns = 0
-        waiting = self.waiting
-        while waiting and self._running is None and self._may_run(waiting[0]):
+        turns, waiting = 0, self.waiting
+        while waiting and self.running is None and self._may_run(waiting[0]):
             if turns == _MAX_TURNS:
                 self._rest()
                 return
             turns += 1
             self._run(waiting.popleft())
-        if self._parted or self.transport.is_closing():
+        if self.parted or self.transport.is_closing():
             return
         if self._unparsed and not self._slicing and len(waiting) < _MAX_TURNS:
             self._take_slices()
@@ -223,8 +219,8 @@ class HttpProtocol(asyncio.Protocol):
     def _note_state(self) -> None:
         """Tell the watch whether a request is arriving, or the connection idle; hold back a client that is ahead."""
         watch = self._watch
-        running = self._running
-        parser = self._parser
+        running = self.running
+        parser = self.parser
         # A head behind a request that is being answered is not the cheapest thing to end.
         if parser.arriving and (parser.in_body or running is None):
             if self._watched is not parser.in_body:
@@ -234,7 +230,8 @@ class HttpProtocol(asyncio.Protocol):
             self._watched = None
             watch.read(self)
         if running is not None:
-            if (self.waiting and running is not self._parser.cycle) or _size(running.body) > _MAX_BUFFERED_BODY_BYTES:
+            too_much = sum(map(len, running.body)) > _MAX_BUFFERED_BODY_BYTES
+            if too_much or (self.waiting and running is not parser.cycle):
                 self.flow.pause_reading()
             return
         if self._unparsed:
@@ -244,7 +241,7 @@ class HttpProtocol(asyncio.Protocol):
             self._end_refused()
         elif self._eof and not self.waiting:
             self.transport.close()
-        elif not self._parser.arriving:
+        elif not self.parser.arriving:
             self._note_idle()
 
     def _note_idle(self) -> None:
@@ -254,14 +251,14 @@ class HttpProtocol(asyncio.Protocol):
 
     def _may_run(self, cycle: Cycle) -> bool:
         """Return whether `cycle` need not wait for the rest of its body."""
-        parser = self._parser
+        parser = self.parser
         if cycle is not parser.cycle or not cycle.more_body or cycle.awaits_continue or cycle.given_up:
             return True
         return cycle.unwelcome or parser.content_length is None or parser.content_length > WAITED_FOR_BYTES
 
     def _run(self, cycle: Cycle) -> None:
         """Run the application on one request, up to where it waits; a task does the rest."""
-        self._running = cycle
+        self.running = cycle
         rest = begin(self._answer(cycle))
         if rest is None:
             return
@@ -285,12 +282,14 @@ class HttpProtocol(asyncio.Protocol):
     def answered(self, cycle: Cycle) -> None:
         """Go on after the answer to `cycle` has been written."""
         self._state.total_requests += 1
-        self._running = None
+        self.running = None
         self._release(cycle)
         if self._idle is not self._watch.idle_known and CALLER in cycle.scope and cycle.scope[CALLER].name:
             self._idle = self._watch.idle_known
+        cycle.forget()
+        self.parser.forget()
         if not cycle.keep_alive:
-            still_sending = self._parser.arriving or bool(self.waiting or self._unparsed)
+            still_sending = self.parser.arriving or bool(self.waiting or self._unparsed)
             self.waiting.clear()
             self._unparsed = memoryview(b"")
             if still_sending:
@@ -302,16 +301,16 @@ class HttpProtocol(asyncio.Protocol):
 
     def _resume(self) -> None:
         self._resting = False
-        if not (self._parted or self.transport.is_closing()) and self._running is None:
+        if not (self.parted or self.transport.is_closing()) and self.running is None:
             self._go_on()
 
     def is_ending(self, cycle: Cycle) -> bool:
         """Return whether the answer to `cycle` is the last one on this connection."""
-        return self._ending and not self.waiting and not self._unparsed and cycle is self._parser.cycle
+        return self._ending and not self.waiting and not self._unparsed and cycle is self.parser.cycle
 
     def date_lines(self) -> bytes:
         """Return the header lines that every answer begins with."""
-        return _common_lines(self._state.default_headers)
+        return common_lines(self._state.default_headers)
 
     def _release(self, cycle: Cycle) -> None:
         if cycle.held_bytes:
@@ -322,56 +321,48 @@ class HttpProtocol(asyncio.Protocol):
 
     def time_out(self) -> None:
         """Refuse the request that has not arrived in time."""
-        limits = self._watch.limits
-        cycle = self._parser.cycle
+        cycle = self.parser.cycle
         self._watched = None
         if self._refusal is not None:
             self.transport.close()
-        elif self._parser.in_body and cycle is not None and cycle.complete:
+        elif self.parser.in_body and cycle is not None and cycle.complete:
             self.transport.close()  # answered before its body ended, and the rest never came
         else:
-            what, seconds, key = (
-                ("body", limits.body_timeout_s, "body_timeout_s")
-                if self._parser.in_body
-                else ("headers", limits.header_timeout_s, "header_timeout_s")
-            )
-            detail = f"The {what} did not arrive within {seconds:g} seconds (server.{key})"
-            self._refuse(HTTPStatus.REQUEST_TIMEOUT, detail)
+            self.refuse(HTTPStatus.REQUEST_TIMEOUT, self._watch.limits.too_late(body=self.parser.in_body))
 
     def _refuse_head(self, refused: HeadRefused) -> None:
-        cycle = self._parser.cycle
+        cycle = self.parser.cycle
         self._watch.counts.malformed += refused.malformed
-        if self._parser.in_body and cycle is not None and cycle.complete:
+        if self.parser.in_body and cycle is not None and cycle.complete:
             self.transport.close()  # answered before its body ended, and the rest is none
         else:
-            self._refuse(refused.status, refused.detail)
+            self.refuse(refused.status, refused.detail)
 
-    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+    def refuse(self, status: HTTPStatus, detail: str) -> None:
         """Answer what cannot become a request, once the requests before it are answered, and end the connection."""
-        cycle = self._parser.cycle
+        cycle = self.parser.cycle
         self._unparsed = memoryview(b"")
-        if self._parser.in_body and cycle is not None and not cycle.complete:  # its body will never be whole
-            if cycle is self._running:
+        if self.parser.in_body and cycle is not None and not cycle.complete:  # its body will never be whole
+            if cycle is self.running:
                 cycle.give_up(status, detail)
                 return
             self.waiting.pop()
         self._refusal = (status, detail)
-        self._parser.arriving = False
+        self.parser.arriving = False
         self.flow.pause_reading()
         self._go_on()
 
     def _end_refused(self) -> None:
-        if self._refusal is not None and not (self._parted or self.transport.is_closing()):
+        if self._refusal is not None and not (self.parted or self.transport.is_closing()):
             status, detail = self._refusal
-            client = self.client[0] if self.client else None
-            _log.info("refused", status=status.value, detail=detail, client=client)
+            _log.info("refused", status=status.value, detail=detail, client=self.client[0] if self.client else None)
             self.transport.write(problem_answer(status, detail, self.date_lines()))
             self._part()
 
     def _part(self) -> None:
         """Close after the last answer in such a way that a client which is still sending sees that answer."""
-        self._parted = True
-        self._parser.arriving = False
+        self.parted = True
+        self.parser.arriving = False
         self._watch.read(self)
         say_farewell(self.transport, self, self.loop, STOPPED_FAREWELL_S if self._watch.leaving else FAREWELL_S)
 
@@ -388,7 +379,7 @@ class HttpProtocol(asyncio.Protocol):
     @property
     def is_new(self) -> bool:
         """Whether nothing of a request has arrived yet."""
-        return self._parser.cycle is None and not self._parser.arriving
+        return self.parser.cycle is None and not self.parser.arriving
 
     def leave(self) -> None:
         """End after the next answer, which says so: the client may still send a request until it has read that."""
@@ -397,68 +388,12 @@ class HttpProtocol(asyncio.Protocol):
     def shutdown(self) -> None:
         """End once what has begun to arrive is answered; an answer without end, once its reader has it."""
         self._ending = self._over = True
-        running = self._running
-        if self._parted:
+        running = self.running
+        if self.parted:
             self.loop.call_later(STOPPED_FAREWELL_S, self.transport.close)
-        elif running is None and not self.waiting and not self._parser.arriving:
+        elif running is None and not self.waiting and not self.parser.arriving:
             self.transport.close()
         elif running is not None and ENDLESS in running.scope:
-            self.loop.call_later(goodbye_s(self._config), self._end_unread)
+            Ending(self, goodbye_s(self._config)).of_stream()
         else:
-            self._wait_while_moving()
-            self._wait_while_taken()
-
-    def _end_unread(self) -> None:
-        """Drop the end of an answer without end, if its reader does not read."""
-        if self.flow.write_paused:
-            self.transport.abort()
-
-    def _wait_while_moving(self) -> None:
-        """Look again in STANDSTILL_S whether what the service waits for before it stops has moved."""
-        self.loop.call_later(STANDSTILL_S, self._end_what_stands, self._parser.received_bytes)
-
-    def _wait_while_taken(self) -> None:
-        """Look again, after as long as a stream has for its end, whether the client has taken more of its answer."""
-        unread_bytes = self.transport.get_write_buffer_size() if self.flow.write_paused else None
-        self.loop.call_later(max(STANDSTILL_S, goodbye_s(self._config)), self._end_untaken, unread_bytes)
-
-    def _end_untaken(self, unread_bytes: int | None) -> None:
-        if self.transport.is_closing():
-            return
-        if self.flow.write_paused and self.transport.get_write_buffer_size() == unread_bytes:
-            self.transport.abort()
-        else:
-            self._wait_while_taken()
-
-    def _end_what_stands(self, received_bytes: int) -> None:
-        """End a head that is not whole, and a body that does not come."""
-        parser, cycle = self._parser, self._parser.cycle
-        if self._parted or self.transport.is_closing():
-            return
-        if not parser.arriving or (parser.in_body and parser.received_bytes > received_bytes):
-            self._wait_while_moving()
-        elif parser.in_body and cycle is not None and cycle.complete:
-            self.transport.close()
-        else:
-            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, _STOPPING)
-
-
-def _size(parts: list[bytes]) -> int:
-    return sum(map(len, parts)) if parts else 0
-
-
-class _Common:
-    """The headers of every answer that were last asked for, and their lines."""
-
-    headers: object = None
-    lines = b""
-
-
-def _common_lines(headers: list[tuple[bytes, bytes]]) -> bytes:
-    """Return the lines of these headers.
-
-    PERF: the server makes a new list each second, for the date; joined for each answer they would cost 0.6 us.
-    """
-    if _Common.headers is not headers:
-        _Common.headers, _Common.lines = headers, b"".join(b"%b: %b\r\n" % header for header in headers)
-    return _Common.lines
+            Ending(self, goodbye_s(self._config)).of_requests()

@@ -66,6 +66,12 @@ class RequestParser:
         self._handshake_fault: str | None = None
         self._begin()
 
+    @property
+    def is_wasted(self) -> bool:
+        """Whether what arrives is a body that nobody reads."""
+        cycle = self.cycle
+        return self.in_body and cycle is not None and (cycle.complete or cycle.unwelcome or cycle.given_up is not None)
+
     def _begin(self) -> None:
         self._parser = httptools.HttpRequestParser(self)
         # A client may say that a request is its last, and send another all the same: it is answered the first.
@@ -74,6 +80,13 @@ class RequestParser:
     def close(self) -> None:
         """Let go of the parser, which refers to this object and would keep both."""
         del self._parser
+
+    def forget(self) -> None:
+        """Let go of the head of a request that was answered, unless it is that of the next one by now."""
+        if not self.arriving:
+            self._url = b""
+            self._headers = []
+            self._noted = {}
 
     def feed(self, data: bytes | memoryview) -> Handshake | None:
         """Take some bytes; return the handshake that ends the HTTP on this connection, if one was among them.
@@ -215,7 +228,7 @@ class RequestParser:
         length = self.content_length
         if length is None:
             self._chunk_content_bytes += len(body)
-        if cycle is None or cycle.complete or cycle.given_up or cycle.unwelcome:
+        if cycle is None or self.is_wasted:
             return
         if length is None or length > _SMALL_BODY_BYTES:
             if not self._watch.hold(len(body)):

@@ -27,6 +27,7 @@ from websockets.protocol import SEND_EOF, State
 from websockets.server import ServerProtocol
 
 from api.connection.cycle import STATUS_LINES, problem_answer
+from api.connection.farewell import throw_away
 from api.connection.flow import Flow
 from api.connection.keepalive import Keepalive
 from api.http.exchange import MAX_MESSAGE_BYTES, Message, Scope
@@ -372,6 +373,9 @@ class StreamProtocol(asyncio.Protocol):
         # the client would never see why.
         if SEND_EOF in output and self._transport.can_write_eof():
             self._transport.write_eof()
+        self._unparsed = memoryview(b"")
+        if not self._transport.is_closing():
+            throw_away(self._transport, self, self.loop)
         self._cut_off_later()
 
     def _cut_off_later(self) -> None:

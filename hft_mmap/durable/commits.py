@@ -205,6 +205,13 @@ class Commits:
         """Tell the other processes of this boot, and the next opening, that memory and disk may differ."""
         self._head.committing(partial(self._head.raise_flag, FLAG_SYNC_FAILED))
 
+    def keep_in_memory(self, view: View, total: int) -> None:
+        """Keep the points of `view` up to `total` that no commit vouches for in memory: the disk may not have them."""
+        for chunk in view.chunks:
+            begin, end = max(self.total - chunk.first, 0), min(total - chunk.first, self._layout.points)
+            if begin < end:
+                chunk.keep_in_memory(begin // FAN_OUT * FAN_OUT, end)
+
     def write_again(self, view: View, found: Trusted) -> None:
         """Write again what no slot vouches for, now that it has proved itself, and its nodes. OSError.
 

@@ -1,13 +1,13 @@
 """The thread that puts published points on the disk: on an interval, or as soon as it can (group commit)."""
 
 import threading
-from queue import Empty, SimpleQueue
-from time import monotonic
+from contextlib import suppress
+from queue import SimpleQueue
 from typing import Protocol
 
 from hft_mmap.limits import Durability
 
-_RETRY_S = 0.02
+_RETRY_S, _LOOKS = 0.02, 10
 
 
 class Committing(Protocol):
@@ -34,7 +34,7 @@ class Flusher:
     be started, or that has died, is started again at the next request, or by who looks after it.
     """
 
-    def __init__(self, durability: Durability, sync_interval_ms: int) -> None:
+    def __init__(self, durability: Durability, sync_interval_ms: float) -> None:
         """Prepare; the thread starts with the first request."""
         self._interval_s = sync_interval_ms / 1000 if durability is Durability.INTERVAL else 0.0
         # No lock between who asks and the thread: one that an interrupt leaves locked would end all commits.
@@ -45,6 +45,9 @@ class Flusher:
         self._running = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self._until_stopped = threading.Lock()
+        """Taken from the beginning, and given back by `stop`: to wait for it is to wait for that."""
+        self._until_stopped.acquire()
 
     def wake(self, series: Committing) -> None:
         """Have `series` committed soon; costs about 2 us, and a thread's start the first time."""
@@ -76,20 +79,24 @@ class Flusher:
 
     def _take(self) -> list[Committing]:
         """Wait for requests, and for the interval after the first of them; return them, or nothing at the end."""
-        deadline = monotonic() + _RETRY_S if self._held or self._asked else None
-        while not self._stopping:
-            rest = None if deadline is None else max(deadline - monotonic(), 0.0)
-            try:
-                series = self.requests.get(timeout=rest)
-            except Empty:
-                break
-            if series is None:
-                break
-            if not self._asked:
-                deadline = monotonic() + self._interval_s
+        # Never by `get` with a timeout: where its time is over before it waits, it waits for ever (CPython up to 3.13).
+        if self._held or self._asked:
+            for _ in range(_LOOKS):
+                if self._stopping or not self.requests.empty():
+                    break
+                self._pause(_RETRY_S / _LOOKS)
+        elif not self._stopping and (series := self.requests.get()) is not None:
             self._asked[series] = None
         self._gather()
+        if self._asked and self._interval_s:
+            self._pause(self._interval_s)
+            self._gather()
         return list(dict.fromkeys(() if self._stopping else self._held) | self._asked)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait for so long, or to be stopped."""
+        if not self._stopping:
+            self._until_stopped.acquire(timeout=seconds)
 
     def _gather(self) -> None:
         """Take what lies in the queue, each series once."""
@@ -121,6 +128,8 @@ class Flusher:
         """Commit what was asked for and end the thread; later requests are ignored. May be called again."""
         self._stopping = True
         self.requests.put(None)
+        with suppress(RuntimeError):  # stopped before
+            self._until_stopped.release()
         thread = self._thread
         if thread is not None and thread.is_alive():
             thread.join()

@@ -120,7 +120,7 @@ def _of_this_boot(head: Head, boot: Boot, directory: Path, layout: Layout, commi
         return found
     if newest is None:
         raise FormatError("no commit slot is valid, and what was published can't be proved")
-    return _ending(
+    return ending(
         found, newest.total, newest.mark, "a sync failed, and nothing proves the points after the last commit"
     )
 
@@ -153,10 +153,10 @@ def _proved(
     if proof.point == found.total:
         return replace(found, proved=True)
     why = proof.why or f"no checksum was published of the points {proof.point} to {found.total - 1}"
-    return replace(_ending(found, proof.point, proof.mark, why), proved=True)
+    return replace(ending(found, proof.point, proof.mark, why), proved=True)
 
 
-def _ending(found: Trusted, total: int, mark: Mark | None, why: str) -> Trusted:
+def ending(found: Trusted, total: int, mark: Mark | None, why: str) -> Trusted:
     """Return `found` less the points from `total` on, which are lost."""
     return replace(
         found, total=total, start=min(found.start, total), mark=mark, lost=found.total - total, why=why, orderly=False,

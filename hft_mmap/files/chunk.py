@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from hft_mmap.errors import FormatError, InvalidValues
 from hft_mmap.files.disk import write_fully
+from hft_mmap.files.memory import keep_in_memory
 from hft_mmap.tree.checksum import CHANGED, checksum
 from hft_mmap.tree.kernels import FAN_OUT, MAX_LEVELS, NODE_BYTES, NODE_FIELDS, summarise_nodes, summarise_values
 from hft_mmap.tree.writer import (
@@ -325,6 +326,14 @@ class Chunk:
     def write_nodes(self, level: int, nodes: NDArray[np.float64]) -> None:
         """Write `nodes`, shape (n, 4), over the first nodes of `level`. OSError as the system says."""
         write_fully(self.writer(), nodes.data, self.layout.offsets[level])
+
+    def keep_in_memory(self, begin: int, end: int) -> None:
+        """Keep the points [begin, end), their nodes and the footer in memory, as far as the system allows that."""
+        keep_in_memory(self.address + 8 * begin, 8 * (end - begin))
+        for level in range(1, self.layout.levels + 1):
+            first, last = begin // FAN_OUT**level, end // FAN_OUT**level
+            keep_in_memory(self.address + self.layout.offsets[level] + NODE_BYTES * first, NODE_BYTES * (last - first))
+        keep_in_memory(self.address + self.layout.footer, FOOTER_BYTES)
 
     def write_footer_again(self) -> None:
         """Write identity, seal and base as they are, so that the next sync puts them on the disk. OSError."""

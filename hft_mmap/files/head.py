@@ -32,6 +32,7 @@ from hft_mmap.files.boot import Boot
 from hft_mmap.files.chunk import Mark, wrapped
 from hft_mmap.files.disk import write_fully
 from hft_mmap.files.locks import HOW_TO_FIND_THE_HOLDER, UNLOCKED_SLOTS, attempts, try_lock_slots
+from hft_mmap.files.memory import keep_in_memory
 from hft_mmap.tree.words import (
     BOOT_CLOCK,
     BOOT_ID,
@@ -217,6 +218,9 @@ class Head:
             self.close()
             raise
         self.address: int = self._array.ctypes.data
+        if writable:
+            # What a failed sync leaves in memory alone must not make way for an older head under who appends.
+            keep_in_memory(self.address, HEAD_BYTES)
         # PERF: reading a word through a memoryview takes 35 ns, through a numpy array 75 ns.
         self.words: memoryview = self._array.data.cast("B").cast("q")
 

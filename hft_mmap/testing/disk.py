@@ -24,6 +24,7 @@ from unittest.mock import patch
 
 from hft_mmap.files import boot
 from hft_mmap.files.chunk import Chunk
+from hft_mmap.files.head import HEAD_NAME
 from hft_mmap.tree.kernels import FAN_OUT, NODE_BYTES
 
 PAGE, SECTOR = 4096, 512
@@ -45,21 +46,26 @@ class Killed(BaseException):
 class SimulatedDisk:
     """What lies on the disk below `root`, beside what the files there show. Made for one thread."""
 
-    def __init__(self, root: Path, random: Random) -> None:
-        """Prepare an empty directory `data` below `root`, which exists; `random` decides what crashes keep."""
+    def __init__(self, root: Path, random: Random, forgetting: Random) -> None:
+        """Prepare an empty directory `data` below `root`, which exists; `random` decides what crashes keep.
+
+        forgetting: decides whether memory drops what a failed sync left there before the sync returns, under the
+        processes that have it open. Later it may not: who meets a failed sync keeps these pages in memory.
+        """
         self.data = root / "data"
         self.data.mkdir()
         self._attic = root / "attic"
         self._attic.mkdir()
         self._boot_id = root / "boot_id"
         self._random = random
+        self._forgetting = forgetting
         self._files: dict[int, bytes] = {}
         self._names: dict[int, dict[str, int]] = {}
         self._doubted: dict[int, dict[int, bytes]] = {}
         self._dead = False
         self._die_in: int | None = None
         self._fail_in: dict[str, int] = {}
-        self.failed_syncs = 0
+        self.failed_syncs = self.forgotten = 0
         self._restart()
 
     def _restart(self) -> None:
@@ -173,6 +179,11 @@ class SimulatedDisk:
             now = file.read()
         self._write_back(status.st_ino, now, (lambda: self._chance(0.5)) if failing else None)
         self.failed_syncs += failing
+        path = Path(f"/proc/self/fd/{fd}").readlink()
+        # Heads are kept in memory by every process that writes.
+        if failing and path.name != HEAD_NAME and self._forgetting.random() < 0.3:  # noqa: PLR2004 - now and then
+            self.forgotten += 1
+            self._evict(path, status.st_ino)
 
     def _write_back(self, inode: int, now: bytes, failing: Callable[[], bool] | None) -> None:
         """Put the dirty pages of a file on the disk; of those that `failing` says, the disk keeps what it had."""
@@ -206,10 +217,13 @@ class SimulatedDisk:
     def evict(self) -> None:
         """Drop the pages from memory that a failed sync has left there as clean: the disk's own come back."""
         for path, inode in self._inodes():
-            for page, was in self._doubted.pop(inode, {}).items():
-                if path.read_bytes()[PAGE * page :][: len(was)] == was:
-                    on_disk = self._files.get(inode, b"")[PAGE * page :][: len(was)]
-                    _overwrite(path, PAGE * page, on_disk.ljust(len(was), b"\0"))
+            self._evict(path, inode)
+
+    def _evict(self, path: Path, inode: int) -> None:
+        for page, was in self._doubted.pop(inode, {}).items():
+            if path.read_bytes()[PAGE * page :][: len(was)] == was:
+                on_disk = self._files.get(inode, b"")[PAGE * page :][: len(was)]
+                _overwrite(path, PAGE * page, on_disk.ljust(len(was), b"\0"))
 
     def cut(self, *, restart: bool) -> None:
         """Lose what was not synced, at random. restart: the machine; else only the device, which comes back at once.

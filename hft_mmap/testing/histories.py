@@ -107,7 +107,8 @@ class History:
         self._random = Random(seed)  # noqa: S311 - to be made again from the seed
         self._root = root / f"history-{seed}"
         self._root.mkdir()
-        self._disk = SimulatedDisk(self._root, self._random)
+        # A generator of its own, so that seeds that were kept go on to make the histories they were kept for.
+        self._disk = SimulatedDisk(self._root, self._random, Random(-seed - 1))  # noqa: S311 - as above
         self._durability = self._random.choice(list(Durability))
         self._told = {symbol: Told() for symbol in SYMBOLS}
         self._stores: list[SteppedStore] = []
@@ -277,12 +278,25 @@ class History:
         self._fail(self._random.choice([kind for kind in FAILURES if kind != "sync"]), 6)
 
     def _fail(self, kind: str, most: int) -> None:
-        before = self._disk.failed_syncs
+        failed, forgotten = self._disk.failed_syncs, self._disk.forgotten
         self._disk.fail_in(kind, self._random.randrange(most))
         for _ in range(3):
             self._random.choice((self._append, self._commit, self._sync))()
         self._disk.revive()
-        self._failing |= self._disk.failed_syncs > before
+        self._failing |= self._disk.failed_syncs > failed
+        if self._disk.forgotten > forgotten:
+            self._check_forgotten()
+
+    def _check_forgotten(self) -> None:
+        """Check that the processes that are there serve nothing of what memory has lost under them, and say so."""
+        self._excused = True
+        for store in self._stores:
+            store.step()
+            self._check_values(store)
+        if self._stores:
+            for symbol, told in self._told.items():
+                with suppress(HftMmapError):
+                    self._check_opened(self._stores[0], symbol, told)
 
     def _evict(self) -> None:
         """Have memory drop what a failed sync left there; the process that met the failure is gone, or is killed."""

@@ -421,17 +421,28 @@ def test_memory_is_taken_whole_or_not_at_all() -> None:
     assert connections.body_bytes == 10
 
 
-def test_an_idle_connection_keeps_nothing_of_what_it_sent(start_service: StartService) -> None:
-    """One that was answered costs a few kilobytes, not the 190 kB of its last request."""
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (post(batch("PINNED", [1.0]).ljust(180_000)), 200),
+        (post(batch("PINNED", [1.0]).ljust(180_000)).replace(b"Host: ", b"Host: not-"), 421),
+        (post(bytes(180_000)).replace(b"/add_batch", b"/health"), 405),
+        (get("/health", f"X: {'x' * 60_000}\r\n"), 200),
+    ],
+    ids=["taken", "other name", "other method", "head"],
+)
+def test_an_idle_connection_keeps_nothing_of_what_it_sent(
+    start_service: StartService, request_: bytes, status: int
+) -> None:
+    """One that was answered, or refused, costs a few kilobytes, not the 180 kB of its last request."""
     service = start_service()
-    request = post(batch("PINNED", [1.0]).ljust(180_000))
     connections = 200
     with ExitStack() as stack:
 
         def answered() -> None:
             connection = stack.enter_context(service.connect())
-            connection.sendall(request)
-            assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+            connection.sendall(request_)
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 %d " % status)
 
         for _ in range(20):
             answered()

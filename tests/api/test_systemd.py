@@ -10,6 +10,7 @@ import signal
 import socket
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +18,8 @@ from typing import Protocol
 import httpx
 import pytest
 
+from api.connection.drain import LINGER_S
+from api.connection.listening import UNSENT_BYTES
 from tests.conftest import StartService
 from tests.service import PATIENCE_S, Service
 
@@ -253,6 +256,37 @@ def test_who_connects_between_two_processes_is_answered_by_the_second(
         waiting.sendall(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
         start_passed(tcp).wait_until_serving()
         assert waiting.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+
+def test_newcomers_are_answered_while_a_stop_waits_for_a_body(start_passed: StartPassed, tcp: socket.socket) -> None:
+    """One slow request takes the time that it is given; whoever connects meanwhile waits neither for it nor in vain."""
+    service = start_passed(tcp).wait_until_serving()
+    body = b'{"symbol":"A","values":[1.0]}'.ljust(100_000)
+    with service.connect() as slow:
+        slow.sendall(
+            b"POST /add_batch HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
+            b"Content-Length: %d\r\n\r\n" % len(body)
+        )
+        assert slow.recv(4096).startswith(b"HTTP/1.1 100 ")
+        service.process.send_signal(signal.SIGTERM)
+        service.wait_for_event("stopping")
+        sent, until = 0, time.monotonic() + 10 * LINGER_S
+        while time.monotonic() < until:
+            slow.sendall(body[sent : sent + 1])
+            sent += 1
+            with service.connect() as newcomer:
+                newcomer.sendall(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
+                assert newcomer.recv(4096).startswith(b"HTTP/1.1 200 ")
+        slow.sendall(body[sent:])
+        assert slow.recv(4096).startswith(b"HTTP/1.1 200 ")
+    assert service.wait() == 0
+
+
+def test_unsent_answers_wait_where_they_are_counted(start_passed: StartPassed, tcp: socket.socket) -> None:
+    """TCP_NOTSENT_LOWAT bounds what the kernel keeps of an answer that its client does not read."""
+    service = start_passed(tcp).wait_until_serving()
+    service.client.get("/health")
+    assert accepted_options(service.process.pid, service.port, socket.TCP_NOTSENT_LOWAT) == {UNSENT_BYTES}
 
 
 def test_several_processes_share_a_passed_socket(start_passed: StartPassed, tcp: socket.socket) -> None:

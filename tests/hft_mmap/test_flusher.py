@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from hft_mmap import Durability
+from hft_mmap.durable.flusher import Flusher
 from tests.hft_mmap.conftest import OpenStore
 from tests.service import wait_until
 
@@ -33,6 +34,33 @@ def test_the_thread_comes_with_the_first_points_and_goes_with_the_store(
     assert flushers() == before + 1
     store.close()
     assert flushers() == before
+
+
+class Told:
+    """Something to commit, that tells of each time it was."""
+
+    is_asked = True
+
+    def __init__(self) -> None:
+        """Prepare."""
+        self.commits = threading.Semaphore(0)
+
+    def commit(self) -> bool:
+        """Tell."""
+        self.commits.release()
+        return True
+
+    def uncommitted(self) -> None:
+        """Nobody has to be asked again."""
+
+
+def test_an_interval_that_is_over_before_it_is_waited_for_ends_no_commits() -> None:
+    """A thread that the machine had no time for goes on: `SimpleQueue.get` with a timeout would wait for ever there."""
+    flusher, series = Flusher(Durability.INTERVAL, sync_interval_ms=1e-3), Told()
+    for _ in range(5000):
+        flusher.wake(series)
+        assert series.commits.acquire(timeout=60)
+    flusher.stop()
 
 
 def test_a_reader_needs_no_thread(open_store: OpenStore) -> None:

@@ -94,6 +94,7 @@ def test_a_child_keeps_no_file_open(open_store: OpenStore) -> None:
     """So it can't keep a lock that its parent held when it was forked, and that the death of the parent gives back."""
     store = open_store()
     store.append("A", np.ones(1000))
+    store.sync()  # a commit under way holds what it commits, also in the child, where its thread does not live
     assert open_files(store.path)
     fork = multiprocessing.get_context("fork")
     mine, theirs = fork.Pipe()

@@ -6,9 +6,9 @@ from random import Random
 import numpy as np
 import pytest
 
-from hft_mmap import Store
+from hft_mmap import SeriesReadOnly, Store
 from hft_mmap.testing.disk import SimulatedDisk
-from hft_mmap.testing.histories import History, WrongError
+from hft_mmap.testing.histories import LIMITS, History, SteppedStore, WrongError
 
 KEPT_SEEDS = (29, 379, 589, 1354, 1487, 2773, 10693, 11712, 11951)
 """Histories that have shown a fault: sectors of the head that came back without each other, roots of nodes that were
@@ -35,6 +35,38 @@ def test_a_store_that_believes_every_page_is_found(tmp_path: Path, monkeypatch: 
         _run(tmp_path, 1000)
 
 
+class _Always(Random):
+    """Has everything happen that may happen by chance."""
+
+    def random(self) -> float:
+        """Return the least that there is."""
+        return 0.0
+
+
+def test_a_living_process_serves_nothing_that_memory_has_lost(tmp_path: Path) -> None:
+    """A sync fails, and memory drops what it left there: the store that met it ends before that, and says so."""
+    disk = SimulatedDisk(tmp_path, _Always(), _Always())
+    told: list[str] = []
+    with disk.calls():
+        store = SteppedStore(disk.data, limits=LIMITS, on_event=lambda name, _: told.append(name))
+        store.append("A", np.arange(1.0, 11.0))
+        series = store.series("A")
+        series.ask()
+        store.step()
+        store.append("A", np.arange(11.0, 101.0))
+        disk.fail_in("sync", 0)
+        series.ask()
+        store.step()
+        assert (series.committed_total, series.total) == (10, 10)
+        assert store.window("A", 1000).tolist() == list(range(1, 11))
+        assert store.stats("A", 1000).max == 10.0
+        assert [(loss.symbol, loss.points, loss.total) for loss in store.losses()] == [("A", 90, 10)]
+        assert {"read_only", "lost"} <= set(told)
+        with pytest.raises(SeriesReadOnly):
+            store.append("A", [1.0])
+        store.close()
+
+
 def _run(directory: Path, histories: int) -> None:
     for seed in range(histories):
         History(directory, seed).run()
@@ -59,7 +91,7 @@ def test_a_seed_always_makes_the_same_history(tmp_path: Path) -> None:
 
 def test_a_disk_forgets_what_was_not_synced(tmp_path: Path) -> None:
     """After a power cut there is what was synced, and of the rest some."""
-    disk = SimulatedDisk(tmp_path, Random(1))
+    disk = SimulatedDisk(tmp_path, Random(1), Random(1))
     with disk.calls():
         store = Store(disk.data)
         store.append("A", np.ones(10))

@@ -70,7 +70,10 @@ def proxy(program: str, directory: Path, listener: socket.socket) -> Iterator[in
         command = [path, "-p", f"{directory}/", "-c", "nginx.conf", "-e", str(directory / "error.log")]
     else:
         where = ("127.0.0.1:8080", "{}:{}".format(*listener.getsockname()))
-        (directory / "haproxy.cfg").write_text(replaced(shown(program), where, ("bind :80", f"bind 127.0.0.1:{port}")))
+        # The first check waits for the service to start, which on a busy machine takes longer than where it is served.
+        check = ("timeout check 10s", f"timeout check {PATIENCE_S:.0f}s")
+        bind = ("bind :80", f"bind 127.0.0.1:{port}")
+        (directory / "haproxy.cfg").write_text(replaced(shown(program), where, bind, check))
         command = [path, "-db", "-f", str(directory / "haproxy.cfg")]
     with (directory / "said").open("w") as said, subprocess.Popen(command, stdout=said, stderr=said) as process:
         try:
