@@ -183,7 +183,11 @@ def connection_limits(settings: ServerSettings, limits: Limits, open_files: int)
         header_timeout_s=settings.header_timeout_s,
         body_timeout_s=settings.body_timeout_s,
         keep_alive_s=settings.keep_alive_s,
+        max_head_memory_bytes=settings.max_head_memory_bytes,
         max_body_memory_bytes=settings.max_body_memory_bytes,
+        max_answer_memory_bytes=settings.max_answer_memory_bytes,
+        max_share_percent=settings.max_share_percent,
+        max_body_bytes=settings.max_body_bytes,
     )
 
 

@@ -81,15 +81,19 @@ class Door:
                 self.verified.setdefault(method, {}).update(dict.fromkeys(paths, tokens.verified[needed]))
 
     def admits(self, scope: Scope) -> bool:
-        """Return whether the request is let through, by its head alone."""
-        try:
-            allowed = self.verified[scope["method"]][scope["path"]]
-        except KeyError:
-            return self.refusal(scope) is None
+        """Return whether a body is kept for the request, by its head alone, with the caller left in the scope.
+
+        Only for a token that may do what it asks: what is open to everybody needs no body.
+        """
+        allowed = self.verified.get(scope["method"], {}).get(scope["path"], {})
         for name, value in scope["headers"]:
             if name == b"authorization":
-                return value in allowed or self.refusal(scope) is None
-        return self.refusal(scope) is None
+                token = allowed.get(value)
+                if token is None:
+                    return self.refusal(scope) is None and scope[CALLER] is not NOBODY
+                scope[CALLER] = token
+                return True
+        return False
 
     def refusal(self, scope: Scope) -> Refusal | None:
         """Return None, with the caller left in the scope, or what to refuse the request with."""

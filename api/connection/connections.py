@@ -4,13 +4,17 @@ A connection is idle (no request begun), reading (the head or the body of a requ
 (an answer that is not taken), or none of these, while the application works. One timer for all looks twice a second who
 has been in a state for too long; a timer for each request would cost 2 us of the 25 that a request takes.
 
-Where there are too many, the cheapest is ended: the oldest head that is not whole, then the oldest idle connection that
-brought no token, then the oldest idle one that did. So whoever opens most connections ends their own.
+Where there are too many, the cheapest is ended. Of those that brought no token: the oldest head that is not whole (a
+handshake of TLS is one), then one that goes on sending what was refused, then one that is idle, then one that does not
+take its answer. Then, of those that did, the oldest half head and the oldest that is idle. Where only the share of one
+holder is taken, it is one of this holder's. So whoever opens most connections ends their own.
 """
 
 import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from api.connection.budget import ANSWERS, BODIES, CONNECTIONS, REQUESTS, Budget, Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +25,9 @@ _TICK_S = 0.5
 MOST_TOLD = 64
 """So many connections too many are kept open until they ask and are told why they are refused; the oldest of more are
 closed."""
+KERNEL_BYTES = 131_072
+"""What the kernel keeps, beside the process, of a connection whose client does not read: of the answer, and of what that
+client sends on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +38,22 @@ class ConnectionLimits:
     header_timeout_s: float = 10
     body_timeout_s: float = 30
     keep_alive_s: float = 75
+    max_head_memory_bytes: int = 32 * 2**20
     max_body_memory_bytes: int = 256 * 2**20
+    max_answer_memory_bytes: int = 64 * 2**20
+    max_share_percent: int = 75
+    max_body_bytes: int = 4 * 2**20
+
+    def shares(self) -> tuple[int, ...]:
+        """Return what one holder may take of each account; of bodies at least one that is as large as may be."""
+        bodies = self.max_body_memory_bytes
+        limits = (self.max_connections, self.max_head_memory_bytes, bodies, self.max_answer_memory_bytes)
+        connections, heads, large, answers = (-(-limit * self.max_share_percent // 100) for limit in limits)
+        return connections, heads, max(large, min(bodies, self.max_body_bytes)), answers
 
     def too_many(self) -> str:
         """Return what a connection too many is told."""
-        used = f"All {self.max_connections} connections are in use (server.max_connections)"
+        used = f"All {self.max_connections} connections are in use (server.max_connections), or the share of one client"
         return f"{used}; close idle ones, or try again later"
 
     def too_late(self, *, body: bool) -> str:
@@ -59,6 +77,9 @@ class ConnectionCounts:
 class Connection(Protocol):
     """What a connection lets be done with it."""
 
+    budget: Budget
+    """What it holds; given by `Connections`."""
+
     def close_idle(self) -> None:
         """Close it; no request is under way."""
 
@@ -68,6 +89,9 @@ class Connection(Protocol):
     def abort(self) -> None:
         """Close it, and forget what it has not taken."""
 
+    def unsent_bytes(self) -> int:
+        """Return what waits for its client to read."""
+
 
 class Connections:
     """All connections of a server. Not thread-safe: it belongs to the event loop."""
@@ -75,25 +99,38 @@ class Connections:
     def __init__(self, limits: ConnectionLimits) -> None:
         self.limits = limits
         self.counts = ConnectionCounts()
-        self.body_bytes = 0
+        self.ledger = Ledger(
+            (
+                limits.max_connections,
+                limits.max_head_memory_bytes,
+                limits.max_body_memory_bytes,
+                limits.max_answer_memory_bytes,
+            ),
+            limits.shares(),
+        )
         self.now = 0.0
         self.admits: Callable[[Scope], bool] = lambda _scope: True
-        """Whether a request may have a body at all, by its head: whose token it brings. The application sets it."""
+        """Whether a body of the request is kept, by its head: whose token it brings. The application sets it."""
         self.leaving = False  # the server stops: connections end after their next answer, new ones too
-        # In the order in which they became so: the first is the oldest.
+        # In the order in which they became so: the first is the oldest. `known`: those that have brought a token.
         self.idle: dict[Connection, float] = {}
-        self.idle_known: dict[Connection, float] = {}  # those that have brought a token
+        self.idle_known: dict[Connection, float] = {}
         self._open: set[Connection] = set()
         self._too_many: dict[Connection, float] = {}
         self._heads: dict[Connection, float] = {}
+        self._heads_known: dict[Connection, float] = {}
         self._bodies: dict[Connection, float] = {}
+        self._wasted: dict[Connection, float] = {}  # strangers that go on sending what was refused
+        self._unread: dict[Connection, float] = {}  # strangers that do not take their answer
         self._stalled: dict[Connection, float] = {}
+        self._cheapest = (self._heads, self._wasted, self.idle, self._unread, self._heads_known, self.idle_known)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._open) + len(self._too_many)
 
-    def opened(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> bool:
+    def opened(self, connection: Connection, address: str | None, loop: asyncio.AbstractEventLoop) -> bool:
         """Take in a new connection; return whether it may be served.
 
         A client whose idle connection is closed for another connects again; a client that finds no room would be shut
@@ -101,66 +138,139 @@ class Connections:
         """
         self.counts.opened += 1
         if self._timer is None:
+            self._loop = loop
             self.now = loop.time()
             self._timer = loop.call_later(_TICK_S, self._tick, loop)
-        if len(self._open) >= self.limits.max_connections and not self._make_room():
-            self.counts.refused += 1
-            self._too_many[connection] = self.now + self.limits.header_timeout_s
-            if len(self._too_many) > MOST_TOLD:
-                oldest = next(iter(self._too_many))
-                del self._too_many[oldest]
-                oldest.abort()
-            return False
+        budget = connection.budget = Budget(self.ledger, connection, address)
+        while not budget.take(CONNECTIONS, 1):
+            rival = self._rival(budget, CONNECTIONS, 1, self._cheapest)
+            if rival is None:
+                self.counts.refused += 1
+                budget.refused(CONNECTIONS)
+                self._tell_too_many(connection)
+                return False
+            self._end(rival)
         self._open.add(connection)
         self.idle[connection] = self.now
         return True
 
-    def _make_room(self) -> bool:
-        """End the cheapest connection; return False where every one is at work."""
-        for cheap in (self._heads, self.idle, self.idle_known):
-            if cheap:
-                oldest = next(iter(cheap))
-                self.closed(oldest)
-                self.counts.evicted += 1
-                oldest.close_idle()
-                return True
-        return False
+    def _tell_too_many(self, connection: Connection) -> None:
+        self._too_many[connection] = self.now + self.limits.header_timeout_s
+        if len(self._too_many) > MOST_TOLD:
+            oldest = next(iter(self._too_many))
+            self.closed(oldest)
+            oldest.abort()
+
+    def goes_on(self, before: Connection, after: Connection) -> None:
+        """Let `after` stand in for `before`: what was a connection of HTTP is one of a stream now."""
+        self._forget(before)
+        self._open.discard(before)
+        self._open.add(after)
+        after.budget = before.budget
+        after.budget.moves_to(after)
+
+    def _rival(
+        self, budget: Budget, kind: int, size: int, takers: tuple[dict[Connection, float], ...]
+    ) -> Connection | None:
+        """Return the connection that is cheapest to end so that `budget` may hold `size` of an account, if there is one.
+
+        PERF: the oldest where all is taken; where only the share of its holder is, the cheapest of some of this
+        holder's, because there may be thousands.
+        """
+        if budget.lacks(kind, size) > 0:
+            return next((next(iter(taker)) for taker in takers if taker), None)
+        siblings = list(budget.siblings())
+        return next((one for taker in takers for one in siblings if one in taker), None)
+
+    def _end(self, connection: Connection) -> None:
+        self.counts.evicted += 1
+        waits_for_us = connection in self.idle or connection in self.idle_known
+        self.closed(connection)
+        if waits_for_us or self._loop is None:
+            connection.close_idle()
+        else:
+            self._loop.call_soon(connection.abort)  # it may be writing at this moment
 
     def closed(self, connection: Connection) -> None:
         """Forget a connection."""
         self._open.discard(connection)
-        for state in (self.idle, self.idle_known, self._heads, self._bodies, self._stalled, self._too_many):
+        self._forget(connection)
+        connection.budget.close()
+
+    def _forget(self, connection: Connection) -> None:
+        for state in (*self._cheapest, self._bodies, self._stalled, self._too_many):
             state.pop(connection, None)
 
-    def reading(self, connection: Connection, *, body: bool) -> None:
+    def reading(self, connection: Connection, *, body: bool, wasted: bool = False) -> None:
         """Note that a request has begun to arrive; what is left of it, headers or body, has its time from now."""
-        if body:
-            self._heads.pop(connection, None)
-            self._bodies[connection] = self.now + self.limits.body_timeout_s
+        self.read(connection)
+        known = connection.budget.token is not None
+        if not body:
+            heads = self._heads_known if known else self._heads
+            heads[connection] = self.now + self.limits.header_timeout_s
         else:
-            self._bodies.pop(connection, None)
-            self._heads[connection] = self.now + self.limits.header_timeout_s
+            bodies = self._wasted if wasted and not known else self._bodies
+            bodies[connection] = self.now + self.limits.body_timeout_s
 
     def read(self, connection: Connection) -> None:
         """Note that a request which was arriving is there."""
-        self._heads.pop(connection, None)
-        self._bodies.pop(connection, None)
+        for arriving in (self._heads, self._heads_known, self._bodies, self._wasted):
+            arriving.pop(connection, None)
 
-    def stalled(self, connection: Connection) -> None:
-        """Note that an answer is not being taken."""
-        self._stalled[connection] = self.now + self.limits.body_timeout_s
+    def parts(self, connection: Connection) -> None:
+        """Note that a connection was told its last word."""
+        self.read(connection)
+        self._wasted[connection] = self.now + self.limits.body_timeout_s
+
+    def stalled(self, connection: Connection, *, timed: bool = True) -> None:
+        """Note that an answer is not being taken; where that is too much, the answer that has waited longest ends."""
+        if timed:
+            self._stalled[connection] = self.now + self.limits.body_timeout_s
+        if connection.budget.token is None:
+            self._unread[connection] = self.now
+        unread_bytes = KERNEL_BYTES + connection.unsent_bytes()
+        if not self._keep(connection, ANSWERS, unread_bytes, (self._unread, self._stalled)):
+            self._end(connection)
 
     def moving(self, connection: Connection) -> None:
         """Note that the answer is being taken again."""
         self._stalled.pop(connection, None)
+        self._unread.pop(connection, None)
+        connection.budget.keep(ANSWERS, 0)
 
-    def hold(self, size: int) -> bool:
-        """Take memory for `size` bytes of a body; return False, and take none, where that is too much for all."""
-        if self.body_bytes + size > self.limits.max_body_memory_bytes:
-            self.counts.refused += 1
-            return False
-        self.body_bytes += size
+    def keep_requests(self, connection: Connection, size: int) -> bool:
+        """Charge `size` bytes of requests that can't be run yet; return False where there is no room for them.
+
+        Where there is too much of it the oldest head that is not whole makes room, then who does not take his answers.
+        """
+        return self._keep(connection, REQUESTS, size, (self._heads, self._unread, self._heads_known))
+
+    def _keep(self, connection: Connection, kind: int, size: int, takers: tuple[dict[Connection, float], ...]) -> bool:
+        """Hold `size` of an account for a connection; the oldest of `takers` ends for it, if that is another one."""
+        budget = connection.budget
+        while not budget.keep(kind, size):
+            rival = self._rival(budget, kind, size, takers)
+            budget.refused(kind)
+            if rival is None or rival is connection:
+                return False
+            self._end(rival)
         return True
+
+    def hold(self, connection: Connection, size: int, *, always: bool = False) -> bool:
+        """Take memory for `size` bytes of a body; return False, and take none, where that is too much."""
+        if connection.budget.take(BODIES, size, always=always):
+            return True
+        self.counts.refused += 1
+        connection.budget.refused(BODIES)
+        return False
+
+    def keep_message(self, connection: Connection, size: int) -> bool:
+        """Charge `size` bytes of messages in place of what was charged; return False where there is no room."""
+        if connection.budget.keep(BODIES, size):
+            return True
+        self.counts.refused += 1
+        connection.budget.refused(BODIES)
+        return False
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
@@ -171,7 +281,7 @@ class Connections:
 
     def _end_those_that_are_late(self, now: float) -> None:
         self.now = now
-        for reading in (self._heads, self._bodies, self._too_many):
+        for reading in (self._heads, self._heads_known, self._bodies, self._wasted, self._too_many):
             for connection in [one for one, deadline in reading.items() if deadline < now]:
                 del reading[connection]
                 self.counts.timed_out += 1

@@ -15,12 +15,14 @@ import structlog
 from uvicorn import Config
 from uvicorn.server import ServerState
 
+from api.connection.budget import BODIES
 from api.connection.connections import Connections
+from api.connection.counted import CountedProtocol
 from api.connection.cycle import Cycle, common_lines, problem_answer
 from api.connection.drain import LINGER_S
 from api.connection.ending import Ending
 from api.connection.farewell import FAREWELL_S, STOPPED_FAREWELL_S, say_farewell
-from api.connection.flow import Address, Flow, both_ends, is_tls
+from api.connection.flow import Address, both_ends, is_tls
 from api.connection.head import UPGRADE_TOO_EARLY, Handshake, HeadRefused
 from api.connection.requests import WAITED_FOR_BYTES, RequestParser
 from api.connection.rest import begin
@@ -28,18 +30,17 @@ from api.connection.websocket import SEND_BUFFER_BYTES, StreamProtocol, goodbye_
 from api.http.exchange import CALLER, ENDLESS
 
 _MAX_BUFFERED_BODY_BYTES = 65_536
+_NO_ROOM = "Too many requests are arriving at once (server.max_head_memory_bytes); send it again a little later"
 _SLICE_BYTES = 4_096
+_REQUEST_BYTES = 4_096  # what a request takes, as objects, that waits for its turn
 _MAX_TURNS = 16
 """So many pipelined requests are run before other connections have their turn."""
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 
-class HttpProtocol(asyncio.Protocol):
+class HttpProtocol(CountedProtocol):
     """One connection, from its first byte to its last; its requests are run one after the other."""
-
-    transport: asyncio.Transport
-    flow: Flow
 
     def __init__(
         self,
@@ -61,7 +62,7 @@ class HttpProtocol(asyncio.Protocol):
         self._config = config
         self._app: Any = config.loaded_app
         self._state = server_state
-        self._watch = watch
+        self.watch = watch
         self._idle = watch.idle
         self.parser = RequestParser(self, watch)
         self.running: Cycle | None = None
@@ -69,6 +70,7 @@ class HttpProtocol(asyncio.Protocol):
         self._slicing = self._resting = False
         self._watched: bool | None = None  # what the watch was told: False for headers, True for a body
         self._ending = watch.leaving
+        self._charged = 0
         self._over = False  # `shutdown` was called: nobody waits any more for requests that have not begun
         self.parted = False  # the last answer was sent; whatever still comes is thrown away
         self._eof = False
@@ -78,18 +80,17 @@ class HttpProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin; a connection too many is told so when it asks."""
-        self.transport = transport
-        self.flow = Flow(transport)
+        self.take_over(transport)
         self.server, self.client = both_ends(transport)
         self.scheme = "https" if is_tls(transport) else "http"
         self._state.connections.add(self)  # type: ignore[arg-type]  # uvicorn names its own protocols
-        if not self._watch.opened(self, self.loop):
-            self._refusal = HTTPStatus.SERVICE_UNAVAILABLE, self._watch.limits.too_many()
+        if not self.watch.opened(self, self.client[0] if self.client else None, self.loop):
+            self._refusal = HTTPStatus.SERVICE_UNAVAILABLE, self.watch.limits.too_many()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End: whoever waits for more of a request, or to write more of an answer, is told."""
         self._state.connections.discard(self)
-        self._watch.closed(self)
+        self.watch.closed(self)
         for cycle in (self.running, self.parser.cycle, *self.waiting):
             if cycle is not None and not cycle.complete:
                 cycle.disconnected = True
@@ -142,6 +143,20 @@ class HttpProtocol(asyncio.Protocol):
         self._slicing = False
         if self._unparsed:
             self.flow.pause_reading()
+            self._charge()
+
+    def _charge(self) -> bool:
+        """Charge what has arrived of requests that can't be run yet; return False where that was too much."""
+        parser, waiting = self.parser, self.waiting
+        if not (parser.arriving or self._unparsed or waiting or self._charged):
+            return True
+        kept = len(self._unparsed) + parser.charge() + _REQUEST_BYTES * len(waiting)
+        if kept != self._charged:
+            self._charged = kept
+            if not self.watch.keep_requests(self, kept):
+                self.refuse(HTTPStatus.SERVICE_UNAVAILABLE, _NO_ROOM)
+                return False
+        return True
 
     def _take(self, data: bytes | memoryview) -> None:
         """Parse some bytes, and run the requests that are whole."""
@@ -164,7 +179,6 @@ class HttpProtocol(asyncio.Protocol):
     def _become_websocket(self, handshake: Handshake) -> None:
         """Hand the connection over to the protocol of WebSockets."""
         rest = handshake.rest + bytes(self._unparsed)
-        self._watch.closed(self)
         self._state.connections.discard(self)
         self._unparsed = memoryview(b"")
         self.parser.close()
@@ -172,18 +186,10 @@ class HttpProtocol(asyncio.Protocol):
         make: Any = self._config.ws_protocol_class
         stream: StreamProtocol = make(self._config, self._state, self.app_state, self.loop)
         self.transport.set_protocol(stream)
+        stream.watch = self.watch
+        self.watch.goes_on(self, stream)
         stream.connection_made(self.transport)
         stream.open(handshake.scope, handshake.response, rest)
-
-    def pause_writing(self) -> None:
-        """Let answers wait: the client does not take them as fast as they come."""
-        self.flow.pause_writing()
-        self._watch.stalled(self)
-
-    def resume_writing(self) -> None:
-        """Let answers go on."""
-        self.flow.resume_writing()
-        self._watch.moving(self)
 
     # Running requests
 
@@ -191,7 +197,7 @@ class HttpProtocol(asyncio.Protocol):
         """Note that a request is whole: the next one has its own time, also when it has begun in the same bytes."""
         if self._watched is not None:
             self._watched = None
-            self._watch.read(self)
+            self.watch.read(self)
 
     def _go_on(self) -> None:
         """Run the requests that are due, in their order, then say what this connection is waiting for."""
@@ -218,14 +224,14 @@ class HttpProtocol(asyncio.Protocol):
 
     def _note_state(self) -> None:
         """Tell the watch whether a request is arriving, or the connection idle; hold back a client that is ahead."""
-        watch = self._watch
-        running = self.running
-        parser = self.parser
+        if not (self._slicing or self._charge()):
+            return
+        watch, running, parser = self.watch, self.running, self.parser
         # A head behind a request that is being answered is not the cheapest thing to end.
         if parser.arriving and (parser.in_body or running is None):
             if self._watched is not parser.in_body:
                 self._watched = parser.in_body
-                watch.reading(self, body=parser.in_body)
+                watch.reading(self, body=parser.in_body, wasted=parser.is_wasted)
         elif self._watched is not None:
             self._watched = None
             watch.read(self)
@@ -245,7 +251,7 @@ class HttpProtocol(asyncio.Protocol):
             self._note_idle()
 
     def _note_idle(self) -> None:
-        self._idle[self] = self._watch.now
+        self._idle[self] = self.watch.now
         if self._over:  # the head of that answer did not say that it is the last: one request may be on its way
             self.loop.call_later(LINGER_S, self.shutdown)
 
@@ -284,8 +290,9 @@ class HttpProtocol(asyncio.Protocol):
         self._state.total_requests += 1
         self.running = None
         self._release(cycle)
-        if self._idle is not self._watch.idle_known and CALLER in cycle.scope and cycle.scope[CALLER].name:
-            self._idle = self._watch.idle_known
+        if self._idle is not self.watch.idle_known and CALLER in cycle.scope and cycle.scope[CALLER].name:
+            self._idle = self.watch.idle_known
+            self.budget.belongs_to(cycle.scope[CALLER].name)
         cycle.forget()
         self.parser.forget()
         if not cycle.keep_alive:
@@ -314,7 +321,7 @@ class HttpProtocol(asyncio.Protocol):
 
     def _release(self, cycle: Cycle) -> None:
         if cycle.held_bytes:
-            self._watch.body_bytes -= cycle.held_bytes
+            self.budget.give(BODIES, cycle.held_bytes)
             cycle.held_bytes = 0
 
     # Refusing
@@ -328,11 +335,11 @@ class HttpProtocol(asyncio.Protocol):
         elif self.parser.in_body and cycle is not None and cycle.complete:
             self.transport.close()  # answered before its body ended, and the rest never came
         else:
-            self.refuse(HTTPStatus.REQUEST_TIMEOUT, self._watch.limits.too_late(body=self.parser.in_body))
+            self.refuse(HTTPStatus.REQUEST_TIMEOUT, self.watch.limits.too_late(body=self.parser.in_body))
 
     def _refuse_head(self, refused: HeadRefused) -> None:
         cycle = self.parser.cycle
-        self._watch.counts.malformed += refused.malformed
+        self.watch.counts.malformed += refused.malformed
         if self.parser.in_body and cycle is not None and cycle.complete:
             self.transport.close()  # answered before its body ended, and the rest is none
         else:
@@ -363,18 +370,10 @@ class HttpProtocol(asyncio.Protocol):
         """Close after the last answer in such a way that a client which is still sending sees that answer."""
         self.parted = True
         self.parser.arriving = False
-        self._watch.read(self)
-        say_farewell(self.transport, self, self.loop, STOPPED_FAREWELL_S if self._watch.leaving else FAREWELL_S)
+        self.watch.parts(self)
+        say_farewell(self.transport, self, self.loop, STOPPED_FAREWELL_S if self.watch.leaving else FAREWELL_S)
 
     # Ending
-
-    def close_idle(self) -> None:
-        """Close a connection that has been idle for too long, or that makes room for another."""
-        self.transport.close()
-
-    def abort(self) -> None:
-        """Drop a connection whose client does not take its answer."""
-        self.transport.abort()
 
     @property
     def is_new(self) -> bool:

@@ -14,6 +14,7 @@
 import asyncio
 import logging
 import socket
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -26,9 +27,9 @@ from websockets.http11 import Response
 from websockets.protocol import SEND_EOF, State
 from websockets.server import ServerProtocol
 
+from api.connection.counted import CountedProtocol
 from api.connection.cycle import STATUS_LINES, problem_answer
 from api.connection.farewell import throw_away
-from api.connection.flow import Flow
 from api.connection.keepalive import Keepalive
 from api.http.exchange import MAX_MESSAGE_BYTES, Message, Scope
 
@@ -41,6 +42,8 @@ SEND_BUFFER_BYTES = 64 * 1024
 
 _MESSAGE_TOO_BIG = 1009
 _INVALID_TEXT = 1007
+_TRY_AGAIN_LATER = 1013
+_SMALL_MESSAGE_BYTES = 65_536  # so much of messages every stream may hold
 _FAULT = 1011
 _NO_CODE, _ABNORMAL = 1005, 1006
 
@@ -56,14 +59,13 @@ def goodbye_s(config: Config) -> float:
     return min(CLOSE_TIMEOUT_S, (config.timeout_graceful_shutdown or 0.0) / 2)
 
 
-class StreamProtocol(asyncio.Protocol):
+class StreamProtocol(CountedProtocol):
     """One WebSocket connection, from the handshake that `HttpProtocol` has read to its end."""
 
+    timed = False
     is_new = False
     """Whether a request may be on its way that a stop has to wait for: a stream's handshake has come."""
 
-    _transport: asyncio.Transport
-    _flow: Flow
     _scope: Scope
     _response: Response
     _frames: ServerProtocol  # once the handshake is accepted
@@ -88,6 +90,7 @@ class StreamProtocol(asyncio.Protocol):
         self._close_timer: asyncio.TimerHandle | None = None
         self._close_timeout_s = CLOSE_TIMEOUT_S
         self._parts: list[bytes] = []
+        self._pending_bytes = self._handed_bytes = 0  # of a message that is not whole, and of the one before it
         self._text = False
         self._unparsed = memoryview(b"")
         self._feeding: asyncio.Handle | None = None
@@ -97,8 +100,7 @@ class StreamProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take over the connection from HTTP."""
-        self._transport = transport
-        self._flow = Flow(transport)
+        self.take_over(transport)
         self._state.connections.add(self)  # type: ignore[arg-type]  # uvicorn names its own
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
 
@@ -119,21 +121,14 @@ class StreamProtocol(asyncio.Protocol):
         self._keepalive.stop()
         self._queue.put_nowait({"type": "websocket.disconnect", "code": _NO_CODE if self._answered else _ABNORMAL})
         self._state.connections.discard(self)
+        self.watch.closed(self)
         self._answered = self._gone = True
-        self._flow.resume_writing()
+        self.flow.resume_writing()
         if self._close_timer is not None:
             self._close_timer.cancel()
             self._close_timer = None
         if exc is None:
-            self._transport.close()
-
-    def pause_writing(self) -> None:
-        """Let what is to be sent wait: the client does not read as fast as it comes."""
-        self._flow.pause_writing()
-
-    def resume_writing(self) -> None:
-        """Let it go on."""
-        self._flow.resume_writing()
+            self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Keep `data`, and parse as much of it as the application waits for."""
@@ -147,6 +142,7 @@ class StreamProtocol(asyncio.Protocol):
 
     async def receive(self) -> Message:
         """Return the next event for the application; parse on only when there is none."""
+        self._release()
         if self._unparsed and self._queue.empty() and self._feeding is None:
             self._feed()
         message = await self._queue.get()
@@ -162,6 +158,8 @@ class StreamProtocol(asyncio.Protocol):
             self._unparsed = rest or memoryview(b"")  # an empty view would keep all that was read
             self._frames.receive_data(bytes(piece))
             parsed = self._frames.events_received()
+            if not self._charge(len(piece), parsed):
+                break
             for event in parsed:
                 if isinstance(event, Frame):
                     self._take(event)
@@ -172,13 +170,30 @@ class StreamProtocol(asyncio.Protocol):
                 self._feeding = self.loop.call_soon(self._feed)
                 break
         if self._unparsed:
-            self._flow.pause_reading()
+            self.flow.pause_reading()
         else:
             self._read_on()
 
+    def _charge(self, size: int, parsed: Sequence[object]) -> bool:
+        """Charge `size` more bytes of a large message; return False where that was too much."""
+        self._pending_bytes += size
+        if any(isinstance(event, Frame) and event.fin and event.opcode < Opcode.CLOSE for event in parsed):
+            self._handed_bytes, self._pending_bytes = self._pending_bytes, 0
+        held = self._pending_bytes + self._handed_bytes
+        if self._close_sent or held <= _SMALL_MESSAGE_BYTES or self.watch.keep_message(self, held):
+            return True
+        self._fail(_TRY_AGAIN_LATER, "too many messages are arriving at once (server.max_body_memory_bytes)")
+        return False
+
+    def _release(self) -> None:
+        """Give the memory of the message back that the application has had."""
+        if self._handed_bytes > _SMALL_MESSAGE_BYTES:
+            self.watch.keep_message(self, 0)
+        self._handed_bytes = 0
+
     def _read_on(self) -> None:
         if self._queue.empty() or self._close_sent:
-            self._flow.resume_reading()
+            self.flow.resume_reading()
 
     def _take(self, frame: Frame) -> None:
         match frame.opcode:
@@ -217,25 +232,25 @@ class StreamProtocol(asyncio.Protocol):
                 self._fail(_INVALID_TEXT, f"{error.reason} at byte {error.start}")
                 return
         self._queue.put_nowait(message)
-        self._flow.pause_reading()
+        self.flow.pause_reading()
 
     def _send_pong(self) -> None:
         """Send the pongs that are due, or drop them while the client does not read."""
         pongs = self._frames.data_to_send()
-        if not (self._flow.write_paused or self._transport.is_closing()):
-            self._transport.write(b"".join(pongs))
+        if not (self.flow.write_paused or self.transport.is_closing()):
+            self.transport.write(b"".join(pongs))
 
     def _take_close(self) -> None:
         if self._close_sent:  # by us: this is the answer
             if self._close_timer is not None:
                 self._close_timer.cancel()
                 self._close_timer = None
-                self._transport.close()
-        elif not self._transport.is_closing() and self._frames.close_rcvd is not None:
+                self.transport.close()
+        elif not self.transport.is_closing() and self._frames.close_rcvd is not None:
             code, reason = self._frames.close_rcvd.code, self._frames.close_rcvd.reason
             self._queue.put_nowait({"type": "websocket.disconnect", "code": int(code), "reason": reason})
             self._write_frames()
-            self._transport.close()
+            self.transport.close()
 
     # What the application sends
 
@@ -251,13 +266,13 @@ class StreamProtocol(asyncio.Protocol):
                 self._answered = True
                 detail = "The service failed; its log has the details"
                 status = HTTPStatus.INTERNAL_SERVER_ERROR
-                self._transport.write(problem_answer(status, detail, self._own_lines()))
+                self.transport.write(problem_answer(status, detail, self._own_lines()))
             if self._close_timer is None:
-                self._transport.close()
+                self.transport.close()
 
     async def send(self, message: Message) -> None:
         """Send as soon as the client has taken enough of what was sent before; ClientGoneError when it has gone."""
-        await self._flow.drain()
+        await self.flow.drain()
         kind: str = message["type"]
         if self._gone and kind == "websocket.close":
             return  # closed already; Falcon tells of an error here as of one that nobody expected
@@ -305,17 +320,17 @@ class StreamProtocol(asyncio.Protocol):
         head, _, _ = self._response.serialize().partition(b"\r\n\r\n")
         more = b"".join(b"%b: %b\r\n" % header for header in message.get("headers", ()))
         self._answered = self._accepted = True
-        self._transport.write(b"%b\r\n%b%b\r\n" % (head, self._own_lines(), more))
+        self.transport.write(b"%b\r\n%b%b\r\n" % (head, self._own_lines(), more))
         self._keepalive.start(self.loop)
 
     def _end_refused(self, answer: bytes) -> None:
         self._answered = self._close_sent = True
         self._queue.put_nowait({"type": "websocket.disconnect", "code": _ABNORMAL})
-        self._transport.write(answer)
-        self._transport.close()
+        self.transport.write(answer)
+        self.transport.close()
 
     def _send_close(self, code: int, reason: str) -> None:
-        if self._transport.is_closing():
+        if self.transport.is_closing():
             return
         self._queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         try:
@@ -324,12 +339,12 @@ class StreamProtocol(asyncio.Protocol):
             raise ClientGoneError from None
         self._write_frames()
         self._close_sent = True
-        self._flow.resume_reading()
+        self.flow.resume_reading()
         self._cut_off_later()
         self._feed()
 
     def _write_frames(self) -> None:
-        self._transport.write(b"".join(self._frames.data_to_send()))
+        self.transport.write(b"".join(self._frames.data_to_send()))
 
     def _own_lines(self) -> bytes:
         return b"".join(b"%b: %b\r\n" % header for header in self._state.default_headers)
@@ -338,7 +353,7 @@ class StreamProtocol(asyncio.Protocol):
 
     def _ask(self, payload: bytes) -> bool:
         """Ask a client whether it is there; return whether there is a point in asking."""
-        if self._close_sent or self._transport.is_closing():
+        if self._close_sent or self.transport.is_closing():
             return False
         self._frames.send_ping(payload)
         self._write_frames()
@@ -346,13 +361,13 @@ class StreamProtocol(asyncio.Protocol):
 
     def _give_up_on_client(self) -> bool:
         """End a stream whose client does not answer; return False where it is us who do not read."""
-        if self._flow.read_paused:
+        if self.flow.read_paused:
             return False
-        if not (self._close_sent or self._transport.is_closing()):
+        if not (self._close_sent or self.transport.is_closing()):
             self._frames.fail(_FAULT, "keepalive ping timeout")
             self._write_frames()
             self._close_sent = True
-            self._transport.close()
+            self.transport.close()
             self._cut_off_later()
         return True
 
@@ -368,20 +383,20 @@ class StreamProtocol(asyncio.Protocol):
         self._close_sent = True
         self._keepalive.stop()
         output = self._frames.data_to_send()
-        self._transport.write(b"".join(output))
+        self.transport.write(b"".join(output))
         # What is still on its way is read and thrown away: a connection that is closed over unread bytes is reset, and
         # the client would never see why.
-        if SEND_EOF in output and self._transport.can_write_eof():
-            self._transport.write_eof()
+        if SEND_EOF in output and self.transport.can_write_eof():
+            self.transport.write_eof()
         self._unparsed = memoryview(b"")
-        if not self._transport.is_closing():
-            throw_away(self._transport, self, self.loop)
+        if not self.transport.is_closing():
+            throw_away(self.transport, self, self.loop)
         self._cut_off_later()
 
     def _cut_off_later(self) -> None:
         if self._close_timer is not None:
             self._close_timer.cancel()
-        self._close_timer = self.loop.call_later(self._close_timeout_s, self._transport.abort)
+        self._close_timer = self.loop.call_later(self._close_timeout_s, self.transport.abort)
 
     def leave(self) -> None:
         """Go on until `shutdown`: a stream ends because the application was told, not between two requests."""
@@ -400,5 +415,5 @@ class StreamProtocol(asyncio.Protocol):
 
     def _end_unread(self) -> None:
         """Cut off a client that does not read: nothing can be told to it, and others wait for its end."""
-        if self._flow.write_paused:
-            self._transport.abort()
+        if self.flow.write_paused:
+            self.transport.abort()

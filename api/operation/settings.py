@@ -165,7 +165,12 @@ class ServerSettings:
     max_batch_values: int = _key(100_000, _whole(1, 100_000_000))
     max_body_bytes: int = _key(4 * 2**20, _size(1024, 2**30), kind="str")
     max_connections: int = _key(4096, _whole(1, 1_000_000))
-    max_body_memory_bytes: int = _key(256 * 2**20, _size(2**20, 2**40), kind="str")  # of all requests together
+    # Of all connections together: heads, bodies and messages, answers that are not taken; and what one token, or one
+    # address without a token, may have of each, and of max_connections.
+    max_head_memory_bytes: int = _key(32 * 2**20, _size(2**20, 2**40), kind="str")
+    max_body_memory_bytes: int = _key(256 * 2**20, _size(2**20, 2**40), kind="str")
+    max_answer_memory_bytes: int = _key(64 * 2**20, _size(2**20, 2**40), kind="str")
+    max_share_percent: int = _key(75, _whole(1, 100))
     header_timeout_s: int = _key(10, _whole(1, 3600))
     body_timeout_s: int = _key(30, _whole(1, 3600))
     # A client that pushes a price now and then keeps its connection; uvicorn's 5 s would make it reconnect each time,

@@ -25,6 +25,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
+from api.connection.budget import BODIES
 from api.connection.connections import Connections
 from api.http.request import Request
 from api.operation.beside import KINDS, Beside
@@ -46,6 +47,12 @@ _OF_SERIES = (
     (CounterMetricFamily, "hft_mmap_series_cleanups", "Cleanups: the oldest points were removed.", "cleanups"),
     (CounterMetricFamily, "hft_mmap_series_recoveries", "Starts after a crash or power loss.", "recoveries"),
     (GaugeMetricFamily, "hft_mmap_series_read_only", "1 if batches are refused: the disk has failed.", "read_only"),
+)
+_OF_ACCOUNTS = (
+    ("hft_mmap_account_held", "What all clients hold: connections, or bytes.", "held"),
+    ("hft_mmap_account_limit", "What all of them may hold.", "limit"),
+    ("hft_mmap_account_share", "What one token, or one address without a token, may hold.", "share"),
+    ("hft_mmap_account_refused", "Refused, or ended, for want of room in the account.", "refused"),
 )
 
 
@@ -146,7 +153,14 @@ def _connection_families(connections: Connections, streams: Streams) -> Iterator
     yield ended
     yield _gauge("hft_mmap_streams", "Streams that are open: WebSockets and server-sent events.", len(streams))
     yield _gauge("hft_mmap_max_streams", "Streams that may be open.", streams.most)
-    yield _gauge("hft_mmap_body_memory_bytes", "Memory that large bodies take now.", connections.body_bytes)
+    accounts = connections.ledger.accounts
+    yield _gauge("hft_mmap_body_memory_bytes", "Memory that bodies and messages take now.", accounts[BODIES].held)
+    for name, text, field in _OF_ACCOUNTS:
+        kind = CounterMetricFamily if field == "refused" else GaugeMetricFamily
+        family = kind(name, text, labels=["account"])
+        for account in accounts:
+            family.add_metric([account.name], getattr(account, field))
+        yield family
 
 
 def _beside_families(beside: Beside) -> Iterator[Metric]:

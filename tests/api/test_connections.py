@@ -4,11 +4,14 @@ import asyncio
 
 import pytest
 
+from api.connection.budget import Budget
 from api.connection.connections import ConnectionLimits, Connections
 
 
 class Late:
     """A connection whose request does not come to its end, and which may fail when it is told so."""
+
+    budget: Budget
 
     def __init__(self, *, fails: bool) -> None:
         self.fails = fails
@@ -26,6 +29,10 @@ class Late:
     def abort(self) -> None:
         """Not asked of one that is not stalled."""
 
+    def unsent_bytes(self) -> int:
+        """Return what waits for its client: nothing."""
+        return 0
+
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_connection_that_can_not_be_ended_saves_no_other() -> None:
@@ -38,7 +45,7 @@ def test_a_connection_that_can_not_be_ended_saves_no_other() -> None:
         watch = Connections(ConnectionLimits(header_timeout_s=0, keep_alive_s=3600))
         late = [Late(fails=fails) for fails in (True, False)]
         for connection in late:
-            watch.opened(connection, loop)
+            watch.opened(connection, None, loop)
             watch.reading(connection, body=False)
         await asyncio.wait_for(late[1].ended.wait(), 30)
         assert [type(fault) for fault in faults] == [RuntimeError]
