@@ -1,9 +1,9 @@
 """What each connection takes, for whom, and how much there may be: an account for each thing that is taken.
 
-Whoever takes something for a client says so to the `Budget` of its connection. It is charged to two bounds at once: that
-of its holder (the token, once one was read; the address until then), and that of all connections together. A holder gets
-a share of each account, so that somebody else finds room. What one connection may take is bounded where it is taken: a
-head, a body, a message, an answer has a limit of its own.
+Whoever takes something for a client says so to the `Budget` of its connection. It is charged to two bounds at once:
+that of its holder (the token, once one was read; the address until then), and that of all connections together. A
+holder gets a share of each account, so that somebody else finds room. What one connection may take is bounded where it
+is taken: a head, a body, a message, an answer has a limit of its own.
 """
 
 import socket

@@ -26,8 +26,8 @@ MOST_TOLD = 64
 """So many connections too many are kept open until they ask and are told why they are refused; the oldest of more are
 closed."""
 KERNEL_BYTES = 131_072
-"""What the kernel keeps, beside the process, of a connection whose client does not read: of the answer, and of what that
-client sends on."""
+"""What the kernel keeps, beside the process, of a connection whose client does not read: of the answer, and of what
+that client sends on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +172,10 @@ class Connections:
     def _rival(
         self, budget: Budget, kind: int, size: int, takers: tuple[dict[Connection, float], ...]
     ) -> Connection | None:
-        """Return the connection that is cheapest to end so that `budget` may hold `size` of an account, if there is one.
+        """Return the connection that is cheapest to end, so that `budget` may hold `size` of an account; None: no one.
 
-        PERF: the oldest where all is taken; where only the share of its holder is, the cheapest of some of this
-        holder's, because there may be thousands.
+        PERF: the oldest where all is taken; where only the share of its holder is, the cheapest of some that this
+        holder has, because it may have thousands.
         """
         if budget.lacks(kind, size) > 0:
             return next((next(iter(taker)) for taker in takers if taker), None)

@@ -35,6 +35,10 @@ HEAD_TOO_LARGE = (
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     f"The request has more than {MAX_HEADERS} headers, or more than {MAX_HEAD_BYTES} bytes before its body",
 )
+NO_ROOM = (
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "Too many requests are arriving at once (server.max_head_memory_bytes); send it again a little later",
+)
 # 505 would be a fault of the server by its number. httptools lets 0.9 and 2.0 pass, Falcon does not know them.
 _OTHER_VERSION = "The request is of another version of HTTP than 1.1 and 1.0; the connection ends"
 _NO_PROXY = "CONNECT asks for a proxy, and this is none; the connection ends"

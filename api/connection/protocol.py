@@ -23,14 +23,13 @@ from api.connection.drain import LINGER_S
 from api.connection.ending import Ending
 from api.connection.farewell import FAREWELL_S, STOPPED_FAREWELL_S, say_farewell
 from api.connection.flow import Address, both_ends, is_tls
-from api.connection.head import UPGRADE_TOO_EARLY, Handshake, HeadRefused
+from api.connection.head import NO_ROOM, UPGRADE_TOO_EARLY, Handshake, HeadRefused
 from api.connection.requests import WAITED_FOR_BYTES, RequestParser
 from api.connection.rest import begin
 from api.connection.websocket import SEND_BUFFER_BYTES, StreamProtocol, goodbye_s
 from api.http.exchange import CALLER, ENDLESS
 
 _MAX_BUFFERED_BODY_BYTES = 65_536
-_NO_ROOM = "Too many requests are arriving at once (server.max_head_memory_bytes); send it again a little later"
 _SLICE_BYTES = 4_096
 _REQUEST_BYTES = 4_096  # what a request takes, as objects, that waits for its turn
 _MAX_TURNS = 16
@@ -75,8 +74,6 @@ class HttpProtocol(CountedProtocol):
         self.parted = False  # the last answer was sent; whatever still comes is thrown away
         self._eof = False
         self._refusal: tuple[HTTPStatus, str] | None = None
-
-    # What the transport tells
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin; a connection too many is told so when it asks."""
@@ -143,18 +140,18 @@ class HttpProtocol(CountedProtocol):
         self._slicing = False
         if self._unparsed:
             self.flow.pause_reading()
-            self._charge()
+        self._charge()
 
     def _charge(self) -> bool:
         """Charge what has arrived of requests that can't be run yet; return False where that was too much."""
         parser, waiting = self.parser, self.waiting
-        if not (parser.arriving or self._unparsed or waiting or self._charged):
+        if not (parser.arriving or self._unparsed or waiting or self._charged) or self.transport.is_closing():
             return True
         kept = len(self._unparsed) + parser.charge() + _REQUEST_BYTES * len(waiting)
         if kept != self._charged:
             self._charged = kept
             if not self.watch.keep_requests(self, kept):
-                self.refuse(HTTPStatus.SERVICE_UNAVAILABLE, _NO_ROOM)
+                self.refuse(*NO_ROOM)
                 return False
         return True
 
@@ -226,15 +223,8 @@ class HttpProtocol(CountedProtocol):
         """Tell the watch whether a request is arriving, or the connection idle; hold back a client that is ahead."""
         if not (self._slicing or self._charge()):
             return
-        watch, running, parser = self.watch, self.running, self.parser
-        # A head behind a request that is being answered is not the cheapest thing to end.
-        if parser.arriving and (parser.in_body or running is None):
-            if self._watched is not parser.in_body:
-                self._watched = parser.in_body
-                watch.reading(self, body=parser.in_body, wasted=parser.is_wasted)
-        elif self._watched is not None:
-            self._watched = None
-            watch.read(self)
+        running, parser = self.running, self.parser
+        self._note_arriving()
         if running is not None:
             too_much = sum(map(len, running.body)) > _MAX_BUFFERED_BODY_BYTES
             if too_much or (self.waiting and running is not parser.cycle):
@@ -249,6 +239,17 @@ class HttpProtocol(CountedProtocol):
             self.transport.close()
         elif not self.parser.arriving:
             self._note_idle()
+
+    def _note_arriving(self) -> None:
+        watch, parser = self.watch, self.parser
+        # A head behind a request that is being answered is not the cheapest thing to end.
+        if parser.arriving and (parser.in_body or self.running is None):
+            if self._watched is not parser.in_body:
+                self._watched = parser.in_body
+                watch.reading(self, body=parser.in_body, wasted=parser.is_wasted)
+        elif self._watched is not None:
+            self._watched = None
+            watch.read(self)
 
     def _note_idle(self) -> None:
         self._idle[self] = self.watch.now

@@ -57,6 +57,9 @@ class Wire(asyncio.Transport):
     def resume_reading(self) -> None:
         """Go on."""
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Have none: nothing waits."""
+
     def close(self) -> None:
         """Stay open."""
 

@@ -13,7 +13,6 @@ import httpx
 import pytest
 from uvicorn.server import ServerState
 
-from api.connection.budget import BODIES
 from api.connection.connections import ConnectionLimits, Connections
 from api.connection.head import MAX_HEAD_BYTES, MAX_HEADERS
 from api.connection.protocol import HttpProtocol
@@ -413,15 +412,6 @@ def answer_too_many() -> object:
         __hash__ = None  # type: ignore[assignment]
 
     return Problem()
-
-
-def test_memory_is_taken_whole_or_not_at_all() -> None:
-    """A refused piece of a body takes nothing of the memory that is left."""
-    connections = Connections(ConnectionLimits(max_body_memory_bytes=10, max_share_percent=100))
-    budget = Budget(connections.ledger, NoConnection(), "192.0.2.1")
-    held = [budget.take(BODIES, size) for size in (6, 5, 4, 1)]
-    assert held == [True, False, True, False]
-    assert connections.ledger.accounts[BODIES].held == 10
 
 
 @pytest.mark.parametrize(
