@@ -7,7 +7,7 @@ is taken: a head, a body, a message, an answer has a limit of its own.
 """
 
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ messages until they are answered, and of answers that are not taken."""
 ACCOUNTS = ("connections", "requests", "bodies", "answers")
 
 MOST_LOOKED_AT = 64
-"""So many connections of a holder are looked at for one that may be ended: all of them could be thousands."""
+"""So many connections of a holder are looked at together for the one that is cheapest to end: it may have thousands."""
 _NO_ADDRESS = "local"  # who comes by a Unix socket has none
 _IPV6_NETWORK_BYTES = 8
 
@@ -132,13 +132,17 @@ class Budget:
         """Count that something was refused, or ended, for want of room in an account."""
         self._ledger.accounts[kind].refused += 1
 
-    def siblings(self) -> "Iterator[Connection]":
-        """Yield some connections of the same holder; those that were not yielded are the first of the next time."""
+    def siblings(self) -> "list[Connection]":
+        """Return the oldest connections of the same holder, MOST_LOOKED_AT of them."""
+        budgets = {} if self._holder is None else self._holder.budgets
+        return [budget.connection for budget, _ in zip(budgets, range(MOST_LOOKED_AT), strict=False)]
+
+    def look_further(self) -> None:
+        """Let `siblings` return others the next time."""
         budgets = {} if self._holder is None else self._holder.budgets
         for budget in [budget for budget, _ in zip(budgets, range(MOST_LOOKED_AT), strict=False)]:
             del budgets[budget]
             budgets[budget] = None
-            yield budget.connection
 
     def belongs_to(self, token: str) -> None:
         """Charge the holder of a token from now on, also for what is held already."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from api.http.exchange import Scope
 
 _TICK_S = 0.5
+_MOST_LOOKS = 8
 MOST_TOLD = 64
 """So many connections too many are kept open until they ask and are told why they are refused; the oldest of more are
 closed."""
@@ -179,8 +180,13 @@ class Connections:
         """
         if budget.lacks(kind, size) > 0:
             return next((next(iter(taker)) for taker in takers if taker), None)
-        siblings = list(budget.siblings())
-        return next((one for taker in takers for one in siblings if one in taker), None)
+        for _ in range(_MOST_LOOKS):
+            siblings = budget.siblings()
+            found = next((one for taker in takers for one in siblings if one in taker), None)
+            if found is not None:
+                return found
+            budget.look_further()  # all of these are at work
+        return None
 
     def _end(self, connection: Connection) -> None:
         self.counts.evicted += 1

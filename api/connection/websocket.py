@@ -14,7 +14,6 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -27,7 +26,7 @@ from websockets.http11 import Response
 from websockets.protocol import SEND_EOF, State
 from websockets.server import ServerProtocol
 
-from api.connection.counted import CountedProtocol
+from api.connection.counted import CountedProtocol, MessageMemory
 from api.connection.cycle import STATUS_LINES, problem_answer
 from api.connection.farewell import throw_away
 from api.connection.keepalive import Keepalive
@@ -43,7 +42,6 @@ SEND_BUFFER_BYTES = 64 * 1024
 _MESSAGE_TOO_BIG = 1009
 _INVALID_TEXT = 1007
 _TRY_AGAIN_LATER = 1013
-_SMALL_MESSAGE_BYTES = 65_536  # so much of messages every stream may hold
 _FAULT = 1011
 _NO_CODE, _ABNORMAL = 1005, 1006
 
@@ -62,8 +60,7 @@ def goodbye_s(config: Config) -> float:
 class StreamProtocol(CountedProtocol):
     """One WebSocket connection, from the handshake that `HttpProtocol` has read to its end."""
 
-    timed = False
-    is_new = False
+    timed = is_new = False
     """Whether a request may be on its way that a stop has to wait for: a stream's handshake has come."""
 
     _scope: Scope
@@ -90,7 +87,7 @@ class StreamProtocol(CountedProtocol):
         self._close_timer: asyncio.TimerHandle | None = None
         self._close_timeout_s = CLOSE_TIMEOUT_S
         self._parts: list[bytes] = []
-        self._pending_bytes = self._handed_bytes = 0  # of a message that is not whole, and of the one before it
+        self._memory = MessageMemory()
         self._text = False
         self._unparsed = memoryview(b"")
         self._feeding: asyncio.Handle | None = None
@@ -142,7 +139,7 @@ class StreamProtocol(CountedProtocol):
 
     async def receive(self) -> Message:
         """Return the next event for the application; parse on only when there is none."""
-        self._release()
+        self._memory.release(self)
         if self._unparsed and self._queue.empty() and self._feeding is None:
             self._feed()
         message = await self._queue.get()
@@ -158,7 +155,8 @@ class StreamProtocol(CountedProtocol):
             self._unparsed = rest or memoryview(b"")  # an empty view would keep all that was read
             self._frames.receive_data(bytes(piece))
             parsed = self._frames.events_received()
-            if not self._charge(len(piece), parsed):
+            if not (self._close_sent or self._memory.charge(self, len(piece), parsed)):
+                self._fail(_TRY_AGAIN_LATER, "too many messages are arriving at once (server.max_body_memory_bytes)")
                 break
             for event in parsed:
                 if isinstance(event, Frame):
@@ -173,23 +171,6 @@ class StreamProtocol(CountedProtocol):
             self.flow.pause_reading()
         else:
             self._read_on()
-
-    def _charge(self, size: int, parsed: Sequence[object]) -> bool:
-        """Charge `size` more bytes of a large message; return False where that was too much."""
-        self._pending_bytes += size
-        if any(isinstance(event, Frame) and event.fin and event.opcode < Opcode.CLOSE for event in parsed):
-            self._handed_bytes, self._pending_bytes = self._pending_bytes, 0
-        held = self._pending_bytes + self._handed_bytes
-        if self._close_sent or held <= _SMALL_MESSAGE_BYTES or self.watch.keep_message(self, held):
-            return True
-        self._fail(_TRY_AGAIN_LATER, "too many messages are arriving at once (server.max_body_memory_bytes)")
-        return False
-
-    def _release(self) -> None:
-        """Give the memory of the message back that the application has had."""
-        if self._handed_bytes > _SMALL_MESSAGE_BYTES:
-            self.watch.keep_message(self, 0)
-        self._handed_bytes = 0
 
     def _read_on(self) -> None:
         if self._queue.empty() or self._close_sent:

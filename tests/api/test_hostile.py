@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from api.connection.budget import CONNECTIONS
 from api.connection.connections import ConnectionLimits
 from tests.api.test_protocol import answer, answers, batch, get, post
 from tests.conftest import StartService
@@ -198,8 +199,8 @@ def test_a_connection_that_is_reset_stores_nothing(service: Service) -> None:
 
 
 def test_thousands_of_idle_connections_shut_nobody_out(start_service: StartService) -> None:
-    """Up to the limit all are kept; beyond it the oldest make room, and files stay bounded."""
-    limit = ConnectionLimits().max_connections
+    """Up to the share of one address all are kept; beyond it the oldest make room, and files stay bounded."""
+    limit = ConnectionLimits().shares()[CONNECTIONS]
     assert limit < IDLE
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < IDLE + 500:
