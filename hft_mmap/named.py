@@ -95,7 +95,8 @@ class Columns(Mapping[str, Column]):
     """Named columns of equal length, in order: numpy arrays, read-only; NaN where a statistic is undefined.
 
     A mapping, so `pandas.DataFrame(dict(columns))` and `polars.DataFrame(dict(columns))` take it as it is; with pyarrow
-    installed also what speaks the Arrow PyCapsule interface takes it, with null in place of NaN.
+    installed also what speaks the Arrow PyCapsule interface takes it, with null in place of NaN:
+    `pyarrow.table(columns)`, `pandas.DataFrame.from_arrow(columns)`, `polars.from_arrow(columns).struct.unnest()`.
     """
 
     def __init__(self, columns: Mapping[str, Column]) -> None:

@@ -111,3 +111,23 @@ def advance_live_words(path: Path, stop: Event) -> None:
         head._array[words] = values
         values += 10_000
     head.close()
+
+
+def pattern(begin: int, end: int) -> NDArray[np.float64]:
+    """Return points [begin, end) of a series whose prices follow from their indexes; there are ties."""
+    index = np.arange(begin, end)
+    return (100.0 + (7 * index) % 13 / 10 + index // 100 / 7).astype(np.float64)
+
+
+def append_pattern(path: Path, total: int) -> None:
+    """Append such a series to A, in batches of 1 to 300, and clean up on the way."""
+    limits = Limits(max_data_retention=20_000, cleanup_keep_count=5_000, starting_capacity=0, chunk_points=320)
+    sizes = np.random.default_rng(1).integers(1, 300, total)
+    with Store(path, limits=limits, durability="process") as store:
+        begin = 0
+        for size in sizes.tolist():
+            end = min(begin + size, total)
+            if begin == end:
+                return
+            store.append("A", pattern(begin, end))
+            begin = end
