@@ -145,7 +145,7 @@ class HttpProtocol(CountedProtocol):
     def _charge(self) -> bool:
         """Charge what has arrived of requests that can't be run yet; return False where that was too much."""
         parser, waiting = self.parser, self.waiting
-        if not (parser.arriving or self._unparsed or waiting or self._charged) or self.transport.is_closing():
+        if self.transport.is_closing():
             return True
         kept = len(self._unparsed) + parser.charge() + _REQUEST_BYTES * len(waiting)
         if kept != self._charged:
@@ -221,10 +221,11 @@ class HttpProtocol(CountedProtocol):
 
     def _note_state(self) -> None:
         """Tell the watch whether a request is arriving, or the connection idle; hold back a client that is ahead."""
-        if not (self._slicing or self._charge()):
-            return
         running, parser = self.running, self.parser
-        self._note_arriving()
+        if parser.arriving or self._charged or self._unparsed or self.waiting or self._watched is not None:
+            if not (self._slicing or self._charge()):
+                return
+            self._note_arriving()
         if running is not None:
             too_much = sum(map(len, running.body)) > _MAX_BUFFERED_BODY_BYTES
             if too_much or (self.waiting and running is not parser.cycle):
