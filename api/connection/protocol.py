@@ -144,10 +144,10 @@ class HttpProtocol(CountedProtocol):
 
     def _charge(self) -> bool:
         """Charge what has arrived of requests that can't be run yet; return False where that was too much."""
-        parser, waiting = self.parser, self.waiting
+        parser = self.parser
         if self.transport.is_closing():
             return True
-        kept = len(self._unparsed) + parser.charge() + _REQUEST_BYTES * len(waiting)
+        kept = len(self._unparsed) + parser.charge() + _REQUEST_BYTES * len(self.waiting)
         if kept != self._charged:
             self._charged = kept
             if not self.watch.keep_requests(self, kept):

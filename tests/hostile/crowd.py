@@ -129,8 +129,8 @@ class Holder:
     """The holder of a token, who asks for /stats: nine times on a connection that stays, then on a new one."""
 
     def __init__(self, url: str, token: str) -> None:
-        self._asking = {"base_url": url, "headers": {"Authorization": f"Bearer {token}"}, "timeout": 60}
-        self.client = httpx.Client(**self._asking)
+        self._connect = lambda: httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60)
+        self.client = self._connect()
         self.times: list[float] = []
         self.failed = 0
 
@@ -139,7 +139,7 @@ class Holder:
         begin = time.perf_counter()
         try:
             if len(self.times) % 10 == 0:
-                with httpx.Client(**self._asking) as client:
+                with self._connect() as client:
                     status = client.get("/stats?symbol=A&k=1").status_code
             else:
                 status = self.client.get("/stats?symbol=A&k=1").status_code
@@ -160,9 +160,8 @@ class Holder:
 @contextmanager
 def crowds(port: int, count: int) -> Iterator[list[IO[str]]]:
     """Run as many crowds as the files of a process need; yield where each says that it is ready."""
-    sizes = [
-        len(range(start, count, -(-count // _MOST_OF_A_PROCESS))) for start in range(-(-count // _MOST_OF_A_PROCESS))
-    ]
+    processes = -(-count // _MOST_OF_A_PROCESS)
+    sizes = [len(range(first, count, processes)) for first in range(processes)]
     command = [sys.executable, "-m", "tests.hostile.crowd", str(port)]
     running = [subprocess.Popen([*command, str(size)], cwd=ROOT, stdout=subprocess.PIPE, text=True) for size in sizes]
     try:
@@ -195,12 +194,13 @@ def measure(count: int, seconds: float) -> None:
                 resident, tcp = resident_bytes(pid), tcp_bytes() - tcp_before
                 most = max(most, (resident + tcp, resident, tcp))
             metrics = holder.client.get("/metrics").text.splitlines()
-            print(
-                *(line for line in metrics if line.startswith(("hft_mmap_account_", "hft_mmap_connections"))), sep="\n"
-            )
-        print(f"{count} connections; memory {before / 1e6:.0f} MB before")
-        print("at most {:.0f} MB: {:.0f} of the service, {:.0f} of TCP".format(*(size / 1e6 for size in most)))
-        print(holder.told())
+            told = [line for line in metrics if line.startswith(("hft_mmap_account_", "hft_mmap_connections"))]
+        told += [
+            f"{count} connections; memory {before / 1e6:.0f} MB before",
+            "at most {:.0f} MB: {:.0f} of the service, {:.0f} of TCP".format(*(size / 1e6 for size in most)),
+            holder.told(),
+        ]
+        sys.stdout.write("\n".join([*told, ""]))
         holder.client.close()
         service.stop()
 
