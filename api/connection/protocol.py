@@ -145,15 +145,14 @@ class HttpProtocol(CountedProtocol):
     def _charge(self) -> bool:
         """Charge what has arrived of requests that can't be run yet; return False where that was too much."""
         parser = self.parser
-        if self.transport.is_closing():
+        if self._refusal is not None or self.transport.is_closing():
             return True
         kept = len(self._unparsed) + parser.charge() + _REQUEST_BYTES * len(self.waiting)
-        if kept != self._charged:
+        if kept == self._charged or self.watch.keep_requests(self, kept):
             self._charged = kept
-            if not self.watch.keep_requests(self, kept):
-                self.refuse(*NO_ROOM)
-                return False
-        return True
+            return True
+        self.refuse(*NO_ROOM)
+        return False
 
     def _take(self, data: bytes | memoryview) -> None:
         """Parse some bytes, and run the requests that are whole."""

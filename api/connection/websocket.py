@@ -82,8 +82,7 @@ class StreamProtocol(CountedProtocol):
         self._queue: asyncio.Queue[Message] = asyncio.Queue()
         self._refusal: Message | None = None
         self._answered = self._accepted = False  # the handshake is, one way or the other
-        self._close_sent = False
-        self._gone = False
+        self._close_sent = self._gone = False
         self._close_timer: asyncio.TimerHandle | None = None
         self._close_timeout_s = CLOSE_TIMEOUT_S
         self._parts: list[bytes] = []

@@ -162,6 +162,20 @@ def test_answers_that_are_not_taken_are_bounded_together(start_service: StartSer
     assert account(service, sent, "requests", "held") == 0
 
 
+def test_pipelined_requests_find_no_room_where_others_hold_it(start_service: StartService, tmp_path: Path) -> None:
+    """Who sends on and takes nothing is refused or ended at the bound, and the service goes on."""
+    sent = make_tokens(tmp_path)
+    service = start_service(
+        auth__tokens_file=tmp_path / "tokens", server__max_head_memory_bytes="1 MiB", server__max_share_percent=2
+    )
+    with ExitStack() as stack:
+        for _ in range(12):
+            stack.enter_context(unread(service))
+        wait_until(lambda: account(service, sent, "requests", "refused_total") > 0, "a refusal")
+        assert account(service, sent, "requests", "held") <= 2**20
+    assert [event for event in service.events() if event["level"] == "error"] == []
+
+
 def test_half_heads_are_bounded_together(start_service: StartService, tmp_path: Path) -> None:
     """Beyond the bound the oldest half head ends, however many connections there may be."""
     sent = make_tokens(tmp_path)

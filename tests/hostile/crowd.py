@@ -129,10 +129,14 @@ class Holder:
     """The holder of a token, who asks for /stats: nine times on a connection that stays, then on a new one."""
 
     def __init__(self, url: str, token: str) -> None:
-        self._connect = lambda: httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60)
+        self._url = url
+        self._headers = {"Authorization": f"Bearer {token}"}
         self.client = self._connect()
         self.times: list[float] = []
         self.failed = 0
+
+    def _connect(self) -> httpx.Client:
+        return httpx.Client(base_url=self._url, headers=self._headers, timeout=60)
 
     def ask(self) -> None:
         """Ask once."""
@@ -152,7 +156,8 @@ class Holder:
         """Return what was found."""
         p99 = statistics.quantiles(self.times, n=100)[98]
         return (
-            f"{len(self.times)} requests of the token: p99 {p99 * 1000:.1f} ms, at most {max(self.times) * 1000:.0f} ms, "
+            f"{len(self.times)} requests of the token: p99 {p99 * 1000:.1f} ms, "
+            f"at most {max(self.times) * 1000:.0f} ms, "
             f"{self.failed} without a 200"
         )
 
