@@ -18,10 +18,11 @@ from hft_mmap.errors import InvalidRange, OutOfRange
 from hft_mmap.files.view import View
 from hft_mmap.named import ARGMAX, ARGMIN, FORMULAS, Column, Columns, Floats, Folded, Indexes, checked_names
 from hft_mmap.tree.buckets import bar_edges
-from hft_mmap.tree.order import count_below, select
+from hft_mmap.tree.order import select, split
 from hft_mmap.tree.passage import AVG, FIRST, LAST, MAX, MIN, NOWHERE, VAR, find_first, find_firsts, fold_ranges
 
 _MOST = 2**62
+_NOTHING = np.empty(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,9 +250,8 @@ def rank(moment: Moment, lo: int, hi: int, value: float) -> Rank:
     """Return how many of the points [lo, hi), which are kept, are below `value`, equal to it and above it."""
     x = _barrier("value", value)
     view = moment.view
-    below = int(count_below(view.table, view.roots, lo, hi, x)[0])
-    up_to = int(count_below(view.table, view.roots, lo, hi, math.nextafter(x, math.inf))[0])
-    return Rank(below, up_to - below, hi - lo - up_to)
+    below, equal = split(view.table, view.roots, lo, hi, x, x, _NOTHING)
+    return Rank(below, equal, hi - lo - below - equal)
 
 
 def asof(moment: Moment, at: object) -> Point:

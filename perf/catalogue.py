@@ -6,7 +6,10 @@ from importlib import import_module
 
 from perf.case import Case
 
-SUITES = ("floor", "kernels", "store", "reading", "decode", "protocol", "http_app", "http_socket", "process", "naive")
+SUITES = (
+    "floor", "kernels", "store", "reading", "answers",
+    "decode", "protocol", "http_app", "http_socket", "process", "naive",
+)  # fmt: skip
 
 
 def suite(name: str) -> list[Case]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import hft_mmap
 from hft_mmap import Durability, Limits, Store
-from perf.prices import BLOCK_POINTS, price_blocks
+from perf.prices import BLOCK_POINTS, BLOCKS
 
 ROOT = Path(__file__).resolve().parent.parent
 DIRECTORY_VARIABLE = "HFT_PERF_DIR"
@@ -61,16 +61,19 @@ class Lab:
         finally:
             shutil.rmtree(path, ignore_errors=True)
 
-    def stored(self, points: int) -> Path:
-        """Return a data directory that holds `points` points of SYMBOL, made at first use; only read it."""
-        path = self.directory / f"series-{points}-{_fingerprint()}"
+    def stored(self, points: int, kind: str = "series") -> Path:
+        """Return a data directory that holds `points` points of SYMBOL, made at first use; only read it.
+
+        The prices are of a `kind` of perf.prices.BLOCKS.
+        """
+        path = self.directory / f"{kind}-{points}-{_fingerprint()}"
         with (self.directory / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not path.exists():
-                for older in self.directory.glob(f"series-{points}-*"):
+                for older in self.directory.glob(f"{kind}-{points}-*"):
                     shutil.rmtree(older)
                 with self.scratch() as making:
-                    fill(making / "data", points)
+                    fill(making / "data", points, kind=kind)
                     (making / "data").rename(path)
         return path
 
@@ -94,11 +97,11 @@ class Lab:
             yield data
 
 
-def fill(data: Path, points: int, symbol: str = SYMBOL) -> None:
-    """Append `points` prices to `symbol` of the store at `data`, and close it in order."""
+def fill(data: Path, points: int, symbol: str = SYMBOL, *, kind: str = "series") -> None:
+    """Append `points` prices of a `kind` to `symbol` of the store at `data`, and close it in order."""
     with Store(data, limits=ROOMY, durability=Durability.PROCESS) as store:
         left = points
-        for block in price_blocks():
+        for block in BLOCKS[kind]():
             store.append(symbol, block[:left])
             left -= BLOCK_POINTS
             if left <= 0:

@@ -1,6 +1,6 @@
-"""The prices that benchmarks use: random walks of cents, the same in every run."""
+"""The prices that benchmarks use: random walks of cents for most, and others for order statistics; always the same."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,3 +21,42 @@ def price_blocks() -> Iterator[NDArray[np.float64]]:
     drift = np.random.default_rng(2)
     while True:
         yield np.round(walk + drift.uniform(-50.0, 50.0), 2)
+
+
+def tick_blocks() -> Iterator[NDArray[np.float64]]:
+    """Yield blocks of one random walk without end, from 1,000.00: each step is a cent down, none, or a cent up."""
+    rng, cents = np.random.default_rng(3), 100_000
+    while True:
+        walk = cents + np.cumsum(rng.integers(-1, 2, BLOCK_POINTS))
+        cents = int(walk[-1])
+        yield np.abs(walk) / 100
+
+
+def reverting_blocks() -> Iterator[NDArray[np.float64]]:
+    """Yield blocks of prices of two decimals that are drawn back to 100 without end: x' = 0.999 x + 0.02 e."""
+    rng, part, keep, x = np.random.default_rng(4), 1000, 0.999, 0.0
+    powers = keep ** np.arange(1, part + 1)
+    while True:
+        steps = rng.normal(0.0, 0.02, (BLOCK_POINTS // part, part))
+        # What each part is from 0; then the parts follow one another, each from where the one before it ended.
+        found = powers * np.cumsum(steps / powers, axis=1)
+        for k in range(len(found)):
+            found[k] += powers * x
+            x = found[k, -1]
+        yield np.round(100.0 + found.ravel(), 2)
+
+
+def noise_blocks() -> Iterator[NDArray[np.float64]]:
+    """Yield blocks of white noise around 100 without end, not rounded: hardly two values are the same."""
+    rng = np.random.default_rng(5)
+    while True:
+        yield rng.normal(100.0, 1.0, BLOCK_POINTS)
+
+
+BLOCKS: Mapping[str, Callable[[], Iterator[NDArray[np.float64]]]] = {
+    "series": price_blocks,
+    "ticks": tick_blocks,
+    "reverting": reverting_blocks,
+    "noise": noise_blocks,
+}
+"""The kinds of prices that a lab keeps."""

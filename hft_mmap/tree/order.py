@@ -2,11 +2,11 @@
 
 A count takes whole the nodes that lie wholly below or above, and reads the values of the others. To find a rank, a
 pivot is counted and the bracket narrowed to the *stored* values beside it, so that ties end the search at once. Where
-prices wander (a random walk) few nodes straddle a pivot. Where every node does (white noise), a sample gives the
-bracket, and what is left in it is gathered and sorted out by numpy.
+prices wander (a random walk) few nodes straddle a pivot. Where many do (white noise, prices that come back again and
+again), which some of them tell, a sample gives the bracket; what lies in it is gathered and sorted out by numpy.
 """
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numba import carray, float64, int64, njit, types
@@ -27,12 +27,19 @@ _FEW = 4096
 """So many points are gathered and sorted out at once: that takes less than counting them twice."""
 _MOST_GATHERED = 4_000_000
 """What a search holds in memory at most: 32 MB."""
+_LOOKED_AT = 512
+"""So many blocks tell whether a pivot is cheap to count: 20 us."""
+_MANY = _LOOKED_AT // 16
+"""Where more of them straddle the pivot, some counts take longer than a sample and one look at all that lies around."""
+_HALVED = 3
+"""Each such step takes the middle in place of a guess: where guesses are bad, they are not all there is."""
 _SAMPLE = 65_536
-_SPREAD = 1_024  # ranks of the sample on either side: four standard deviations of sqrt(65,536), and never less
+_SPREAD = 512  # ranks of the sample on either side: four standard deviations of the median's, of which none has more
 
 _F8 = types.Array(float64, 1, "C")
 _I8 = types.Array(int64, 1, "C")
 _COUNT = types.Tuple((int64, float64, float64, int64))
+_SPLIT = types.Tuple((int64, int64))
 _Count = tuple[int, float, float, int]
 
 
@@ -114,32 +121,125 @@ def count_below(table: NDArray[np.int64], roots: NDArray[np.float64], lo: int, h
     return count, under, over, reads
 
 
-@njit(int64(_I8, int64, int64, float64, float64, _F8), **OPTIONS)
-def _gather(table: NDArray[np.int64], lo: int, hi: int, low: float, high: float, out: NDArray[np.float64]) -> int:
-    """Write those of the points [lo, hi) that lie in [low, high] into `out`, which holds them; return their number."""
+@njit(**OPTIONS)
+def _split_values(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
+    v: NDArray[np.float64], i: int, end: int, low: float, high: float, out: NDArray[np.float64], n: int
+) -> tuple[int, int]:
+    """Split the values [i, end): return how many are < `low` and how many in [low, high], which go to `out[n:]`.
+
+    PERF: written without a branch, and overwritten by the next where it does not belong there: 0.5 ns a value in place
+    of 3 where about half belong.
+    """
+    below, begin = 0, n
+    if n + (end - i) <= out.shape[0]:
+        for j in range(i, end):
+            x = v[j]
+            out[n] = x
+            below += x < low
+            n += (x >= low) & (x <= high)
+        return below, n - begin
+    for j in range(i, end):
+        x = v[j]
+        below += x < low
+        if low <= x <= high:
+            if n < out.shape[0]:
+                out[n] = x
+            n += 1
+    return below, n - begin
+
+
+@njit(**OPTIONS)
+def _split_chunk(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
+    base: int, table: NDArray[np.int64], i: int, end: int, low: float, high: float, out: NDArray[np.float64], n: int
+) -> tuple[int, int]:
+    """Split the values [i, end) of one chunk, with `n` that were found before; see `split`."""
+    v = carray(float64_pointer(base), (end,))
+    top = table[TABLE_LEVELS]
+    below = level = 0
+    begin = n
+    while i < end:
+        size = 1 << (FAN_OUT_BITS * level)
+        if level == 0:
+            stop = min((i | (FAN_OUT - 1)) + 1, end)
+            found = _split_values(v, i, stop, low, high, out, n)
+            below += found[0]
+            n += found[1]
+            i = stop
+        elif i + size > end:
+            level -= 1
+            continue
+        else:
+            at = (i >> (FAN_OUT_BITS * level)) * NODE_FIELDS
+            node = carray(float64_pointer(base + 8 * table[TABLE_LEVEL_OFFSETS + level]), (at + NODE_FIELDS,))
+            if node[at + 1] < low:
+                below += size
+            elif low <= node[at] and node[at + 1] <= high and n >= out.shape[0]:
+                n += size
+            elif node[at] <= high:
+                level -= 1
+                continue
+            i += size
+        size = 1 << (FAN_OUT_BITS * level)
+        while level < top and (i & ((size << FAN_OUT_BITS) - 1)) == 0:
+            level += 1
+            size <<= FAN_OUT_BITS
+    return below, n - begin
+
+
+@njit(_SPLIT(_I8, _F8, int64, int64, float64, float64, _F8), **OPTIONS)
+def split(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
+    table: NDArray[np.int64],
+    roots: NDArray[np.float64],
+    lo: int,
+    hi: int,
+    low: float,
+    high: float,
+    out: NDArray[np.float64],
+) -> tuple[int, int]:
+    """Return how many of the points [lo, hi) are < `low`, and how many lie in [low, high], low <= high.
+
+    As many of the latter as `out` holds are written there, in their order.
+    """
     points = table[TABLE_CHUNK_POINTS]
     i = lo - table[TABLE_FIRST_POINT]
     end = hi - table[TABLE_FIRST_POINT]
-    n = 0
+    below = inside = 0
     while i < end:
         chunk = i // points
-        stop = min(points, end - chunk * points)
-        base = table[TABLE_ADDRESSES + chunk]
-        v = carray(float64_pointer(base), (stop,))
-        nodes = carray(float64_pointer(base + 8 * table[TABLE_LEVEL_OFFSETS + 1]), (points // FAN_OUT * NODE_FIELDS,))
-        i -= chunk * points
-        while i < stop:
-            last = (i | (FAN_OUT - 1)) + 1
-            at = (i >> FAN_OUT_BITS) * NODE_FIELDS
-            # The node of a block that is not full yet says nothing.
-            if last > stop or (nodes[at] <= high and nodes[at + 1] >= low):
-                for j in range(i, min(last, stop)):
-                    if low <= v[j] <= high:
-                        out[n] = v[j]
-                        n += 1
-            i = last
-        i = chunk * points + stop
-    return n
+        begin = chunk * points
+        stop = min(points, end - begin)
+        root = chunk * NODE_FIELDS
+        is_whole = i == begin and stop == points and root + NODE_FIELDS <= roots.shape[0]
+        if is_whole and roots[root + 1] < low:
+            below += points
+        elif not (is_whole and roots[root] > high):
+            found = _split_chunk(table[TABLE_ADDRESSES + chunk], table, i - begin, stop, low, high, out, inside)
+            below += found[0]
+            inside += found[1]
+        i = begin + stop
+    return below, inside
+
+
+@njit(int64(_I8, int64, int64, float64), **OPTIONS)
+def _straddling(table: NDArray[np.int64], lo: int, hi: int, x: float) -> int:
+    """Return how many of _LOOKED_AT blocks of FAN_OUT points, spread evenly over [lo, hi), have values on both sides.
+
+    0 where the range does not hold as many blocks.
+    """
+    points = table[TABLE_CHUNK_POINTS]
+    first = (lo - table[TABLE_FIRST_POINT] + FAN_OUT - 1) >> FAN_OUT_BITS
+    blocks = ((hi - table[TABLE_FIRST_POINT]) >> FAN_OUT_BITS) - first
+    found = 0
+    if blocks < _LOOKED_AT:
+        return 0
+    for k in range(_LOOKED_AT):
+        point = (first + blocks * k // _LOOKED_AT) << FAN_OUT_BITS
+        chunk = point // points
+        at = ((point - chunk * points) >> FAN_OUT_BITS) * NODE_FIELDS
+        base = table[TABLE_ADDRESSES + chunk] + 8 * table[TABLE_LEVEL_OFFSETS + 1]
+        node = carray(float64_pointer(base), (at + NODE_FIELDS,))
+        found += node[at] < x <= node[at + 1]
+    return found
 
 
 @njit(types.void(_I8, _I8, _F8), **OPTIONS)
@@ -151,36 +251,66 @@ def _pick(table: NDArray[np.int64], indexes: NDArray[np.int64], out: NDArray[np.
         out[k] = carray(float64_pointer(table[TABLE_ADDRESSES + place // points]), (points,))[place % points]
 
 
+class _Bracket(NamedTuple):
+    """Two stored values that the one that is looked for lies between, with how many are < `low` and <= `high`."""
+
+    low: float
+    below: int
+    high: float
+    up_to: int
+
+
 def select(view: Mapped, lo: int, hi: int, rank: int) -> float:
     """Return the value that has `rank` (0: the least) among the points [lo, hi) once they are sorted.
 
-    It is a stored value. 1e8 points: milliseconds for a random walk, up to a few scans of all of them for white noise.
+    It is a stored value. 1e8 points: milliseconds for a random walk, about one reading of all of them for white noise.
     """
     table, roots, n = view.table, view.roots, hi - lo
     low, high, *_ = fold_window(table, roots, lo, hi)
-    below, up_to = 0, n  # so many points are < low, and <= high
+    found = _Bracket(low, 0, high, n)
     reads = step = 0
-    bracket: list[float] = []
-    is_sampled = False
-    while low < high:
-        left = up_to - below
+    is_sampled = n <= _MOST_GATHERED
+    while found.low < found.high:
+        left = found.up_to - found.below
         if left <= max(_FEW, min(2 * reads, _MOST_GATHERED)):
-            found = np.empty(left)
-            _gather(table, lo, hi, low, high, found)
-            return float(np.partition(found, rank - below)[rank - below])
-        if not is_sampled and reads > n // 4 and n > _MOST_GATHERED:
-            is_sampled = True
-            bracket = _bracket(view, lo, hi, rank)
-        pivot = bracket.pop() if bracket else _pivot(low, high, (rank + 0.5 - below) / left, halve=step % 2 == 1)
+            inside = np.empty(left)
+            split(table, roots, lo, hi, found.low, found.high, inside)
+            return float(np.partition(inside, rank - found.below)[rank - found.below])
+        share = (rank + 0.5 - found.below) / left
+        pivot = _pivot(found.low, found.high, share, halve=step % _HALVED == _HALVED - 1)
         step += 1
-        if not low < pivot <= high:
+        if not found.low < pivot <= found.high:
+            continue
+        if not is_sampled and _straddling(table, lo, hi, pivot) > _MANY:
+            is_sampled = True
+            found = _narrowed(view, lo, hi, rank, found)
             continue
         count, under, over, reads = count_below(table, roots, lo, hi, pivot)
-        if count > rank:
-            high, up_to = under, count
-        else:
-            low, below = over, count
-    return float(low)
+        found = found._replace(high=under, up_to=count) if count > rank else found._replace(low=over, below=count)
+    return found.low
+
+
+def _narrowed(view: Mapped, lo: int, hi: int, rank: int, found: _Bracket) -> _Bracket:
+    """Return a narrower bracket by a sample of the points [lo, hi): mostly two times the value that has the rank.
+
+    The sample comes from a fixed seed, and decides how long the search takes, never what is found.
+    """
+    indexes = np.random.default_rng(rank).integers(lo, hi, _SAMPLE)
+    sample = np.empty(_SAMPLE)
+    _pick(view.table, indexes, sample)
+    middle = rank * _SAMPLE // (hi - lo)
+    ends = max(middle - _SPREAD, 0), min(middle + _SPREAD, _SAMPLE - 1)
+    sample.partition(ends)
+    low, high = (float(sample[end]) for end in ends)
+    inside = np.empty(_MOST_GATHERED)
+    below, n = split(view.table, view.roots, lo, hi, low, high, inside)
+    if not below <= rank < below + n:
+        return found
+    if n <= len(inside):
+        low = high = float(np.partition(inside[:n], rank - below)[rank - below])
+    if low > found.low:
+        found = found._replace(low=low, below=below)
+    return found._replace(high=high, up_to=below + n) if high < found.high else found
 
 
 def _pivot(low: float, high: float, share: float, *, halve: bool) -> float:
@@ -190,13 +320,3 @@ def _pivot(low: float, high: float, share: float, *, halve: bool) -> float:
         return float((bits[:1] + (bits[1] - bits[0] + 1) // 2).view(np.float64)[0])
     guess = low + (high - low) * min(max(share, 0.01), 0.99)
     return guess if guess > low else high
-
-
-def _bracket(view: Mapped, lo: int, hi: int, rank: int) -> list[float]:
-    """Return two values that the one of `rank` most likely lies between, from a sample of the points [lo, hi)."""
-    indexes = np.random.default_rng(rank).integers(lo, hi, _SAMPLE)
-    sample = np.empty(_SAMPLE)
-    _pick(view.table, indexes, sample)
-    sample.sort()
-    middle = rank * _SAMPLE // (hi - lo)
-    return [float(sample[max(middle - _SPREAD, 0)]), float(sample[min(middle + _SPREAD, _SAMPLE - 1)])]

@@ -72,7 +72,8 @@ class Caller:
 
 
 @contextmanager
-def _timing(app: Any, template: dict[str, Any], bodies: list[bytes]) -> Iterator[TimeFunction]:  # noqa: ANN401
+def timing(app: Any, template: dict[str, Any], bodies: list[bytes]) -> Iterator[TimeFunction]:  # noqa: ANN401
+    """Yield what times one request to `app`, again and again."""
     caller = Caller(app, template, bodies)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, no_collection():
         runner.run(caller.call(3))
@@ -84,7 +85,7 @@ def _stats(stored: int, question: str) -> Prepare:
     def prepare(lab: Lab) -> Iterator[TimeFunction]:
         with Store(lab.stored(stored), mode="r", limits=ROOMY) as store:
             query = f"symbol={SYMBOL}{question}".encode()
-            with _timing(create_app(store, settings()), scope("GET", "/stats/", query), [b""]) as run:
+            with timing(create_app(store, settings()), scope("GET", "/stats/", query), [b""]) as run:
                 yield run
 
     return prepare
@@ -95,7 +96,7 @@ def _series(stored: int, buckets: int) -> Prepare:
     def prepare(lab: Lab) -> Iterator[TimeFunction]:
         with Store(lab.stored(stored), mode="r", limits=ROOMY) as store:
             query = f"symbol={SYMBOL}&buckets={buckets}".encode()
-            with _timing(create_app(store, settings()), scope("GET", "/series/", query), [b""]) as run:
+            with timing(create_app(store, settings()), scope("GET", "/series/", query), [b""]) as run:
                 yield run
 
     return prepare
@@ -116,7 +117,7 @@ def _stats_after_each_append(question: str) -> Prepare:
                 await app(asked, receive, send)  # type: ignore[arg-type]
 
             query = f"symbol={SYMBOL}{question}".encode()
-            with _timing(changing, scope("GET", "/stats/", query), [b""]) as run:
+            with timing(changing, scope("GET", "/stats/", query), [b""]) as run:
                 yield run
 
     return prepare
@@ -130,7 +131,7 @@ def _add_batch(values: int, limits: Limits, durability: Durability) -> Prepare:
         touch(warm_bytes(values))
         with lab.scratch() as scratch, Store(scratch / "data", limits=limits, durability=durability) as store:
             app = create_app(store, settings())
-            with _timing(app, scope("POST", "/add_batch/", headers=headers), bodies) as run:
+            with timing(app, scope("POST", "/add_batch/", headers=headers), bodies) as run:
                 yield run
 
     return prepare
@@ -141,7 +142,7 @@ def _bare(method: str) -> Prepare:
     def prepare(_lab: Lab) -> Iterator[TimeFunction]:
         raw = body(10)
         headers = (_JSON, (b"content-length", str(len(raw)).encode())) if method == "POST" else ()
-        with _timing(bare.create_app(), scope(method, "/", headers=headers), [raw]) as run:
+        with timing(bare.create_app(), scope(method, "/", headers=headers), [raw]) as run:
             yield run
 
     return prepare

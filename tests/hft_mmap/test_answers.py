@@ -26,7 +26,7 @@ from hft_mmap import (
 )
 from hft_mmap.stats import exact_window_stats
 from hft_mmap.testing import RELATIVE_ERROR, UNDERFLOW
-from hft_mmap.tree.order import count_below, select
+from hft_mmap.tree.order import count_below, select, split
 from hft_mmap.tree.passage import find_first
 from tests.hft_mmap.conftest import OpenStore
 from tests.hft_mmap.test_kernels import CHUNK_POINTS, KINDS, Tree, prices
@@ -86,6 +86,22 @@ def test_counts_and_ranks_are_those_of_a_sort(points: int, data: st.DataObject) 
     assert select(tree, lo, hi, rank) == part[rank]
 
 
+@pytest.mark.parametrize("points", CHUNK_POINTS)
+@given(data=st.data())
+def test_points_between_two_values_are_gathered(points: int, data: st.DataObject) -> None:
+    """All of them, in their order, as far as there is room; and those below are counted, as is what had no room."""
+    values, lo, hi = drawn(data, points)
+    tree = Tree(values, points)
+    low, high = sorted(data.draw(st.lists(st.sampled_from(values.tolist()), min_size=2, max_size=2), label="between"))
+    room = data.draw(st.sampled_from([0, 1, 70, hi - lo]), label="room")
+    found = np.full(room + 1, -1.0)
+    part = values[lo:hi]
+    inside = part[(part >= low) & (part <= high)]
+    assert split(tree.table, tree.roots, lo, hi, low, high, found[:room]) == (int((part < low).sum()), len(inside))
+    assert found[: min(room, len(inside))].tolist() == inside[:room].tolist()
+    assert found[room] == -1.0
+
+
 @pytest.mark.parametrize("few", [1, 50])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_rank_is_found_however_little_may_be_gathered(kind: str, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,6 +112,20 @@ def test_a_rank_is_found_however_little_may_be_gathered(kind: str, few: int, mon
     tree = Tree(values, 320)
     for rank in (0, 1, 2499, 4998, 4999):
         assert select(tree, 0, 5000, rank) == np.sort(values)[rank]
+
+
+@pytest.mark.parametrize("gathered", [5_000, 700, 10])
+@pytest.mark.parametrize("decimals", [9, 1, 0])
+def test_a_rank_among_noise_is_found_by_a_sample(decimals: int, gathered: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether what lies around it may be gathered, or not, and how many of these values are the same."""
+    monkeypatch.setattr("hft_mmap.tree.order._FEW", 1)
+    monkeypatch.setattr("hft_mmap.tree.order._MOST_GATHERED", gathered)
+    values = np.round(np.random.default_rng(6).normal(100.0, 1.0, 50_001), decimals)
+    tree = Tree(values, 4096)
+    for lo, hi in ((0, 50_001), (63, 49_999)):
+        part = np.sort(values[lo:hi])
+        for rank in (0, 7, *range(20_000, 30_000, 777), 49_000, hi - lo - 1):
+            assert select(tree, lo, hi, rank) == part[rank]
 
 
 def test_many_ranges_are_each_exact(series: Series) -> None:
