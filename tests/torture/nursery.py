@@ -47,6 +47,11 @@ class Child:
                 self._text += read
                 self._ended = not read
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it was seen to end while it was read."""
+        return self._ended
+
     def lines(self) -> list[list[str]]:
         """Return the words of each line that it told so far."""
         return [line.split(" ") for line in self._text.decode().split("\n")[:-1]]

@@ -30,6 +30,7 @@ from tests.torture.endless import Endless
 from tests.torture.stream import FEW_BATCHES, SYMBOLS, Fault, Setting, Stream, streams
 
 LIFE_LIMITS = Limits(starting_capacity=0, chunk_points=64)
+SHARED_LIMITS = Limits(starting_capacity=0, chunk_points=64, max_data_retention=150, cleanup_keep_count=20)
 
 Tell = Callable[[str], object]
 
@@ -133,6 +134,20 @@ def life(out: int, path: str, step: str) -> None:
         else:
             store.create("E")
         tell("done")
+
+
+def sharing(out: int, path: str, durability: str) -> None:
+    """Append 1, 2, 3 … to A, beside whoever else does: rolls, cleanups, commits, a new symbol, the close."""
+    tell = _teller(out)
+    end = 0
+    with Store(path, limits=SHARED_LIMITS, durability=durability, sync_interval_ms=1) as store:
+        for size in (10, 70, 10, 70):
+            store.append("A", np.arange(end + 1.0, end + size + 1.0))
+            end += size
+            tell(f"ack {end}")
+        store.append("B", [1.0])
+        store.sync()
+    tell("done")
 
 
 def told_session(_: int, told: str, **arguments: Any) -> None:
