@@ -155,10 +155,14 @@ def head_faults(head: Head, boot: Boot) -> list[str]:
 def proof_of(head: Head, found: Trusted, directory: Path, layout: Layout) -> Proof | None:
     """Hold every kept value against the running checksums of chunks, slots and publications; None if there are none.
 
-    O(N). A flipped bit of any value shows here, in chunks that are not sealed too.
+    O(N). A flipped bit of any value shows here, in chunks that are not sealed too. Publications of another run of the
+    machine are left out: the disk may have kept a part of them, and of others that were lost.
     """
     slots = {slot.total: slot.mark for slot in head.commits() if slot.mark is not None}
-    goals = {point: mark for point, mark in {**head.marks(), **slots}.items() if point <= found.total}
+    marks = head.marks() if found.origin == "live" else {}
+    if marks.get(found.total) != found.mark:
+        marks = {}  # after a failure of the device, which may have kept one sector of the ring and lost another
+    goals = {point: mark for point, mark in {**marks, **slots}.items() if point <= found.total}
     if found.mark is not None:
         goals[found.total] = found.mark
     start = found.start
