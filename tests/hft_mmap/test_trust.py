@@ -154,7 +154,7 @@ def test_a_copy_is_no_less_whole_for_a_ring_of_points_that_were_lost(killed: Pat
 def test_a_reader_that_is_held_up_while_the_ring_goes_round_finds_no_loss(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between its looks at the total and at the marks, another writer may publish more batches than there are places."""
+    """Between its looks at the total and at the marks, another writer may publish more than there are places."""
     published = Head.marks
 
     def after_a_while(head: Head) -> dict[int, Mark]:
