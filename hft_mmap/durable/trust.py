@@ -22,9 +22,13 @@ from pathlib import Path
 from typing import Literal
 
 from hft_mmap.errors import FormatError
+from hft_mmap.files.blocks import MAX_TOTAL, Commit
 from hft_mmap.files.boot import Boot, is_same_boot
-from hft_mmap.files.chunk import Chunk, Layout, Mark, chunk_name, wrapped
-from hft_mmap.files.head import FLAG_SYNC_FAILED, MAX_TOTAL, Commit, Head
+from hft_mmap.files.chunk import Chunk
+from hft_mmap.files.head import FLAG_SYNC_FAILED, Head
+from hft_mmap.files.layout import Layout
+from hft_mmap.files.marks import Mark, wrapped
+from hft_mmap.files.names import chunk_name
 from hft_mmap.tree.words import FLAGS, HOME, START, TOTAL
 
 Origin = Literal["live", "clean", "rolled_back", "copy"]

@@ -9,10 +9,13 @@ import numpy as np
 from hft_mmap.durable import recovery
 from hft_mmap.durable.trust import Proof, Trusted, prove, trust
 from hft_mmap.errors import FormatError
+from hft_mmap.files.blocks import is_damaged_slot, used_identity
 from hft_mmap.files.boot import Boot
-from hft_mmap.files.chunk import Chunk, Layout, Mark
-from hft_mmap.files.head import SLOT_OFFSETS, Head, is_damaged_slot, used_identity
+from hft_mmap.files.chunk import Chunk
+from hft_mmap.files.head import SLOT_OFFSETS, Head
+from hft_mmap.files.layout import Layout
 from hft_mmap.files.locks import attempts
+from hft_mmap.files.marks import Mark
 from hft_mmap.tree.kernels import (
     FAN_OUT,
     MAX_PRICE,

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from hft_mmap import InvalidValues, Limits, Reason, Store
-from hft_mmap.files.chunk import Layout, Mark, chunk_name
 from hft_mmap.files.head import FLAG_SYNC_FAILED, HEAD_NAME, SLOT_OFFSETS, Head
+from hft_mmap.files.layout import Layout
+from hft_mmap.files.marks import Mark
+from hft_mmap.files.names import chunk_name
 from hft_mmap.testing import StoreProcess, move_in, restart_machine
 from hft_mmap.tree.words import EPOCH, FLAGS, RING, RING_OFFSET, RING_PLACES, SETTLED
 from tests.hft_mmap.damage import flip, write_at
