@@ -54,8 +54,9 @@ class Recorder(mfusepy.Operations):  # type: ignore[misc]
         found = os.statvfs(self._at(path))
         return {name: getattr(found, name) for name in dir(found) if name.startswith("f_") and name != "f_fsid"}
 
-    def readdir(self, path: str, _: int) -> list[str]:
-        return [".", "..", *os.listdir(self._at(path))]
+    def readdir(self, path: str, _: int) -> list[tuple[str, dict[str, Any], int]]:
+        # With the number of each: a name whose number is 0 counts as deleted.
+        return [(name, self.getattr(f"{path}/{name}"), 0) for name in (".", "..", *os.listdir(self._at(path)))]
 
     def opendir(self, path: str) -> int:
         fh = os.open(self._at(path), os.O_RDONLY | os.O_DIRECTORY)
