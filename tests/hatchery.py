@@ -1,6 +1,6 @@
 """A process that has imported the service, and forks a child for each that a test starts.
 
-PERF: importing takes a second of a processor, forking a hundredth of one, and the tests start hundreds of processes.
+PERF: importing takes a second of a processor, forking a tenth of one, and the tests start hundreds of processes.
 What a start itself does is left to those that start a real one: of the command line, of systemd, of the documents.
 """
 
