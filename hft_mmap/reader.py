@@ -82,7 +82,6 @@ class Reader:
         self.directory = directory
         self._lock = threading.Lock()
         self._head = Head(directory, writable=writable)
-        self._inode = self._head.inode()
         self.symbol = self._head.identity.symbol
         self.live_words = self._head.words
         """The live words of the head, whatever the bounds are taken from."""
@@ -107,7 +106,7 @@ class Reader:
         except (FileNotFoundError, NotADirectoryError):
             return True
         # A head that has the same number is the same file as long as this one is open, or mapped.
-        return there.st_ino != self._inode
+        return there.st_ino != self._head.inode
 
     def _floor(self, point: int) -> int:
         """Return the first point of the chunk that holds `point`."""
@@ -420,7 +419,7 @@ class Reader:
         view, start, total = self._snapshot()
         last = float(view.read(total - 1, total)[0]) if total > start else None
         used = sum(chunk.allocated_bytes() for chunk in view.chunks)
-        with suppress(FileNotFoundError):  # removed at this moment, or by hand
+        with suppress(OSError):  # removed at this moment, or by hand; or the device is gone
             used += os.stat(self._head.path).st_blocks * 512
         appended_at = view.chunks[-1].written_at() if last is not None else None
         return SeriesInfo(self.symbol, total, start, total - start, last, used, appended_at)

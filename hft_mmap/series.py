@@ -303,7 +303,7 @@ class Series(Appender):
                 self._plan = None
                 self.attached = False
         if not self.removed and self._head.fd >= 0:
-            with suppress(PermissionError):
+            with suppress(OSError):  # a disk that can't be asked says nothing of names
                 mine = os.fstat(self._head.fd)
                 try:
                     there = os.stat(self._head.path)

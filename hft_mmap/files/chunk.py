@@ -298,17 +298,17 @@ class Chunk:
             write_fully(self.writer(), bytes(SEAL_BYTES), self.layout.footer + SEAL_OFFSET)
 
     def allocated_bytes(self) -> int:
-        """Return how much of the disk the file takes; 0 once it is unlinked."""
+        """Return how much of the disk the file takes; 0 once it is unlinked, or its device does not answer."""
         try:
             return os.stat(self.path).st_blocks * 512
-        except FileNotFoundError:
+        except OSError:
             return 0
 
     def written_at(self) -> float | None:
-        """Return when the file was last written to, in Unix seconds; None once it is unlinked."""
+        """Return when the file was last written to, in Unix seconds; None where `allocated_bytes` is 0."""
         try:
             return os.stat(self.path).st_mtime
-        except FileNotFoundError:
+        except OSError:
             return None
 
     def forget_pages(self) -> None:

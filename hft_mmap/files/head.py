@@ -82,7 +82,9 @@ def belongs_to(identity: Identity, directory: Path) -> bool:
 class Head:
     """An open head file. Not locked: the series that owns it decides who may write, and when."""
 
-    __slots__ = ("_array", "_lock_type", "_turn", "address", "fd", "identity", "path", "unsettled", "wait_s", "words")
+    __slots__ = (
+        "_array", "_lock_type", "_turn", "address", "fd", "identity", "inode", "path", "unsettled", "wait_s", "words",
+    )  # fmt: skip
 
     def __init__(self, directory: Path, *, writable: bool, name: str | None = None) -> None:
         """Open and check the head in `directory`; FormatError if it is not a sound head file.
@@ -117,6 +119,8 @@ class Head:
         self.path = path
         self.fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
         self.identity = decode_identity(os.pread(self.fd, HEAD_BYTES + 1, 0))
+        self.inode = os.fstat(self.fd).st_ino
+        """The number of the file: in a copy it is another one. Asked once: a device that went away tells nothing."""
 
     @staticmethod
     def create(
@@ -256,10 +260,6 @@ class Head:
         self._array[RING : RING + 2 * following] = 0
         self._array[RING + 2 * following + 2 : RING + 2 * RING_PLACES] = 0
         self.store(EPOCH, mark.epoch)
-
-    def inode(self) -> int:
-        """Return the number of the file: in a copy it is another one."""
-        return os.fstat(self.fd).st_ino
 
     def move_start(self, start: int) -> None:
         """Store `start`. The caller holds the series."""

@@ -271,7 +271,7 @@ def move_in(directory: Path) -> None:
     """Make every head in `directory` say that it was written in this very file, as if it were no copy."""
     for path in directory.glob(SERIES_HEADS):
         head = Head(path.parent, writable=True)
-        head.store(HOME, head.inode())
+        head.store(HOME, head.inode)
         head.settle_words()
         head.close()
 
