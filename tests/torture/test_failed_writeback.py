@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize(("durability", "seed"), zip(Durability, (1, 2, 3), strict=True))
+@pytest.mark.parametrize(("durability", "seed"), [*zip(Durability, (1, 2, 3), strict=True)])
 def test_points_that_a_disk_dropped_are_named_and_never_served(
     nursery: Nursery, counts: Counts, durability: Durability, seed: int
 ) -> None:
@@ -22,7 +22,7 @@ def test_points_that_a_disk_dropped_are_named_and_never_served(
     assert (counts.of(Kind.WRITEBACKS), counts.texts) == (1, [])
 
 
-@pytest.mark.parametrize(("durability", "seed"), zip(Durability, (1, 2, 3), strict=True))
+@pytest.mark.parametrize(("durability", "seed"), [*zip(Durability, (1, 2, 3), strict=True)])
 def test_a_device_that_went_and_came_back_is_believed_as_far_as_it_proves_itself(
     nursery: Nursery, counts: Counts, durability: Durability, seed: int
 ) -> None:
