@@ -16,7 +16,7 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 from api.connection.budget import BODIES
-from api.connection.connections import Connections
+from api.connection.connections import Connection, Connections
 from api.connection.counted import CountedProtocol
 from api.connection.cycle import Cycle, common_lines, problem_answer
 from api.connection.drain import LINGER_S
@@ -49,6 +49,7 @@ class HttpProtocol(CountedProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         watch: Connections,
+        handshake: Connection | None = None,
     ) -> None:
         if not config.loaded:
             config.load()
@@ -63,6 +64,7 @@ class HttpProtocol(CountedProtocol):
         self._state = server_state
         self.watch = watch
         self._idle = watch.idle
+        self._handshake = handshake  # of TLS: what this connection was until now
         self.parser = RequestParser(self, watch)
         self.running: Cycle | None = None
         self._unparsed = memoryview(b"")
@@ -81,8 +83,14 @@ class HttpProtocol(CountedProtocol):
         self.server, self.client = both_ends(transport)
         self.scheme = "https" if is_tls(transport) else "http"
         self._state.connections.add(self)  # type: ignore[arg-type]  # uvicorn names its own protocols
-        if not self.watch.opened(self, self.client[0] if self.client else None, self.loop):
-            self._refusal = HTTPStatus.SERVICE_UNAVAILABLE, self.watch.limits.too_many()
+        watch, before = self.watch, self._handshake
+        if before is not None:
+            self._handshake = None
+            self._ending = watch.leaving
+            watch.goes_on(before, self)
+            self._idle[self] = watch.now
+        elif not watch.opened(self, self.client[0] if self.client else None, self.loop):
+            self._refusal = HTTPStatus.SERVICE_UNAVAILABLE, watch.limits.too_many()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End: whoever waits for more of a request, or to write more of an answer, is told."""
