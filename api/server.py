@@ -89,7 +89,8 @@ def _serve(settings: Settings, writer: logs.LogWriter) -> int:
         ):
             check_exposure(listeners.sockets, settings.auth)
             open_files = _raise_open_files_limit()
-            watch = Connections(connection_limits(settings.server, settings.store.limits(), open_files))
+            limits = connection_limits(settings.server, settings.store.limits(), open_files)
+            watch = Connections(limits, writer.budget)
             _keep_freed_memory()
             with _open_store(settings, log.bind(), manager) as store:
                 labels = {"instance": settings.server.instance} if settings.server.instance else None

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from api.connection.budget import ANSWERS, BODIES, CONNECTIONS, REQUESTS, Budget, Ledger
+from api.operation.line_budget import LineBudget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,8 +98,10 @@ class Connection(Protocol):
 class Connections:
     """All connections of a server. Not thread-safe: it belongs to the event loop."""
 
-    def __init__(self, limits: ConnectionLimits) -> None:
+    def __init__(self, limits: ConnectionLimits, lines: LineBudget | None = None) -> None:
+        """Have these limits; `lines` is where what clients write into the log is counted."""
         self.limits = limits
+        self.lines = LineBudget() if lines is None else lines
         self.counts = ConnectionCounts()
         self.ledger = Ledger(
             (

@@ -9,6 +9,7 @@ from http.client import HTTPResponse
 import pytest
 
 from api.access.tokens import READ, WRITE, add
+from api.operation.line_budget import STRANGERS, TOKEN
 from tests.api.streams.client import BINARY, PING, PONG, Raw, row
 from tests.api.test_auth import Sent, bearer, make_tokens
 from tests.api.test_budget import account, held, unread
@@ -131,6 +132,27 @@ def test_a_message_is_given_back_whatever_comes_behind_it(start_service: StartSe
             assert client.frame() == (PONG, b"x")  # so that what came before it was read
         wait_until(lambda: service.client.get("/stats?symbol=A").json()["total"] == 20_002, "both")
         wait_until(lambda: held(service, "bodies") == 0, "what was taken")
+
+
+def test_streams_and_lines_have_accounts(shared: tuple[Service, Sent]) -> None:
+    """Places of streams are told as they are taken, and lines of the log as they are written and left out."""
+    service, sent = shared
+    before = account(service, sent, "streams", "held")
+    with stream(service, sent[READ], "stats"):
+        assert account(service, sent, "streams", "held") == before + 1
+    wait_until(lambda: account(service, sent, "streams", "held") == before, "its place")
+    limit = account(service, sent, "streams", "limit")
+    assert account(service, sent, "streams", "share") == limit // 2
+    left_out = account(service, sent, "log_strangers", "refused_total")
+
+    def refused() -> bool:
+        assert service.client.get("/symbols").status_code == 401
+        return account(service, sent, "log_strangers", "refused_total") > left_out
+
+    wait_until(refused, "a line that is left out")
+    assert account(service, sent, "log_strangers", "limit") == STRANGERS.bytes
+    assert account(service, sent, "log_tokens", "share") == TOKEN.bytes
+    assert account(service, sent, "log_strangers", "held") > 0
 
 
 def descriptors(service: Service) -> int:
