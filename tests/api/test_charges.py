@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from http.client import HTTPResponse
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,7 @@ from api.operation.line_budget import STRANGERS, TOKEN
 from tests.api.streams.client import BINARY, PING, PONG, Raw, row
 from tests.api.test_auth import Sent, bearer, make_tokens
 from tests.api.test_budget import account, held, unread
-from tests.api.test_protocol import batch, get, post
+from tests.api.test_protocol import answer, batch, get, post
 from tests.api.test_strangers_share import authorized
 from tests.conftest import StartService
 from tests.locks import held as locked
@@ -186,3 +187,39 @@ def test_who_is_ended_for_another_keeps_no_file(start_service: StartService) -> 
             for _ in range(5):
                 stack.enter_context(service.connect())
         wait_until(lambda: descriptors(service) <= before + 4, "the files of those that were ended")
+
+
+def test_who_takes_nothing_of_the_last_answer_is_ended(start_service: StartService, tmp_path: Path) -> None:
+    """After server.body_timeout_s, by a Unix socket too, of which the kernel never gives up."""
+    path = str(tmp_path / "socket")
+    service = start_service(server__unix_socket=path, server__body_timeout_s=1)
+
+    def ask(requests: int) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(path)
+        for _ in range(requests):
+            connection.sendall(get("/health"))
+        return connection
+
+    with ask(0) as probe:
+        requests = 0
+        while held(service, "answers") == 0:
+            probe.sendall(get("/health"))
+            requests += 1
+    with ExitStack() as stack:
+        for fewer in range(4, 48, 4):
+            stack.enter_context(ask(requests - fewer)).sendall(get("/health", "Connection: close\r\n"))
+        wait_until(lambda: held(service, "connections") == 1, "the end of all but the one that asks")
+
+
+def test_a_body_is_counted_while_its_batch_waits(start_service: StartService) -> None:
+    """A small one that came whole, while another process holds the series."""
+    service = start_service()
+    service.add("A", [1.0])
+    body = batch("A", [1.0] * 10_000)
+    with service.connect() as connection:
+        with locked(service.data_dir / "A" / "head"):
+            connection.sendall(post(body))
+            wait_until(lambda: held(service, "bodies") == len(body), "the body")
+        assert answer(connection)[0] == 200
+        assert held(service, "bodies") == 0
