@@ -34,9 +34,10 @@ from hft_mmap.errors import (
     StoreReadOnly,
     WriteFailed,
 )
-from hft_mmap.files.chunk import Chunk, Mark
+from hft_mmap.files.chunk import Chunk
 from hft_mmap.files.head import FLAG_LEFT, FLAG_SYNC_FAILED
 from hft_mmap.files.locks import HOW_TO_FIND_THE_HOLDER, attempts, try_lock
+from hft_mmap.files.marks import Mark
 from hft_mmap.files.view import View
 from hft_mmap.health import LOCKED_AFTER_S, Refusal, Trouble, try_to_create
 from hft_mmap.limits import Limits

@@ -19,9 +19,9 @@ from hft_mmap.durable.commits import Waiter
 from hft_mmap.durable.trust import Trusted, ending, trust
 from hft_mmap.errors import FormatError, SeriesBusy, SeriesRemoved, StoreClosed, StoreForked
 from hft_mmap.files.boot import Boot, current_boot, is_same_boot
-from hft_mmap.files.chunk import Mark
 from hft_mmap.files.head import FLAG_LEFT, FLAG_SYNC_FAILED
 from hft_mmap.files.locks import attempts
+from hft_mmap.files.marks import Mark
 from hft_mmap.files.view import View
 from hft_mmap.health import LOCKED_AFTER_S, Loss, Refusal, Trouble
 from hft_mmap.limits import Limits

@@ -17,10 +17,14 @@ from time import monotonic
 from hft_mmap.counters import Syncs
 from hft_mmap.durable.trust import Trusted
 from hft_mmap.errors import FormatError
+from hft_mmap.files.blocks import Commit
 from hft_mmap.files.boot import Boot
-from hft_mmap.files.chunk import Chunk, Layout, Mark, chunk_name, list_chunks
+from hft_mmap.files.chunk import Chunk
 from hft_mmap.files.disk import sync_directory
-from hft_mmap.files.head import FLAG_CLEAN, FLAG_SYNC_FAILED, Commit, Head
+from hft_mmap.files.head import FLAG_CLEAN, FLAG_SYNC_FAILED, Head
+from hft_mmap.files.layout import Layout
+from hft_mmap.files.marks import Mark
+from hft_mmap.files.names import chunk_name, list_chunks
 from hft_mmap.files.view import View
 from hft_mmap.tree.kernels import FAN_OUT
 from hft_mmap.tree.words import FLAGS, FLAGS_CHECK, HOME, START, TOTAL

@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from hft_mmap.batch import Prices
 from hft_mmap.durable.verify import VerifyReport
 from hft_mmap.errors import HftMmapError, InvalidValues, OffsetConflict, SymbolLimitReached, SymbolNotFound
-from hft_mmap.files.chunk import SEAL_OFFSET, Layout, chunk_name, list_chunks
+from hft_mmap.files.chunk import SEAL_OFFSET
 from hft_mmap.files.head import HEAD_NAME, SLOT_OFFSETS, Head
-from hft_mmap.files.names import directory_name, validate_symbol
+from hft_mmap.files.layout import Layout
+from hft_mmap.files.names import chunk_name, directory_name, list_chunks, validate_symbol
 from hft_mmap.health import Reason
 from hft_mmap.limits import Durability, Limits
 from hft_mmap.reader import SeriesInfo
