@@ -4,6 +4,7 @@ import shutil
 import signal
 import ssl
 import subprocess
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import pytest
 
 from api.access.secret_files import CredentialsError
 from api.access.tls import Certificate
+from api.connection.handshakes import HANDSHAKE_BYTES
 from api.operation.settings import ServerSettings
 from tests.conftest import StartService
-from tests.service import PATIENCE_S, Service, run_command
+from tests.service import PATIENCE_S, Service, run_command, wait_until
 
 OPENSSL = shutil.which("openssl") or ""
 pytestmark = pytest.mark.skipif(not OPENSSL, reason="the package openssl is not installed")
@@ -148,6 +150,35 @@ def test_a_silent_client_has_no_minute_to_begin_tls(start_service: StartService,
     )
     with service.connect() as silent:
         assert silent.recv(1) == b""
+
+
+def test_handshakes_that_are_not_over_are_counted_and_make_room(start_service: StartService, tmp_path: Path) -> None:
+    """With every place taken by clients that only connected, the oldest of them goes, and who speaks TLS is served."""
+    issue(tmp_path, "x")
+    service = start_service(server__tls_certificate="cert.pem", server__tls_key="key.pem", server__max_connections=4)
+    context = ssl.create_default_context(cafile=tmp_path / "cert.pem")
+
+    def held(client: httpx.Client, account: str) -> float:
+        line = f'hft_mmap_account_held{{account="{account}"}} '
+        text = client.get("/metrics").text
+        return next(float(found.removeprefix(line)) for found in text.splitlines() if found.startswith(line))
+
+    url = f"https://127.0.0.1:{service.port}"
+    with ExitStack() as stack:
+        client = stack.enter_context(httpx.Client(base_url=url, verify=context, timeout=PATIENCE_S))
+        assert (held(client, "connections"), held(client, "requests")) == (1, 0)
+        silent = [stack.enter_context(service.connect()) for _ in range(2)]
+        wait_until(lambda: held(client, "connections") == 3, "their places")
+        assert held(client, "requests") == 2 * HANDSHAKE_BYTES
+        silent += [stack.enter_context(service.connect()) for _ in range(10)]
+        for ended in silent[:8]:
+            with suppress(ConnectionResetError):
+                assert ended.recv(1) == b""
+        assert common_name(service, tmp_path / "cert.pem") == "x"
+        assert held(client, "connections") <= 4
+        for connection in silent:
+            connection.close()
+        wait_until(lambda: (held(client, "connections"), held(client, "requests")) == (1, 0), "the end of all")
 
 
 def test_a_certificate_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
