@@ -2,7 +2,9 @@
 
 import shutil
 import signal
+import socket
 import ssl
+import struct
 import subprocess
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -179,6 +181,30 @@ def test_handshakes_that_are_not_over_are_counted_and_make_room(start_service: S
         for connection in silent:
             connection.close()
         wait_until(lambda: (held(client, "connections"), held(client, "requests")) == (1, 0), "the end of all")
+
+
+def test_whatever_comes_in_place_of_a_handshake_is_no_fault(start_service: StartService, tmp_path: Path) -> None:
+    """Noise, half a handshake, a reset, and any of them ended to make room: nothing is logged, and nothing is kept."""
+    issue(tmp_path, "x")
+    service = start_service(server__tls_certificate="cert.pem", server__tls_key="key.pem", server__max_connections=4)
+    context = ssl.create_default_context(cafile=tmp_path / "cert.pem")
+    sent = ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), sent, server_hostname="127.0.0.1").do_handshake()
+    hello = sent.read()
+    for round_ in range(40):
+        with ExitStack() as stack:
+            for data in (b"", b"GET / HTTP/1.1\r\n\r\n", hello[:100], hello, hello + bytes(100)):
+                connection = stack.enter_context(service.connect())
+                if round_ % 2:  # closed with a reset
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                with suppress(ConnectionError):
+                    connection.sendall(data)
+    with httpx.Client(base_url=f"https://127.0.0.1:{service.port}", verify=context, timeout=PATIENCE_S) as client:
+        wait_until(lambda: 'held{account="connections"} 1.0\n' in client.get("/metrics").text, "the end of all others")
+        assert 'held{account="requests"} 0.0\n' in client.get("/metrics").text
+    assert service.stop() == 0
+    assert [event for event in service.events() if event["level"] in {"warning", "error"}] == []
 
 
 def test_a_certificate_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
