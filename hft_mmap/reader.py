@@ -34,7 +34,7 @@ from hft_mmap.named import FIVE, Columns
 from hft_mmap.span import Span
 from hft_mmap.stats import STANDARD_WINDOWS, WindowStats
 from hft_mmap.tree.buckets import Buckets, in_bars, in_buckets
-from hft_mmap.tree.fold import fold_newest, fold_window, fold_windows
+from hft_mmap.tree.fold import fold_between, fold_newest, fold_window, fold_windows
 from hft_mmap.tree.words import FLAGS, START, TOTAL
 
 _MAX_WINDOW = 2**62
@@ -324,11 +324,17 @@ class Reader:
         O(log N + chunks), lock-free. InvalidRange unless 0 <= start < end, whole numbers; OutOfRange where
         a point of it is not kept, or not there yet: a part of it would be another answer.
         """
-        view, kept, total = self._snapshot()
         # PERF: what is plainly a kept range needs no further look, which would take longer than the fold.
-        if not (type(start) is int and type(end) is int and kept <= start < end <= total):
-            start, end = answers.checked_range(Moment(self.symbol, view, kept, total), start, end)
-        return _stats((*fold_window(view.table, view.roots, start, end), end - start))
+        if type(start) is int and type(end) is int and 0 <= start < end <= _MAX_WINDOW:
+            view = self._view  # what has the addresses must stay until the call has ended, as in `stats`
+            table, roots, chunks = view.addresses
+            _alive, start_address, total_address = self._bounds
+            found = fold_between(table, roots, chunks, start_address, total_address, start, end)
+            if found[5]:
+                return _stats(found)
+        moment = self._moment()
+        start, end = answers.checked_range(moment, start, end)
+        return _stats((*fold_window(moment.view.table, moment.view.roots, start, end), end - start))
 
     def statistics(
         self,

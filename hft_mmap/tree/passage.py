@@ -16,6 +16,7 @@ from hft_mmap.tree.fold import (
     TABLE_LEVEL_OFFSETS,
     TABLE_LEVELS,
     fold_window,
+    prefetch_edges,
 )
 from hft_mmap.tree.kernels import FAN_OUT_BITS, NODE_FIELDS, OPTIONS
 from hft_mmap.tree.pointers import float64_pointer
@@ -86,24 +87,29 @@ def find_first(
     return NOWHERE
 
 
-@njit(types.void(_I8, _F8, _I8, _I8, _ROWS, _I8), **OPTIONS)
-def find_firsts(
+@njit(types.void(_I8, _F8, _I8, _I8, _I8, _ROWS, _I8), **OPTIONS)
+def find_firsts(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
     table: NDArray[np.int64],
     roots: NDArray[np.float64],
+    order: NDArray[np.int64],
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],
     barriers: NDArray[np.float64],
     out: NDArray[np.int64],
 ) -> None:
-    """Write what `find_first` finds in each range into `out`, shape (n,); `barriers` has rows above and below."""
-    for k in range(out.shape[0]):
+    """Write what `find_first` finds in each range into `out`, shape (n,); `barriers` has rows above and below.
+
+    `order` has the numbers of the ranges as they are to be taken.
+    """
+    for k in order:
         out[k] = find_first(table, roots, starts[k], ends[k], barriers[0, k], barriers[1, k])
 
 
-@njit(types.void(_I8, _F8, _I8, _I8, _ROWS), **OPTIONS)
+@njit(types.void(_I8, _F8, _I8, _I8, _I8, _ROWS), **OPTIONS)
 def fold_ranges(
     table: NDArray[np.int64],
     roots: NDArray[np.float64],
+    order: NDArray[np.int64],
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],
     out: NDArray[np.float64],
@@ -111,9 +117,13 @@ def fold_ranges(
     """Write (min, max, last, avg, var, first) of the points [starts[k], ends[k]) into `out[:, k]`, shape (6, n).
 
     Each range holds a point, and table and roots, those of `fold_window`, cover all of them. O(n (log N + chunks)).
+    `order` has the numbers of the ranges as they are to be taken.
     """
     points = table[TABLE_CHUNK_POINTS]
-    for k in range(out.shape[1]):
+    for j in range(order.shape[0]):
+        k = order[j]
+        if j + 1 < order.shape[0]:
+            prefetch_edges(table, starts[order[j + 1]], ends[order[j + 1]])
         low, high, last, avg, var = fold_window(table, roots, starts[k], ends[k])
         place = starts[k] - table[TABLE_FIRST_POINT]
         base = table[TABLE_ADDRESSES + place // points]
