@@ -313,9 +313,18 @@ def test_a_barrier_is_met_behind_an_index(series: Series) -> None:
     low = int(np.flatnonzero(VALUES[451:] <= VALUES[451:].min())[0]) + 451
     assert series.first(450, above=1e9, below=VALUES[low]) == Passage(low, VALUES[low], "below")
     assert series.first(5000, above=0.0) is None
+    assert series.first(450, above=VALUES[met], until=10**30) == Passage(met, VALUES[met], "above")
+    assert series.first(399, above=0, below=None) == Passage(400, VALUES[400], "above")
     with pytest.raises(OutOfRange):
         series.first(10, above=1.0)
-    for above, below in ((None, None), (1.0, 1.0), (math.nan, None)):
+    for above, below in (
+        (None, None),
+        (1.0, 1.0),
+        (math.nan, None),
+        (math.inf, 1.0),
+        (1.0, -math.inf),
+        (math.inf, None),
+    ):
         with pytest.raises(InvalidRange):
             series.first(450, above=above, below=below)
 
