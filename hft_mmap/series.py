@@ -15,7 +15,7 @@ from hft_mmap.durable.commits import Waiter
 from hft_mmap.durable.trust import Trusted, ending, trust
 from hft_mmap.errors import FormatError, SeriesBusy, SeriesRemoved, StoreClosed, StoreForked
 from hft_mmap.files.boot import Boot
-from hft_mmap.files.head import FLAG_SYNC_FAILED
+from hft_mmap.files.head import FLAG_CLEAN, FLAG_SYNC_FAILED
 from hft_mmap.files.locks import attempts
 from hft_mmap.files.marks import Mark
 from hft_mmap.files.view import View
@@ -294,6 +294,26 @@ class Series(Opened):
             self._refused = CLOSED
             self._plan = None
         return view, total, start, self._head.mark(total)
+
+    def let_go(self) -> bool:
+        """Close the series, with its clean flag on the disk; False if it can't be left so, and is to be opened anew.
+
+        For who alone has it, and is its flusher.
+        """
+        orderly = (
+            self._refused is None
+            and self._words[FLAGS] == FLAG_CLEAN
+            and self.committed_total == self._words[TOTAL]
+            and self._unlinked_below == self._words[START]
+        )
+        if not orderly:
+            self.close(0)
+            return self._refused is CLOSED
+        self._refused, self._plan = CLOSED, None
+        self._head.close()
+        for chunk in self._view.chunks:
+            chunk.close_writer()
+        return True
 
     def close(self, wait_s: float) -> None:
         """Commit with the clean flag and refuse writes from now on; reads go on for whoever still holds the series.

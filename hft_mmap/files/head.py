@@ -14,7 +14,6 @@ process. Commit slots are written in turn with pwrite and made durable by fdatas
 machine. Each block lies in a 512-byte sector of its own, so that a torn sector spoils one block only.
 """
 
-import mmap
 import os
 from collections.abc import Callable
 from fcntl import F_OFD_SETLK, F_RDLCK, F_WRLCK, fcntl
@@ -37,7 +36,7 @@ from hft_mmap.files.boot import Boot
 from hft_mmap.files.disk import write_fully
 from hft_mmap.files.locks import HOW_TO_FIND_THE_HOLDER, UNLOCKED_SLOTS, attempts, try_lock_slots
 from hft_mmap.files.marks import Mark, wrapped
-from hft_mmap.files.memory import keep_in_memory
+from hft_mmap.files.memory import keep_in_memory, mapped
 from hft_mmap.files.names import directory_name
 from hft_mmap.tree.words import (
     BOOT_CLOCK,
@@ -102,8 +101,7 @@ class Head:
             if not (name or belongs_to(self.identity, directory)) and (directory / RENAMED_NAME).exists():
                 self.close()
                 self._open(directory / RENAMED_NAME, writable=writable)
-            access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
-            self._array = np.frombuffer(mmap.mmap(self.fd, HEAD_BYTES, access=access), dtype=np.int64)
+            self._array = np.frombuffer(mapped(self.fd, HEAD_BYTES, writable=writable), dtype=np.int64)
         except BaseException:
             self.close()
             raise
