@@ -36,6 +36,7 @@ from api.connection.listening import Listeners, bound_clients, listening
 from api.connection.protocol import HttpProtocol
 from api.connection.websocket import StreamProtocol
 from api.operation import logs
+from api.operation.capacity import files_of_store, shortages
 from api.operation.settings import Effective, ServerSettings, Settings, how_to_set
 from api.operation.systemd import ServiceManager
 from api.streams.registry import Streams
@@ -43,8 +44,6 @@ from hft_mmap import HftMmapError, Limits, Store, StoreUnusable
 
 # Files of the process itself: standard streams, log, listeners, event loop, what is read for a moment.
 _OWN_FILES = 128
-# Of a series, beside its chunks: the head, the directory, and what a commit or a cleanup opens.
-_FILES_OF_A_SERIES = 4
 # Clients that are taken out of the queue of a listener at once, before any of them can be counted and refused.
 _MOST_AT_ONCE = 2048
 # The client of a stream that sends nothing for so long is asked whether it is there, and has so long to answer.
@@ -91,6 +90,8 @@ def _serve(settings: Settings, writer: logs.LogWriter) -> int:
             open_files = _raise_open_files_limit()
             limits = connection_limits(settings.server, settings.store.limits(), open_files)
             watch = Connections(limits, writer.budget)
+            for shortage in shortages(settings.store.limits()):
+                structlog.get_logger().warning("system_limit", reason=shortage)
             _keep_freed_memory()
             with _open_store(settings, log.bind(), manager) as store:
                 labels = {"instance": settings.server.instance} if settings.server.instance else None
@@ -150,12 +151,6 @@ def _raise_open_files_limit() -> int:
     with suppress(ValueError, OSError):  # refused in some containers, which then keep what they gave
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-
-
-def files_of_store(limits: Limits) -> int:
-    """Return how many files a store has open whose series are all there, and full."""
-    chunks = limits.max_data_retention // limits.chunk_points + 2  # the newest, and one that a cleanup has not unlinked
-    return limits.max_symbols * (_FILES_OF_A_SERIES + chunks)
 
 
 def most_at_once(open_files: int) -> int:

@@ -44,7 +44,7 @@ _TOLD_ONCE = frozenset(
     {
         "failed", "fewer_connections", "file_system", "lost", "read_only", "recovery", "reload_failed", "reloaded",
         "removed", "series_created", "series_removed", "series_renamed", "series_restored", "serving",
-        "set_aside", "stopped", "stopping",
+        "set_aside", "stopped", "stopping", "system_limit",
     }
 )  # fmt: skip
 """Told once in the life of a series or of the process, or when its operator asks: no client makes them more."""

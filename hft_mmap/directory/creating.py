@@ -86,6 +86,8 @@ class Creating(Opening):
 
     def _check_limit(self, symbol: str) -> None:
         """Refuse a symbol above the limit; counts what is on the disk, whichever process made it."""
+        if not self._may_be_full():
+            return
         kept = len(self._symbols())
         if kept >= self.limits.max_symbols:
             message = (

@@ -204,7 +204,7 @@ class Commits:
         self._committing(partial(self._unlink_below, start))
 
     def _unlink_below(self, start: int) -> None:
-        if os.stat(self._head.path).st_ino != self._head.inode():
+        if os.stat(self._head.path).st_ino != self._head.inode:
             return
         for first in list_chunks(self._directory):
             if first + self._layout.points <= start:
@@ -264,6 +264,6 @@ class Commits:
             self._head.write_commit(commit)
         os.fdatasync(self._head.fd)
         self.total = found.total
-        self._head.store(HOME, self._head.inode())
+        self._head.store(HOME, self._head.inode)
         self._head.settle_words()
         self._head.lower_flag(FLAG_SYNC_FAILED | FLAG_CLEAN)

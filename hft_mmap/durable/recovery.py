@@ -82,7 +82,7 @@ def publish(head: Head, found: Trusted, boot: Boot) -> None:
     if found.orderly and not found.sync_failed and not head.words[FLAGS] & FLAG_CLEAN:
         head.raise_flag(FLAG_CLEAN)
     if found.origin != "copy":  # which is at home once its own slots vouch for it
-        head.store(HOME, head.inode())
+        head.store(HOME, head.inode)
     head.store_flags(head.words[FLAGS])
     head.settle_words()
 

@@ -76,7 +76,7 @@ def _trust(head: Head, boot: Boot, directory: Path, layout: Layout, commits: lis
     """Do the work of `trust`, with what the slots hold now."""
     newest = commits[0] if commits else None
     home = head.words[HOME]
-    if home and home != head.inode():
+    if home and home != head.inode:
         return _of_copy(head, directory, layout, commits)
     if head.live_boot().boot_id == boot.boot_id:
         return _of_this_boot(head, boot, directory, layout, commits)

@@ -15,7 +15,6 @@ The file has its full length from the start (sparse), is mapped once, read-only,
 truncated. Values and nodes below the published total never change.
 """
 
-import mmap
 import os
 import struct
 from contextlib import suppress
@@ -30,7 +29,7 @@ from hft_mmap.errors import FormatError, InvalidValues
 from hft_mmap.files.disk import write_fully
 from hft_mmap.files.layout import FOOTER_BYTES, Layout
 from hft_mmap.files.marks import Mark, seed_of
-from hft_mmap.files.memory import keep_in_memory
+from hft_mmap.files.memory import forget_pages, keep_in_memory, mapped
 from hft_mmap.files.names import chunk_name
 from hft_mmap.tree.checksum import CHANGED, checksum
 from hft_mmap.tree.kernels import FAN_OUT, NODE_BYTES, NODE_FIELDS, summarise_nodes, summarise_values
@@ -89,7 +88,7 @@ def _identity_block(series_id: bytes, first: int, points: int) -> bytes:
 class Chunk:
     """An open chunk file. Reads need no lock; the series that owns it makes sure of one writer at a time."""
 
-    __slots__ = ("_fd", "_map", "_mapping", "address", "first", "layout", "path", "plan", "sealed", "values")
+    __slots__ = ("_fd", "_mapping", "address", "first", "layout", "path", "plan", "sealed", "values")
 
     def __init__(self, directory: Path, series_id: bytes, first: int, layout: Layout) -> None:
         """Map the file read-only. FileNotFoundError if there is none, FormatError if it is not this chunk."""
@@ -109,8 +108,7 @@ class Chunk:
             if raw != expected:
                 raise FormatError(f"chunk {self.path.name} {_difference(raw, expected)}")
             # PERF: np.memmap opens the file again and resolves its path, which takes half of the opening of a series.
-            self._map = mmap.mmap(fd, layout.size, access=mmap.ACCESS_READ)
-            self._mapping = np.frombuffer(self._map, dtype=np.float64)
+            self._mapping = np.frombuffer(mapped(fd, layout.size), dtype=np.float64)
         finally:
             os.close(fd)
         self.values: NDArray[np.float64] = self._mapping[: layout.points]
@@ -298,17 +296,17 @@ class Chunk:
             write_fully(self.writer(), bytes(SEAL_BYTES), self.layout.footer + SEAL_OFFSET)
 
     def allocated_bytes(self) -> int:
-        """Return how much of the disk the file takes; 0 once it is unlinked."""
+        """Return how much of the disk the file takes; 0 once it is unlinked, or its device does not answer."""
         try:
             return os.stat(self.path).st_blocks * 512
-        except FileNotFoundError:
+        except OSError:
             return 0
 
     def written_at(self) -> float | None:
-        """Return when the file was last written to, in Unix seconds; None once it is unlinked."""
+        """Return when the file was last written to, in Unix seconds; None where `allocated_bytes` is 0."""
         try:
             return os.stat(self.path).st_mtime
-        except FileNotFoundError:
+        except OSError:
             return None
 
     def forget_pages(self) -> None:
@@ -316,7 +314,7 @@ class Chunk:
 
         Else a process that has written 1e8 points counts as one of a gigabyte, for nodes it will hardly read again.
         """
-        self._map.madvise(mmap.MADV_DONTNEED)
+        forget_pages(self.address, self.layout.size)
 
     def close_writer(self) -> None:
         """Close the descriptor for writing, if any; reads go on."""

@@ -14,7 +14,6 @@ process. Commit slots are written in turn with pwrite and made durable by fdatas
 machine. Each block lies in a 512-byte sector of its own, so that a torn sector spoils one block only.
 """
 
-import mmap
 import os
 from collections.abc import Callable
 from fcntl import F_OFD_SETLK, F_RDLCK, F_WRLCK, fcntl
@@ -37,7 +36,7 @@ from hft_mmap.files.boot import Boot
 from hft_mmap.files.disk import write_fully
 from hft_mmap.files.locks import HOW_TO_FIND_THE_HOLDER, UNLOCKED_SLOTS, attempts, try_lock_slots
 from hft_mmap.files.marks import Mark, wrapped
-from hft_mmap.files.memory import keep_in_memory
+from hft_mmap.files.memory import keep_in_memory, mapped
 from hft_mmap.files.names import directory_name
 from hft_mmap.tree.words import (
     BOOT_CLOCK,
@@ -82,7 +81,9 @@ def belongs_to(identity: Identity, directory: Path) -> bool:
 class Head:
     """An open head file. Not locked: the series that owns it decides who may write, and when."""
 
-    __slots__ = ("_array", "_lock_type", "_turn", "address", "fd", "identity", "path", "unsettled", "wait_s", "words")
+    __slots__ = (
+        "_array", "_lock_type", "_turn", "address", "fd", "identity", "inode", "path", "unsettled", "wait_s", "words",
+    )  # fmt: skip
 
     def __init__(self, directory: Path, *, writable: bool, name: str | None = None) -> None:
         """Open and check the head in `directory`; FormatError if it is not a sound head file.
@@ -100,8 +101,7 @@ class Head:
             if not (name or belongs_to(self.identity, directory)) and (directory / RENAMED_NAME).exists():
                 self.close()
                 self._open(directory / RENAMED_NAME, writable=writable)
-            access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
-            self._array = np.frombuffer(mmap.mmap(self.fd, HEAD_BYTES, access=access), dtype=np.int64)
+            self._array = np.frombuffer(mapped(self.fd, HEAD_BYTES, writable=writable), dtype=np.int64)
         except BaseException:
             self.close()
             raise
@@ -117,6 +117,8 @@ class Head:
         self.path = path
         self.fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
         self.identity = decode_identity(os.pread(self.fd, HEAD_BYTES + 1, 0))
+        self.inode = os.fstat(self.fd).st_ino
+        """The number of the file: in a copy it is another one. Asked once: a device that went away tells nothing."""
 
     @staticmethod
     def create(
@@ -256,10 +258,6 @@ class Head:
         self._array[RING : RING + 2 * following] = 0
         self._array[RING + 2 * following + 2 : RING + 2 * RING_PLACES] = 0
         self.store(EPOCH, mark.epoch)
-
-    def inode(self) -> int:
-        """Return the number of the file: in a copy it is another one."""
-        return os.fstat(self.fd).st_ino
 
     def move_start(self, start: int) -> None:
         """Store `start`. The caller holds the series."""

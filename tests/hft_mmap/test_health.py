@@ -7,8 +7,9 @@ import pytest
 
 from hft_mmap import StoreUnusable, WriteFailed
 from tests.hft_mmap.conftest import OpenStore
-from tests.hft_mmap.test_durability import Traced, needs_strace
+from tests.hft_mmap.test_durability import Traced
 from tests.service import wait_until
+from tests.torture.tracing import needs_strace
 
 FAILING_WRITES = """
 from hft_mmap.files.names import chunk_name
