@@ -15,7 +15,6 @@ from api.access.secret_files import CredentialsError
 from api.access.tokens import add, read
 from hft_mmap import Store
 from tests.api.test_auth import bearer
-
 from tests.service import ROOT, Service, running_service, wait_until
 
 Sent = dict[str, str]
