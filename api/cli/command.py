@@ -174,15 +174,19 @@ def check_config(
       APP_LOG__LEVEL=debug hft-mmap check-config --json
     """
     from api.cli.checking import faults
+    from api.operation.capacity import shortages
 
     effective = load_settings(config_path, _given(host, port, data_dir))
     if found := faults(effective.settings):
         raise Failure(tuple(found), EXIT_CONFIG)
     items = [{"key": key, "value": value, "origin": origin} for key, value, origin in effective.items()]
+    short = shortages(effective.settings.store.limits())
     if as_json:
-        print_json({"settings": items})
+        print_json({"settings": items, "warnings": short})
     else:
         print_table([[str(item["key"]), shown(item["value"]), str(item["origin"])] for item in items])
+        for warning in short:
+            click.echo(f"warning: {warning}", err=True)
 
 
 @main.command(short_help="List the symbols of a data directory, and what does not serve.")

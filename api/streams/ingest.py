@@ -100,7 +100,7 @@ class Ingest:
 
     async def _take(self, ws: WebSocket) -> None:
         """Append one message after the other, for ever."""
-        await ws.send_text(self._hello())
+        await ws.send_text(await self._hello())
         turn = perf_counter()
         while True:
             message: Any = await ws.receive_media()
@@ -157,11 +157,12 @@ class Ingest:
         await ws.send_text(body.decode())
         return close_code(status)
 
-    def _hello(self) -> str:
+    async def _hello(self) -> str:
         """Return the first message: what the stream is, and where its series ends."""
         if self._symbol is None:
             # Who may only write is not told which series there are.
-            told_of = self._store.symbols() if authorise(self._scope, READ) is None else ()
+            # In a thread, as of many symbols that takes a while.
+            told_of = await asyncio.to_thread(self._store.symbols) if authorise(self._scope, READ) is None else ()
             where: dict[str, object] = {"totals": {info.symbol: info.total for info in told_of}}
         else:
             total = _total(self._store, self._symbol)

@@ -1,6 +1,7 @@
 """What a store is asked about one symbol or several: each question goes on to the series that it is about."""
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 
@@ -131,8 +132,12 @@ class Questions(Opening):
             return [series.info() for series in islice((one for one in serving if not one.has_left), limit)]
 
     def _serving(self, prefix: str = "", after: str | None = None) -> Iterator[Series]:
-        """Yield the series that serve, in the order of their names; one that is busy when it is met comes later."""
-        for symbol in self._symbols(prefix):
-            if after is None or symbol > after:
-                with suppress(SymbolNotFound, SeriesSetAside, SeriesBusy):
-                    yield self._find(symbol)
+        """Return the series that serve, in the order of their names; one that is busy when it is met comes later."""
+        symbols = self._symbols(prefix)
+        return self._serving_of(symbols if after is None else symbols[bisect_right(symbols, after) :])
+
+    def _serving_of(self, symbols: Iterable[str]) -> Iterator[Series]:
+        """Yield those of `symbols` that serve, in their order."""
+        for symbol in symbols:
+            with suppress(SymbolNotFound, SeriesSetAside, SeriesBusy):
+                yield self._glanced(symbol) or self._find(symbol)
