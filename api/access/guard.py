@@ -16,13 +16,17 @@ from api.access.browsers import Application, Refuse, check_site
 from api.access.tokens import ANY, NOBODY, OPEN, Token, Tokens
 from api.http.exchange import CALLER, Receive, Scope, Send
 from api.http.problems import Refusal, shown
-from api.http.query import pairs
+from api.http.query import MOST_SYMBOLS, bad_query, pairs
+from hft_mmap.errors import InvalidSymbol
+from hft_mmap.files.names import validate_symbol
 
 WEBSOCKET = "WEBSOCKET"
 """What a table of access calls the opening of a web socket, which has no method of its own."""
 SUBPROTOCOL = "hft-mmap"
 BEARER_SUBPROTOCOL = "hft-mmap.bearer."
 """Scripts in a browser can set no header of a web socket: they offer `hft-mmap` and `hft-mmap.bearer.TOKEN`."""
+
+_MAX_TOLD_CHARS = 200
 
 Access: TypeAlias = str | Mapping[str, str]
 """The scope that a route needs, or the scope that each of its methods does."""
@@ -39,18 +43,31 @@ def authorise(scope: Scope, needed: str) -> Refusal | None:
     if token is None:
         return None
     if token.revoked:
-        return _unauthorised("The token was revoked", "invalid_token")
+        return _revoked()
     return None if needed in token.scopes else _refusal(token, needed, sent=token is not NOBODY)
 
 
 def check_symbol(scope: Scope, needed: str, symbol: str) -> None:
     """Raise Refusal (403) unless the caller of this request has the scope `needed` for `symbol`.
 
-    What stands in a query, the door has asked already; this is for symbols in bodies, messages and paths.
+    What stands in a query, the door has asked already; this is for symbols in bodies, messages and paths. Also Refusal
+    (401) where the token was revoked since the request came, and InvalidSymbol.
     """
     token: Token | None = scope.get(CALLER)
-    if token is not None and token.only and not token.may(needed, symbol):
+    if token is None:
+        return
+    if token.revoked:
+        raise _revoked()
+    # What is no symbol, and may be as long as a body, is held against no pattern.
+    if token.only and not token.may(needed, validate_symbol(symbol)):
         raise _beyond(token, needed, symbol)
+
+
+def check_revoked(scope: Scope) -> None:
+    """Raise Refusal (401) if the token of this request was revoked since it came; its body may have taken a while."""
+    token: Token | None = scope.get(CALLER)
+    if token is not None and token.revoked:
+        raise _revoked()
 
 
 def symbols_of(scope: Scope, needed: str) -> Callable[[str], bool] | None:
@@ -122,9 +139,14 @@ class Door:
                 asked = [value for name, value in pairs(scope["query_string"]) if name == "symbol"]
             except Refusal as refusal:  # it is no query at all
                 return refusal
-            for symbol in asked:
-                if not token.may(needed, symbol):
-                    return _beyond(token, needed, symbol)
+            if len(asked) > MOST_SYMBOLS:
+                return bad_query(f"{len(asked)} symbols; one request has at most {MOST_SYMBOLS:,}: send several")
+            try:
+                refused = next((one for one in asked if not token.may(needed, validate_symbol(one))), None)
+            except InvalidSymbol as error:
+                return bad_query(str(error))
+            if refused is not None:
+                return _beyond(token, needed, refused)
         return None
 
     def refusal(self, scope: Scope) -> Refusal | None:
@@ -162,19 +184,29 @@ class Door:
 
 
 def _beyond(token: Token, needed: str, symbol: str) -> Refusal:
-    detail = f"The token {token.name} has the scope {token.told()}; this needs {needed} for the symbol {shown(symbol)}"
+    detail = f"The token {token.name} has the scope {_told(token)}; this needs {needed} for the symbol {shown(symbol)}"
     challenge = f'Bearer realm="hft-mmap", error="insufficient_scope", scope="{needed}"'
     return Refusal(HTTPStatus.FORBIDDEN, detail, headers={"WWW-Authenticate": challenge})
 
 
 def _refusal(token: Token, needed: str, *, sent: bool) -> Refusal:
     if token is not NOBODY:
-        detail = f"The token {token.name} has the scope {token.told()}; this needs {needed}"
+        detail = f"The token {token.name} has the scope {_told(token)}; this needs {needed}"
         challenge = f'Bearer realm="hft-mmap", error="insufficient_scope", scope="{needed}"'
         return Refusal(HTTPStatus.FORBIDDEN, detail, headers={"WWW-Authenticate": challenge})
     if sent:
         return _unauthorised("The token is not known: it is wrong, or was revoked", "invalid_token")
     return _unauthorised("A token is needed; send it with: -H 'Authorization: Bearer TOKEN'")
+
+
+def _told(token: Token) -> str:
+    """Return the scopes of a token, cut: its patterns may take 16 kB, and each line of a body may be refused."""
+    text = token.told()
+    return text if len(text) <= _MAX_TOLD_CHARS else f"{text[:_MAX_TOLD_CHARS]}…"
+
+
+def _revoked() -> Refusal:
+    return _unauthorised("The token was revoked, or its line was changed", "invalid_token")
 
 
 def _unauthorised(detail: str, error: str = "") -> Refusal:

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from api.access.patterns import MOST_PATTERNS, Pattern, parse_pattern
+from api.access.patterns import MOST_PATTERNS, Patterns
 from api.access.secret_files import CredentialsError
 
 READ, WRITE, ADMIN = "read", "write", "admin"
@@ -66,7 +66,7 @@ class Token:
             text
             for scope in SCOPES
             if scope in self.scopes
-            for text in ([f"{scope}:{one.text}" for one in self.only[scope]] if scope in self.only else [scope])
+            for text in ([f"{scope}:{one}" for one in self.only[scope].texts] if scope in self.only else [scope])
         )
 
     def may(self, scope: str, symbol: str) -> bool:
@@ -74,7 +74,7 @@ class Token:
         if scope not in self.scopes:
             return False
         only = self.only.get(scope)
-        return only is None or any(pattern.matches(symbol) for pattern in only)
+        return only is None or only.matches(symbol)
 
     def same_as(self, other: "Token") -> bool:
         """Return whether both lines say the same."""
@@ -82,10 +82,10 @@ class Token:
         return mine == (other.name, other.scopes, other.only, other.digest)
 
 
-def _understood(scopes: Iterable[str]) -> tuple[set[str], dict[str, tuple[Pattern, ...]]]:
+def _understood(scopes: Iterable[str]) -> tuple[set[str], dict[str, Patterns]]:
     """Return the scopes that are for all symbols, and the patterns of those that are not. ValueError."""
     whole: set[str] = set()
-    only: dict[str, tuple[Pattern, ...]] = {}
+    only: dict[str, list[str]] = {}
     for text in scopes:
         scope, colon, pattern = text.partition(":")
         if scope not in SCOPES:
@@ -95,11 +95,12 @@ def _understood(scopes: Iterable[str]) -> tuple[set[str], dict[str, tuple[Patter
         elif scope == ADMIN:
             raise ValueError("admin is for all symbols, and takes no pattern")
         else:
-            only[scope] = (*only.get(scope, ()), parse_pattern(pattern))
+            only.setdefault(scope, []).append(pattern)
+    understood = {scope: Patterns(texts) for scope, texts in only.items()}
     if sum(map(len, only.values())) > MOST_PATTERNS:
         raise ValueError(f"a token has at most {MOST_PATTERNS} patterns of symbols")
     # Who has a scope for all symbols, or may do everything, has it for all.
-    return whole, {} if ADMIN in whole else {scope: found for scope, found in only.items() if scope not in whole}
+    return whole, {} if ADMIN in whole else {scope: one for scope, one in understood.items() if scope not in whole}
 
 
 NOBODY = Token("", (), b"")

@@ -2,6 +2,7 @@
 
 from http import HTTPStatus
 
+from api.access.guard import check_revoked
 from api.http.exchange import RECEIVE, Message, Receive
 from api.http.problems import Refusal
 from api.http.request import Request
@@ -14,8 +15,8 @@ _DRAIN_FACTOR = 4
 async def read_body(req: Request, max_bytes: int) -> bytes:
     """Return the whole body of `req`; raise Refusal (413) above `max_bytes`, (400) when the client hangs up.
 
-    A body that is announced as too large is refused before it is asked for; one with no announced length is read up
-    to the bound.
+    Refusal (401) too, if its token was revoked while the body came. A body that is announced as too large is refused
+    before it is asked for; one with no announced length is read up to the bound.
     """
     receive: Receive = req.scope[RECEIVE]
     announced = req.content_length
@@ -27,8 +28,10 @@ async def read_body(req: Request, max_bytes: int) -> bytes:
     # PERF: a small body comes in one event, and is returned as it is.
     if event["type"] == "http.request" and not event["more_body"] and len(event["body"]) <= max_bytes:
         body: bytes = event["body"]
-        return body
-    return await _read_on(receive, event, max_bytes)
+    else:
+        body = await _read_on(receive, event, max_bytes)
+    check_revoked(req.scope)
+    return body
 
 
 async def _read_on(receive: Receive, event: Message, max_bytes: int) -> bytes:

@@ -22,6 +22,8 @@ MAX_NAME_CHARS = 64
 """What a refusal repeats of the name of a statistic that there is not."""
 LARGEST_OFFSET = 2**63 - 1
 _MOST_DIGITS = 18
+MOST_SYMBOLS = 1_000
+"""Symbols of one question."""
 MOST = 10**_MOST_DIGITS
 """More points than any series can have, and still a 64-bit integer."""
 

@@ -10,6 +10,7 @@ import orjson
 from api.http.problems import shown
 from api.http.query import (
     MOST,
+    MOST_SYMBOLS,
     bad_query,
     pairs,
     parameters,
@@ -25,7 +26,6 @@ from hft_mmap.answers import rows
 from hft_mmap.files.names import validate_symbol
 from hft_mmap.named import FIVE
 
-MAX_SYMBOLS = 1_000
 MAX_BARS = 5_000
 _EXAMPLE = "/stats?symbol=ABC-USD&window=1000&stats=std,zscore"
 _BARS_EXAMPLE = "/bars?symbol=ABC-USD&points=1000"
@@ -63,8 +63,8 @@ def parse_named_query(query: bytes) -> NamedQuery | None:
         return None
     if not symbols:
         raise bad_query(f"The parameter symbol is missing; ask for {_EXAMPLE}")
-    if len(symbols) > MAX_SYMBOLS:
-        raise bad_query(f"{len(symbols)} symbols; one request has at most {MAX_SYMBOLS:,}: send several")
+    if len(symbols) > MOST_SYMBOLS:
+        raise bad_query(f"{len(symbols)} symbols; one request has at most {MOST_SYMBOLS:,}: send several")
     for symbol in symbols:
         validate_symbol(symbol)
     if len(set(symbols)) < len(symbols):

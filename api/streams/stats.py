@@ -102,6 +102,9 @@ class Statistics:
         """Take what the client asks for; what is wrong with it is told, and the stream goes on."""
         while True:
             message = await ws.receive_media()
+            # Not told to it: the stream ends, and a token that is no more learns nothing by asking on.
+            if (revoked := authorise(self._scope, READ)) is not None:
+                raise revoked
             try:
                 self._obey(message)
             except Exception as error:
