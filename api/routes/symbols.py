@@ -108,6 +108,8 @@ def _named(req: Request) -> str:
     Raises Refusal (400), InvalidSymbol; also for a query, which nobody asks for.
     """
     parameters(req.scope["query_string"], ())
+    if not req.scope["raw_path"].startswith(_PATH):  # its route is percent-encoded, and where it ends is a guess
+        raise bad_query(f"Write {_PATH.decode()} as it is; only the symbol behind it may have percent signs")
     raw: bytes = req.scope["raw_path"].removeprefix(_PATH)
     if _BROKEN_PERCENT.search(raw):
         raise bad_query("The path has a percent sign that is not followed by two hexadecimal digits; write %25 for it")

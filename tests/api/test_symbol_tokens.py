@@ -156,6 +156,28 @@ def test_what_does_not_serve_is_told_to_whom_it_is_for(tmp_path: Path) -> None:
             assert ("NQ" in answer.text) == bool(symbols)
 
 
+def test_a_reason_of_the_store_names_no_symbol(tmp_path: Path) -> None:
+    """That none can be made is told to everybody, and not which one could not."""
+    sent = {name: add(tmp_path / "tokens", name, scopes) for name, scopes in SCOPES.items()}
+    with running_service(tmp_path, auth__tokens_file="tokens") as service:
+        (tmp_path / "data" / "NQ").mkdir()
+        (tmp_path / "data" / "NQ" / "stray").touch()
+        answer = post(service, sent["all"], {"symbol": "NQ", "values": [1.0]})
+        assert (answer.status_code, "NQ could not be created" in answer.text) == (503, True)
+        (tmp_path / "data").rename(tmp_path / "elsewhere")
+        answer = get(service, sent["es"], "/ready")
+        assert (answer.status_code, "no symbol can be made" in answer.text, "NQ" in answer.text) == (503, True, False)
+
+
+def test_a_path_is_a_symbol_only_behind_the_route_as_it_is_written(shared: tuple[Service, Sent]) -> None:
+    """One whose route is percent-encoded was taken for a symbol as a whole; an admin could remove that one."""
+    service, sent = shared
+    for path in ("/%73ymbols/ES.A", "/symbols%2FES.A", "/%73ymbols/NQ"):
+        for token in ("es", "admin"):
+            assert get(service, sent[token], path).status_code == 400
+        assert service.client.delete(path, headers=bearer(sent["admin"])).status_code == 400
+
+
 def test_another_pattern_is_another_token(tmp_path: Path) -> None:
     """A line whose pattern has changed counts from the reload on, also where the token was let through before."""
     token = add(tmp_path / "tokens", "desk", ["read:ES.*"])
