@@ -72,7 +72,7 @@ class Creating(Opening):
             found = locked(self.path / LOCK_NAME, create, 0)
         except OSError as error:
             if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-                # Without the paths of the error, which have the symbol: this is told to whoever asks how the store stands.
+                # Without the paths of the error, which have the symbol: whoever asks how the store stands is told this.
                 self._creation_failure = f"no symbol can be made in {self.path}: {error.strerror}"
                 self._on_event("write_failed", {"symbol": symbol, "error": str(error)})
                 message = f"{symbol} could not be created: {error}; nothing was stored"
