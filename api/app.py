@@ -131,7 +131,7 @@ def routes(
         "/rank": Rank(store, beside),
         "/asof": Asof(store),
         "/values": Values(store),
-        "/symbols": Symbols(store),
+        "/symbols": Symbols(store, beside),
         "/symbols/{symbol}": Symbol(store, settings.server, beside),
         "/stream": Stream(store, settings.server, streams, live),
         "/events": Events(live, streams),

@@ -39,6 +39,9 @@ class SeriesCounters:
 class StoreCounters:
     """How a store stands: its series by symbol, the symbols that are set aside, events by name, and the disk below it.
 
+    symbols: how many it holds, those among them that `series` leaves out because nobody asked for them. unopened: those
+    that were neither used nor looked at since the start. oldest_s: how long a point has waited, at most, to be put on
+    the disk that is asked for; 0.0 where none does.
     free_bytes: what the file system has left for this user; size_bytes: what it has in all.
     """
 
@@ -47,6 +50,9 @@ class StoreCounters:
     events: Mapping[str, int]
     free_bytes: int
     size_bytes: int
+    symbols: int
+    unopened: int
+    oldest_s: float
 
 
 @dataclass(frozen=True, slots=True)

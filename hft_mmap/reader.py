@@ -7,21 +7,17 @@ the two bounds, in any process.
 import operator
 import os
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from hft_mmap import answers
-from hft_mmap.answers import Moment, Passage, Point, Rank
 from hft_mmap.durable import recovery
 from hft_mmap.errors import (
     FormatError,
-    InvalidRange,
     InvalidWindow,
     OutOfRange,
     SeriesSetAside,
@@ -30,22 +26,21 @@ from hft_mmap.errors import (
 from hft_mmap.files.chunk import Chunk
 from hft_mmap.files.head import FLAG_LEFT, Head
 from hft_mmap.files.view import View
-from hft_mmap.named import FIVE, Columns
 from hft_mmap.span import Span
 from hft_mmap.stats import STANDARD_WINDOWS, WindowStats
 from hft_mmap.tree.buckets import Buckets, in_bars, in_buckets
 from hft_mmap.tree.fold import fold_newest, fold_window, fold_windows
 from hft_mmap.tree.words import FLAGS, START, TOTAL
 
-_MAX_WINDOW = 2**62
+MAX_WINDOW = 2**62
 """More than there can be points: a window above it is the same as this one, and would not fit compiled code."""
 
 _WINDOWS = np.array(STANDARD_WINDOWS, dtype=np.int64)
-_stats = partial(tuple.__new__, WindowStats)
+window_stats = partial(tuple.__new__, WindowStats)
 """WindowStats of the tuple of its fields, in half the time of the method that takes them one by one."""
 
 
-def _checked_window(window: object) -> int:
+def checked_window(window: object) -> int:
     """Return `window` as an int; InvalidWindow unless it is a whole number from 1 (numpy's integers are)."""
     try:
         size = operator.index(window)  # type: ignore[arg-type]
@@ -82,7 +77,6 @@ class Reader:
         self.directory = directory
         self._lock = threading.Lock()
         self._head = Head(directory, writable=writable)
-        self._inode = self._head.inode()
         self.symbol = self._head.identity.symbol
         self.live_words = self._head.words
         """The live words of the head, whatever the bounds are taken from."""
@@ -107,7 +101,7 @@ class Reader:
         except (FileNotFoundError, NotADirectoryError):
             return True
         # A head that has the same number is the same file as long as this one is open, or mapped.
-        return there.st_ino != self._inode
+        return there.st_ino != self._head.inode
 
     def _floor(self, point: int) -> int:
         """Return the first point of the chunk that holds `point`."""
@@ -192,13 +186,13 @@ class Reader:
         O(log N), lock-free, about 1 us. InvalidWindow unless `window` is a whole number from 1; SymbolNotFound while
         nothing was ever appended.
         """
-        if type(window) is not int or not 0 < window <= _MAX_WINDOW:
-            window = min(_checked_window(window), _MAX_WINDOW)
+        if type(window) is not int or not 0 < window <= MAX_WINDOW:
+            window = min(checked_window(window), MAX_WINDOW)
         view = self._view
         table, roots, chunks = view.addresses
         _alive, start_address, total_address = self._bounds  # the words may not be unmapped before the call has ended
         found = fold_newest(table, roots, chunks, start_address, total_address, window)
-        return _stats(found) if found[5] else self._stats_after_change(window)
+        return window_stats(found) if found[5] else self._stats_after_change(window)
 
     def _stats_after_change(self, window: int) -> WindowStats:
         """Answer as `stats` where the view did not cover the bounds: another process has appended or cleaned up."""
@@ -254,7 +248,7 @@ class Reader:
 
         Without a copy where they lie in one chunk; the array stays valid after cleanup and after `Store.close`.
         """
-        n = _checked_window(n)
+        n = checked_window(n)
         view, start, total = self._snapshot()
         return view.read(max(start, total - n), total)
 
@@ -270,7 +264,7 @@ class Reader:
             if first is not None or end is not None:
                 message = "give last, or first and end, not both"
                 raise ValueError(message)
-            return Span(self.symbol, start, total, max(start, total - _checked_window(last)), total, view)
+            return Span(self.symbol, start, total, max(start, total - checked_window(last)), total, view)
         first = start if first is None else first
         if not start <= first <= total:
             reason = "are no longer kept" if 0 <= first < start else "do not exist"
@@ -282,145 +276,12 @@ class Reader:
             raise ValueError(message)
         return Span(self.symbol, start, total, first, end, view)
 
-    # -- any range ----------------------------------------------------------------------------------------------------
-
-    def _moment(self) -> Moment:
-        """Return the series as it stands now."""
-        return Moment(self.symbol, *self._snapshot())
-
-    def part(
-        self, *, window: int | None = None, at: int | None = None, start: int | None = None, end: int | None = None
-    ) -> tuple[Moment, int, int]:
-        """Return the series as it stands now, and the bounds [lo, hi) of what is asked for; see `statistics`."""
-        moment = self._moment()
-        return moment, *self._part(moment, window, start, end, at)
-
-    def _part(
-        self, moment: Moment, window: int | None, start: int | None, end: int | None, at: int | None = None
-    ) -> tuple[int, int]:
-        """Return the newest `window` points of `moment`, or [start, end), or all that are kept where nothing is said.
-
-        With `at` the window ends with that point. InvalidRange where both are said; what `stats` and `range` raise.
-        """
-        if at is not None:
-            if window is None or start is not None or end is not None:
-                message = "at goes with a window, which ends there, and with nothing else"
-                raise InvalidRange(message)
-            last, _ = answers.checked_range(moment, at, operator.index(at) + 1)
-            return max(moment.start, last + 1 - _checked_window(window)), last + 1
-        if window is not None:
-            if start is not None or end is not None:
-                message = "give window, or start and end, not both"
-                raise InvalidRange(message)
-            start = max(moment.start, moment.total - _checked_window(window))
-        if moment.start == moment.total:
-            raise SymbolNotFound(self.symbol)
-        start = moment.start if start is None else start
-        return answers.checked_range(moment, start, moment.total if end is None else end)
-
-    def range(self, start: int, end: int) -> WindowStats:
-        """Return the statistics of the points [start, end), wherever they lie.
-
-        O(log N + chunks), lock-free. InvalidRange unless 0 <= start < end, whole numbers; OutOfRange where
-        a point of it is not kept, or not there yet: a part of it would be another answer.
-        """
-        view, kept, total = self._snapshot()
-        # PERF: what is plainly a kept range needs no further look, which would take longer than the fold.
-        if not (type(start) is int and type(end) is int and kept <= start < end <= total):
-            start, end = answers.checked_range(Moment(self.symbol, view, kept, total), start, end)
-        return _stats((*fold_window(view.table, view.roots, start, end), end - start))
-
-    def statistics(
-        self,
-        stats: Sequence[str],
-        *,
-        window: int | None = None,
-        at: int | None = None,
-        start: int | None = None,
-        end: int | None = None,
-    ) -> dict[str, float | int | None]:
-        """Return the statistics named by `stats` (see STATISTICS), None where one is undefined, all of one moment.
-
-        Of the newest `window` points, or those of them that are kept; of the window that ends with the point `at`; of
-        [start, end); or of all that are kept. O(log N + chunks), lock-free. InvalidStatistic, InvalidWindow,
-        InvalidRange, OutOfRange, SymbolNotFound.
-        """
-        return answers.one(*self.part(window=window, at=at, start=start, end=end), stats)
-
-    def stats_windows(
-        self, stats: Sequence[str] = FIVE, windows: Sequence[int] = STANDARD_WINDOWS
-    ) -> tuple[int, int, Columns]:
-        """Return start, total, and columns start, end and `stats` of the newest `windows` points, all of one moment.
-
-        A window larger than what is kept gives all of it. O(n log N), lock-free. InvalidStatistic, InvalidWindow;
-        SymbolNotFound while nothing was ever appended.
-        """
-        moment = self._moment()
-        if moment.start == moment.total:
-            raise SymbolNotFound(self.symbol)
-        return moment.start, moment.total, answers.newest(moment, list(map(_checked_window, windows)), stats)
-
-    def stats_bars(
-        self, size: int, start: int | None = None, end: int | None = None, *, stats: Sequence[str] = FIVE
-    ) -> Columns:
-        """Return columns start, end and `stats` of the kept points of [start, end) in bars of `size` points.
-
-        A bar begins at a multiple of `size`, as those of `bars` do; only the first and the last may have fewer. Points
-        that are not kept, or not there yet, are left out, so there may be none. O(n log N), lock-free, GIL released.
-        InvalidRange unless 0 <= start <= end and size >= 1; InvalidStatistic.
-        """
-        moment = self._moment()
-        asked = (0 if start is None else start, moment.total if end is None else end)
-        return answers.bars(moment, asked, size, stats)
-
-    def stats_many(self, starts: ArrayLike, ends: ArrayLike, stats: Sequence[str] = FIVE) -> Columns:
-        """Return columns start, end and `stats` of each range [starts[k], ends[k]), all of one moment.
-
-        starts, ends: rows of whole numbers of one length n. The columns have n entries, NaN where a statistic is
-        undefined. O(n log N), about 1 us a range whatever its length, lock-free, with the GIL released. Errors as
-        `range`, naming the first range that is wrong; InvalidStatistic.
-        """
-        return answers.many(self._moment(), starts, ends, stats)
-
-    def first(
-        self, after: int, *, above: float | None = None, below: float | None = None, until: int | None = None
-    ) -> Passage | None:
-        """Return the first point after index `after` and before `until` that is >= `above` or <= `below`, else None.
-
-        O(log N + chunks), lock-free. InvalidRange where no barrier is given or the two meet; OutOfRange where points
-        after `after` are no longer kept, as one of them may have been the first.
-        """
-        return answers.first(self._moment(), after, above=above, below=below, until=until)
-
-    def quantile(
-        self, q: Sequence[float], *, window: int | None = None, start: int | None = None, end: int | None = None
-    ) -> tuple[float, ...]:
-        """Return the exact quantiles `q` of the newest `window` points, of [start, end), or of all that are kept.
-
-        Each is a stored value, the least one such that at least the share q of the points are up to it: 0 gives the
-        minimum, 1 the maximum. Lock-free, with the GIL released; milliseconds for 1e8 points that wander, up to a few
-        readings of all of them for white noise. InvalidRange unless each q is from 0 to 1; errors of `statistics`.
-        """
-        moment = self._moment()
-        return answers.quantiles(moment, *self._part(moment, window, start, end), q)
-
-    def rank(
-        self, value: float, *, window: int | None = None, start: int | None = None, end: int | None = None
-    ) -> Rank:
-        """Return how many points are below `value`, equal to it and above it; of which points, see `quantile`."""
-        moment = self._moment()
-        return answers.rank(moment, *self._part(moment, window, start, end), value)
-
-    def asof(self, at: int) -> Point:
-        """Return the newest point at or before index `at`; OutOfRange if it is no longer kept. O(1), lock-free."""
-        return answers.asof(self._moment(), at)
-
     def info(self) -> SeriesInfo:
         """Return bounds, newest value and bytes on the disk; costs a stat for each chunk."""
         view, start, total = self._snapshot()
         last = float(view.read(total - 1, total)[0]) if total > start else None
         used = sum(chunk.allocated_bytes() for chunk in view.chunks)
-        with suppress(FileNotFoundError):  # removed at this moment, or by hand
+        with suppress(OSError):  # removed at this moment, or by hand; or the device is gone
             used += os.stat(self._head.path).st_blocks * 512
         appended_at = view.chunks[-1].written_at() if last is not None else None
         return SeriesInfo(self.symbol, total, start, total - start, last, used, appended_at)

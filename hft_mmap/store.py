@@ -16,6 +16,7 @@ from hft_mmap.directory.watch import Watch
 from hft_mmap.durable.flusher import Flusher
 from hft_mmap.durable.repair import RepairReport, repair_directory
 from hft_mmap.durable.snapshot import snapshot_series
+from hft_mmap.durable.together import together
 from hft_mmap.durable.verify import VerifyReport, verify_directory
 from hft_mmap.errors import (
     OffsetConflict,
@@ -30,6 +31,7 @@ from hft_mmap.errors import (
 from hft_mmap.files.disk import make_directory
 from hft_mmap.files.names import directory_name, validate_symbol
 from hft_mmap.limits import Durability, Limits
+from hft_mmap.series import Series
 
 MAX_SYNC_INTERVAL_MS = 60_000
 CLOSE_WAIT_S = 5.0
@@ -225,7 +227,7 @@ class Store(Watch):
                 raise StoreUnusable(message)
             for symbol in self._symbols():
                 with suppress(SymbolNotFound, SeriesSetAside):
-                    source = self._find(symbol).directory
+                    source = self._proved(symbol)
                     totals[symbol] = snapshot_series(source, directory / source.name, self._boot)
         except OSError as error:
             message = f"snapshot to {directory} failed: {error}"
@@ -245,11 +247,17 @@ class Store(Watch):
         with self._lock:
             self._closed = True
         with self._ending:
+            if self._looker is not None:
+                self._looker.stop()
+                self._looker = None  # which holds this store
             if self._flusher is not None:
                 self._flusher.stop()
             deadline_s = time.monotonic() + CLOSE_WAIT_S
-            for series in list(self._series.values()):
+
+            def close(series: Series) -> None:
                 series.close(max(deadline_s - time.monotonic(), 0.0))
+
+            together(close, list(self._series.values()))
 
     def __enter__(self) -> Self:
         """Return the open store."""

@@ -174,15 +174,19 @@ def check_config(
       APP_LOG__LEVEL=debug hft-mmap check-config --json
     """
     from api.cli.checking import faults
+    from api.operation.capacity import shortages
 
     effective = load_settings(config_path, _given(host, port, data_dir))
     if found := faults(effective.settings):
         raise Failure(tuple(found), EXIT_CONFIG)
     items = [{"key": key, "value": value, "origin": origin} for key, value, origin in effective.items()]
+    short = shortages(effective.settings.store.limits())
     if as_json:
-        print_json({"settings": items})
+        print_json({"settings": items, "warnings": short})
     else:
         print_table([[str(item["key"]), shown(item["value"]), str(item["origin"])] for item in items])
+        for warning in short:
+            click.echo(f"warning: {warning}", err=True)
 
 
 @main.command(short_help="List the symbols of a data directory, and what does not serve.")
@@ -288,15 +292,27 @@ def snapshot(directory: Path, config_path: Path | None, data_dir: Path | None, a
         sys.exit(EXIT_FAULTS)
 
 
+def _checked_scopes(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse what is no scope of a token, as a fault of the command line."""
+    from api.access.tokens import Token
+
+    try:
+        Token("", given, b"")
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return given
+
+
 @main.command(short_help="Make a token for a client, and append its hash to the tokens file.")
 @click.argument("name")
 @click.option(
     "--scope",
     "scopes",
-    type=click.Choice(["read", "write", "admin"]),
+    metavar="read|write|admin[:SYMBOLS]",
     multiple=True,
     required=True,
-    help="What it allows; give several for several. admin allows everything.",
+    callback=_checked_scopes,
+    help="What it allows; give several for several. admin allows everything; read:ES.* the symbols that begin so.",
 )
 @click.option("--file", "path", type=click.Path(path_type=Path), help="Tokens file, in place of auth.tokens_file.")
 @CONFIG_OPTION
@@ -311,6 +327,7 @@ def token(name: str, scopes: tuple[str, ...], path: Path | None, config_path: Pa
     Examples:
       hft-mmap token feed-1 --scope write --file /etc/hft-mmap/tokens
       hft-mmap token dashboard --scope read
+      hft-mmap token desk --scope read:ES.* --scope write:ES.signals
     """
     from api.access.secret_files import CredentialsError, resolve
     from api.access.tokens import add

@@ -245,6 +245,8 @@ class Settings:
     store: StoreSettings = field(default_factory=StoreSettings)
 
 
+MANY_SYMBOLS = 100
+"""With room for more symbols than these, `store.starting_capacity` is 0 where nobody has set it."""
 _SECTIONS: dict[str, type[ServerSettings | AuthSettings | LogSettings | StoreSettings]] = {
     "server": ServerSettings,
     "auth": AuthSettings,
@@ -313,6 +315,7 @@ class _Loader:
         for key, value in given.items():
             if value is not None:
                 self._take(key, value, OPTIONS[key], OPTIONS[key])
+        self._start_small()
         settings = Settings(
             server=ServerSettings(**self._section("server")),
             auth=AuthSettings(**self._section("auth")),
@@ -330,6 +333,13 @@ class _Loader:
         if self.faults:
             raise SettingsError(self.faults)
         return Effective(settings, self.origins)
+
+    def _start_small(self) -> None:
+        """Take no space ahead for many symbols, unless somebody has said how much: at 8.5 MB each it fills a disk."""
+        most = self.values["store.max_symbols"]
+        if self.origins["store.starting_capacity"] == DEFAULT_ORIGIN and isinstance(most, int) and most > MANY_SYMBOLS:
+            self.values["store.starting_capacity"] = 0
+            self.origins["store.starting_capacity"] = f"default above {MANY_SYMBOLS} symbols"
 
     def _section(self, name: str) -> dict[str, Any]:
         return {item.name: self.values[f"{name}.{item.name}"] for item in dataclasses.fields(_SECTIONS[name])}

@@ -7,7 +7,7 @@ registry, so several applications in one process do not mix. docs/metrics.md has
 
 import asyncio
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -25,14 +25,20 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from api.connection.budget import BODIES
+from api.access.guard import symbols_of
+from api.access.tokens import READ
+from api.connection.budget import BODIES, Account
 from api.connection.connections import Connections
+from api.http.query import bad_query, pairs, parameters
 from api.http.request import Request
 from api.operation.beside import KINDS, Beside
 from api.operation.latency import BUCKETS_S, RequestCounter, RequestCounts
 from api.streams.registry import Streams
 from hft_mmap import Store
+from hft_mmap.files.names import validate_symbol
 
+MOST_SERIES = 100
+"""Series that one answer tells of each: of a store that has more, those that are asked for."""
 _REASON_CODES = ("disk_full", "locked", "read_only", "removed", "set_aside", "write_failed")
 # Kind, name, help, and the field of SeriesCounters.
 _OF_SERIES = (
@@ -49,7 +55,7 @@ _OF_SERIES = (
     (GaugeMetricFamily, "hft_mmap_series_read_only", "1 if batches are refused: the disk has failed.", "read_only"),
 )
 _OF_ACCOUNTS = (
-    ("hft_mmap_account_held", "What all clients hold: connections, or bytes.", "held"),
+    ("hft_mmap_account_held", "What all clients hold: connections, streams, or bytes.", "held"),
     ("hft_mmap_account_limit", "What all of them may hold.", "limit"),
     ("hft_mmap_account_share", "What one token, or one address without a token, may hold.", "share"),
     ("hft_mmap_account_refused", "Refused, or ended, for want of room in the account.", "refused"),
@@ -80,14 +86,24 @@ class Metrics:
 
     async def on_get(self, req: Request, resp: falcon.asgi.Response) -> None:
         """Answer with every metric, as text 0.0.4 or, where Accept names it, OpenMetrics 1.0.0."""
+        asked = _asked(req.scope["query_string"])
         # NOTE: prometheus_client's choose_encoder would put what the client calls a version into our Content-Type.
         wants_openmetrics = "application/openmetrics-text" in (req.get_header("Accept") or "").lower()
         encode = openmetrics.generate_latest if wants_openmetrics else generate_latest
         connections = [
             *_connection_families(self._connections, self._streams),
+            *_account_families(self._connections, self._streams),
             *_beside_families(self._beside),
         ]
-        scrape = _Scrape(self._store, self._requests.copy(), connections, self._process, self._labels)
+        scrape = _Scrape(
+            self._store,
+            self._requests.copy(),
+            connections,
+            self._process,
+            self._labels,
+            asked,
+            symbols_of(req.scope, READ),
+        )
         resp.data = await asyncio.get_running_loop().run_in_executor(self._pool, encode, scrape)
         resp.content_type = openmetrics.CONTENT_TYPE_LATEST if wants_openmetrics else CONTENT_TYPE_PLAIN_0_0_4
 
@@ -103,6 +119,8 @@ class _Scrape:
     connections: Sequence[Metric]
     process: ProcessCollector
     labels: Mapping[str, str]
+    asked: Sequence[str]
+    mine: Callable[[str], bool] | None
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family, the constant labels on each sample."""
@@ -116,7 +134,7 @@ class _Scrape:
         yield InfoMetricFamily("hft_mmap_build", "What runs: the release and the Python below it.", value=build)
         yield from _request_families(self.requests)
         yield from self.connections
-        yield from _store_families(self.store)
+        yield from _store_families(self.store, self.asked, self.mine)
         yield from self.process.collect()
 
 
@@ -153,8 +171,18 @@ def _connection_families(connections: Connections, streams: Streams) -> Iterator
     yield ended
     yield _gauge("hft_mmap_streams", "Streams that are open: WebSockets and server-sent events.", len(streams))
     yield _gauge("hft_mmap_max_streams", "Streams that may be open.", streams.most)
-    accounts = connections.ledger.accounts
-    yield _gauge("hft_mmap_body_memory_bytes", "Memory that bodies and messages take now.", accounts[BODIES].held)
+    held = connections.ledger.accounts[BODIES].held
+    yield _gauge("hft_mmap_body_memory_bytes", "Memory that bodies and messages take now.", held)
+
+
+def _account_families(connections: Connections, streams: Streams) -> Iterator[Metric]:
+    places = Account("streams", streams.most, streams.share)
+    places.held, places.refused = len(streams), streams.refused
+    accounts = [*connections.ledger.accounts, places]
+    for group in connections.lines.held():
+        written = Account(f"log_{group.group}", group.limit, group.share)
+        written.held, written.refused = group.bytes, group.left_out
+        accounts.append(written)
     for name, text, field in _OF_ACCOUNTS:
         kind = CounterMetricFamily if field == "refused" else GaugeMetricFamily
         family = kind(name, text, labels=["account"])
@@ -177,9 +205,25 @@ def _beside_families(beside: Beside) -> Iterator[Metric]:
     yield _gauge("hft_mmap_long_answers_bytes", "Memory of answers to them that are made or sent.", beside.held_bytes)
 
 
-def _store_families(store: Store) -> Iterator[Metric]:
+def _asked(query: bytes) -> tuple[str, ...]:
+    """Return the symbols that a scrape asks for. Raises Refusal (400), InvalidSymbol."""
+    found = [value for name, value in pairs(query) if name == "symbol"]
+    parameters(b"&".join(part for part in query.split(b"&") if not part.startswith(b"symbol=")), ("symbol",))
+    if len(found) > MOST_SERIES:
+        raise bad_query(f"{len(found)} symbols; one scrape tells of at most {MOST_SERIES} each: ask several times")
+    return tuple(dict.fromkeys(validate_symbol(symbol) for symbol in found))
+
+
+def _store_families(store: Store, asked: Sequence[str], mine: Callable[[str], bool] | None) -> Iterator[Metric]:
+    """Yield what the store tells, with lines of its own for what is `asked`, or for all where they are few.
+
+    mine: says which symbols the caller may be told of; None: all.
+    """
     reasons = [reason.code for reason in store.reasons()]
-    counters = store.counters()
+    wanted = asked or list(store if mine is None else filter(mine, store))
+    counters = store.counters(wanted if len(wanted) <= MOST_SERIES else ())
+    aside = {one for one in counters.set_aside if (one in asked if asked else mine is None or mine(one))}
+    told = sorted({series.symbol for series in counters.series} | set(sorted(aside)[:MOST_SERIES]))
     yield _gauge("hft_mmap_ready", "1 while every series serves reads and takes writes, as /ready says.", not reasons)
     not_ready = GaugeMetricFamily(
         "hft_mmap_not_ready_reasons", "Reasons that /ready gives, by their code.", labels=["code"]
@@ -187,7 +231,13 @@ def _store_families(store: Store) -> Iterator[Metric]:
     for code in _REASON_CODES:
         not_ready.add_metric([code], reasons.count(code))
     yield not_ready
-    yield _gauge("hft_mmap_symbols", "Symbols that the store holds.", len(counters.series) + len(counters.set_aside))
+    yield _gauge("hft_mmap_symbols", "Symbols that the store holds.", counters.symbols)
+    left_out = "Symbols that this answer has no lines of their own for: ask for them by symbol=."
+    yield _gauge("hft_mmap_symbols_left_out", left_out, max(counters.symbols - len(told), 0))
+    unopened = "Symbols that were neither used nor looked at since the start."
+    yield _gauge("hft_mmap_symbols_unopened", unopened, counters.unopened)
+    oldest = "How long the oldest point has waited to be put on the disk, at most."
+    yield _gauge("hft_mmap_oldest_uncommitted_seconds", oldest, counters.oldest_s)
     yield _gauge("hft_mmap_max_symbols", "Symbols that the store may hold.", store.limits.max_symbols)
     yield _gauge("hft_mmap_data_dir_free_bytes", "Free space of the data directory's file system.", counters.free_bytes)
     yield _gauge("hft_mmap_data_dir_size_bytes", "Size of the data directory's file system.", counters.size_bytes)
@@ -203,8 +253,8 @@ def _store_families(store: Store) -> Iterator[Metric]:
     set_aside = GaugeMetricFamily(
         "hft_mmap_series_set_aside", "1 if the series is not served: its files can't be trusted.", labels=["symbol"]
     )
-    for symbol in sorted({series.symbol for series in counters.series} | set(counters.set_aside)):
-        set_aside.add_metric([symbol], symbol in counters.set_aside)
+    for symbol in told:
+        set_aside.add_metric([symbol], symbol in aside)
     yield set_aside
 
 

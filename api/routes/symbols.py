@@ -8,6 +8,8 @@ from urllib.parse import unquote_to_bytes
 import falcon.asgi
 import orjson
 
+from api.access.guard import check_symbol, symbols_of
+from api.access.tokens import READ
 from api.body.media import JSON, body_type
 from api.body.patience import LOCK_WAIT_S
 from api.body.reading import read_body
@@ -20,6 +22,8 @@ from hft_mmap import InvalidSymbol, SeriesInfo, Store
 from hft_mmap.files.names import validate_symbol
 
 MOST_ROWS = 10_000
+_FEW_ROWS = 101
+"""Rows that are looked up on the event loop; more are in a thread beside it."""
 _WANTED = 'send {"symbol":"NEW-NAME"}'
 _PATH = b"/symbols/"
 _BROKEN_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
@@ -28,8 +32,9 @@ _BROKEN_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 class Symbols:
     """Lists the series."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, beside: Beside) -> None:
         self._store = store
+        self._beside = beside
 
     async def on_get(self, req: Request, resp: falcon.asgi.Response) -> None:
         """Answer with every series, sorted by symbol, or with a page of those that begin with a prefix."""
@@ -38,7 +43,16 @@ class Symbols:
         if limit is not None and limit > MOST_ROWS:
             raise bad_query(f"limit must be at most {MOST_ROWS:,}, not {given['limit']}")
         more = None if limit is None else limit + 1
-        rows = self._store.symbols(prefix=given.get("prefix", ""), after=given.get("after"), limit=more)
+        ask = partial(
+            self._store.symbols,
+            prefix=given.get("prefix", ""),
+            after=given.get("after"),
+            limit=more,
+            where=symbols_of(req.scope, READ),
+        )
+        # PERF: a row takes 15 us, and one of a series that nobody has used 0.3 ms.
+        few = (MOST_ROWS if more is None else more) <= _FEW_ROWS or len(self._store) <= _FEW_ROWS
+        rows = ask() if few else await self._beside.answer("symbols", ask)
         answer: dict[str, object] = {"symbols": [_row(info) for info in rows[:limit]]}
         if limit is not None:
             answer["next"] = rows[limit - 1].symbol if len(rows) > limit else None
@@ -57,7 +71,9 @@ class Symbol:
 
     async def on_get(self, req: Request, resp: falcon.asgi.Response, **_: str) -> None:
         """Answer with the row that /symbols has of it."""
-        resp.data = orjson.dumps(_row(self._store.series(_named(req)).info()))
+        symbol = _named(req)
+        check_symbol(req.scope, READ, symbol)
+        resp.data = orjson.dumps(_row(self._store.series(symbol).info()))
 
     on_head = on_get
 

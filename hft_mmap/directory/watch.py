@@ -2,19 +2,27 @@
 
 import os
 import time
+from bisect import bisect_right
+from collections.abc import Collection
 from contextlib import suppress
 
 from hft_mmap.counters import SeriesCounters, StoreCounters
 from hft_mmap.directory.lives import Lives
 from hft_mmap.directory.questions import Questions
-from hft_mmap.errors import HftMmapError, SeriesRemoved
+from hft_mmap.errors import HftMmapError, SeriesRemoved, StoreReadOnly
 from hft_mmap.files.disk import has_space, is_nearly_full
 from hft_mmap.health import Loss, Reason, try_to_create
 from hft_mmap.series import Series
 
+_LOOKED_AT = 256
+"""Series that are looked up on the disk when it is asked for reasons: 15 us each, on the event loop of a service."""
+
 
 class Watch(Lives, Questions):
     """The part of a store that tells how it stands. Made by `Store`."""
+
+    _looked_up_to = ""
+    """The last symbol whose files were looked up on the disk."""
 
     def reasons(self) -> list[Reason]:
         """Return why the store does not serve in full; empty when it does.
@@ -22,6 +30,8 @@ class Watch(Lives, Questions):
         The disk is looked at on each call: that it is full is known before a batch meets it, and the reason goes by
         itself when there is space.
         """
+        if self._looker is not None:
+            self._looker.look_after()
         with self._lock:
             for symbol in [*self._set_aside, *self._not_opened, *self._series]:
                 self._forget(symbol)
@@ -36,14 +46,27 @@ class Watch(Lives, Questions):
         with self._lock:
             open_series = sorted(self._series.items())
         if not self.read_only:
+            looked_at = self._looked_at_now([symbol for symbol, _ in open_series])
+            for symbol, series in open_series:
+                if symbol in looked_at:
+                    with suppress(SeriesRemoved):
+                        series.check_in_place()
             found += [reason for one in open_series if (reason := self._reason_of(*one)) is not None]
         return found + self._directory_reasons([series for _, series in open_series])
+
+    def _looked_at_now(self, symbols: list[str]) -> set[str]:
+        """Return which of the open series are looked up on the disk this time: all, or of many the next in turn.
+
+        A series that was removed by hand says so itself where it is appended to, at its next commit.
+        """
+        begin = bisect_right(symbols, self._looked_up_to) if len(symbols) > _LOOKED_AT else 0
+        turn = (symbols[begin:] + symbols[:begin])[:_LOOKED_AT]
+        self._looked_up_to = turn[-1] if turn else ""
+        return set(turn)
 
     @staticmethod
     def _reason_of(symbol: str, series: Series) -> Reason | None:
         """Return why an open series does not take batches, if it does not."""
-        with suppress(SeriesRemoved):
-            series.check_in_place()
         if series.removed:
             return Reason(symbol, "removed", str(series.refusal))
         if series.refusal is not None:
@@ -57,8 +80,9 @@ class Watch(Lives, Questions):
         After a disk that failed, or in a copy of a store in use. The series serve what is left, all of it certain.
         """
         with self._lock:
-            open_series = sorted(self._series.items())
-        return [series.loss for _, series in open_series if series.loss is not None]
+            known = {symbol: loss for symbol, loss in self._losses.items() if symbol not in self._series}
+            known |= {symbol: series.loss for symbol, series in self._series.items() if series.loss is not None}
+        return [loss for _, loss in sorted(known.items())]
 
     def _directory_reasons(self, open_series: list[Series]) -> list[Reason]:
         """Return why the directory itself does not serve; what was remembered is forgotten where it does again."""
@@ -79,8 +103,10 @@ class Watch(Lives, Questions):
             found.append(Reason(None, "write_failed", self._creation_failure or f"{self.path} can't be used: {error}"))
         return found
 
-    def counters(self) -> StoreCounters:
+    def counters(self, symbols: Collection[str] | None = None) -> StoreCounters:
         """Return how the store stands and what it has done, for monitoring; costs a stat for each chunk.
+
+        Of the series only `symbols`, where that is given: those of them that there are, and serve.
 
         Counts are those of this `Store`, since it was opened. StoreClosed; StoreUnusable if there is no
         directory to be read.
@@ -88,11 +114,14 @@ class Watch(Lives, Questions):
         now = time.monotonic()
         with self._reading():
             disk = os.statvfs(self.path)
-            series = tuple(self._counters_of(one, now) for one in self._serving())
+            held = self._symbols()
+            wanted = held if symbols is None else sorted(set(symbols).intersection(held))
+            series = tuple(self._counters_of(one, now) for one in self._serving_of(wanted))
         aside = tuple(sorted(self._set_aside | self._not_opened))
         return StoreCounters(
             series, aside, self._on_event.counts(), disk.f_bavail * disk.f_frsize,
-            disk.f_blocks * disk.f_frsize,
+            disk.f_blocks * disk.f_frsize, len(held), self.unopened,
+            0.0 if self._flusher is None else self._flusher.oldest_s(),
         )  # fmt: skip
 
     def _counters_of(self, series: Series, now_s: float) -> SeriesCounters:
@@ -104,5 +133,5 @@ class Watch(Lives, Questions):
             durable_total=durable_total, syncs=syncs.count, sync_s=syncs.seconds,
             last_sync_age_s=max(now_s - syncs.last_at_s, 0.0),
             cleanups=self._on_event.of("cleanup", info.symbol), recoveries=self._on_event.of("recovery", info.symbol),
-            read_only=not self.read_only and series.refusal is not None,
+            read_only=not (self.read_only or isinstance(series.refusal, StoreReadOnly | None)),
         )  # fmt: skip

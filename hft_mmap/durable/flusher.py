@@ -3,8 +3,10 @@
 import threading
 from contextlib import suppress
 from queue import SimpleQueue
+from time import monotonic
 from typing import Protocol
 
+from hft_mmap.durable.together import together
 from hft_mmap.limits import Durability
 
 _RETRY_S, _LOOKS = 0.02, 10
@@ -25,7 +27,7 @@ class Committing(Protocol):
 
 
 class Flusher:
-    """Commits the series that ask for it, one after the other, in a thread of its own.
+    """Commits the series that ask for it in a thread of its own, and many of them in several.
 
     Tier `interval`: `sync_interval_ms` after the first request. Tier `sync`: at once; requests that arrive while a
     flush is under way share the next one. Tier `process`: series ask only after a roll or a cleanup.
@@ -41,6 +43,7 @@ class Flusher:
         self.requests: SimpleQueue[Committing | None] = SimpleQueue()
         self._asked: dict[Committing, None] = {}
         self._held: list[Committing] = []
+        self._since_s: float | None = None
         self._starting = threading.Lock()
         self._running = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -61,6 +64,11 @@ class Flusher:
     def check(self) -> str | None:
         """Return what `look_after` does; a thread that nobody has needed yet is not started."""
         return None if self._thread is None else self.look_after()
+
+    def oldest_s(self) -> float:
+        """Return how long, at most, a point has waited to be put on the disk that is asked for; 0.0 where none does."""
+        since_s = self._since_s
+        return 0.0 if since_s is None else monotonic() - since_s
 
     def _alive(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
@@ -88,6 +96,8 @@ class Flusher:
         elif not self._stopping and (series := self.requests.get()) is not None:
             self._asked[series] = None
         self._gather()
+        if self._since_s is None:
+            self._since_s = monotonic()
         if self._asked and self._interval_s:
             self._pause(self._interval_s)
             self._gather()
@@ -111,9 +121,13 @@ class Flusher:
             return  # started twice, by a start that was interrupted
         try:
             while taken := self._take():
-                late = self._held
-                self._held = [one for one in taken if (one in late or one.is_asked) and not one.commit()]
+                begin, late = monotonic(), set(self._held)
+                due = [one for one in taken if one in late or one.is_asked]
+                done = together(_commit, due)
+                self._held = [one for one, committed in zip(due, done, strict=True) if not committed]
                 self._asked.clear()
+                # What lies in the queue by now came while these were committed.
+                self._since_s = self._since_s if self._held else None if self.requests.empty() else begin
         except BaseException:
             left, self._held = [*self._held, *self._asked], []
             self._asked.clear()
@@ -133,3 +147,7 @@ class Flusher:
         thread = self._thread
         if thread is not None and thread.is_alive():
             thread.join()
+
+
+def _commit(series: Committing) -> bool:
+    return series.commit()

@@ -19,6 +19,7 @@ from perf.experiments import (
     space,
     streams,
     sweep,
+    symbols,
     throughput,
 )
 
@@ -38,6 +39,7 @@ EXPERIMENTS: Sequence[Experiment] = (
     *instances.EXPERIMENTS,
     *restart.EXPERIMENTS,
     *cuts.EXPERIMENTS,
+    *symbols.EXPERIMENTS,
     *dashboard.EXPERIMENTS,
 )
 """In the order they are run in."""

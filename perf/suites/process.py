@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -40,14 +40,17 @@ def _free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-def first_answer(data: Path, target: str = f"/stats/?symbol={SYMBOL}&exponent=8") -> float:
-    """Start the service over `data` and return the seconds until its first 200; stop it again."""
+def first_answer(
+    data: Path, target: str = f"/stats/?symbol={SYMBOL}&exponent=8", more: Mapping[str, object] | None = None
+) -> float:  # fmt: skip
+    """Start the service over `data`, with `more` settings; return the seconds until its first 200; stop it."""
     port = _free_port()
     settings = {
         "server.port": port,
         "store.data_dir": data,
         "store.max_data_retention": 10**9,
         "store.cleanup_keep_count": 10**9,
+        **(more or {}),
     }
     environment = servers.environment(settings)
     request = get(target)

@@ -127,6 +127,18 @@ def test_check_config_as_json() -> None:
     assert list(settings) == [f"{section}.{name}" for section, table in shipped.items() for name in table]
 
 
+def test_check_config_names_the_limits_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that so many symbols would pass in use: a warning, and no fault."""
+    monkeypatch.setenv("APP_STORE__MAX_SYMBOLS", "1000000000")
+    result = hft_mmap("check-config")
+    assert result.exit_code == 0
+    assert "so many symbols in use take 3000000000 open files" in result.stderr
+    assert "vm.max_map_count" in result.stderr
+    assert len(as_json("check-config")["warnings"]) == 2
+    monkeypatch.delenv("APP_STORE__MAX_SYMBOLS")
+    assert as_json("check-config")["warnings"] == []
+
+
 def test_check_config_names_every_fault_and_exits_with_78(monkeypatch: pytest.MonkeyPatch) -> None:
     """One line a fault on standard error, nothing on standard output."""
     Path("config.toml").write_text("[server]\nprot = 1\n")

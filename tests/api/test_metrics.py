@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from prometheus_client import Metric
@@ -219,6 +220,55 @@ def test_ready_and_metrics_follow_the_disk(start_service: StartService, disk: Sm
     disk.clear()
     assert (service.client.get("/ready").status_code, value(service, "hft_mmap_ready")) == (200, 1)
     assert service.add("A", [1.0] * 20_000).json()["total"] == 20_001
+
+
+def lines_of(service: Service, query: str = "") -> set[str]:
+    """Return the symbols that have lines of their own in an answer."""
+    found = read_text(service.client.get(f"/metrics{query}").text)
+    return {sample.labels["symbol"] for family in found for sample in family.samples if "symbol" in sample.labels}
+
+
+def test_many_symbols_have_lines_where_they_are_asked_for(start_service: StartService) -> None:
+    """So that an answer stays short; it says how many symbols it leaves out, and counts them all."""
+    with TemporaryDirectory(dir="/dev/shm") as place:
+        service = start_service(store__data_dir=place, store__max_symbols=200, store__starting_capacity=0)
+        names = [f"S{number:03}" for number in range(101)]
+        for name in names[:100]:
+            service.add(name, [1.0])
+        assert lines_of(service) == set(names[:100])
+        assert value(service, "hft_mmap_symbols_left_out") == 0
+        service.add(names[100], [1.0])
+        assert lines_of(service) == set()
+        assert (value(service, "hft_mmap_symbols"), value(service, "hft_mmap_symbols_left_out")) == (101, 101)
+        assert lines_of(service, "?symbol=S007&symbol=S100&symbol=NONE&symbol=S007") == {"S007", "S100"}
+        assert service.client.get("/metrics?symbol=").status_code == 400
+        assert service.client.get("/metrics?symbols=S007").status_code == 400
+        too_many = service.client.get("/metrics", params={"symbol": names})
+        assert (too_many.status_code, "101 symbols; one scrape tells of at most 100" in too_many.text) == (400, True)
+        assert service.stop() == 0
+        again = start_service(store__data_dir=place, store__max_symbols=200, store__starting_capacity=0)
+        assert again.client.get("/stats?symbol=S100&window=1").json()["last"] == 1.0
+        wait_until(lambda: value(again, "hft_mmap_symbols_unopened") == 0, "the look at every symbol")
+        assert len(again.client.get("/symbols").json()["symbols"]) == 101
+        assert again.client.get("/symbols?limit=1&after=S098").json()["next"] == "S099"
+        assert again.stop() == 0
+
+
+def test_points_that_wait_for_the_disk_have_an_age(start_service: StartService) -> None:
+    """It grows while another process keeps them from it, and is 0 once they are there."""
+    service = start_service()
+    service.add("A", [1.0])
+    wait_until(lambda: value(service, "hft_mmap_oldest_uncommitted_seconds") == 0, "the commit")
+    head = Head(service.data_dir / "A", writable=True)
+
+    def hold() -> None:
+        service.add("A", [2.0])
+        wait_until(lambda: value(service, "hft_mmap_oldest_uncommitted_seconds") > 0.2, "the age to grow")
+
+    head.committing(hold)
+    head.close()
+    wait_until(lambda: value(service, "hft_mmap_oldest_uncommitted_seconds") == 0, "the commit")
+    assert value(service, "hft_mmap_series_durable_points_total", symbol="A") == 2
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

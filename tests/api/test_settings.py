@@ -79,6 +79,21 @@ def value_and_origin(effective: Effective, key: str) -> tuple[object, str]:
     return next((value, origin) for name, value, origin in effective.items() if name == key)
 
 
+def test_many_symbols_take_no_space_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody has said how much they are to take: at 8.5 MB each they would fill the disk."""
+    for most, chosen, capacity, origin in (
+        ("100", None, 1_000_000, "default"),
+        ("101", None, 0, "default above 100 symbols"),
+        ("101", "1000000", 1_000_000, "APP_STORE__STARTING_CAPACITY"),
+    ):
+        monkeypatch.setenv("APP_STORE__MAX_SYMBOLS", most)
+        if chosen:
+            monkeypatch.setenv("APP_STORE__STARTING_CAPACITY", chosen)
+        effective = load()
+        assert effective.settings.store.limits().starting_capacity == capacity
+        assert effective.origins["store.starting_capacity"] == origin
+
+
 def test_without_any_source_the_defaults_hold() -> None:
     """No file is needed; every origin is "default"."""
     effective = load()

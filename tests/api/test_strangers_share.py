@@ -7,8 +7,9 @@ import pytest
 
 from api.access.tokens import READ, WRITE
 from api.connection.connections import MOST_TOLD
+from api.operation.capacity import files_of_store
 from api.operation.settings import ServerSettings
-from api.server import connection_limits, files_of_store, most_at_once
+from api.server import connection_limits, most_at_once
 from hft_mmap import Limits
 from tests.api.test_auth import bearer, make_tokens
 from tests.api.test_protocol import answer, answers, batch, get, post

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from hft_mmap import Durability, OutOfRange, SeriesReadOnly, Store, StoreClosed
-from hft_mmap.files.chunk import chunk_name
 from hft_mmap.files.head import Head
+from hft_mmap.files.names import chunk_name
 from hft_mmap.testing import PATIENCE_S, lose_power, restart_machine
 from tests.hft_mmap.conftest import OpenStore, StartStore
 from tests.hft_mmap.damage import slots

@@ -2,15 +2,16 @@
 
 import os
 import resource
+import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 import pytest
 
-from hft_mmap import Durability
+from hft_mmap import Durability, Limits
 from hft_mmap.durable.flusher import Flusher
 from tests.hft_mmap.conftest import OpenStore
 from tests.service import wait_until
@@ -153,3 +154,44 @@ def test_a_commit_waits_for_a_descriptor(open_store: OpenStore) -> None:
     store.append("A", [1.0])
     store.sync()
     assert store.reasons() == []
+
+
+def test_the_commits_of_many_symbols_come_together(open_store: OpenStore) -> None:
+    """Those who wait for two of them meet, each in a thread that commits; few symbols are committed by one thread."""
+    store = open_store(limits=Limits(max_symbols=64, starting_capacity=0), sync_interval_ms=1000)
+    symbols = [f"S{number}" for number in range(32)]
+    for symbol in symbols:
+        store.create(symbol)
+    store.sync()
+    meeting = threading.Barrier(2)
+    met: list[int] = []
+
+    def meet(_error: BaseException | None) -> None:
+        with suppress(threading.BrokenBarrierError):
+            meeting.wait(30)
+            met.append(1)
+
+    totals = [store.append_nowait(symbol, [1.0]) for symbol in symbols]
+    for symbol in symbols[:2]:
+        store.on_durable(symbol, 1, meet)
+    for symbol, total in zip(symbols, totals, strict=True):
+        store.wait_durable(symbol, total)
+    wait_until(lambda: len(met) == 2 or meeting.broken, "the two to meet")
+    assert met == [1, 1]
+    store.close()
+    assert [thread.name for thread in threading.enumerate() if thread.name == "hft-mmap-helper"] == []
+
+
+def test_one_of_many_that_fails_takes_no_other_with_it(open_store: OpenStore) -> None:
+    """It refuses batches from then on; of the others every point is on the disk."""
+    store = open_store(limits=Limits(max_symbols=64, starting_capacity=0), sync_interval_ms=1000)
+    symbols = [f"S{number:02}" for number in range(32)]
+    for symbol in symbols:
+        store.create(symbol)
+    store.sync()
+    for symbol in symbols:
+        store.append_nowait(symbol, [1.0])
+    shutil.rmtree(store.path / "S07")
+    for symbol in symbols[:7] + symbols[8:]:
+        store.wait_durable(symbol, 1)
+    assert [reason.symbol for reason in store.reasons()] == ["S07"]

@@ -245,7 +245,7 @@ def test_closing_gives_everything_back(tmp_path: Path) -> None:
     store = Store(tmp_path, limits=SMALL_LIMITS)
     for symbol in "ABC":
         store.append(symbol, np.ones(300))
-    assert len(open_files(tmp_path)) >= 3 * 5
+    assert len(open_files(tmp_path)) >= 3 * 2
     store.close()
     assert set(threading.enumerate()) <= before
     reader = Store(tmp_path, mode="r")

@@ -1,9 +1,10 @@
 """The unit files as texts; needs no systemd."""
 
 from api.operation.beside import MOST_HELD_BYTES, MOST_RUNNING
+from api.operation.capacity import files_of_store
 from api.operation.logs import MAX_QUEUED_BYTES
 from api.operation.settings import load
-from api.server import connection_limits, files_of_store
+from api.server import connection_limits
 from tests.service import ROOT, environment
 
 UNITS = ROOT / "systemd"

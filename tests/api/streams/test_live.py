@@ -214,6 +214,24 @@ def test_a_series_that_can_no_longer_be_read_ends_the_stream_with_the_reason(sta
     assert [event for event in service.events() if event["level"] == "error"] == []
 
 
+def test_a_series_that_takes_the_place_of_another_is_told_of(start_service: StartService) -> None:
+    """It has the name and the bounds of the one that was removed, and other points: both kinds of streams tell them."""
+    # Tier `process`, so that the service holds no lock when it is suspended: nothing is committed meanwhile.
+    service = start_service(store__durability="process")
+    service.add("A", [1.0])
+    with (
+        opened(service, mode="stats", symbol="A", window=10, interval_ms=10) as client,
+        service.client.stream("GET", "/events?symbol=A&window=10&interval_ms=10") as answer,
+    ):
+        events = (json.loads(line.removeprefix("data: ")) for line in answer.iter_lines() if line.startswith("data"))
+        assert [said(client)["windows"]["10"]["last"], next(events)["windows"]["10"]["last"]] == [1.0, 1.0]
+        with suspended(service), Store(service.data_dir, durability="process") as other:
+            other.remove("A")
+            other.append("A", [7.0])
+        for message in (said(client), next(events)):
+            assert (message["total"], message["count"], message["windows"]["10"]["last"]) == (1, 1, 7.0)
+
+
 def test_a_slow_reader_gets_the_newest_and_costs_no_memory(start_service: StartService) -> None:
     """It reads nothing while the series changes, then first what was on its way, then the newest."""
     service = start_service()

@@ -1,0 +1,53 @@
+"""The same work for many series at once, in a few threads: syncs that come together are few for the disk.
+
+A sync waits for the disk, and a file system puts all that is waited for into one write of its journal: eight threads
+sync ten thousand small files in a tenth of the time that one takes.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+MOST_THREADS = 8
+_ITEMS_A_THREAD = 4
+"""A thread is started for no less: it takes 0.1 ms, and few series are done as soon by one."""
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+def together(work: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
+    """Return what `work` gives for each of `items`, in their order.
+
+    Few of them are done by the calling thread alone, one after the other; more by up to 8 threads, this one among them,
+    or as many as the system lets it have. What `work` raises ends all of it, and is raised when no thread is at it.
+    """
+    results: dict[int, _R] = {}
+    failures: list[BaseException] = []
+    numbers = iter(range(len(items)))  # one for all: `next` of it is one step
+
+    def do() -> None:
+        for number in numbers:
+            if failures:
+                return
+            try:
+                results[number] = work(items[number])
+            except BaseException as error:  # noqa: BLE001 - raised again, in the thread that has asked
+                failures.append(error)
+
+    helpers = []
+    for _ in range(min(MOST_THREADS, len(items) // _ITEMS_A_THREAD) - 1):
+        helper = threading.Thread(target=do, name="hft-mmap-helper", daemon=True)
+        try:
+            helper.start()
+        except RuntimeError:
+            break
+        helpers.append(helper)
+    try:
+        do()
+    finally:
+        for helper in helpers:
+            helper.join()
+    if failures:
+        raise failures[0]
+    return [results[number] for number in range(len(items))]

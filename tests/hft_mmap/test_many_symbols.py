@@ -1,0 +1,140 @@
+"""More symbols than a store opens at its start: each is opened by its first use, and looked at whether used or not."""
+
+from pathlib import Path
+
+import pytest
+
+from hft_mmap import Limits, SeriesSetAside, Store, SymbolLimitReached
+from hft_mmap.directory.opening import OPENED_AT_ONCE
+from hft_mmap.files.layout import Layout
+from hft_mmap.files.names import chunk_name
+from tests.hft_mmap.conftest import OpenStore, StartStore
+from tests.hft_mmap.damage import flip
+from tests.hft_mmap.descriptors import open_files
+from tests.service import wait_until
+
+SYMBOLS = [f"S{number:03}" for number in range(OPENED_AT_ONCE + 5)]
+MANY = Limits(max_symbols=500, starting_capacity=0, chunk_points=64)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Return the directory of a store that was closed in order: the symbol of number n holds n and n + 1."""
+    with Store(tmp_path / "data", limits=MANY) as store:
+        for number, symbol in enumerate(SYMBOLS):
+            store.append_nowait(symbol, [float(number), number + 1.0])
+    return tmp_path / "data"
+
+
+def looked_at(store: Store) -> None:
+    """Wait until every symbol was looked at."""
+    wait_until(lambda: not store.unopened, "the look at every symbol")
+
+
+def test_the_start_opens_none_and_every_one_answers(data: Path, open_store: OpenStore) -> None:
+    """Before and after it was looked at; what was looked at holds no file, and ends in order."""
+    events: list[str] = []
+    store = open_store(limits=MANY, on_event=lambda name, _: events.append(name))
+    assert store.stats(SYMBOLS[-1], 2).avg == len(SYMBOLS) - 0.5
+    looked_at(store)
+    assert {Path(name).parent.name for name in open_files(data)} == {SYMBOLS[-1]}
+    assert (store.reasons(), store.losses()) == ([], [])
+    for number, symbol in enumerate(SYMBOLS):
+        assert store.append(symbol, [number + 2.0]) == 3
+        assert store.stats(symbol, 3).avg == number + 1.0
+    store.close()
+    with Store(data, limits=MANY, on_event=lambda name, _: events.append(name)) as again:
+        assert [info.total for info in again.symbols()] == [3] * len(SYMBOLS)
+        looked_at(again)
+    assert not {"recovery", "set_aside", "lost"} & set(events)
+
+
+def test_a_damaged_one_is_told_of_though_nobody_asks_for_it(data: Path, open_store: OpenStore) -> None:
+    """It is set aside as ever, never served, and the others serve."""
+    flip(data / SYMBOLS[7] / chunk_name(0), Layout.of(64).footer + 3)
+    store = open_store(limits=MANY)
+    looked_at(store)
+    assert [(reason.symbol, reason.code) for reason in store.reasons()] == [(SYMBOLS[7], "set_aside")]
+    with pytest.raises(SeriesSetAside):
+        store.stats(SYMBOLS[7], 1)
+    assert len(store.symbols()) == len(SYMBOLS) - 1
+
+
+def test_after_a_kill_each_goes_as_far_as_it_was_published(data: Path, start_store: StartStore) -> None:
+    """Whether it is asked for first, or looked at first; what was looked at has an orderly end after that."""
+    process = start_store(limits=MANY)
+    for symbol in SYMBOLS[:20]:
+        process.append(symbol, [5.0])
+    process.kill()
+    events: list[tuple[str, object]] = []
+    with Store(data, limits=MANY, on_event=lambda name, fields: events.append((name, fields.get("symbol")))) as store:
+        assert [store.series(symbol).total for symbol in SYMBOLS[:3]] == [3, 3, 3]
+        looked_at(store)
+        assert [info.total for info in store.symbols()] == [3] * 20 + [2] * (len(SYMBOLS) - 20)
+        assert {symbol for name, symbol in events if name == "recovery"} == set(SYMBOLS[:20])
+        assert not [name for name in open_files(data) if SYMBOLS[19] in name]
+    events.clear()
+    with Store(data, limits=MANY, on_event=lambda name, fields: events.append((name, fields.get("symbol")))) as store:
+        looked_at(store)
+        assert [report.faults for report in store.verify(SYMBOLS[19])] == [()]
+    assert [event for event in events if event[0] in {"recovery", "lost"}] == []
+
+
+def test_what_another_process_appends_is_listed(data: Path, open_store: OpenStore, start_store: StartStore) -> None:
+    """Of symbols that nobody has used here, and of those that it makes; a list opens none of them."""
+    store = open_store(limits=MANY)
+    looked_at(store)
+    assert [info.symbol for info in store.symbols()] == SYMBOLS
+    process = start_store(limits=MANY)
+    process.append(SYMBOLS[1], [7.0])
+    process.append("NEW", [1.0])
+    rows = {info.symbol: (info.total, info.last) for info in store.symbols()}
+    assert (rows[SYMBOLS[1]], rows["NEW"], len(rows)) == ((3, 7.0), (1, 1.0), len(SYMBOLS) + 1)
+    assert [name for name in open_files(data) if SYMBOLS[1] in name] == []
+
+
+def test_a_snapshot_and_a_removal_take_those_that_nobody_has_used(data: Path, open_store: OpenStore) -> None:
+    """As they take the others."""
+    store = open_store(limits=MANY)
+    store.remove(SYMBOLS[0])
+    store.rename(SYMBOLS[1], "Z")
+    totals = store.snapshot(data.parent / "copy")
+    assert totals == dict.fromkeys([*SYMBOLS[2:], "Z"], 2)
+    assert {Path(name).parent.name for name in open_files(data)} <= {SYMBOLS[1], "Z"}
+    store.append(SYMBOLS[0], [9.0])
+    assert store.stats(SYMBOLS[0], 10).points == 1
+    looked_at(store)
+    assert store.reasons() == []
+
+
+def test_a_reader_opens_none_either(data: Path, open_store: OpenStore) -> None:
+    """And finds what the writer appends after it has looked at it."""
+    reader = open_store(mode="r", limits=MANY)
+    looked_at(reader)
+    assert open_files(data) == []
+    with Store(data, limits=MANY) as writer:
+        writer.append(SYMBOLS[4], [8.0])
+        assert reader.stats(SYMBOLS[4], 1).last == 8.0
+
+
+@pytest.mark.parametrize("foreign", ["lost+found", ".trash", "no-series"])
+def test_what_is_no_symbol_takes_no_place(open_store: OpenStore, foreign: str) -> None:
+    """Directories of others are not counted, and the limit is met exactly."""
+    store = open_store(limits=Limits(max_symbols=3, starting_capacity=0))
+    (store.path / foreign).mkdir()
+    for symbol in "ABC":
+        store.append(symbol, [1.0])
+    with pytest.raises(SymbolLimitReached, match="the store holds 3 of at most 3 symbols"):
+        store.append("D", [1.0])
+    (store.path / foreign).rmdir()
+    store.remove("A")
+    assert store.append("D", [1.0]) == 1
+
+
+def test_a_used_symbol_has_two_files_open(open_store: OpenStore) -> None:
+    """Its head and its newest chunk; mappings take none, however many chunks there are."""
+    store = open_store(limits=Limits(max_symbols=3, starting_capacity=0, chunk_points=64))
+    store.append("A", [1.0] * 640)
+    store.sync()
+    assert len(open_files(store.path)) <= 2
+    assert store.stats("A", 640).points == 640
