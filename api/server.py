@@ -31,6 +31,7 @@ from api.access.tls import Certificate
 from api.app import create_app
 from api.connection.connections import MOST_TOLD, ConnectionLimits, Connections
 from api.connection.drain import drain
+from api.connection.handshakes import TlsServer
 from api.connection.listening import Listeners, bound_clients, listening
 from api.connection.protocol import HttpProtocol
 from api.connection.websocket import StreamProtocol
@@ -45,8 +46,6 @@ from hft_mmap import HftMmapError, Limits, Store, StoreUnusable
 _OWN_FILES = 128
 # Clients that are taken out of the queue of a listener at once, before any of them can be counted and refused.
 _MOST_AT_ONCE = 2048
-# How long a TLS connection that was closed waits for its client to say that it has understood.
-TLS_GOODBYE_S = 1.0
 # The client of a stream that sends nothing for so long is asked whether it is there, and has so long to answer.
 PING_INTERVAL_S, PING_TIMEOUT_S = 20.0, 20.0
 # A client whose machine has gone acknowledges nothing: its connection ends after so long, not after the 17 minutes of
@@ -89,7 +88,8 @@ def _serve(settings: Settings, writer: logs.LogWriter) -> int:
         ):
             check_exposure(listeners.sockets, settings.auth)
             open_files = _raise_open_files_limit()
-            watch = Connections(connection_limits(settings.server, settings.store.limits(), open_files))
+            limits = connection_limits(settings.server, settings.store.limits(), open_files)
+            watch = Connections(limits, writer.budget)
             for shortage in shortages(settings.store.limits()):
                 structlog.get_logger().warning("system_limit", reason=shortage)
             _keep_freed_memory()
@@ -285,27 +285,24 @@ class _Server(uvicorn.Server):
             self._manager.watch(asyncio.get_running_loop())
 
     async def _listen(self, sockets: list[socket.socket]) -> None:
-        """Accept connections, as uvicorn's start does, but with bounds on how long TLS may take to begin and to end.
-
-        Without them a client that says nothing keeps its connection for a minute, before any other limit counts it; and
-        one that is idle when the service stops keeps it from stopping, until the grace is over.
-        """
+        """Accept connections, as uvicorn's start does, but with those counted whose TLS has yet to begin."""
         await self.lifespan.startup()
         config, watch = self.config, self._watch
         # The first turn of uvicorn's clock adds the date to them; whoever is answered before has them all the same.
         self.server_state.default_headers = config.encoded_headers
         protocol_class: Any = config.http_protocol_class
         protocol = partial(protocol_class, config, self.server_state, self.lifespan.state)
-        bounds: dict[str, Any] = {}
-        if config.ssl is not None:
-            bounds = {"ssl_handshake_timeout": watch.limits.header_timeout_s, "ssl_shutdown_timeout": TLS_GOODBYE_S}
         for listener in sockets:
             bound_clients(listener, max(VANISHED_S, watch.limits.body_timeout_s))
         loop = asyncio.get_running_loop()
-        self.servers = [
-            await loop.create_server(protocol, sock=listener, ssl=config.ssl, backlog=config.backlog, **bounds)
-            for listener in sockets
-        ]
+        servers: list[Any] = []  # of uvicorn's own only `close` is used
+        for listener in sockets:
+            if config.ssl is None:
+                servers.append(await loop.create_server(protocol, sock=listener, backlog=config.backlog))
+            else:
+                servers.append(TlsServer(listener, config.ssl, protocol, watch))
+                servers[-1].listen(config.backlog)
+        self.servers = servers
         self.started = True
 
     def _announce(self) -> None:

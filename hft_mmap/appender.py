@@ -9,12 +9,9 @@ of it is remembered in a flag that an interrupt could leave wrong.
 
 import errno
 import os
-from collections.abc import Callable
-from fcntl import LOCK_UN, flock
 from functools import partial
 from pathlib import Path
-from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,30 +26,26 @@ from hft_mmap.errors import (
     OffsetConflict,
     SeriesBusy,
     SeriesReadOnly,
-    SeriesRemoved,
-    StoreClosed,
     StoreReadOnly,
     WriteFailed,
 )
-from hft_mmap.files.chunk import Chunk, Mark
+from hft_mmap.files.chunk import Chunk
 from hft_mmap.files.head import FLAG_LEFT, FLAG_SYNC_FAILED
-from hft_mmap.files.locks import HOW_TO_FIND_THE_HOLDER, attempts, try_lock
+from hft_mmap.files.locks import attempts
+from hft_mmap.files.marks import Mark
 from hft_mmap.files.view import View
-from hft_mmap.health import LOCKED_AFTER_S, Refusal, Trouble, try_to_create
+from hft_mmap.health import Refusal
+from hft_mmap.held import Held
 from hft_mmap.limits import Limits
-from hft_mmap.reader import Reader
 from hft_mmap.tree.words import FLAGS, START, TOTAL
 from hft_mmap.tree.writer import NOT_SHORT, PLAN_HEAD_ADDRESS, PLAN_HEAD_FD, PLAN_MAX_RETENTION, append_short
 
 if TYPE_CHECKING:
     from queue import SimpleQueue
 
-_T = TypeVar("_T")
-
 _MAX_OFFSET = 2**62
 """Offsets from 0 to this one can be compared in compiled code; the others fit nowhere."""
 
-CLOSED = Refusal(StoreClosed, "the store was closed")
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NOBODY = -1
 
@@ -71,7 +64,7 @@ class Waker(Protocol):
         """Start the thread if it does not live; return why it can't be started."""
 
 
-class Appender(Reader):
+class Appender(Held):
     """The part of a series that is written. Made by `Series`; safe to use from any number of threads."""
 
     def __init__(
@@ -85,9 +78,7 @@ class Appender(Reader):
         self._wake_on_append = wake_on_append
         self._on_event = on_event
         self._commits = Commits(directory, self._head, self._layout)
-        self._plan: NDArray[np.int64] | None = None
         self._refused = Refusal(StoreReadOnly, 'the store was opened with mode="r"') if waker is None else None
-        self._trouble: Trouble | None = None
         self.disk_full = False
         self._begun = 0
         """Commits that were begun. One that begins later than a point was published, puts that on the disk."""
@@ -102,85 +93,6 @@ class Appender(Reader):
     def refusal(self) -> HftMmapError | None:
         """Why batches are refused, as a new error; None where they are not."""
         return None if self._refused is None else self._refused.error()
-
-    # -- the lock -----------------------------------------------------------------------------------------------------
-
-    def _hold(self, work: Callable[[], _T], wait_s: float | None = None) -> _T:
-        """Return what `work` does while the series is held against every other writer, here and in other processes.
-
-        SeriesBusy if another process holds it for longer than `wait_s` (None: however long). The lock between threads
-        is free meanwhile, so nothing else has to wait: neither readers, nor those who do not want to.
-        """
-        for _ in attempts(wait_s):
-            with self._lock:
-                fd = self._head.fd
-                if fd < 0:
-                    raise (self._refused or CLOSED).error()
-                try:
-                    if try_lock(fd):
-                        if self._head.words[FLAGS] & FLAG_LEFT:
-                            self._stay()
-                        if self._head.unsettled:
-                            self._head.settle_words()
-                        if self._trouble is not None and self._trouble.code == "locked":
-                            self._trouble = None
-                        return work()
-                finally:
-                    flock(fd, LOCK_UN)  # see locks.py: nothing may come between
-                self._note_trouble("locked", self._held())
-        raise SeriesBusy(self._held())
-
-    def _stay(self) -> None:
-        """Make sure that the series, which was about to lose its name, has it; SeriesRemoved. The caller holds it."""
-        if self._has_left():
-            self._refused = Refusal(SeriesRemoved, self._left_text())
-            self._plan = None
-            raise self._refused.error()
-
-    def _left_text(self) -> str:
-        """Say that the name is gone."""
-        return f"{self.symbol} was removed, or given another name, while it was open"
-
-    def _held(self) -> str:
-        """Say that another process holds the series."""
-        return f"{self.symbol} is held by another process ({self._head.path}); {HOW_TO_FIND_THE_HOLDER}"
-
-    def _note_trouble(self, code: str, detail: str) -> None:
-        """Remember what keeps batches from being written, unless something does already."""
-        total = self._head.words[TOTAL]
-        if self._trouble is None or self._trouble.total != total:
-            self._trouble = Trouble(code, total, monotonic(), detail)
-
-    def trouble(self) -> Trouble | None:
-        """Return what has kept a batch from being written; None once a write, or the trial of one, has succeeded since.
-
-        What another process holds is told when that has taken a second. Waits for nobody.
-        """
-        trouble = self._trouble
-        if trouble is None:
-            return None
-        if trouble.total != self._words[TOTAL] or self._can_write():
-            self._trouble = None
-            return None
-        recent = trouble.code == "locked" and monotonic() - trouble.since_s < LOCKED_AFTER_S
-        return None if recent else trouble
-
-    def _can_write(self) -> bool:
-        """Try what the next append will do, on bytes that nobody reads, as they lie above the total."""
-        try:
-            self._hold(self._try_to_write, 0)
-        except (OSError, HftMmapError):
-            return False
-        return True
-
-    def _try_to_write(self) -> None:
-        total = self._words[TOTAL]
-        view = self._current(total)
-        if view.chunks and view.end > total:
-            tail = view.chunks[-1]
-            os.pwrite(tail.writer(), bytes(8), 8 * (total - tail.first))
-        else:
-            try_to_create(self.directory)
 
     # -- one batch ----------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from hft_mmap.errors import InvalidValues
-from hft_mmap.files.chunk import Layout
+from hft_mmap.files.layout import Layout
 
 
 class Durability(StrEnum):

@@ -4,6 +4,7 @@ Everything in [start, total) is immutable, and `total` is stored last, so that a
 the two bounds, in any process.
 """
 
+import math
 import operator
 import os
 import threading
@@ -34,7 +35,8 @@ from hft_mmap.named import FIVE, Columns
 from hft_mmap.span import Span
 from hft_mmap.stats import STANDARD_WINDOWS, WindowStats
 from hft_mmap.tree.buckets import Buckets, in_bars, in_buckets
-from hft_mmap.tree.fold import fold_newest, fold_window, fold_windows
+from hft_mmap.tree.fold import fold_between, fold_newest, fold_window, fold_windows
+from hft_mmap.tree.passage import NOWHERE, UNANSWERED, find_between
 from hft_mmap.tree.words import FLAGS, START, TOTAL
 
 _MAX_WINDOW = 2**62
@@ -82,7 +84,6 @@ class Reader:
         self.directory = directory
         self._lock = threading.Lock()
         self._head = Head(directory, writable=writable)
-        self._inode = self._head.inode()
         self.symbol = self._head.identity.symbol
         self.live_words = self._head.words
         """The live words of the head, whatever the bounds are taken from."""
@@ -107,7 +108,7 @@ class Reader:
         except (FileNotFoundError, NotADirectoryError):
             return True
         # A head that has the same number is the same file as long as this one is open, or mapped.
-        return there.st_ino != self._inode
+        return there.st_ino != self._head.inode
 
     def _floor(self, point: int) -> int:
         """Return the first point of the chunk that holds `point`."""
@@ -324,11 +325,17 @@ class Reader:
         O(log N + chunks), lock-free. InvalidRange unless 0 <= start < end, whole numbers; OutOfRange where
         a point of it is not kept, or not there yet: a part of it would be another answer.
         """
-        view, kept, total = self._snapshot()
         # PERF: what is plainly a kept range needs no further look, which would take longer than the fold.
-        if not (type(start) is int and type(end) is int and kept <= start < end <= total):
-            start, end = answers.checked_range(Moment(self.symbol, view, kept, total), start, end)
-        return _stats((*fold_window(view.table, view.roots, start, end), end - start))
+        if type(start) is int and type(end) is int and 0 <= start < end <= _MAX_WINDOW:
+            view = self._view  # what has the addresses must stay until the call has ended, as in `stats`
+            table, roots, chunks = view.addresses
+            _alive, start_address, total_address = self._bounds
+            found = fold_between(table, roots, chunks, start_address, total_address, start, end)
+            if found[5]:
+                return _stats(found)
+        moment = self._moment()
+        start, end = answers.checked_range(moment, start, end)
+        return _stats((*fold_window(moment.view.table, moment.view.roots, start, end), end - start))
 
     def statistics(
         self,
@@ -390,6 +397,25 @@ class Reader:
         O(log N + chunks), lock-free. InvalidRange where no barrier is given or the two meet; OutOfRange where points
         after `after` are no longer kept, as one of them may have been the first.
         """
+        high = math.inf if above is None else above
+        low = -math.inf if below is None else below
+        end = _MAX_WINDOW if until is None else until
+        # PERF: as in `range`; what is not plainly right, or infinite, is looked at below.
+        if (
+            type(after) is type(end) is int and 0 <= after < _MAX_WINDOW and 0 <= end <= _MAX_WINDOW
+            and type(high) is type(low) is float and low < high
+            and (low > -math.inf or below is None) and (high < math.inf or (above is None and below is not None))
+        ):  # fmt: skip
+            view = self._view
+            table, roots, chunks = view.addresses
+            _alive, start_address, total_address = self._bounds
+            found, value = find_between(
+                table, roots, chunks, start_address, total_address, after + 1, end, high, low
+            )  # fmt: skip
+            if found == NOWHERE:
+                return None
+            if found != UNANSWERED:
+                return Passage(found, value, "above" if value >= high else "below")
         return answers.first(self._moment(), after, above=above, below=below, until=until)
 
     def quantile(
@@ -420,7 +446,7 @@ class Reader:
         view, start, total = self._snapshot()
         last = float(view.read(total - 1, total)[0]) if total > start else None
         used = sum(chunk.allocated_bytes() for chunk in view.chunks)
-        with suppress(FileNotFoundError):  # removed at this moment, or by hand
+        with suppress(OSError):  # removed at this moment, or by hand; or the device is gone
             used += os.stat(self._head.path).st_blocks * 512
         appended_at = view.chunks[-1].written_at() if last is not None else None
         return SeriesInfo(self.symbol, total, start, total - start, last, used, appended_at)

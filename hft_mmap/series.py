@@ -1,30 +1,28 @@
-"""One symbol, open: what `Reader` answers and `Appender` takes, from its opening to its close, and its commits."""
+"""One symbol, open: what `Reader` answers and `Appender` takes, its commits, and its close."""
 
 import errno
 import os
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
 
-import numpy as np
-
 from hft_mmap import forks
-from hft_mmap.appender import CLOSED, Appender, Waker
+from hft_mmap.appender import Waker
 from hft_mmap.counters import EventSink, Syncs
 from hft_mmap.durable import recovery
 from hft_mmap.durable.commits import Waiter
 from hft_mmap.durable.trust import Trusted, ending, trust
 from hft_mmap.errors import FormatError, SeriesBusy, SeriesRemoved, StoreClosed, StoreForked
-from hft_mmap.files.boot import Boot, current_boot, is_same_boot
-from hft_mmap.files.chunk import Mark
-from hft_mmap.files.head import FLAG_CLEAN, FLAG_LEFT, FLAG_SYNC_FAILED
+from hft_mmap.files.boot import Boot
+from hft_mmap.files.head import FLAG_CLEAN, FLAG_SYNC_FAILED
 from hft_mmap.files.locks import attempts
+from hft_mmap.files.marks import Mark
 from hft_mmap.files.view import View
 from hft_mmap.health import LOCKED_AFTER_S, Loss, Refusal, Trouble
+from hft_mmap.held import CLOSED
 from hft_mmap.limits import Limits
+from hft_mmap.opened import Opened
 from hft_mmap.tree.words import FLAGS, START, TOTAL
 
 _SHORT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOLCK, errno.ENOMEM, errno.EAGAIN, errno.EINTR})
@@ -34,7 +32,7 @@ _COMMIT_WAIT_S = 0.01
 """The flusher commits the other series, and comes back, where another process holds one for longer."""
 
 
-class Series(Appender):
+class Series(Opened):
     """An open series. Made by `Store`; safe to use from any number of threads."""
 
     def __init__(  # noqa: PLR0913 - what a series needs of its store
@@ -48,12 +46,9 @@ class Series(Appender):
         """
         super().__init__(directory, limits=limits, waker=waker, wake_on_append=wake_on_append, on_event=on_event)
         self._failing_since: float | None = None
-        self.loss: Loss | None = None
         self._commit_wait_s = self._head.wait_s = wait_s
         self._not_committed: Trouble | None = None
         self._memory_kept = False
-        self.removed = False
-        self._looked_at: Boot | None = None
         forks.watch(self)
         try:
             self._open(boot)
@@ -68,142 +63,6 @@ class Series(Appender):
         # Each mapping has a descriptor of its own, and goes with the last that holds it.
         self.__dict__.clear()
         self.__class__ = _Forked
-
-    # -- opening ------------------------------------------------------------------------------------------------------
-
-    def _open(self, boot: Boot) -> None:
-        """Decide how far the series goes, and map its chunks."""
-        if self._waker is None:
-            self._attach(boot)
-            return
-        settle = partial(self._head.committing, partial(self._settle, boot))
-        recovered, leftovers, failure = self._hold(settle, self._commit_wait_s)
-        self.attached = True
-        if failure is not None:
-            self._fail(failure)
-        if recovered.lost:
-            self.loss = Loss(self.symbol, recovered.lost, recovered.total, recovered.why)
-            self._on_event("lost", self.loss._asdict())
-        if not recovered.orderly and (recovered.total or recovered.origin != "live"):
-            self._on_event(
-                "recovery",
-                {
-                    "symbol": self.symbol, "origin": recovered.origin, "total": recovered.total,
-                    "start": recovered.start, "leftovers": leftovers,
-                },
-            )  # fmt: skip
-        self.ask()
-
-    def _settle(self, boot: Boot) -> tuple[Trusted, list[str], OSError | None]:
-        """Find what can be trusted, publish that, map it and put it on the disk where it has to be; remove leftovers.
-
-        Returns it, the names of the leftovers, and why the disk does not take it, if it does not. The caller holds
-        the series and is committing.
-        """
-        trusted = partial(trust, self._head, boot, self.directory, self._layout)
-        recovered = recovery.settle(self._head, trusted(), trusted)
-        recovery.check_chunks(self.directory, recovered, self._layout.points)
-        # Nothing is written or removed before every chunk has proved sound: a series set aside stays as it is.
-        view = self._mapped(View.empty(self._layout, self._floor(recovered.start)), recovered.total)
-        self._commits.begin(boot, recovered.committed_total)
-        recovery.publish(self._head, recovered, boot)
-        recovered, failure = self._made_good(view, recovered, trusted)
-        if recovered.proved or recovered.sync_failed:
-            # Its roots were made of the nodes that were there before, and it may have become shorter.
-            chunks, view = view.chunks, View.empty(self._layout, self._floor(recovered.start))
-            for chunk in chunks:
-                if chunk.first == view.end < recovered.total:
-                    view = view.extended(chunk)
-            view = self._mapped(view, recovered.total)
-        leftovers = recovery.remove_leftovers(self.directory, recovered, self._layout.points)
-        # A cleanup that no slot speaks of yet: the next commit ends it.
-        self._unlinked_below = min(recovered.committed_start, recovered.start)
-        self._ask_from_now()
-        if (recovered.origin != "live" or recovered.lost) and view.chunks and recovered.total < view.end:
-            view.chunks[-1].unseal()
-        self._follow_words(self._head.words)
-        self._set_tail(view)
-        return recovered, leftovers, failure
-
-    def _attach(self, boot: Boot) -> None:
-        """Open for reading only: follow the live words if a process of this boot wrote them, else the newest commit."""
-        while True:
-            recovered = trust(self._head, boot, self.directory, self._layout)
-            self.attached = recovered.origin == "live" and not recovered.lost
-            if self.attached:
-                self._follow_words(self._head.words)
-            else:
-                words = np.zeros(len(self._head.words), dtype=np.int64)
-                words[TOTAL], words[START] = recovered.total, recovered.start
-                self._follow_words(words.data)
-            try:
-                self._view = self._mapped(View.empty(self._layout, self._floor(recovered.start)), recovered.total)
-            except FileNotFoundError:
-                # A cleanup in another process may have moved `start` since: then look again, else a chunk is missing.
-                if not self.attached or self._words[START] == recovered.start:
-                    recovery.check_chunks(self.directory, recovered, self._layout.points)
-                    raise
-            else:
-                self._check_nodes(recovered)
-                self._commits.begin(boot, recovered.committed_total)
-                return
-
-    def _check_nodes(self, recovered: Trusted) -> None:
-        """Make sure that values that have proved themselves have their nodes: who only reads can't make them anew.
-
-        FormatError if not. Costs as much as the proof.
-        """
-        if recovered.proved and not self._has_nodes(self._view, recovered):
-            raise FormatError(
-                f"{self.symbol} has lost what summarises its values, which are all there; a store that is opened for "
-                "writing makes it anew"
-            )
-
-    def _has_nodes(self, view: View, recovered: Trusted) -> bool:
-        """Say whether the values that have proved themselves have the nodes that they give."""
-        certain = 0 if recovered.origin == "copy" else recovered.committed_total
-        for chunk in view.chunks:
-            begin, end = max(certain - chunk.first, 0), min(recovered.total - chunk.first, self._layout.points)
-            if begin < end and not chunk.has_nodes(begin, end):
-                return False
-        return True
-
-    def refresh(self) -> None:
-        """Follow the live words from now on, if a writer has opened the series since it was opened for reading."""
-        if self.removed:
-            raise SeriesRemoved(self._removed_text())
-        # As long as the live words are those of the same opening there is nothing to look up.
-        if not self.attached and (live := self._head.live_boot()) != self._looked_at:
-            boot = current_boot()
-            with self._lock:
-                if is_same_boot(live, boot):
-                    self._attach(boot)
-                self._looked_at = live
-
-    def _made_good(
-        self, view: View, recovered: Trusted, trusted: Callable[[], Trusted]
-    ) -> tuple[Trusted, OSError | None]:
-        """Write again what no slot vouches for, and after a failed sync put it on the disk; return how far that goes.
-
-        And why not, if the disk still fails. The memory that the proof has read may have been dropped before it was
-        written again: so the proof is made once more, of what was written.
-        """
-        try:
-            if recovered.proved:
-                self._commits.write_again(view, recovered)
-            if recovered.sync_failed:
-                again = trusted()
-                if again.total < recovered.total:
-                    recovery.publish(self._head, again, self._commits.boot)
-                    recovered = replace(again, lost=again.lost + recovered.lost)
-                self._commits.make_good(view, recovered)
-            elif recovered.lost or recovered.origin == "rolled_back":
-                self._commits.sync_head()
-        except OSError as error:
-            if not (recovered.sync_failed or self._commits.sync_failed):
-                raise
-            return recovered, error
-        return recovered, None
 
     # -- durability ---------------------------------------------------------------------------------------------------
 
@@ -232,11 +91,6 @@ class Series(Appender):
     def _ended(self) -> bool:
         """Whether nothing more will be put on the disk: closed, or refused for another reason than its last commit."""
         return self._head.fd < 0 or (self._refused is not None and self._refused.kind is not StoreClosed)
-
-    def _ask_from_now(self) -> None:
-        """Set from which `total` on appends ask for a commit: at the next point, or only at the next roll."""
-        points = 1 if self._wake_on_append else self._layout.points
-        self._ask_from = (self._commits.total // points + 1) * points
 
     def commit(self, *, clean: bool = False) -> bool:
         """Put everything published so far on the disk and record it in a commit slot; then seal and unlink.
@@ -281,11 +135,6 @@ class Series(Appender):
         late = waiting is not None and monotonic() - waiting.since_s >= LOCKED_AFTER_S
         return super().trouble() or (waiting if late else None)
 
-    @property
-    def has_left(self) -> bool:
-        """Whether the series was removed, or given another name, since it was opened; at once known in any process."""
-        return bool(self.live_words[FLAGS] & FLAG_LEFT) and self._has_left()
-
     def check_in_place(self) -> None:
         """Raise SeriesRemoved, and refuse batches from now on, if the files are no longer those of the directory."""
         if self._is_removed():
@@ -303,7 +152,7 @@ class Series(Appender):
                 self._plan = None
                 self.attached = False
         if not self.removed and self._head.fd >= 0:
-            with suppress(PermissionError):
+            with suppress(OSError):  # a disk that can't be asked says nothing of names
                 mine = os.fstat(self._head.fd)
                 try:
                     there = os.stat(self._head.path)
@@ -318,15 +167,6 @@ class Series(Appender):
                     self.attached = False
                 self._on_event("removed", {"symbol": self.symbol, "durable_total": self.committed_total})
         return self.removed
-
-    def _removed_text(self) -> str:
-        """Say that the files are gone."""
-        if self.has_left:
-            return self._left_text()
-        return (
-            f"{self.symbol} was removed or replaced while it was open ({self.directory}): it serves nothing, "
-            "and what was appended since is lost; restart the service to go on with what is there"
-        )
 
     def _may_commit_again(self, error: OSError) -> bool:
         """Return whether a commit that failed may be tried again: nothing is in doubt, and it may pass."""
@@ -456,24 +296,28 @@ class Series(Appender):
         return view, total, start, self._head.mark(total)
 
     def let_go(self) -> bool:
-        """Close the series, with its clean flag on the disk; False if it can't be left so, and is to be opened anew.
+        """Close the series, with its clean flag on the disk; False if the disk fails, and it is to be opened anew.
 
-        For who alone has it, and is its flusher.
+        For who alone has it, and is its flusher. Where another process holds it, it is left as by a kill.
         """
         orderly = (
-            self._refused is None
-            and self._words[FLAGS] == FLAG_CLEAN
+            self._words[FLAGS] == FLAG_CLEAN
             and self.committed_total == self._words[TOTAL]
             and self._unlinked_below == self._words[START]
         )
-        if not orderly:
-            self.close(0)
-            return self._refused is CLOSED
-        self._refused, self._plan = CLOSED, None
-        self._head.close()
-        for chunk in self._view.chunks:
-            chunk.close_writer()
-        return True
+        if self._refused is None and not orderly:
+            self.commit(clean=True)
+        sound = self._refused is None or self._refused is CLOSED
+        with self._lock:
+            if not self._flagged():
+                self._head.raise_flag(FLAG_SYNC_FAILED)  # better without the lock than not at all
+            self._plan = None
+            if sound:
+                self._refused = CLOSED
+            self._head.close()
+            for chunk in self._view.chunks:
+                chunk.close_writer()
+        return sound
 
     def close(self, wait_s: float) -> None:
         """Commit with the clean flag and refuse writes from now on; reads go on for whoever still holds the series.

@@ -15,6 +15,8 @@ from typing import Any, Self
 
 import httpx
 
+from tests.hatchery import Hatched, can_hatch, hatch
+
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, "-m", "api.cli.command"]
 PATIENCE_S = 120.0  # a busy machine is no fault
@@ -40,6 +42,10 @@ def environment(settings: Mapping[str, object]) -> dict[str, str]:
 def run_command(directory: Path, *args: str, **settings: object) -> subprocess.CompletedProcess[str]:
     """Run `hft-mmap ARGS` in `directory` to its end; a setting `server__port=0` becomes its variable."""
     variables = environment({name.replace("__", "."): value for name, value in settings.items()})
+    if can_hatch(variables):
+        process = hatch(args, directory, variables)
+        stdout, stderr = process.communicate()
+        return subprocess.CompletedProcess([*COMMAND, *args], process.wait(), stdout, stderr)
     return subprocess.run(
         [*COMMAND, *args], cwd=directory, env=variables, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
@@ -74,17 +80,19 @@ class Service:
         self._lines: list[str] = []
         self._log_ended = False
         self._news = threading.Condition()
-        self.process = subprocess.Popen(
-            [*launcher, *COMMAND, "serve"],
-            cwd=directory,
-            env=environment({**TEST_SETTINGS, **settings}),
-            pass_fds=pass_fds,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self.process = self._start(environment({**TEST_SETTINGS, **settings}), launcher, pass_fds)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+
+    def _start(
+        self, variables: dict[str, str], launcher: Sequence[str], pass_fds: Sequence[int]
+    ) -> subprocess.Popen[str] | Hatched:
+        if can_hatch(variables) and not launcher and not pass_fds:
+            return hatch(["serve"], self.directory, variables)
+        return subprocess.Popen(
+            [*launcher, *COMMAND, "serve"], cwd=self.directory, env=variables, pass_fds=pass_fds,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
 
     def wait_until_serving(self) -> Self:
         """Return once requests are answered, with `port`, `url` and `client` set."""

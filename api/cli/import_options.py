@@ -82,6 +82,7 @@ _OPTIONS = (
         help="The first row of a CSV has the names of its columns; or it is data, and they are called 1, 2, ...",
     ),
     click.option("--skip-rows", type=click.IntRange(min=0), default=0, help="Lines to leave out before the first row."),
+    _option("--sheet", "The sheet of a workbook, where several have rows."),
     _option("--comment", "Leave out the lines that begin with this mark."),
     _option("--encoding", "Of text; UTF-8, and UTF-16 with a byte order mark, need not be said."),
     _option("--decimal", "The decimal mark of numbers, in formats with types also of those written as text.",
@@ -153,4 +154,5 @@ def plan_of(arguments: tuple[str, ...], given: Mapping[str, Any]) -> "Plan":
         given["skip_bad"], given["reverse"], given["mixed"], columns, given["decimal"], given["thousands"],
         given["encoding"], given["skip_rows"], given["comment"], given["max_price"], given["no_price"],
         given["divide_by"], given["preset"], given["by_time"], given["append_new"],
+        given["sheet"],
     )  # fmt: skip

@@ -151,6 +151,11 @@ class Budget:
             self._leave()
             self._join(f"token {token}")
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether everything was given back, for good: the connection ends."""
+        return self._holder is None
+
     def moves_to(self, connection: "Connection") -> None:
         """Stand for `connection` from now on, which goes on where another one has ended."""
         self.connection = connection

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from api.connection.budget import ANSWERS, BODIES, CONNECTIONS, REQUESTS, Budget, Ledger
+from api.operation.line_budget import LineBudget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,8 +98,10 @@ class Connection(Protocol):
 class Connections:
     """All connections of a server. Not thread-safe: it belongs to the event loop."""
 
-    def __init__(self, limits: ConnectionLimits) -> None:
+    def __init__(self, limits: ConnectionLimits, lines: LineBudget | None = None) -> None:
+        """Have these limits; `lines` is where what clients write into the log is counted."""
         self.limits = limits
+        self.lines = LineBudget() if lines is None else lines
         self.counts = ConnectionCounts()
         self.ledger = Ledger(
             (
@@ -169,6 +172,7 @@ class Connections:
         self._open.add(after)
         after.budget = before.budget
         after.budget.moves_to(after)
+        after.budget.keep(REQUESTS, 0)  # its head, if it came in pieces
 
     def _rival(
         self, budget: Budget, kind: int, size: int, takers: tuple[dict[Connection, float], ...]
@@ -190,7 +194,8 @@ class Connections:
 
     def _end(self, connection: Connection) -> None:
         self.counts.evicted += 1
-        waits_for_us = connection in self.idle or connection in self.idle_known
+        idle = connection in self.idle or connection in self.idle_known
+        waits_for_us = idle and not connection.unsent_bytes()
         self.closed(connection)
         if waits_for_us or self._loop is None:
             connection.close_idle()
@@ -225,8 +230,7 @@ class Connections:
 
     def parts(self, connection: Connection) -> None:
         """Note that a connection was told its last word."""
-        self.read(connection)
-        self._wasted[connection] = self.now + self.limits.body_timeout_s
+        self.reading(connection, body=True, wasted=True)
 
     def stalled(self, connection: Connection, *, timed: bool = True) -> None:
         """Note that an answer is not being taken; where that is too much, the answer that has waited longest ends."""
@@ -237,6 +241,13 @@ class Connections:
         unread_bytes = KERNEL_BYTES + connection.unsent_bytes()
         if not self._keep(connection, ANSWERS, unread_bytes, (self._unread, self._stalled)):
             self._end(connection)
+
+    def lingers(self, connection: Connection) -> None:
+        """Note that a connection ends as soon as its client has taken what is left of its answer."""
+        self.read(connection)
+        self._stalled[connection] = self.now + self.limits.body_timeout_s
+        if connection.budget.token is None:
+            self._unread[connection] = self.now
 
     def moving(self, connection: Connection) -> None:
         """Note that the answer is being taken again."""
@@ -254,6 +265,8 @@ class Connections:
     def _keep(self, connection: Connection, kind: int, size: int, takers: tuple[dict[Connection, float], ...]) -> bool:
         """Hold `size` of an account for a connection; the oldest of `takers` ends for it, if that is another one."""
         budget = connection.budget
+        if budget.is_closed:
+            return False
         while not budget.keep(kind, size):
             rival = self._rival(budget, kind, size, takers)
             budget.refused(kind)

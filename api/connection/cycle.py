@@ -45,6 +45,7 @@ class Cycle:
         "held_bytes",
         "in_task",
         "keep_alive",
+        "kept_bytes",
         "more_body",
         "protocol",
         "scope",
@@ -58,7 +59,7 @@ class Cycle:
         self.keep_alive = keep_alive
         self.awaits_continue = awaits_continue
         self.body: list[bytes] = []
-        self.held_bytes = 0
+        self.kept_bytes = self.held_bytes = 0  # of the body, until the answer; and how many of them are charged
         self.more_body = True
         self.disconnected = False
         self.given_up: tuple[HTTPStatus, str] | None = None
@@ -126,6 +127,7 @@ class Cycle:
             self._send_body(message)
         elif kind == "http.response.start" and not self.started:
             self.started = True
+            self.protocol.know(self.scope)
             self.awaits_continue = False
             self._head = message
             if self.in_task:  # the body may be long in coming; while the request is run at once, `run` sees to it

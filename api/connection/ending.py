@@ -45,7 +45,7 @@ class Ending:
         if not parser.arriving or (parser.in_body and parser.received_bytes > received_bytes):
             self._wait_while_moving()
         elif parser.in_body and parser.cycle is not None and parser.cycle.complete:
-            connection.transport.close()
+            connection.close()
         else:
             connection.refuse(HTTPStatus.SERVICE_UNAVAILABLE, _STOPPING)
 

@@ -16,7 +16,7 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 from api.connection.budget import BODIES
-from api.connection.connections import Connections
+from api.connection.connections import Connection, Connections
 from api.connection.counted import CountedProtocol
 from api.connection.cycle import Cycle, common_lines, problem_answer
 from api.connection.drain import LINGER_S
@@ -27,7 +27,7 @@ from api.connection.head import NO_ROOM, UPGRADE_TOO_EARLY, Handshake, HeadRefus
 from api.connection.requests import WAITED_FOR_BYTES, RequestParser
 from api.connection.rest import begin
 from api.connection.websocket import SEND_BUFFER_BYTES, StreamProtocol, goodbye_s
-from api.http.exchange import CALLER, ENDLESS
+from api.http.exchange import ENDLESS
 
 _MAX_BUFFERED_BODY_BYTES = 65_536
 _SLICE_BYTES = 4_096
@@ -49,6 +49,7 @@ class HttpProtocol(CountedProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         watch: Connections,
+        handshake: Connection | None = None,
     ) -> None:
         if not config.loaded:
             config.load()
@@ -63,6 +64,7 @@ class HttpProtocol(CountedProtocol):
         self._state = server_state
         self.watch = watch
         self._idle = watch.idle
+        self._handshake = handshake  # of TLS: what this connection was until now
         self.parser = RequestParser(self, watch)
         self.running: Cycle | None = None
         self._unparsed = memoryview(b"")
@@ -81,8 +83,14 @@ class HttpProtocol(CountedProtocol):
         self.server, self.client = both_ends(transport)
         self.scheme = "https" if is_tls(transport) else "http"
         self._state.connections.add(self)  # type: ignore[arg-type]  # uvicorn names its own protocols
-        if not self.watch.opened(self, self.client[0] if self.client else None, self.loop):
-            self._refusal = HTTPStatus.SERVICE_UNAVAILABLE, self.watch.limits.too_many()
+        watch, before = self.watch, self._handshake
+        if before is not None:
+            self._handshake = None
+            self._ending = watch.leaving
+            watch.goes_on(before, self)
+            self._idle[self] = watch.now
+        elif not watch.opened(self, self.client[0] if self.client else None, self.loop):
+            self._refusal = HTTPStatus.SERVICE_UNAVAILABLE, watch.limits.too_many()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End: whoever waits for more of a request, or to write more of an answer, is told."""
@@ -147,6 +155,8 @@ class HttpProtocol(CountedProtocol):
         parser = self.parser
         if self._refusal is not None or self.transport.is_closing():
             return True
+        for cycle in self.waiting:
+            self.hold_small_body(cycle)
         kept = len(self._unparsed) + parser.charge() + _REQUEST_BYTES * len(self.waiting)
         if kept == self._charged or self.watch.keep_requests(self, kept):
             self._charged = kept
@@ -177,6 +187,7 @@ class HttpProtocol(CountedProtocol):
         rest = handshake.rest + bytes(self._unparsed)
         self._state.connections.discard(self)
         self._unparsed = memoryview(b"")
+        self._charged = 0
         self.parser.close()
         self.flow.resume_reading()
         make: Any = self._config.ws_protocol_class
@@ -236,7 +247,7 @@ class HttpProtocol(CountedProtocol):
         if self._refusal is not None:
             self._end_refused()
         elif self._eof and not self.waiting:
-            self.transport.close()
+            self.close()
         elif not self.parser.arriving:
             self._note_idle()
 
@@ -252,7 +263,9 @@ class HttpProtocol(CountedProtocol):
             watch.read(self)
 
     def _note_idle(self) -> None:
-        self._idle[self] = self.watch.now
+        watch = self.watch
+        self._idle = watch.idle if self.budget.token is None else watch.idle_known
+        self._idle[self] = watch.now
         if self._over:  # the head of that answer did not say that it is the last: one request may be on its way
             self.loop.call_later(LINGER_S, self.shutdown)
 
@@ -270,6 +283,7 @@ class HttpProtocol(CountedProtocol):
         if rest is None:
             return
         cycle.in_task = True
+        self.hold_small_body(cycle)
         cycle.flush_head()
         if ENDLESS in cycle.scope:
             self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
@@ -283,7 +297,7 @@ class HttpProtocol(CountedProtocol):
         except Exception as error:  # noqa: BLE001 - the application answers its own errors; this one it could not
             _log.error("unanswered", exc_info=error)
         if not cycle.complete and not cycle.disconnected:
-            self.transport.close()  # half an answer must not look like a whole one
+            self.close()  # half an answer must not look like a whole one
             self._release(cycle)
 
     def answered(self, cycle: Cycle) -> None:
@@ -291,9 +305,6 @@ class HttpProtocol(CountedProtocol):
         self._state.total_requests += 1
         self.running = None
         self._release(cycle)
-        if self._idle is not self.watch.idle_known and CALLER in cycle.scope and cycle.scope[CALLER].name:
-            self._idle = self.watch.idle_known
-            self.budget.belongs_to(cycle.scope[CALLER].name)
         cycle.forget()
         self.parser.forget()
         if not cycle.keep_alive:
@@ -303,7 +314,7 @@ class HttpProtocol(CountedProtocol):
             if still_sending:
                 self._part()
             else:
-                self.transport.close()
+                self.close()
         elif cycle.in_task:
             self.loop.call_soon(self._resume)
 
@@ -320,7 +331,14 @@ class HttpProtocol(CountedProtocol):
         """Return the header lines that every answer begins with."""
         return common_lines(self._state.default_headers)
 
+    def hold_small_body(self, cycle: Cycle) -> None:
+        """Charge what has come of a body that was not charged as it came; it always finds room."""
+        more = cycle.kept_bytes - cycle.held_bytes
+        if more > 0 and self.watch.hold(self, more, always=True):
+            cycle.held_bytes += more
+
     def _release(self, cycle: Cycle) -> None:
+        cycle.kept_bytes = 0
         if cycle.held_bytes:
             self.budget.give(BODIES, cycle.held_bytes)
             cycle.held_bytes = 0
@@ -331,10 +349,12 @@ class HttpProtocol(CountedProtocol):
         """Refuse the request that has not arrived in time."""
         cycle = self.parser.cycle
         self._watched = None
-        if self._refusal is not None:
-            self.transport.close()
+        if self.parted:
+            self.abort()  # what it was told last it does not take
+        elif self._refusal is not None:
+            self.close()
         elif self.parser.in_body and cycle is not None and cycle.complete:
-            self.transport.close()  # answered before its body ended, and the rest never came
+            self.close()  # answered before its body ended, and the rest never came
         else:
             self.refuse(HTTPStatus.REQUEST_TIMEOUT, self.watch.limits.too_late(body=self.parser.in_body))
 
@@ -342,7 +362,7 @@ class HttpProtocol(CountedProtocol):
         cycle = self.parser.cycle
         self.watch.counts.malformed += refused.malformed
         if self.parser.in_body and cycle is not None and cycle.complete:
-            self.transport.close()  # answered before its body ended, and the rest is none
+            self.close()  # answered before its body ended, and the rest is none
         else:
             self.refuse(refused.status, refused.detail)
 
@@ -390,9 +410,9 @@ class HttpProtocol(CountedProtocol):
         self._ending = self._over = True
         running = self.running
         if self.parted:
-            self.loop.call_later(STOPPED_FAREWELL_S, self.transport.close)
+            self.loop.call_later(STOPPED_FAREWELL_S, self.close)
         elif running is None and not self.waiting and not self.parser.arriving:
-            self.transport.close()
+            self.close()
         elif running is not None and ENDLESS in running.scope:
             Ending(self, goodbye_s(self._config)).of_stream()
         else:

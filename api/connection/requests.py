@@ -23,7 +23,7 @@ from api.connection.head import (
     websocket_scope,
     without_upgrade,
 )
-from api.http.exchange import CALLER, HANDSHAKE
+from api.http.exchange import HANDSHAKE
 
 if TYPE_CHECKING:
     from api.connection.protocol import HttpProtocol
@@ -73,11 +73,8 @@ class RequestParser:
         """Charge what has come of a small body that is not whole; return what a head takes that is not whole."""
         if not self.in_body:
             return self.head_bytes + _HEADER_BYTES * len(self._headers) if self.arriving else 0
-        cycle, length = self.cycle, self.content_length
-        if cycle is not None and length is not None and length <= _SMALL_BODY_BYTES:
-            more = sum(map(len, cycle.body)) - cycle.held_bytes
-            if more > 0 and self._watch.hold(self._connection, more, always=True):
-                cycle.held_bytes += more
+        if self.cycle is not None:
+            self._connection.hold_small_body(self.cycle)
         return 0
 
     @property
@@ -198,9 +195,7 @@ class RequestParser:
             awaits_continue=expected and version == "1.1",
         )
         if has_body and self._watch.admits(scope):
-            caller = scope.get(CALLER)
-            if caller is not None:
-                self._connection.budget.belongs_to(caller.name)
+            self._connection.know(scope)
         elif has_body:
             # It is refused without its body, which is read and thrown away, or ends with the connection.
             cycle.unwelcome = True
@@ -253,6 +248,7 @@ class RequestParser:
                 cycle.give_up(HTTPStatus.SERVICE_UNAVAILABLE, _NO_MEMORY)
                 return
             cycle.held_bytes += len(body)
+        cycle.kept_bytes += len(body)
         cycle.body.append(body)
         cycle.wake()
 

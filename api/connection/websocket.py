@@ -138,10 +138,12 @@ class StreamProtocol(CountedProtocol):
 
     async def receive(self) -> Message:
         """Return the next event for the application; parse on only when there is none."""
-        self._memory.release(self)
+        self._memory.done(self)
         if self._unparsed and self._queue.empty() and self._feeding is None:
             self._feed()
         message = await self._queue.get()
+        if self._queue.empty():
+            self._memory.taken()
         if not self._unparsed:
             self._read_on()
         return message
@@ -225,12 +227,12 @@ class StreamProtocol(CountedProtocol):
             if self._close_timer is not None:
                 self._close_timer.cancel()
                 self._close_timer = None
-                self.transport.close()
+                self.close()
         elif not self.transport.is_closing() and self._frames.close_rcvd is not None:
             code, reason = self._frames.close_rcvd.code, self._frames.close_rcvd.reason
             self._queue.put_nowait({"type": "websocket.disconnect", "code": int(code), "reason": reason})
             self._write_frames()
-            self.transport.close()
+            self.close()
 
     # What the application sends
 
@@ -248,7 +250,7 @@ class StreamProtocol(CountedProtocol):
                 status = HTTPStatus.INTERNAL_SERVER_ERROR
                 self.transport.write(problem_answer(status, detail, self._own_lines()))
             if self._close_timer is None:
-                self.transport.close()
+                self.close()
 
     async def send(self, message: Message) -> None:
         """Send as soon as the client has taken enough of what was sent before; ClientGoneError when it has gone."""
@@ -300,6 +302,7 @@ class StreamProtocol(CountedProtocol):
         head, _, _ = self._response.serialize().partition(b"\r\n\r\n")
         more = b"".join(b"%b: %b\r\n" % header for header in message.get("headers", ()))
         self._answered = self._accepted = True
+        self.know(self._scope)
         self.transport.write(b"%b\r\n%b%b\r\n" % (head, self._own_lines(), more))
         self._keepalive.start(self.loop)
 
@@ -307,7 +310,7 @@ class StreamProtocol(CountedProtocol):
         self._answered = self._close_sent = True
         self._queue.put_nowait({"type": "websocket.disconnect", "code": _ABNORMAL})
         self.transport.write(answer)
-        self.transport.close()
+        self.close()
 
     def _send_close(self, code: int, reason: str) -> None:
         if self.transport.is_closing():
@@ -347,7 +350,7 @@ class StreamProtocol(CountedProtocol):
             self._frames.fail(_FAULT, "keepalive ping timeout")
             self._write_frames()
             self._close_sent = True
-            self.transport.close()
+            self.close()
             self._cut_off_later()
         return True
 

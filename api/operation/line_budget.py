@@ -37,6 +37,9 @@ STRANGERS = Allowance(20, 500_000)
 TOKEN = Allowance(200, 1_000_000)
 SERVICE = Allowance(100, 300_000)
 
+_TOKEN, _STRANGERS, _SERVICE = "tokens", "strangers", "service"
+_ALLOWANCES = {_STRANGERS: STRANGERS, _TOKEN: TOKEN, _SERVICE: SERVICE}
+
 _TOLD_ONCE = frozenset(
     {
         "failed", "fewer_connections", "file_system", "lost", "read_only", "recovery", "reload_failed", "reloaded",
@@ -45,6 +48,17 @@ _TOLD_ONCE = frozenset(
     }
 )  # fmt: skip
 """Told once in the life of a series or of the process, or when its operator asks: no client makes them more."""
+
+
+class Held(NamedTuple):
+    """What a group of callers has caused in this minute, in bytes, and may; and lines left out since the start."""
+
+    group: str
+    bytes: int
+    limit: int
+    share: int
+    left_out: int
+
 
 Kind = tuple[str, str | None, int | None]
 """Event, address of a stranger, status."""
@@ -82,6 +96,7 @@ class LineBudget:
         self._lock = threading.Lock()
         self._ends_at: float | None = None
         self._pots: dict[tuple[str, str | None], Pot] = {}
+        self._left_out = dict.fromkeys(_ALLOWANCES, 0)
 
     def __call__(self, _logger: WrappedLogger, method: str, event_dict: EventDict) -> EventDict:
         """Return the event, with its pot in the field POT. Raises DropEvent where its caller has no line left."""
@@ -96,6 +111,7 @@ class LineBudget:
             if pot is None:
                 pot = self._pots[owner] = Pot(allowance)
             if not pot.admit(kind):
+                self._left_out[owner[0]] += 1
                 raise DropEvent
         event_dict[POT] = pot
         return event_dict
@@ -105,6 +121,14 @@ class LineBudget:
         ends_at = self._ends_at
         return None if ends_at is None else max(ends_at - self._now(), 0.0)
 
+    def held(self) -> Iterator[Held]:
+        """Yield what each group of callers holds; of tokens, a share for each that has a line in this minute."""
+        with self._lock:
+            pots, left_out = dict(self._pots), dict(self._left_out)
+        for group, allowance in _ALLOWANCES.items():
+            sizes = [pot.bytes for (owner, _), pot in pots.items() if owner == group]
+            yield Held(group, sum(sizes), allowance.bytes * max(len(sizes), 1), allowance.bytes, left_out[group])
+
     def summaries(self) -> Iterator[dict[str, Any]]:
         """Yield the fields of a line for each kind that had lines left out, and begin anew."""
         with self._lock:
@@ -113,9 +137,6 @@ class LineBudget:
             for (event, client, status), count in pot.left_out.items():
                 named = {"caller": caller} if who == _TOKEN else {"client": client} if who == _STRANGERS else {}
                 yield {"of": event, "status": status, **named, "without_line": count}
-
-
-_TOKEN, _STRANGERS, _SERVICE = "token", "strangers", "service"
 
 
 def _account(event: EventDict) -> tuple[tuple[str, str | None], Kind, Allowance]:

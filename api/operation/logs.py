@@ -172,7 +172,7 @@ class LogWriter:
         self._max_queued_lines = max_queued_lines
         self._max_queued_bytes = max_queued_bytes
         self._naming = naming or _Naming("")
-        self._budget = budget or LineBudget()
+        self.budget = budget or LineBudget()
         self._queue: SimpleQueue[bytes | _Request] = SimpleQueue()
         self._counting = threading.Lock()
         self._queued_bytes = 0
@@ -211,8 +211,8 @@ class LogWriter:
         request = None
         while request is not _Request.CLOSE:
             lines, request = self._next_lines()
-            if self._budget.seconds_left() == 0.0 or request is _Request.CLOSE:
-                lines += [self._own_line("info", "lines_left_out", **fields) for fields in self._budget.summaries()]
+            if self.budget.seconds_left() == 0.0 or request is _Request.CLOSE:
+                lines += [self._own_line("info", "lines_left_out", **fields) for fields in self.budget.summaries()]
             with self._counting:
                 dropped, self._dropped = self._dropped, 0
             if dropped:
@@ -229,7 +229,7 @@ class LogWriter:
         """Wait for a line, or the end of a minute; take the lines behind it too, up to what somebody asked for."""
         lines: list[bytes] = []
         request: _Request | None = None
-        timeout = self._budget.seconds_left()
+        timeout = self.budget.seconds_left()
         with contextlib.suppress(Empty):
             while len(lines) < _MAX_LINES_A_WRITE:
                 item = self._queue.get(timeout=timeout)

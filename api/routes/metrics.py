@@ -27,7 +27,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 from api.access.guard import symbols_of
 from api.access.tokens import READ
-from api.connection.budget import BODIES
+from api.connection.budget import BODIES, Account
 from api.connection.connections import Connections
 from api.http.query import bad_query, pairs, parameters
 from api.http.request import Request
@@ -55,7 +55,7 @@ _OF_SERIES = (
     (GaugeMetricFamily, "hft_mmap_series_read_only", "1 if batches are refused: the disk has failed.", "read_only"),
 )
 _OF_ACCOUNTS = (
-    ("hft_mmap_account_held", "What all clients hold: connections, or bytes.", "held"),
+    ("hft_mmap_account_held", "What all clients hold: connections, streams, or bytes.", "held"),
     ("hft_mmap_account_limit", "What all of them may hold.", "limit"),
     ("hft_mmap_account_share", "What one token, or one address without a token, may hold.", "share"),
     ("hft_mmap_account_refused", "Refused, or ended, for want of room in the account.", "refused"),
@@ -92,6 +92,7 @@ class Metrics:
         encode = openmetrics.generate_latest if wants_openmetrics else generate_latest
         connections = [
             *_connection_families(self._connections, self._streams),
+            *_account_families(self._connections, self._streams),
             *_beside_families(self._beside),
         ]
         scrape = _Scrape(
@@ -170,8 +171,18 @@ def _connection_families(connections: Connections, streams: Streams) -> Iterator
     yield ended
     yield _gauge("hft_mmap_streams", "Streams that are open: WebSockets and server-sent events.", len(streams))
     yield _gauge("hft_mmap_max_streams", "Streams that may be open.", streams.most)
-    accounts = connections.ledger.accounts
-    yield _gauge("hft_mmap_body_memory_bytes", "Memory that bodies and messages take now.", accounts[BODIES].held)
+    held = connections.ledger.accounts[BODIES].held
+    yield _gauge("hft_mmap_body_memory_bytes", "Memory that bodies and messages take now.", held)
+
+
+def _account_families(connections: Connections, streams: Streams) -> Iterator[Metric]:
+    places = Account("streams", streams.most, streams.share)
+    places.held, places.refused = len(streams), streams.refused
+    accounts = [*connections.ledger.accounts, places]
+    for group in connections.lines.held():
+        written = Account(f"log_{group.group}", group.limit, group.share)
+        written.held, written.refused = group.bytes, group.left_out
+        accounts.append(written)
     for name, text, field in _OF_ACCOUNTS:
         kind = CounterMetricFamily if field == "refused" else GaugeMetricFamily
         family = kind(name, text, labels=["account"])

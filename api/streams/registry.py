@@ -23,6 +23,7 @@ class Streams:
         """Have `most` places, for the holders of `tokens`."""
         self._most = most
         self._tokens = tokens
+        self.refused = 0  # for want of a place
         self._open: dict[object, tuple[Callable[[], None], str, str]] = {}
         self._ending = False
 
@@ -33,6 +34,12 @@ class Streams:
     def most(self) -> int:
         """How many there may be."""
         return self._most
+
+    @property
+    def share(self) -> int:
+        """How many of them one caller may have."""
+        alone = self._tokens is None or self._tokens.holders(READ, WRITE) <= 1
+        return self._most if alone else max(self._most // 2, 1)
 
     @contextmanager
     def opened(self, end: Callable[[], None], scope: Scope, needed: str) -> Iterator[None]:
@@ -54,22 +61,27 @@ class Streams:
         if self._ending:
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "The service is stopping; try again after its restart")
         if len(self._open) >= self._most:
-            raise _full(f"{self._most} streams are open, as many as there may be (server.max_streams)")
+            raise self._full(f"{self._most} streams are open, as many as there may be (server.max_streams)")
         if self._tokens is None:
             return
         opened = list(self._open.values())
-        mine, share = sum(name == _name(scope) for _, name, _ in opened), max(self._most // 2, 1)
-        if mine >= share and self._tokens.holders(READ, WRITE) > 1:
-            raise _full(
+        mine, share = sum(name == _name(scope) for _, name, _ in opened), self.share
+        if mine >= share:
+            raise self._full(
                 f"The token {_name(scope)} has {mine} streams open; one token has at most {share}, half of "
                 f"server.max_streams: close some"
             )
         alike, share = sum(other == needed for _, _, other in opened), self._most - self._most // 4
         if alike >= share and self._tokens.holders(WRITE if needed == READ else READ):
-            raise _full(
+            raise self._full(
                 f"{alike} streams that {needed} are open; all tokens together have at most {share}, three quarters of "
                 f"server.max_streams"
             )
+
+    def _full(self, detail: str) -> Refusal:
+        self.refused += 1
+        headers = {"Retry-After": str(RETRY_AFTER_S)}
+        return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"{detail}; try again later", headers=headers)
 
     def end(self) -> None:
         """Ask every stream to end, and take no new ones."""
@@ -82,8 +94,3 @@ def _name(scope: Scope) -> str:
     """Return whose request it is."""
     token: Token | None = scope.get(CALLER)
     return "" if token is None else token.name
-
-
-def _full(detail: str) -> Refusal:
-    headers = {"Retry-After": str(RETRY_AFTER_S)}
-    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"{detail}; try again later", headers=headers)

@@ -15,10 +15,13 @@ from hft_mmap.errors import (
     SymbolUnknown,
     WriteFailed,
 )
-from hft_mmap.files.chunk import Chunk, Layout, Mark
+from hft_mmap.files.blocks import Commit, Identity
+from hft_mmap.files.chunk import Chunk
 from hft_mmap.files.disk import sync_directory
-from hft_mmap.files.head import Commit, Head, Identity
+from hft_mmap.files.head import Head
+from hft_mmap.files.layout import Layout
 from hft_mmap.files.locks import attempts, locked
+from hft_mmap.files.marks import Mark
 from hft_mmap.files.names import directory_name
 from hft_mmap.series import Series
 from hft_mmap.tree.kernels import FAN_OUT

@@ -22,11 +22,10 @@ from hft_mmap.errors import (
     SymbolNotFound,
 )
 from hft_mmap.files.boot import Boot, current_boot
-from hft_mmap.files.chunk import list_chunks
 from hft_mmap.files.disk import file_system_of, make_directory, sync_directory
 from hft_mmap.files.head import FLAG_LEFT, HEAD_NAME
 from hft_mmap.files.locks import locked
-from hft_mmap.files.names import directory_name, symbol_of, validate_symbol
+from hft_mmap.files.names import directory_name, list_chunks, symbol_of, validate_symbol
 from hft_mmap.limits import Durability, Limits
 from hft_mmap.series import Series
 from hft_mmap.tree.compiled import numba_is_off

@@ -17,10 +17,14 @@ from time import monotonic
 from hft_mmap.counters import Syncs
 from hft_mmap.durable.trust import Trusted
 from hft_mmap.errors import FormatError
+from hft_mmap.files.blocks import Commit
 from hft_mmap.files.boot import Boot
-from hft_mmap.files.chunk import Chunk, Layout, Mark, chunk_name, list_chunks
+from hft_mmap.files.chunk import Chunk
 from hft_mmap.files.disk import sync_directory
-from hft_mmap.files.head import FLAG_CLEAN, FLAG_SYNC_FAILED, Commit, Head
+from hft_mmap.files.head import FLAG_CLEAN, FLAG_SYNC_FAILED, Head
+from hft_mmap.files.layout import Layout
+from hft_mmap.files.marks import Mark
+from hft_mmap.files.names import chunk_name, list_chunks
 from hft_mmap.files.view import View
 from hft_mmap.tree.kernels import FAN_OUT
 from hft_mmap.tree.words import FLAGS, FLAGS_CHECK, HOME, START, TOTAL
@@ -200,7 +204,7 @@ class Commits:
         self._committing(partial(self._unlink_below, start))
 
     def _unlink_below(self, start: int) -> None:
-        if os.stat(self._head.path).st_ino != self._head.inode():
+        if os.stat(self._head.path).st_ino != self._head.inode:
             return
         for first in list_chunks(self._directory):
             if first + self._layout.points <= start:
@@ -260,6 +264,6 @@ class Commits:
             self._head.write_commit(commit)
         os.fdatasync(self._head.fd)
         self.total = found.total
-        self._head.store(HOME, self._head.inode())
+        self._head.store(HOME, self._head.inode)
         self._head.settle_words()
         self._head.lower_flag(FLAG_SYNC_FAILED | FLAG_CLEAN)

@@ -29,11 +29,13 @@ from typing import TypeVar
 from hft_mmap.durable import recovery
 from hft_mmap.durable.trust import Trusted, trust
 from hft_mmap.errors import FormatError, SeriesBusy, SeriesReadOnly
+from hft_mmap.files.blocks import Commit
 from hft_mmap.files.boot import Boot
-from hft_mmap.files.chunk import Layout, chunk_name
-from hft_mmap.files.disk import sync_directory, sync_file
-from hft_mmap.files.head import FLAG_LEFT, FLAG_SYNC_FAILED, HEAD_NAME, RENAMED_NAME, Commit, Head, belongs_to
+from hft_mmap.files.disk import sync_directory
+from hft_mmap.files.head import FLAG_LEFT, FLAG_SYNC_FAILED, HEAD_NAME, RENAMED_NAME, Head, belongs_to
+from hft_mmap.files.layout import Layout
 from hft_mmap.files.locks import HOW_TO_FIND_THE_HOLDER, try_lock
+from hft_mmap.files.names import chunk_name
 from hft_mmap.tree.words import TOTAL
 
 _T = TypeVar("_T")
@@ -101,15 +103,7 @@ def _rename(head: Head, directory: Path, target: Path, symbol: str, boot: Boot) 
     if found.origin != "live" or found.lost or found.sync_failed:
         why = found.why or "a sync of it has failed" if found.lost or found.sync_failed else "it has to be opened first"
         raise SeriesReadOnly(f"{head.identity.symbol} can't be renamed now: {why}; restart the service, and try again")
-    try:
-        _sync_points(directory, layout, found)
-    except OSError as error:
-        # A failed sync is never repeated and called success.
-        head.raise_flag(FLAG_SYNC_FAILED)
-        raise SeriesReadOnly(
-            f"{head.identity.symbol} was not renamed, and is read-only: the disk failed ({error}); check the disk, "
-            "then restart the service"
-        ) from error
+    _sync_points(head, directory, layout, found)
     (directory / RENAMED_NAME).unlink(missing_ok=True)
     commit = Commit(1, found.total, found.start, 0, boot, clean=True, mark=found.mark)
     Head.create(directory, replace(head.identity, symbol=symbol), commit, live=boot, name=RENAMED_NAME)
@@ -122,12 +116,26 @@ def _rename(head: Head, directory: Path, target: Path, symbol: str, boot: Boot) 
     return found.total
 
 
-def _sync_points(directory: Path, layout: Layout, found: Trusted) -> None:
-    """Put the points that no slot vouches for on the disk, with the names of their chunks."""
+def _sync_points(head: Head, directory: Path, layout: Layout, found: Trusted) -> None:
+    """Put the points that no slot vouches for on the disk, with the names of their chunks.
+
+    SeriesReadOnly, from now on, where a sync fails; OSError where a file can't be opened, which says nothing of it.
+    """
     begin = max(found.committed_total, found.start) // layout.points * layout.points
-    for first in range(begin, found.total, layout.points):
-        sync_file(directory / chunk_name(first))
-    sync_directory(directory)
+    chunks = [directory / chunk_name(first) for first in range(begin, found.total, layout.points)]
+    for path in (*chunks, directory):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            # A failed sync is never repeated and called success.
+            head.raise_flag(FLAG_SYNC_FAILED)
+            raise SeriesReadOnly(
+                f"{head.identity.symbol} was not renamed, and is read-only: the disk failed ({error}); check the disk, "
+                "then restart the service"
+            ) from error
+        finally:
+            os.close(fd)
 
 
 # -- what a crash leaves ----------------------------------------------------------------------------------------------

@@ -9,9 +9,12 @@ from pathlib import Path
 
 from hft_mmap.durable.trust import Trusted
 from hft_mmap.errors import FormatError
+from hft_mmap.files.blocks import Identity
 from hft_mmap.files.boot import Boot
-from hft_mmap.files.chunk import Layout, Mark, chunk_name, list_chunks
-from hft_mmap.files.head import FLAG_CLEAN, FLAG_SYNC_FAILED, Head, Identity, belongs_to
+from hft_mmap.files.head import FLAG_CLEAN, FLAG_SYNC_FAILED, Head, belongs_to
+from hft_mmap.files.layout import Layout
+from hft_mmap.files.marks import Mark
+from hft_mmap.files.names import chunk_name, list_chunks
 from hft_mmap.tree.kernels import FAN_OUT
 from hft_mmap.tree.words import FLAGS, HOME, START, TOTAL
 
@@ -79,7 +82,7 @@ def publish(head: Head, found: Trusted, boot: Boot) -> None:
     if found.orderly and not found.sync_failed and not head.words[FLAGS] & FLAG_CLEAN:
         head.raise_flag(FLAG_CLEAN)
     if found.origin != "copy":  # which is at home once its own slots vouch for it
-        head.store(HOME, head.inode())
+        head.store(HOME, head.inode)
     head.store_flags(head.words[FLAGS])
     head.settle_words()
 

@@ -11,10 +11,12 @@ from pathlib import Path
 from hft_mmap.durable import recovery
 from hft_mmap.durable.trust import Trusted, trust
 from hft_mmap.errors import StoreUnusable
+from hft_mmap.files.blocks import Commit
 from hft_mmap.files.boot import Boot
-from hft_mmap.files.chunk import Chunk, chunk_name
+from hft_mmap.files.chunk import Chunk
 from hft_mmap.files.disk import sync_directory, sync_file
-from hft_mmap.files.head import Commit, Head
+from hft_mmap.files.head import Head
+from hft_mmap.files.names import chunk_name
 from hft_mmap.tree.words import START
 
 NO_BOOT = Boot(bytes(16), 0)

@@ -22,10 +22,14 @@ from pathlib import Path
 from typing import Literal
 
 from hft_mmap.errors import FormatError
+from hft_mmap.files.blocks import MAX_TOTAL, Commit
 from hft_mmap.files.boot import Boot, is_same_boot
-from hft_mmap.files.chunk import Chunk, Layout, Mark, chunk_name, wrapped
-from hft_mmap.files.head import FLAG_SYNC_FAILED, MAX_TOTAL, Commit, Head
-from hft_mmap.tree.words import EPOCH, FLAGS, HOME, START, TOTAL
+from hft_mmap.files.chunk import Chunk
+from hft_mmap.files.head import FLAG_SYNC_FAILED, Head
+from hft_mmap.files.layout import Layout
+from hft_mmap.files.marks import Mark, wrapped
+from hft_mmap.files.names import chunk_name
+from hft_mmap.tree.words import FLAGS, HOME, START, TOTAL
 
 Origin = Literal["live", "clean", "rolled_back", "copy"]
 
@@ -72,7 +76,7 @@ def _trust(head: Head, boot: Boot, directory: Path, layout: Layout, commits: lis
     """Do the work of `trust`, with what the slots hold now."""
     newest = commits[0] if commits else None
     home = head.words[HOME]
-    if home and home != head.inode():
+    if home and home != head.inode:
         return _of_copy(head, directory, layout, commits)
     if head.live_boot().boot_id == boot.boot_id:
         return _of_this_boot(head, boot, directory, layout, commits)
@@ -113,8 +117,12 @@ def _of_this_boot(head: Head, boot: Boot, directory: Path, layout: Layout, commi
     # Also where the ring does not reach the total: a device that went has kept one sector of the head, and not another.
     base = _base(newest, directory, head, layout, start)
     if base is not None:
-        marks = head.marks() if base[1].epoch == head.words[EPOCH] else {}
-        return _proved(found, head, directory, layout, base, marks)
+        marks = {point: mark for point, mark in head.marks().items() if point <= total}
+        if total not in marks and head.words[TOTAL] != total:
+            # The ring went round between the two looks: another process publishes while this one was held up.
+            return _of_this_boot(head, boot, directory, layout, head.commits())
+        same = {point: mark for point, mark in marks.items() if mark.epoch == base[1].epoch}
+        return _proved(found, head, directory, layout, base, same)
     # A release that knows no checksums wrote the newest slot, or there has been no commit since it published points.
     if not failed and is_same_boot(head.live_boot(), boot):
         return found
@@ -149,7 +157,7 @@ def _proved(
     found: Trusted, head: Head, directory: Path, layout: Layout, base: tuple[int, Mark], marks: dict[int, Mark]
 ) -> Trusted:  # fmt: skip
     """Return `found` as far as its points above `base` prove themselves."""
-    proof = prove(head, directory, layout, base, {point: mark for point, mark in marks.items() if point <= found.total})
+    proof = prove(head, directory, layout, base, marks)
     if proof.point == found.total:
         return replace(found, proved=True)
     why = proof.why or f"no checksum was published of the points {proof.point} to {found.total - 1}"
@@ -219,7 +227,8 @@ def _of_copy(head: Head, directory: Path, layout: Layout, commits: list[Commit])
         if newest.clean:
             return _by_slot(newest)
         raise FormatError(_UNPROVED)
-    published = {point: mark for point, mark in head.marks().items() if point <= head.words[TOTAL]}
+    # What the ring has of points that a slot speaks of may be older than the slot, and of points that were lost.
+    published = {point: mark for point, mark in head.marks().items() if newest.total < point <= head.words[TOTAL]}
     marks = {**published, **{slot.total: slot.mark for slot in commits if slot.mark is not None}}
     same = {point: mark for point, mark in marks.items() if mark.epoch == base.epoch and newest.start <= point}
     proof = prove(head, directory, layout, (first, base), same)

@@ -9,10 +9,13 @@ import numpy as np
 from hft_mmap.durable import recovery
 from hft_mmap.durable.trust import Proof, Trusted, prove, trust
 from hft_mmap.errors import FormatError
+from hft_mmap.files.blocks import is_damaged_slot, used_identity
 from hft_mmap.files.boot import Boot
-from hft_mmap.files.chunk import Chunk, Layout, Mark
-from hft_mmap.files.head import SLOT_OFFSETS, Head, is_damaged_slot, used_identity
+from hft_mmap.files.chunk import Chunk
+from hft_mmap.files.head import SLOT_OFFSETS, Head
+from hft_mmap.files.layout import Layout
 from hft_mmap.files.locks import attempts
+from hft_mmap.files.marks import Mark
 from hft_mmap.tree.kernels import (
     FAN_OUT,
     MAX_PRICE,
@@ -155,10 +158,14 @@ def head_faults(head: Head, boot: Boot) -> list[str]:
 def proof_of(head: Head, found: Trusted, directory: Path, layout: Layout) -> Proof | None:
     """Hold every kept value against the running checksums of chunks, slots and publications; None if there are none.
 
-    O(N). A flipped bit of any value shows here, in chunks that are not sealed too.
+    O(N). A flipped bit of any value shows here, in chunks that are not sealed too. Publications of another run of the
+    machine are left out: the disk may have kept a part of them, and of others that were lost.
     """
     slots = {slot.total: slot.mark for slot in head.commits() if slot.mark is not None}
-    goals = {point: mark for point, mark in {**head.marks(), **slots}.items() if point <= found.total}
+    marks = head.marks() if found.origin == "live" else {}
+    if marks.get(found.total) != found.mark:
+        marks = {}  # after a failure of the device, which may have kept one sector of the ring and lost another
+    goals = {point: mark for point, mark in {**marks, **slots}.items() if point <= found.total}
     if found.mark is not None:
         goals[found.total] = found.mark
     start = found.start

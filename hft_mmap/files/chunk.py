@@ -18,7 +18,6 @@ truncated. Values and nodes below the published total never change.
 import os
 import struct
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,9 +27,12 @@ from numpy.typing import NDArray
 
 from hft_mmap.errors import FormatError, InvalidValues
 from hft_mmap.files.disk import write_fully
+from hft_mmap.files.layout import FOOTER_BYTES, Layout
+from hft_mmap.files.marks import Mark, seed_of
 from hft_mmap.files.memory import forget_pages, keep_in_memory, mapped
+from hft_mmap.files.names import chunk_name
 from hft_mmap.tree.checksum import CHANGED, checksum
-from hft_mmap.tree.kernels import FAN_OUT, MAX_LEVELS, NODE_BYTES, NODE_FIELDS, summarise_nodes, summarise_values
+from hft_mmap.tree.kernels import FAN_OUT, NODE_BYTES, NODE_FIELDS, summarise_nodes, summarise_values
 from hft_mmap.tree.writer import (
     PLAN_CHECKSUM,
     PLAN_CHUNK_ADDRESS,
@@ -44,47 +46,16 @@ from hft_mmap.tree.writer import (
     write_points,
 )
 
-CHUNK_SUFFIX = ".chunk"
 CHUNK_MAGIC = b"HFTCHNK\0"
 CHUNK_VERSION = 1
-FOOTER_BYTES = 4096
-NAME_DIGITS = 20
 SEAL_OFFSET = 512
 SEAL_BYTES = 512
 BASE_OFFSET = 1024
-MAX_CHUNK_POINTS = 1 << 40
-"""Nine terabytes; what lies above is a damaged number, and byte offsets would leave 64 bits."""
 
 _IDENTITY = struct.Struct("<8sI16sqQ")
 _SEAL = struct.Struct("<4dII")
 _BASE = struct.Struct("<qq")
 _CRC = struct.Struct("<I")
-
-
-class Mark(NamedTuple):
-    """The running checksum of all points below one of them. Marks of one epoch can be compared."""
-
-    epoch: int
-    checksum: int
-
-    @staticmethod
-    def begin() -> "Mark":
-        """Return the first mark of an epoch of its own."""
-        return Mark(int.from_bytes(os.urandom(8), "little") >> 2 | 1, 0)
-
-    def after(self, checksum: int) -> "Mark":
-        """Return the mark behind points that have `checksum`."""
-        return Mark(self.epoch, wrapped(self.checksum + checksum))
-
-
-def wrapped(checksum: int) -> int:
-    """Return `checksum` modulo 2^64, as the int64 that is stored."""
-    return (checksum + 2**63) % 2**64 - 2**63
-
-
-def seed_of(series_id: bytes) -> int:
-    """Return what the checksums of a series begin with: points of another series have others."""
-    return int.from_bytes(series_id[:8], "little", signed=True)
 
 
 def _difference(raw: bytes, expected: bytes) -> str:
@@ -100,65 +71,12 @@ def _difference(raw: bytes, expected: bytes) -> str:
     return f"holds {found[4]} points from {found[3]}, not {wanted[4]} from {wanted[3]}"
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Where things lie in a chunk of `points` values.
-
-    `levels` node levels lie above the values; `offsets[k]` is the byte at which level k starts (0: the values).
-    """
-
-    points: int
-    levels: int
-    offsets: tuple[int, ...]
-    footer: int
-    size: int
-
-    @staticmethod
-    def of(points: int) -> "Layout":
-        """Return the layout of chunks of `points` values, a multiple of 64 up to MAX_CHUNK_POINTS; else ValueError."""
-        if not 0 < points <= MAX_CHUNK_POINTS or points % FAN_OUT:
-            message = f"chunk_points must be a multiple of {FAN_OUT} from {FAN_OUT} to {MAX_CHUNK_POINTS}, not {points}"
-            raise ValueError(message)
-        offsets = [0]
-        end = 8 * points
-        while len(offsets) < MAX_LEVELS and points % FAN_OUT ** len(offsets) == 0:
-            nodes = points // FAN_OUT ** len(offsets)
-            offsets.append(end)
-            end += NODE_BYTES * nodes
-        footer = -(-end // FOOTER_BYTES) * FOOTER_BYTES
-        return Layout(points, len(offsets) - 1, tuple(offsets), footer, footer + FOOTER_BYTES)
-
-    def nodes(self, level: int) -> int:
-        """Return how many nodes a full chunk has at `level`."""
-        return self.points // int(FAN_OUT**level)
-
-
 class Seal(NamedTuple):
     """What is known of a full chunk: its root node and the checksums of its values and its nodes."""
 
     root: tuple[float, float, float, float]
     values_crc: int
     nodes_crc: int
-
-
-def chunk_name(first: int) -> str:
-    """Return the file name of the chunk whose first point is `first`."""
-    return f"{first:0{NAME_DIGITS}d}{CHUNK_SUFFIX}"
-
-
-def first_of(name: str) -> int | None:
-    """Return the first point of the chunk file `name`, or None if it is no chunk file."""
-    digits = name.removesuffix(CHUNK_SUFFIX)
-    return (
-        int(digits)
-        if len(digits) == NAME_DIGITS and digits.isdecimal() and digits.isascii() and name != digits
-        else None
-    )
-
-
-def list_chunks(directory: Path) -> list[int]:
-    """Return the first points of the chunk files in `directory`, ascending."""
-    return sorted(first for first in map(first_of, os.listdir(directory)) if first is not None)
 
 
 def _identity_block(series_id: bytes, first: int, points: int) -> bytes:
@@ -378,17 +296,17 @@ class Chunk:
             write_fully(self.writer(), bytes(SEAL_BYTES), self.layout.footer + SEAL_OFFSET)
 
     def allocated_bytes(self) -> int:
-        """Return how much of the disk the file takes; 0 once it is unlinked."""
+        """Return how much of the disk the file takes; 0 once it is unlinked, or its device does not answer."""
         try:
             return os.stat(self.path).st_blocks * 512
-        except FileNotFoundError:
+        except OSError:
             return 0
 
     def written_at(self) -> float | None:
-        """Return when the file was last written to, in Unix seconds; None once it is unlinked."""
+        """Return when the file was last written to, in Unix seconds; None where `allocated_bytes` is 0."""
         try:
             return os.stat(self.path).st_mtime
-        except FileNotFoundError:
+        except OSError:
             return None
 
     def forget_pages(self) -> None:

@@ -15,22 +15,27 @@ machine. Each block lies in a 512-byte sector of its own, so that a torn sector 
 """
 
 import os
-import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from fcntl import F_OFD_SETLK, F_RDLCK, F_WRLCK, fcntl
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from isal import isal_zlib
-from numpy.typing import NDArray
 
-from hft_mmap.errors import FormatError, SeriesBusy
+from hft_mmap.errors import SeriesBusy
+from hft_mmap.files.blocks import (
+    Commit,
+    Identity,
+    decode_commit,
+    decode_identity,
+    encode_commit,
+    encode_identity,
+    settled_of,
+)
 from hft_mmap.files.boot import Boot
-from hft_mmap.files.chunk import Mark, wrapped
 from hft_mmap.files.disk import write_fully
 from hft_mmap.files.locks import HOW_TO_FIND_THE_HOLDER, UNLOCKED_SLOTS, attempts, try_lock_slots
+from hft_mmap.files.marks import Mark, wrapped
 from hft_mmap.files.memory import keep_in_memory, mapped
 from hft_mmap.files.names import directory_name
 from hft_mmap.tree.words import (
@@ -53,13 +58,7 @@ from hft_mmap.tree.words import (
 HEAD_NAME = "head"
 RENAMED_NAME = "head.renamed"
 """The head of a series under its next name: it counts from the moment on at which the directory has that name."""
-HEAD_MAGIC = b"HFTMMAP\0"
-FORMAT_VERSION = 1
-
 SLOT_OFFSETS = (1024, 2048)
-
-MAX_TOTAL = 1 << 62
-"""At a million points a second that takes 146,000 years; a larger number is a damaged one."""
 
 FLAG_SYNC_FAILED = 1
 """Live flag: an fsync failed in this run of the machine, so pages may be clean in memory and not on the disk."""
@@ -72,83 +71,6 @@ FLAG_LEFT = 4
 
 _T = TypeVar("_T")
 _HOLDER = "holder"
-_CRC = struct.Struct("<I")
-_IDENTITY = struct.Struct("<8sIIQ16sqH64s")
-_SLOT = struct.Struct("<Qqqq16sqQ")
-_SLOT_CLEAN = 1
-_MARK = struct.Struct("<qq")
-_MARK_OFFSET = 72
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What a series is; written once at creation."""
-
-    symbol: str
-    chunk_points: int
-    fan_out: int
-    series_id: bytes
-    created_ns: int
-
-
-class Commit(NamedTuple):
-    """What one commit slot holds: a state that is on the disk in full."""
-
-    sequence: int
-    total: int
-    start: int
-    source_position: int
-    boot: Boot
-    clean: bool
-    mark: Mark | None = None
-    """The running checksum of the points below total; releases that had none left it out."""
-
-
-def _with_crc(block: bytes) -> bytes:
-    """Append the CRC-32 of `block` to it."""
-    return block + _CRC.pack(isal_zlib.crc32(block))
-
-
-def _checked(raw: bytes, size: int) -> bytes | None:
-    """Return the first `size` bytes of `raw` if the CRC-32 that follows them fits, else None."""
-    block = raw[:size]
-    return block if raw[size : size + _CRC.size] == _CRC.pack(isal_zlib.crc32(block)) else None
-
-
-def encode_identity(identity: Identity) -> bytes:
-    """Return the identity block, CRC included."""
-    symbol = identity.symbol.encode()
-    return _with_crc(
-        _IDENTITY.pack(
-            HEAD_MAGIC, FORMAT_VERSION, identity.fan_out, identity.chunk_points, identity.series_id,
-            identity.created_ns, len(symbol), symbol,
-        )
-    )  # fmt: skip
-
-
-def decode_identity(raw: bytes) -> Identity:
-    """Return the identity in a head file's bytes; FormatError says what is wrong with it."""
-    if len(raw) != HEAD_BYTES:
-        message = f"head file has {len(raw)} bytes instead of {HEAD_BYTES}"
-        raise FormatError(message)
-    if raw[: len(HEAD_MAGIC)] != HEAD_MAGIC:
-        message = "head file does not start with the magic of a head file"
-        raise FormatError(message)
-    version = struct.unpack_from("<I", raw, len(HEAD_MAGIC))[0]
-    block = _checked(raw, _IDENTITY.size)
-    if block is None:
-        message = "head file has a wrong identity checksum"
-        raise FormatError(message)
-    if version != FORMAT_VERSION:
-        message = f"head file has format version {version}, this release reads version {FORMAT_VERSION}"
-        raise FormatError(message)
-    _, _, fan_out, chunk_points, series_id, created_ns, size, symbol = _IDENTITY.unpack(block)
-    try:
-        text = symbol[:size].decode()
-    except UnicodeDecodeError as error:
-        message = "head file has a symbol that is not UTF-8"
-        raise FormatError(message) from error
-    return Identity(text, chunk_points, fan_out, series_id, created_ns)
 
 
 def belongs_to(identity: Identity, directory: Path) -> bool:
@@ -156,61 +78,12 @@ def belongs_to(identity: Identity, directory: Path) -> bool:
     return directory_name(identity.symbol) == directory.name
 
 
-def encode_commit(commit: Commit) -> bytes:
-    """Return a commit slot, CRC included."""
-    slot = _with_crc(
-        _SLOT.pack(
-            commit.sequence, commit.total, commit.start, commit.source_position,
-            commit.boot.boot_id, commit.boot.clock_ns, _SLOT_CLEAN if commit.clean else 0,
-        )
-    )  # fmt: skip
-    # Under a checksum of both: a release that knows no mark leaves that of an older commit here.
-    whole = slot.ljust(_MARK_OFFSET, b"\0") + _MARK.pack(*(commit.mark or (0, 0)))
-    return _with_crc(whole)
-
-
-def decode_commit(raw: bytes) -> Commit | None:
-    """Return the commit in a slot's bytes, or None if the slot was never written or is torn."""
-    block = _checked(raw, _SLOT.size)
-    if block is None:
-        return None
-    sequence, total, start, source_position, boot_id, clock_ns, flags = _SLOT.unpack(block)
-    if sequence == 0 or not 0 <= start <= total <= MAX_TOTAL:
-        return None
-    return Commit(
-        sequence, total, start, source_position, Boot(boot_id, clock_ns), bool(flags & _SLOT_CLEAN), _mark_of(raw)
-    )
-
-
-def used_identity() -> int:
-    """Return how many bytes of its sector the identity takes, checksum included."""
-    return _IDENTITY.size + _CRC.size
-
-
-def is_damaged_slot(raw: bytes) -> bool:
-    """Say whether the 512 bytes of a slot that was written are not what some release has written there."""
-    end = _MARK_OFFSET + _MARK.size + _CRC.size
-    marked = _checked(raw, _MARK_OFFSET + _MARK.size) is not None
-    return decode_commit(raw) is None or any(raw[end:]) or not (marked or not any(raw[_SLOT.size + _CRC.size :]))
-
-
-def _mark_of(raw: bytes) -> Mark | None:
-    """Return the mark in a slot's bytes, or None if a release that knows none wrote the slot."""
-    block = _checked(raw, _MARK_OFFSET + _MARK.size)
-    found = Mark(*_MARK.unpack_from(raw, _MARK_OFFSET)) if block else Mark(0, 0)
-    return found if found.epoch else None
-
-
-def settled_of(words: NDArray[np.int64]) -> int:
-    """Return the checksum of the words of a head that appends leave alone; never 0."""
-    block = words[START:FLAGS].tobytes() + words[EPOCH : HOME + 1].tobytes() + words[SALT : SALT + 1].tobytes()
-    return int(isal_zlib.crc32(block)) | 1 << 32
-
-
 class Head:
     """An open head file. Not locked: the series that owns it decides who may write, and when."""
 
-    __slots__ = ("_array", "_lock_type", "_turn", "address", "fd", "identity", "path", "unsettled", "wait_s", "words")
+    __slots__ = (
+        "_array", "_lock_type", "_turn", "address", "fd", "identity", "inode", "path", "unsettled", "wait_s", "words",
+    )  # fmt: skip
 
     def __init__(self, directory: Path, *, writable: bool, name: str | None = None) -> None:
         """Open and check the head in `directory`; FormatError if it is not a sound head file.
@@ -244,6 +117,8 @@ class Head:
         self.path = path
         self.fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
         self.identity = decode_identity(os.pread(self.fd, HEAD_BYTES + 1, 0))
+        self.inode = os.fstat(self.fd).st_ino
+        """The number of the file: in a copy it is another one. Asked once: a device that went away tells nothing."""
 
     @staticmethod
     def create(
@@ -383,10 +258,6 @@ class Head:
         self._array[RING : RING + 2 * following] = 0
         self._array[RING + 2 * following + 2 : RING + 2 * RING_PLACES] = 0
         self.store(EPOCH, mark.epoch)
-
-    def inode(self) -> int:
-        """Return the number of the file: in a copy it is another one."""
-        return os.fstat(self.fd).st_ino
 
     def move_start(self, start: int) -> None:
         """Store `start`. The caller holds the series."""

@@ -1,11 +1,15 @@
-"""Symbols, and the directory names they are kept under."""
+"""Symbols, the directory names they are kept under, and the names of chunk files."""
 
+import os
 import unicodedata
+from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
 
 from hft_mmap.errors import InvalidSymbol
 
 MAX_SYMBOL_BYTES = 64
+CHUNK_SUFFIX = ".chunk"
+NAME_DIGITS = 20
 
 _CONTROL_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
@@ -49,3 +53,23 @@ def symbol_of(name: str) -> str | None:
     except (InvalidSymbol, UnicodeDecodeError):
         return None
     return symbol if directory_name(symbol) == name else None
+
+
+def chunk_name(first: int) -> str:
+    """Return the file name of the chunk whose first point is `first`."""
+    return f"{first:0{NAME_DIGITS}d}{CHUNK_SUFFIX}"
+
+
+def first_of(name: str) -> int | None:
+    """Return the first point of the chunk file `name`, or None if it is no chunk file."""
+    digits = name.removesuffix(CHUNK_SUFFIX)
+    return (
+        int(digits)
+        if len(digits) == NAME_DIGITS and digits.isdecimal() and digits.isascii() and name != digits
+        else None
+    )
+
+
+def list_chunks(directory: Path) -> list[int]:
+    """Return the first points of the chunk files in `directory`, ascending."""
+    return sorted(first for first in map(first_of, os.listdir(directory)) if first is not None)

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hft_mmap.files.chunk import Chunk, Layout
+from hft_mmap.files.chunk import Chunk
+from hft_mmap.files.layout import Layout
 from hft_mmap.tree.fold import TABLE_ADDRESSES, TABLE_CHUNK_POINTS, TABLE_FIRST_POINT, TABLE_LEVEL_OFFSETS, TABLE_LEVELS
 from hft_mmap.tree.kernels import NODE_FIELDS
 

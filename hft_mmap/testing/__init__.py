@@ -9,27 +9,10 @@ this does:
 >>> TestMyStore = MyMachine.TestCase  # doctest: +SKIP
 """
 
-from hft_mmap.testing.machine import (
-    MEMORY,
-    PATIENCE_S,
-    PRICES,
-    PROCESSES,
-    RELATIVE_ERROR,
-    SERIES_HEADS,
-    SMALL_LIMITS,
-    SYMBOLS,
-    UNDERFLOW,
-    Damage,
-    ModelSeries,
-    ModelStore,
-    StoreMachine,
-    StoreProcess,
-    assert_close,
-    batches,
-    lose_power,
-    move_in,
-    restart_machine,
-)
+from hft_mmap.testing.faults import SERIES_HEADS, Damage, lose_power, move_in, restart_machine
+from hft_mmap.testing.machine import PRICES, SYMBOLS, StoreMachine, batches
+from hft_mmap.testing.model import RELATIVE_ERROR, SMALL_LIMITS, UNDERFLOW, ModelSeries, ModelStore, assert_close
+from hft_mmap.testing.process import MEMORY, PATIENCE_S, PROCESSES, StoreProcess
 
 __all__ = [
     "MEMORY",

@@ -52,6 +52,7 @@ class Plan:
     max_price: a price above it is a bad row. no_price: cells, as they are written, that say that there is none: such
     rows are left out. divide_by: what prices are divided by. preset: a vendor of PRESETS.
     delimiter, header, decimal, thousands, encoding None: as the files show; skip_rows, comment: lines left out.
+    sheet: of workbooks; None: the only one that has rows.
     """
 
     files: Sequence[str]
@@ -76,6 +77,7 @@ class Plan:
     preset: str | None = None
     by_time: bool | None = None
     append_new: bool = False
+    sheet: str | None = None
 
     def wanted(self) -> Wanted:
         """Return what readers have to know."""
@@ -86,6 +88,7 @@ class Plan:
             columns=names, targets=tuple(symbol for _, symbol in self.columns), symbol_column=self.symbol_column,
             delimiter=self.delimiter, header=header, reverse=self.reverse, mixed=self.mixed, decimal=self.decimal,
             thousands=self.thousands, encoding=self.encoding, skip_rows=self.skip_rows, comment=self.comment,
+            sheet=self.sheet,
         )  # fmt: skip
 
     def identity(self, target: str) -> dict[str, object]:
@@ -105,6 +108,8 @@ class Plan:
             whole["columns"] = self.columns
         if self.append_new:
             whole["append_new"] = True
+        if self.sheet is not None:
+            whole["sheet"] = self.sheet
         return whole
 
 

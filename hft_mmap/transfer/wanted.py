@@ -13,7 +13,7 @@ class Wanted(NamedTuple):
     without one they are called 1, 2, …; None: as the file shows. reverse: the newest row comes first, and all are
     turned round; None: that is refused where it is noticed. mixed: rows of several symbols may go to one series.
     skip_rows: lines in front of the first row; comment: lines that begin with it are none. text: numbers may be written
-    as text in formats that have types.
+    as text in formats that have types. sheet: of a workbook; None: the only one that has rows.
     """
 
     columns: tuple[str, ...] = ()
@@ -28,6 +28,7 @@ class Wanted(NamedTuple):
     encoding: str | None = None
     skip_rows: int = 0
     comment: str | None = None
+    sheet: str | None = None
 
     @property
     def column(self) -> str | None:

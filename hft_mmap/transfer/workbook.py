@@ -7,13 +7,13 @@ from hft_mmap.transfer.errors import UnreadableFile
 from hft_mmap.transfer.look import Choice
 from hft_mmap.transfer.packages import need
 from hft_mmap.transfer.records import PIECE_ROWS, layout_of, rows_of_records
-from hft_mmap.transfer.rows import Rows
+from hft_mmap.transfer.rows import Rows, shown
 from hft_mmap.transfer.source import Source
 from hft_mmap.transfer.wanted import Wanted
 
 
 def read_workbook(source: Source, wanted: Wanted) -> Iterator[Rows]:
-    """Yield the rows of a workbook with one sheet that has any; UnreadableFile, MissingPackage.
+    """Yield the rows of a sheet: the one that is wanted, or the only one with rows; UnreadableFile, MissingPackage.
 
     Numbers are those that the cells hold, whatever they look like on a screen. Memory: one sheet, of at most 1,048,576
     rows as Excel has them.
@@ -25,13 +25,7 @@ def read_workbook(source: Source, wanted: Wanted) -> Iterator[Rows]:
             full = {name: book.get_sheet_by_name(name).to_python() for name in book.sheet_names}
     except (calamine.CalamineError, OSError) as error:
         raise UnreadableFile(f"{source.name}: {error}") from error
-    sheets = {name: rows for name, rows in full.items() if rows}
-    if not sheets:
-        raise UnreadableFile(f"{source.name}: no sheet of it has a row")
-    if len(sheets) > 1:
-        listed = ", ".join(map(repr, sheets))
-        raise UnreadableFile(f"{source.name}: {len(sheets)} sheets have rows ({listed}): save the one with the prices")
-    ((_, rows),) = sheets.items()
+    rows = _rows_of_sheet(source, {name: rows for name, rows in full.items() if rows}, wanted.sheet)
     rows = [row for row in rows[wanted.skip_rows :] if any(cell not in {"", None} for cell in row)]
     header = _has_header(source, rows, wanted)
     width = max(map(len, rows), default=0)
@@ -41,6 +35,25 @@ def read_workbook(source: Source, wanted: Wanted) -> Iterator[Rows]:
     yield Rows.none()
     for begin in range(0, len(records), PIECE_ROWS):
         yield rows_of_records(records[begin : begin + PIECE_ROWS], len(names), layout, wanted)
+
+
+def _rows_of_sheet(source: Source, sheets: dict[str, list[list[Any]]], named: str | None) -> list[list[Any]]:
+    """Return the rows of the sheet of that name, or of the only one; a doubt where there are several."""
+    if not sheets:
+        raise UnreadableFile(f"{source.name}: no sheet of it has a row")
+    listed = ", ".join(map(shown, sheets))
+    if named is not None:
+        if named not in sheets:
+            raise UnreadableFile(f"{source.name}: no sheet with rows is called {shown(named)}; it has {listed}")
+        return sheets[named]
+    if len(sheets) > 1:
+        source.look.doubt(
+            f"{len(sheets)} sheets have rows ({listed}): --sheet says which one has the prices",
+            *(Choice(f"--sheet {shown(name)}", "", "sheet", name) for name in sheets),
+        )
+        source.look.settle()
+    (rows,) = sheets.values()
+    return rows
 
 
 def _name(cell: object) -> str:

@@ -12,6 +12,10 @@ Its name is a hash of everything that the machine code depends on: the sources, 
 the processor, numba's settings. It is written under another name first, so nobody ever reads half of it; a damaged one
 is named and made anew; one that can only be read will do; and where none can be kept, the kernels are compiled at every
 start, which is said.
+
+The modules are imported from the bytes that gave the file its name, and not from Python's own bytecode: that counts as
+current where size and time of the source, in whole seconds, are what they were, as after an upgrade whose package sets
+all times alike. What was compiled of it would be kept as that of the new source, for good.
 """
 
 import errno
@@ -22,10 +26,13 @@ import os
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import spec_from_loader
 from pathlib import Path
+from types import CodeType, ModuleType
 
 import numba
 from llvmlite import __version__ as llvmlite_version
@@ -53,21 +60,22 @@ def load() -> None:
 
     Costs 20 s of a processor when it compiles, which is said first, and some milliseconds when it does not.
     """
+    sources = _Sources()
     if numba_is_off():  # plain Python, for tools that only need the modules; `Store` refuses to work so
-        _import_all()
+        sources.import_all()
         return
-    folders, name = _folders(), _file_name()
+    folders, name = _folders(), _file_name(sources)
     archive, damaged = _read(folders, name)
     with ExitStack() as stack:
         place = _lay_out(stack, archive, folders)
         if place is None:
             _say_compiling("at every start, for no folder for temporary files has 16 MiB; set TMPDIR to one that has")
-            _import_all()
+            sources.import_all()
             return
         if archive is None:
             _say_compiling("once, and then kept")
         before = _listing(place)
-        _import_all()
+        sources.import_all()
         if damaged or _listing(place) != before:
             _keep(folders, name, _pack(place))
 
@@ -75,11 +83,6 @@ def load() -> None:
 def numba_is_off() -> bool:
     """Return whether NUMBA_DISABLE_JIT was set, so that there are no compiled kernels."""
     return bool(numba.config.DISABLE_JIT)
-
-
-def _import_all() -> None:
-    for source in sorted(_HERE.glob("[!_]*.py")):
-        import_module(f"hft_mmap.tree.{source.stem}")
 
 
 def _say_compiling(how: str) -> None:
@@ -97,7 +100,7 @@ def _folders() -> list[Path]:
     return folders
 
 
-def _file_name() -> str:
+def _file_name(sources: "_Sources") -> str:
     """Return the name of the file: it differs wherever the machine code may."""
     digest = hashlib.sha256()
     # Of Python the minor version, as for numba itself: what its machine code relies on stays within one.
@@ -112,9 +115,50 @@ def _file_name() -> str:
               and key != "NUMBA_CACHE_DIR"]  # fmt: skip
     for part in parts:
         digest.update(part.encode(errors="surrogateescape") + b"\0")
-    for source in sorted(_HERE.glob("*.py")):
-        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    for name, source in sources.read.items():
+        digest.update(name.encode() + b"\0" + source + b"\0")
     return f"hft-mmap-{digest.hexdigest()[:16]}{_SUFFIX}"
+
+
+# -- the sources ------------------------------------------------------------------------------------------------------
+
+
+class _Sources:
+    """The modules of this folder, each read once: what is hashed is what is imported."""
+
+    def __init__(self) -> None:
+        self.read = {path.stem: path.read_bytes() for path in sorted(_HERE.glob("*.py"))}
+
+    def import_all(self) -> None:
+        """Import every module with kernels; costs 30 ms more than from bytecode."""
+        sys.meta_path.insert(0, self)
+        try:
+            for name in self.read:
+                if not name.startswith("_"):
+                    import_module(f"{__package__}.{name}")
+        finally:
+            sys.meta_path.remove(self)
+
+    def find_spec(
+        self, fullname: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Find a module of this folder; anything else is left to Python."""
+        package, _, name = fullname.rpartition(".")
+        if package != __package__ or name not in self.read:
+            return None
+        return spec_from_loader(fullname, _Loader(fullname, str(_HERE / f"{name}.py"), self.read[name]))
+
+
+class _Loader(SourceFileLoader):
+    """Load a module from a source that was read before."""
+
+    def __init__(self, fullname: str, path: str, source: bytes) -> None:
+        super().__init__(fullname, path)
+        self._source = source
+
+    def get_code(self, _fullname: str) -> CodeType:
+        code: CodeType = self.source_to_code(self._source, self.path)
+        return code
 
 
 # -- the file ---------------------------------------------------------------------------------------------------------

@@ -31,6 +31,8 @@ _LOOKED_AT = 512
 """So many blocks tell whether a pivot is cheap to count: 20 us."""
 _MANY = _LOOKED_AT // 16
 """Where more of them straddle the pivot, some counts take longer than a sample and one look at all that lies around."""
+_MOST_READ = 8
+"""Where a count has read more than this part of the points, likewise."""
 _HALVED = 3
 """Each such step takes the middle in place of a guess: where guesses are bad, they are not all there is."""
 _SAMPLE = 65_536
@@ -281,7 +283,8 @@ def select(view: Mapped, lo: int, hi: int, rank: int) -> float:
         step += 1
         if not found.low < pivot <= found.high:
             continue
-        if not is_sampled and _straddling(table, lo, hi, pivot) > _MANY:
+        # What was looked at may be unlike the rest, where prices repeat at even distances: so the last count tells too.
+        if not is_sampled and (reads > n // _MOST_READ or _straddling(table, lo, hi, pivot) > _MANY):
             is_sampled = True
             found = _narrowed(view, lo, hi, rank, found)
             continue

@@ -16,11 +16,13 @@ from hft_mmap.tree.fold import (
     TABLE_LEVEL_OFFSETS,
     TABLE_LEVELS,
     fold_window,
+    prefetch_edges,
 )
-from hft_mmap.tree.kernels import FAN_OUT_BITS, NODE_FIELDS, OPTIONS
-from hft_mmap.tree.pointers import float64_pointer
+from hft_mmap.tree.kernels import FAN_OUT, FAN_OUT_BITS, NODE_BYTES, NODE_FIELDS, OPTIONS
+from hft_mmap.tree.pointers import float64_pointer, int64_pointer, load_word
 
 NOWHERE = -1
+UNANSWERED = -2
 MIN, MAX, LAST, AVG, VAR, FIRST = range(6)  # columns of what `fold_ranges` writes
 
 _F8 = types.Array(float64, 1, "C")
@@ -29,32 +31,78 @@ _ROWS = types.Array(float64, 2, "C")
 
 
 @njit(**OPTIONS)
+def _met_value(address: int, n: int, above: float, below: float) -> int:
+    """Return the first of the `n` values at `address` that meets a barrier, or `n`."""
+    v = carray(float64_pointer(address), (n,))
+    for j in range(n):
+        if v[j] >= above or v[j] <= below:
+            return j
+    return n
+
+
+@njit(**OPTIONS)
+def _met_node(address: int, n: int, above: float, below: float) -> int:
+    """Return the first of the `n` nodes at `address` in which something meets a barrier, or `n`."""
+    v = carray(float64_pointer(address), (n * NODE_FIELDS,))
+    for j in range(n):
+        if v[NODE_FIELDS * j + 1] >= above or v[NODE_FIELDS * j] <= below:
+            return j
+    return n
+
+
+@njit(**OPTIONS)
 def _in_chunk(base: int, table: NDArray[np.int64], i: int, end: int, above: float, below: float) -> int:
-    """Return the first of the values [i, end) of one chunk that meets a barrier, or NOWHERE."""
-    v = carray(float64_pointer(base), (end,))
+    """Return the first of the values [i, end) of one chunk that meets a barrier, or NOWHERE.
+
+    A run of nodes of one level at a time, up to where the level above begins.
+    """
     top = table[TABLE_LEVELS]
     level = 0
     while i < end:
-        size = 1 << (FAN_OUT_BITS * level)
-        if i + size > end:
+        bits = FAN_OUT_BITS * level
+        first = i >> bits
+        n = min((first | (FAN_OUT - 1)) + 1, end >> bits) - first
+        if n == 0:
             level -= 1
             continue
         if level == 0:
-            met = v[i] >= above or v[i] <= below
+            met = _met_value(base + 8 * i, n, above, below)
+            if met < n:
+                return i + met
         else:
-            at = (i >> (FAN_OUT_BITS * level)) * NODE_FIELDS
-            node = carray(float64_pointer(base + 8 * table[TABLE_LEVEL_OFFSETS + level]), (at + NODE_FIELDS,))
-            met = node[at + 1] >= above or node[at] <= below
-        if met:
-            if level == 0:
-                return i
-            level -= 1
-            continue
-        i += size
+            address = base + 8 * table[TABLE_LEVEL_OFFSETS + level] + NODE_BYTES * first
+            met = _met_node(address, n, above, below)
+            if met < n:
+                i += met << bits
+                level -= 1
+                continue
+        i += n << bits
         # Only after a miss: a node that was met is searched below, and never climbed out of before it is found.
-        while level < top and (i & ((size << FAN_OUT_BITS) - 1)) == 0:
+        while level < top and (i & ((FAN_OUT << (FAN_OUT_BITS * level)) - 1)) == 0:
             level += 1
-            size <<= FAN_OUT_BITS
+    return NOWHERE
+
+
+@njit(**OPTIONS)
+def _find(table: NDArray[np.int64], roots: NDArray[np.float64], lo: int, hi: int, above: float, below: float) -> int:
+    """Find as `find_first` does."""
+    points = table[TABLE_CHUNK_POINTS]
+    first = table[TABLE_FIRST_POINT]
+    end = hi - first
+    chunk = (lo - first) // points
+    begin = chunk * points
+    i = lo - first - begin
+    while begin < end:
+        stop = min(points, end - begin)
+        root = chunk * NODE_FIELDS
+        is_whole = i == 0 and stop == points and root + NODE_FIELDS <= roots.shape[0]
+        if not (is_whole and roots[root + 1] < above and roots[root] > below):
+            found = _in_chunk(table[TABLE_ADDRESSES + chunk], table, i, stop, above, below)
+            if found != NOWHERE:
+                return first + begin + found
+        chunk += 1
+        begin += points
+        i = 0
     return NOWHERE
 
 
@@ -66,44 +114,66 @@ def find_first(
 
     An infinite barrier is none. Table and roots are those of `fold_window`, which must cover the range.
     """
-    points = table[TABLE_CHUNK_POINTS]
+    return _find(table, roots, lo, hi, above, below)
+
+
+@njit(types.Tuple((int64, float64))(int64, int64, int64, int64, int64, int64, int64, float64, float64), **OPTIONS)
+def find_between(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
+    table_address: int,
+    roots_address: int,
+    chunks: int,
+    start_address: int,
+    total_address: int,
+    lo: int,
+    hi: int,
+    above: float,
+    below: float,
+) -> tuple[int, float]:
+    """Return what `find_first` finds in [lo, hi) as far as there are points, and its value; UNANSWERED if it can't.
+
+    As `fold_between`; there is no answer where points from `lo` on are no longer kept.
+    """
+    start = load_word(start_address)
+    total = load_word(total_address)
+    table = carray(int64_pointer(table_address), (TABLE_ADDRESSES + chunks,))
     first = table[TABLE_FIRST_POINT]
-    i = lo - first
-    end = hi - first
-    while i < end:
-        chunk = i // points
-        begin = chunk * points
-        if i == begin and begin + points <= end and (chunk + 1) * NODE_FIELDS <= roots.shape[0]:
-            root = chunk * NODE_FIELDS
-            if roots[root + 1] < above and roots[root] > below:
-                i += points
-                continue
-        stop = min(points, end - begin)
-        found = _in_chunk(table[TABLE_ADDRESSES + chunk], table, i - begin, stop, above, below)
-        if found != NOWHERE:
-            return first + begin + found
-        i = begin + stop
-    return NOWHERE
+    points = table[TABLE_CHUNK_POINTS]
+    if not (first <= start <= lo and total <= first + chunks * points and load_word(start_address) == start):
+        return UNANSWERED, 0.0
+    end = min(hi, total)
+    if lo >= end:
+        return NOWHERE, 0.0
+    prefetch_edges(table, lo, lo + 1)
+    found = _find(table, carray(float64_pointer(roots_address), (NODE_FIELDS * (chunks - 1),)), lo, end, above, below)
+    if found == NOWHERE:
+        return NOWHERE, 0.0
+    chunk = (found - first) // points
+    return found, carray(float64_pointer(table[TABLE_ADDRESSES + chunk]), (points,))[found - first - chunk * points]
 
 
-@njit(types.void(_I8, _F8, _I8, _I8, _ROWS, _I8), **OPTIONS)
-def find_firsts(
+@njit(types.void(_I8, _F8, _I8, _I8, _I8, _ROWS, _I8), **OPTIONS)
+def find_firsts(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
     table: NDArray[np.int64],
     roots: NDArray[np.float64],
+    order: NDArray[np.int64],
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],
     barriers: NDArray[np.float64],
     out: NDArray[np.int64],
 ) -> None:
-    """Write what `find_first` finds in each range into `out`, shape (n,); `barriers` has rows above and below."""
-    for k in range(out.shape[0]):
+    """Write what `find_first` finds in each range into `out`, shape (n,); `barriers` has rows above and below.
+
+    `order` has the numbers of the ranges as they are to be taken.
+    """
+    for k in order:
         out[k] = find_first(table, roots, starts[k], ends[k], barriers[0, k], barriers[1, k])
 
 
-@njit(types.void(_I8, _F8, _I8, _I8, _ROWS), **OPTIONS)
+@njit(types.void(_I8, _F8, _I8, _I8, _I8, _ROWS), **OPTIONS)
 def fold_ranges(
     table: NDArray[np.int64],
     roots: NDArray[np.float64],
+    order: NDArray[np.int64],
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],
     out: NDArray[np.float64],
@@ -111,9 +181,13 @@ def fold_ranges(
     """Write (min, max, last, avg, var, first) of the points [starts[k], ends[k]) into `out[:, k]`, shape (6, n).
 
     Each range holds a point, and table and roots, those of `fold_window`, cover all of them. O(n (log N + chunks)).
+    `order` has the numbers of the ranges as they are to be taken.
     """
     points = table[TABLE_CHUNK_POINTS]
-    for k in range(out.shape[1]):
+    for j in range(order.shape[0]):
+        k = order[j]
+        if j + 1 < order.shape[0]:
+            prefetch_edges(table, starts[order[j + 1]], ends[order[j + 1]])
         low, high, last, avg, var = fold_window(table, roots, starts[k], ends[k])
         place = starts[k] - table[TABLE_FIRST_POINT]
         base = table[TABLE_ADDRESSES + place // points]

@@ -5,8 +5,9 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from hft_mmap.files.chunk import Chunk, Layout
+from hft_mmap.files.chunk import Chunk
 from hft_mmap.files.head import Head
+from hft_mmap.files.layout import Layout
 from hft_mmap.files.names import directory_name
 from hft_mmap.files.view import View
 from hft_mmap.stats import STANDARD_WINDOWS

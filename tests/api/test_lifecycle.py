@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from hft_mmap import Store
-from hft_mmap.files.head import Commit, Head
+from hft_mmap.files.blocks import Commit
+from hft_mmap.files.head import Head
 from tests.conftest import StartService
 from tests.service import PATIENCE_S, Service, run_command, wait_until
 

@@ -21,7 +21,7 @@ import pytest
 from api.connection.drain import LINGER_S
 from api.connection.listening import UNSENT_BYTES
 from tests.conftest import StartService
-from tests.service import PATIENCE_S, Service
+from tests.service import PATIENCE_S, Service, wait_until
 
 # Takes the place of systemd between fork and exec: descriptors from 3 on, and the variables that announce them.
 AS_SYSTEMD = """
@@ -184,7 +184,8 @@ def test_the_event_loop_feeds_the_watchdog(
     for _ in range(3):
         manager.wait_for("WATCHDOG=1")
     service.process.send_signal(signal.SIGSTOP)
-    os.waitid(os.P_PID, service.process.pid, os.WSTOPPED)
+    status = Path(f"/proc/{service.process.pid}/status")
+    wait_until(lambda: "State:\tT" in status.read_text(), "the stop of the service")
     manager.forget()
     assert not manager.hears_within(0.2)
     service.process.send_signal(signal.SIGCONT)

@@ -2,8 +2,11 @@
 
 import shutil
 import signal
+import socket
 import ssl
+import struct
 import subprocess
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,10 @@ import pytest
 
 from api.access.secret_files import CredentialsError
 from api.access.tls import Certificate
+from api.connection.handshakes import HANDSHAKE_BYTES
 from api.operation.settings import ServerSettings
 from tests.conftest import StartService
-from tests.service import PATIENCE_S, Service, run_command
+from tests.service import PATIENCE_S, Service, run_command, wait_until
 
 OPENSSL = shutil.which("openssl") or ""
 pytestmark = pytest.mark.skipif(not OPENSSL, reason="the package openssl is not installed")
@@ -148,6 +152,59 @@ def test_a_silent_client_has_no_minute_to_begin_tls(start_service: StartService,
     )
     with service.connect() as silent:
         assert silent.recv(1) == b""
+
+
+def test_handshakes_that_are_not_over_are_counted_and_make_room(start_service: StartService, tmp_path: Path) -> None:
+    """With every place taken by clients that only connected, the oldest of them goes, and who speaks TLS is served."""
+    issue(tmp_path, "x")
+    service = start_service(server__tls_certificate="cert.pem", server__tls_key="key.pem", server__max_connections=4)
+    context = ssl.create_default_context(cafile=tmp_path / "cert.pem")
+
+    def held(client: httpx.Client, account: str) -> float:
+        line = f'hft_mmap_account_held{{account="{account}"}} '
+        text = client.get("/metrics").text
+        return next(float(found.removeprefix(line)) for found in text.splitlines() if found.startswith(line))
+
+    url = f"https://127.0.0.1:{service.port}"
+    with ExitStack() as stack:
+        client = stack.enter_context(httpx.Client(base_url=url, verify=context, timeout=PATIENCE_S))
+        assert (held(client, "connections"), held(client, "requests")) == (1, 0)
+        silent = [stack.enter_context(service.connect()) for _ in range(2)]
+        wait_until(lambda: held(client, "connections") == 3, "their places")
+        assert held(client, "requests") == 2 * HANDSHAKE_BYTES
+        silent += [stack.enter_context(service.connect()) for _ in range(10)]
+        for ended in silent[:8]:
+            with suppress(ConnectionResetError):
+                assert ended.recv(1) == b""
+        assert common_name(service, tmp_path / "cert.pem") == "x"
+        assert held(client, "connections") <= 4
+        for connection in silent:
+            connection.close()
+        wait_until(lambda: (held(client, "connections"), held(client, "requests")) == (1, 0), "the end of all")
+
+
+def test_whatever_comes_in_place_of_a_handshake_is_no_fault(start_service: StartService, tmp_path: Path) -> None:
+    """Noise, half a handshake, a reset, and any of them ended to make room: nothing is logged, and nothing is kept."""
+    issue(tmp_path, "x")
+    service = start_service(server__tls_certificate="cert.pem", server__tls_key="key.pem", server__max_connections=4)
+    context = ssl.create_default_context(cafile=tmp_path / "cert.pem")
+    sent = ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), sent, server_hostname="127.0.0.1").do_handshake()
+    hello = sent.read()
+    for round_ in range(40):
+        with ExitStack() as stack:
+            for data in (b"", b"GET / HTTP/1.1\r\n\r\n", hello[:100], hello, hello + bytes(100)):
+                connection = stack.enter_context(service.connect())
+                if round_ % 2:  # closed with a reset
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                with suppress(ConnectionError):
+                    connection.sendall(data)
+    with httpx.Client(base_url=f"https://127.0.0.1:{service.port}", verify=context, timeout=PATIENCE_S) as client:
+        wait_until(lambda: 'held{account="connections"} 1.0\n' in client.get("/metrics").text, "the end of all others")
+        assert 'held{account="requests"} 0.0\n' in client.get("/metrics").text
+    assert service.stop() == 0
+    assert [event for event in service.events() if event["level"] in {"warning", "error"}] == []
 
 
 def test_a_certificate_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:

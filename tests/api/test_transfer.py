@@ -24,6 +24,7 @@ from api.cli.command import main
 from hft_mmap import Store
 from hft_mmap.transfer import PRESETS, Progress, exporting, formats
 from tests.conftest import StartService
+from tests.hft_mmap.transfer.vendors import workbook
 from tests.service import COMMAND, PATIENCE_S, Service, environment, run_command, wait_until
 
 STOCKS = distribution("bokeh_sampledata").locate_file("bokeh_sampledata/_data/stocks.csv.gz")
@@ -555,6 +556,15 @@ def test_each_column_may_go_to_a_series_of_its_own() -> None:
     assert (stored("ES.bid"), stored("ES.ask")) == ([1.5, 1.6], [2.5, 2.6])
     refused = hft_mmap("import", "--column", "bid=", "a.csv")
     assert (refused.exit_code, "is no COLUMN=SYMBOL" in refused.stderr) == (2, True)
+
+
+def test_a_sheet_of_a_workbook_is_chosen_and_imports_of_two_are_two() -> None:
+    """Without the choice the file is refused; the second sheet is not taken for the first one again."""
+    Path("a.xlsx").write_bytes(workbook({"Bid": [["price"], [1.5], [2.5]], "Ask": [["price"], [3.5], [4.5]]}))
+    assert "--sheet" in hft_mmap("import", "A", "a.xlsx").stderr
+    for sheet, prices in {"Bid": [1.5, 2.5], "Ask": [1.5, 2.5, 3.5, 4.5]}.items():
+        assert hft_mmap("import", "A", "a.xlsx", "--sheet", sheet).exit_code == 0
+        assert stored("A") == prices
 
 
 def test_a_dry_run_knows_the_limit_of_symbols(monkeypatch: pytest.MonkeyPatch) -> None:

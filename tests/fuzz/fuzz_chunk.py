@@ -3,7 +3,9 @@
 import atexit
 
 from hft_mmap import Store
-from hft_mmap.files.chunk import SEAL_OFFSET, Layout, chunk_name
+from hft_mmap.files.chunk import SEAL_OFFSET
+from hft_mmap.files.layout import Layout
+from hft_mmap.files.names import chunk_name
 from tests.fuzz.stores import LIMITS, VALUES, Rewritten, ask
 
 _LAYOUT = Layout.of(LIMITS.chunk_points)

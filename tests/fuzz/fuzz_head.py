@@ -7,7 +7,8 @@ import atexit
 from contextlib import suppress
 
 from hft_mmap import HftMmapError, Store
-from hft_mmap.files.head import SLOT_OFFSETS, decode_commit, decode_identity
+from hft_mmap.files.blocks import decode_commit, decode_identity
+from hft_mmap.files.head import SLOT_OFFSETS
 from hft_mmap.tree.words import LIVE_OFFSET
 from tests.fuzz.stores import VALUES, Rewritten, ask
 

@@ -4,6 +4,7 @@ import math
 import threading
 from fractions import Fraction
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -126,6 +127,42 @@ def test_a_rank_among_noise_is_found_by_a_sample(decimals: int, gathered: int, m
         part = np.sort(values[lo:hi])
         for rank in (0, 7, *range(20_000, 30_000, 777), 49_000, hi - lo - 1):
             assert select(tree, lo, hi, rank) == part[rank]
+
+
+@pytest.mark.parametrize("points", CHUNK_POINTS)
+@given(data=st.data())
+def test_a_rank_is_that_of_a_sort_however_it_is_looked_for(points: int, data: st.DataObject) -> None:
+    """By counts alone or by a sample, wide or narrow, whatever fits into memory, and whatever comes back how often."""
+    values, lo, hi = drawn(data, points)
+    if data.draw(st.booleans(), label="few values"):  # as many at both ends of a bracket as between them
+        values = values[np.minimum(np.arange(len(values)) % 97, 31)]
+    tree = Tree(values, points)
+    rank = data.draw(st.integers(0, hi - lo - 1), label="rank")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, choices in (
+            ("_FEW", (1, 50)), ("_MOST_GATHERED", (1, 10, 700)), ("_MANY", (-1, 512)), ("_SPREAD", (0, 512)),
+        ):  # fmt: skip
+            patch.setattr(f"hft_mmap.tree.order.{name}", data.draw(st.sampled_from(choices), label=name))
+        assert select(tree, lo, hi, rank) == np.sort(values[lo:hi])[rank]
+
+
+def test_a_rank_is_not_counted_for_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the blocks that are looked at are calm and all others are not, a count that reads much tells it."""
+    blocks = 2048
+    values = np.exp(np.random.default_rng(8).normal(0.0, 20.0, blocks * 64))
+    values.reshape(blocks, 64)[:: blocks // 512] = 1e-9
+    counted = []
+
+    def counting(*asked: Any) -> Any:
+        counted.append(count_below(*asked))
+        return counted[-1]
+
+    monkeypatch.setattr("hft_mmap.tree.order._FEW", 1)
+    monkeypatch.setattr("hft_mmap.tree.order._MOST_GATHERED", len(values) // 2)
+    monkeypatch.setattr("hft_mmap.tree.order.count_below", counting)
+    rank = len(values) // 2
+    assert select(Tree(values, 4096), 0, len(values), rank) == np.sort(values)[rank]
+    assert sum(reads > len(values) // 8 for *_, reads in counted) == 1
 
 
 def test_many_ranges_are_each_exact(series: Series) -> None:
@@ -276,9 +313,18 @@ def test_a_barrier_is_met_behind_an_index(series: Series) -> None:
     low = int(np.flatnonzero(VALUES[451:] <= VALUES[451:].min())[0]) + 451
     assert series.first(450, above=1e9, below=VALUES[low]) == Passage(low, VALUES[low], "below")
     assert series.first(5000, above=0.0) is None
+    assert series.first(450, above=VALUES[met], until=10**30) == Passage(met, VALUES[met], "above")
+    assert series.first(399, above=0, below=None) == Passage(400, VALUES[400], "above")
     with pytest.raises(OutOfRange):
         series.first(10, above=1.0)
-    for above, below in ((None, None), (1.0, 1.0), (math.nan, None)):
+    for above, below in (
+        (None, None),
+        (1.0, 1.0),
+        (math.nan, None),
+        (math.inf, 1.0),
+        (1.0, -math.inf),
+        (math.inf, None),
+    ):
         with pytest.raises(InvalidRange):
             series.first(450, above=above, below=below)
 

@@ -6,6 +6,8 @@ import sys
 from collections import deque
 from decimal import Decimal
 from fractions import Fraction
+from importlib import import_module
+from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
@@ -138,9 +140,19 @@ def speaks(array: object, protocol: str) -> object:
     return type("Foreign", (), {protocol: lambda _self, *args: method(*args)})()
 
 
+def of_polars() -> list[object]:
+    """Return what polars makes, where somebody has it (160 MB); `make test-versions` tries it always."""
+    if find_spec("polars") is None:
+        return []
+    polars = import_module("polars")
+    whole, first, rest = (polars.Series(values) for values in ([1.5, 2.5, 3.5], [1.5], [2.5, 3.5]))
+    return [whole, whole.cast(polars.Float32), polars.concat([first, rest], rechunk=False)]
+
+
 @pytest.mark.parametrize(
     "values",
     [
+        *of_polars(),
         pd.Series([1.5, 2.5, 3.5]),
         pd.Series([1.5, 2.5, 3.5], dtype="Float64"),
         pd.Series([1.5, 2.5, 3.5], dtype="float64[pyarrow]"),

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from hft_mmap import FormatError, Limits
-from hft_mmap.files.chunk import SEAL_OFFSET, Chunk, Layout, chunk_name, first_of, list_chunks
+from hft_mmap.files.chunk import SEAL_OFFSET, Chunk
+from hft_mmap.files.layout import Layout
+from hft_mmap.files.names import chunk_name, first_of, list_chunks
 from hft_mmap.tree.kernels import FAN_OUT, MAX_LEVELS, NODE_BYTES
 from tests.hft_mmap.damage import flip, rewrite_with_crc, write_at
 from tests.hft_mmap.descriptors import open_files

@@ -1,14 +1,12 @@
 """The three tiers: what an answer waits for, in which order it reaches the disk, and what a disk that fails leaves.
 
-The system calls of a real process are recorded, or made to fail, by strace.
+The system calls of a process of its own are recorded, or made to fail, by strace.
 """
 
 import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from functools import partial
@@ -19,20 +17,20 @@ import numpy as np
 import pytest
 
 from hft_mmap import Durability, OutOfRange, SeriesReadOnly, Store, StoreClosed
-from hft_mmap.files.chunk import chunk_name
 from hft_mmap.files.head import Head
+from hft_mmap.files.names import chunk_name
 from hft_mmap.testing import PATIENCE_S, lose_power, restart_machine
 from tests.hft_mmap.conftest import OpenStore, StartStore
 from tests.hft_mmap.damage import slots
-from tests.service import ROOT, wait_until
-
-needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace (Debian package strace)")
+from tests.service import wait_until
+from tests.torture.nursery import shared_nursery
+from tests.torture.tracing import needs_strace, traced
 
 _CALL = re.compile(r"\d+ +(\w+)\((\d+)<(.*?)>(.*)")
 _SYNCS = {"fsync", "fdatasync"}
 
 PROGRAM = """
-import json, os, sys
+import os, sys
 import numpy as np
 from hft_mmap import HftMmapError, Limits, Store
 limits = Limits(starting_capacity=0, chunk_points=64)
@@ -53,18 +51,12 @@ class Traced:
     def __init__(self, directory: Path, program: str, *options: str) -> None:
         """Run `program` after PROGRAM; its first argument is `directory`, which holds the store `data`."""
         log = directory / "strace.log"
-        # PERF: by the kernel's filter only the calls that `options` name stop the program: an import makes ten
-        # thousand others, each of which would switch to strace and back, twice.
         self._directory = directory
-        found = subprocess.run(
-            ["strace", "--seccomp-bpf", "-f", "-y", "-s", "16", "-o", str(log), *options,  # noqa: S607
-             sys.executable, "-c", PROGRAM + program + "\nprint(json.dumps(answers))", str(directory)],
-            env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
-        )  # fmt: skip
-        if "attach" in found.stderr or "ptrace" in found.stderr:
-            pytest.skip(f"strace can't trace here: {found.stderr[-300:]}")
-        assert found.returncode == 0, found.stderr[-3000:]
-        self.answers: list[Any] = json.loads(found.stdout)
+        child = shared_nursery().spawn("program", source=PROGRAM + program, directory=str(directory))
+        with traced(child, log, "-y", "-s", "16", *options):
+            assert child.wait() == 0, child.lines()
+        told = [" ".join(words) for words in child.lines()]
+        self.answers: list[Any] = json.loads(told[0]) if told else []  # none of a program that ends itself
         self._lines = log.read_text().splitlines()
 
     def lines(self) -> list[str]:
@@ -400,7 +392,6 @@ store = Store(sys.argv[1] + "/data", limits=limits, durability="sync")
 real = os.fdatasync
 def sync(fd):
     if store.series("A").total == 360 and os.readlink(f"/proc/self/fd/{fd}").endswith("/head"):
-        print(json.dumps(answers), flush=True)
         os._exit(0)
     real(fd)
 for _ in range(5):

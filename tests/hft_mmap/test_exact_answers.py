@@ -175,6 +175,8 @@ def test_answers_are_exact_beside_a_process_that_appends(tmp_path: Path) -> None
             try:
                 series = store.series("A")
                 start, seen = series.bounds()
+                if start == seen:  # it was made, and nothing was appended yet
+                    continue
                 begin, _, window = series.stats_windows(STATISTICS, (150,))
                 lows = rng.integers(start, max(seen - 1, start + 1), 5)
                 highs = np.minimum(lows + rng.integers(1, 200, 5), seen)

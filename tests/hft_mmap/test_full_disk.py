@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hft_mmap import DiskFull, Limits, Store
-from hft_mmap.files.chunk import list_chunks
+from hft_mmap.files.names import list_chunks
 from tests.hft_mmap.conftest import OpenStore
 from tests.service import wait_until
 from tests.small_disk import SmallDisk

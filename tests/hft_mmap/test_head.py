@@ -9,14 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hft_mmap import FormatError
-from hft_mmap.files.boot import Boot, current_boot
-from hft_mmap.files.chunk import Mark
-from hft_mmap.files.head import (
-    HEAD_NAME,
+from hft_mmap.files.blocks import (
     MAX_TOTAL,
-    SLOT_OFFSETS,
     Commit,
-    Head,
     Identity,
     decode_commit,
     decode_identity,
@@ -24,6 +19,9 @@ from hft_mmap.files.head import (
     encode_identity,
     is_damaged_slot,
 )
+from hft_mmap.files.boot import Boot, current_boot
+from hft_mmap.files.head import HEAD_NAME, SLOT_OFFSETS, Head
+from hft_mmap.files.marks import Mark
 from hft_mmap.tree.words import FLAGS, HEAD_BYTES, START, TOTAL
 from tests.hft_mmap.damage import rewrite_with_crc, write_at
 from tests.hft_mmap.descriptors import open_files

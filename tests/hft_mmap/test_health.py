@@ -7,11 +7,12 @@ import pytest
 
 from hft_mmap import StoreUnusable, WriteFailed
 from tests.hft_mmap.conftest import OpenStore
-from tests.hft_mmap.test_durability import Traced, needs_strace
+from tests.hft_mmap.test_durability import Traced
 from tests.service import wait_until
+from tests.torture.tracing import needs_strace
 
 FAILING_WRITES = """
-from hft_mmap.files.chunk import chunk_name
+from hft_mmap.files.names import chunk_name
 codes = lambda: [[reason.symbol, reason.code] for reason in store.reasons()]
 with Store(sys.argv[1] + "/data", limits=limits, durability="process") as store:
     attempt(store.append, "A", np.ones(10))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hft_mmap import Limits, Store
 from hft_mmap.files.locks import try_lock, try_lock_slots
-from hft_mmap.testing.machine import move_in
+from hft_mmap.testing.faults import move_in
 from tests.hft_mmap.interrupts import interrupted
 from tests.service import PATIENCE_S, wait_until
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
-from hft_mmap.files.chunk import Layout
+from hft_mmap.files.layout import Layout
 from hft_mmap.stats import WindowStats, exact_window_stats
 from hft_mmap.testing import RELATIVE_ERROR, UNDERFLOW, assert_close
 from hft_mmap.tree.fold import (

@@ -11,8 +11,9 @@ import pytest
 from hft_mmap import Durability, Limits, SeriesReadOnly, SeriesSetAside, Store
 from hft_mmap.durable.trust import trust
 from hft_mmap.files.boot import current_boot
-from hft_mmap.files.chunk import Layout, chunk_name, list_chunks
 from hft_mmap.files.head import FLAG_SYNC_FAILED, Head
+from hft_mmap.files.layout import Layout
+from hft_mmap.files.names import chunk_name, list_chunks
 from hft_mmap.stats import exact_window_stats
 from hft_mmap.testing import MEMORY, PATIENCE_S, PROCESSES, assert_close, restart_machine
 from hft_mmap.tree.words import TOTAL

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from hft_mmap import Limits, Reason, SeriesSetAside, Store
-from hft_mmap.files.chunk import Layout, chunk_name, list_chunks
-from hft_mmap.files.head import FLAG_CLEAN, FLAG_SYNC_FAILED, HEAD_NAME, Head, encode_commit
+from hft_mmap.files.blocks import encode_commit
+from hft_mmap.files.head import FLAG_CLEAN, FLAG_SYNC_FAILED, HEAD_NAME, Head
+from hft_mmap.files.layout import Layout
+from hft_mmap.files.names import chunk_name, list_chunks
 from hft_mmap.testing import StoreProcess, lose_power, restart_machine
 from hft_mmap.tree.words import FLAGS
 from tests.hft_mmap.conftest import OpenStore, StartStore

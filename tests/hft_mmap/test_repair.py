@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from hft_mmap import Limits, Store, StoreReadOnly, SymbolNotFound
-from hft_mmap.files.chunk import SEAL_OFFSET, Layout, chunk_name
+from hft_mmap.files.chunk import SEAL_OFFSET
+from hft_mmap.files.layout import Layout
+from hft_mmap.files.names import chunk_name
 from hft_mmap.testing import restart_machine
 from tests.hft_mmap.damage import tear_slots, write_at
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hft_mmap import InvalidValues, Limits, Store
-from hft_mmap.files.chunk import Layout, list_chunks
+from hft_mmap.files.layout import Layout
+from hft_mmap.files.names import list_chunks
 from hft_mmap.testing import SMALL_LIMITS, ModelStore, assert_close
 from tests.hft_mmap.conftest import OpenStore
 from tests.hft_mmap.damage import contents

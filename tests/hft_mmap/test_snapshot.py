@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hft_mmap import FormatError, Limits, Store, StoreUnusable
-from hft_mmap.files.chunk import chunk_name
+from hft_mmap.files.names import chunk_name
 from hft_mmap.testing import MEMORY
 
 LIMITS = Limits(chunk_points=8192, starting_capacity=0)

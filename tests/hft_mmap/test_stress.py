@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from hft_mmap import STANDARD_WINDOWS, Limits, Store, WindowStats
-from hft_mmap.files.chunk import Layout, list_chunks
+from hft_mmap.files.layout import Layout
+from hft_mmap.files.names import list_chunks
 from hft_mmap.testing import assert_close
 from tests.service import wait_until
 

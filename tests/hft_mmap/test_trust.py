@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from hft_mmap import InvalidValues, Limits, Reason, Store
-from hft_mmap.files.chunk import Layout, chunk_name
 from hft_mmap.files.head import FLAG_SYNC_FAILED, HEAD_NAME, SLOT_OFFSETS, Head
-from hft_mmap.testing import StoreProcess, move_in
+from hft_mmap.files.layout import Layout
+from hft_mmap.files.marks import Mark
+from hft_mmap.files.names import chunk_name
+from hft_mmap.testing import StoreProcess, move_in, restart_machine
 from hft_mmap.tree.words import EPOCH, FLAGS, RING, RING_OFFSET, RING_PLACES, SETTLED
 from tests.hft_mmap.damage import flip, write_at
 
@@ -129,6 +131,45 @@ def test_a_head_that_ran_ahead_of_its_points_is_not_believed(killed: Path) -> No
     write_at(killed / HEAD_NAME, 0, head)
     (killed.parent / "newest").unlink()
     assert_ends_at(killed, 1000)
+
+
+def test_a_ring_that_a_power_cut_has_torn_accuses_no_point(killed: Path) -> None:
+    """Sectors of it may be of the time before points were lost: then they are no marks of what is there now."""
+    older = (killed / HEAD_NAME).read_bytes()
+    drop(killed, 1000, 3000)
+    assert_ends_at(killed, 1000)
+    restart_machine(killed.parent)
+    write_at(killed / HEAD_NAME, RING_OFFSET, older[RING_OFFSET:])
+    with Store(killed.parent, mode="r") as store:
+        assert store.verify()[0].faults == ()
+        assert store.series("A").total == 1002
+
+
+def test_a_copy_is_no_less_whole_for_a_ring_of_points_that_were_lost(killed: Path, tmp_path: Path) -> None:
+    """What slots speak of is held to them alone."""
+    test_a_ring_that_a_power_cut_has_torn_accuses_no_point(killed)
+    shutil.copytree(killed.parent, tmp_path / "copy")
+    with Store(tmp_path / "copy", limits=LIMITS) as store:
+        assert np.array_equal(store.window("A", 10**6), [*EVERYTHING[:1000], 7.0, 8.0])
+
+
+def test_a_reader_that_is_held_up_while_the_ring_goes_round_finds_no_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its looks at the total and at the marks, another writer may publish more than there are places."""
+    published = Head.marks
+
+    def after_a_while(head: Head) -> dict[int, Mark]:
+        for _ in range(RING_PLACES + 1 if store.series("A").total < 1000 else 0):
+            store.append("A", np.arange(10.0))
+        return published(head)
+
+    with Store(tmp_path, limits=LIMITS, durability="process") as store:
+        store.append("A", np.arange(10.0))
+        store.sync()
+        store.append("A", np.arange(10.0))
+        monkeypatch.setattr(Head, "marks", after_a_while)
+        assert store.verify()[0].faults == ()
 
 
 @pytest.mark.parametrize("kept", [500, 999])

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hft_mmap.files.chunk import Chunk, Layout
+from hft_mmap.files.chunk import Chunk
+from hft_mmap.files.layout import Layout
 from hft_mmap.files.view import View
 from hft_mmap.stats import WindowStats, exact_window_stats
 from hft_mmap.testing import assert_close

@@ -8,6 +8,7 @@ import pytest
 
 from perf import catalogue, figures, history, plots, profiling, report, steps, tables
 from perf.experiments import EXPERIMENTS, calls
+from perf.lab import ROOT
 from perf.peers import report as peers_report
 from perf.peers.results import Run
 from perf.record import Benchmark, benchmark
@@ -25,6 +26,13 @@ def results(**changes: float) -> dict[str, Benchmark]:
     values = dict.fromkeys(names, 1e-6) | {name.replace("__", "."): value for name, value in changes.items()}
     environment = {"env_commit": "0123456789ab", "env_os": "an OS", "env_cpu": "a processor"}
     return {name: benchmark(name, [[value]] * 3, metadata=environment) for name, value in values.items()}
+
+
+def test_every_file_that_the_findings_name_exists() -> None:
+    """A file that moves must be named anew, or a reader of the report looks for it in vain."""
+    named = re.findall(r"\b(?:api|hft_mmap|perf|systemd)/[\w/@.-]+\.\w+", report.FINDINGS.read_text(encoding="utf-8"))
+    assert len(named) > 5
+    assert [path for path in named if not (ROOT / path).exists()] == []
 
 
 @pytest.fixture

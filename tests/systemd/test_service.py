@@ -10,7 +10,8 @@ from pathlib import Path
 
 import httpx
 
-from hft_mmap.files.head import Commit, Head
+from hft_mmap.files.blocks import Commit
+from hft_mmap.files.head import Head
 from tests.api.test_lifecycle import PRICES, STATISTICS, batch
 from tests.service import PATIENCE_S, wait_until
 from tests.systemd.clients import load, wait_for_more

@@ -20,6 +20,8 @@ class Kind(StrEnum):
     POWER_CUTS = "power cuts"
     FUSE_CUTS = "power cuts of a FUSE disk"
     EXT4_CUTS = "power cuts of an ext4"
+    DEVICES = "devices that went and came back"
+    WRITEBACKS = "failed writebacks"
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ directory is there or not, old or new, until the directory is synced. The live w
 mapping, which no tracer sees: they hold anything.
 """
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
@@ -13,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from hft_mmap.files.head import HEAD_NAME
-from hft_mmap.tree.words import LIVE_OFFSET
+from hft_mmap.tree.words import HEAD_BYTES, HOME, LIVE_OFFSET
 from tests.torture.tracing import Call
 
 SECTOR = 512
@@ -224,6 +225,16 @@ class Disk:
         any_words: the live words hold anything. Else they hold what was recorded of them.
         """
         _write(self._top, generator, target, any_words=any_words)
+        stay_at_home(target)
+
+
+def stay_at_home(directory: Path) -> None:
+    """Have every head below `directory` say that it was written in this very file: a disk keeps its files' numbers."""
+    for head in directory.rglob(HEAD_NAME):
+        if head.stat().st_size == HEAD_BYTES:
+            with head.open("r+b") as file:
+                file.seek(8 * HOME)
+                file.write(os.fstat(file.fileno()).st_ino.to_bytes(8, "little"))
 
 
 def _write(node: Node, generator: np.random.Generator, target: Path, *, any_words: bool) -> None:

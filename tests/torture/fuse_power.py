@@ -129,6 +129,9 @@ def fuse_life(nursery: Nursery, seed: int, durability: Durability, sessions: int
                     elif code := child.wait():
                         raise Fault(f"{what}: exit code {code}, {child.lines()}")
             moments = mounted.moments()
+            told = [call.strings[0] for begins, call in moments if begins and call.name == "write"]
+            if told[-1:] != [b"done\n"]:
+                raise Fault(f"{what}: the last session did not end: {told[-3:]}")
             state = cutter.run(moments, next_root, cuts, counts, what)
             if len(counts.texts) > broken:
                 return

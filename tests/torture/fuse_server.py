@@ -31,8 +31,8 @@ class Recorder(mfusepy.Operations):  # type: ignore[misc]
         self._told: set[int] = set()
 
     def init_with_config(self, _: Any, config: Any) -> None:
-        """Have files unlinked that are open, as elsewhere; by default libfuse renames them."""
-        config.hard_remove = 1
+        """Have files unlinked that are open, as elsewhere, and their numbers kept; libfuse renames and numbers them."""
+        config.hard_remove = config.use_ino = 1
 
     def _at(self, path: str) -> str:
         return f"{self._backing}{path}".removesuffix("/")
@@ -46,7 +46,7 @@ class Recorder(mfusepy.Operations):  # type: ignore[misc]
 
     def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:
         found = os.lstat(self._at(path)) if fh is None else os.fstat(fh)
-        names = ("mode", "nlink", "size", "uid", "gid", "blocks")
+        names = ("ino", "mode", "nlink", "size", "uid", "gid", "blocks")
         times = {f"st_{kind}time": getattr(found, f"st_{kind}time_ns") for kind in "amc"}
         return times | {f"st_{name}": getattr(found, f"st_{name}") for name in names}
 
@@ -54,8 +54,9 @@ class Recorder(mfusepy.Operations):  # type: ignore[misc]
         found = os.statvfs(self._at(path))
         return {name: getattr(found, name) for name in dir(found) if name.startswith("f_") and name != "f_fsid"}
 
-    def readdir(self, path: str, _: int) -> list[str]:
-        return [".", "..", *os.listdir(self._at(path))]
+    def readdir(self, path: str, _: int) -> list[tuple[str, dict[str, Any], int]]:
+        # With the number of each: a name whose number is 0 counts as deleted.
+        return [(name, self.getattr(f"{path}/{name}"), 0) for name in (".", "..", *os.listdir(self._at(path)))]
 
     def opendir(self, path: str) -> int:
         fh = os.open(self._at(path), os.O_RDONLY | os.O_DIRECTORY)

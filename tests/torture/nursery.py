@@ -4,6 +4,7 @@ A child tells its parent what it did by lines through a pipe, which outlive it, 
 a tracer can be attached before.
 """
 
+import atexit
 import gc
 import json
 import os
@@ -15,8 +16,8 @@ import sys
 import threading
 import time
 import traceback
-from types import TracebackType
-from typing import Any, Self
+from functools import cache
+from typing import Any
 
 from tests.service import PATIENCE_S, ROOT
 
@@ -105,16 +106,18 @@ class Nursery:
         os.close(go_child)
         return Child(self, int(pid), out, go)
 
-    def __enter__(self) -> Self:
-        """Return the nursery."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, stack: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         """End the process."""
         self._socket.close()
         self._process.wait(PATIENCE_S)
+
+
+@cache
+def shared_nursery() -> Nursery:
+    """Return the one nursery of this process, which ends with it."""
+    made = Nursery()
+    atexit.register(made.close)
+    return made
 
 
 def _live(request: dict[str, Any], out: int, go: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from hft_mmap import Durability
 from hft_mmap.testing import lose_power
 from tests.torture.counts import Counts, Kind
-from tests.torture.disk import Disk
+from tests.torture.disk import Disk, stay_at_home
 from tests.torture.kills import LONGEST_DELAY_S, acknowledged, check_twice, scratch
 from tests.torture.nursery import Nursery
 from tests.torture.stream import SYMBOLS, Fault, Setting, State, Stream, Totals, streams
@@ -72,6 +72,7 @@ class Cuts:
                 if i == max(chosen):
                     # What another session starts from is the disk as it was, with nothing repaired yet.
                     shutil.copytree(target, untouched)
+                    stay_at_home(untouched)
                 counts.add(self._kind, Durability(self.setting.durability))
                 with counts.judged(f"power cut at moment {i} of {len(moments)}, {what}"):
                     state = self._check(target, (tuple(bounds.least), tuple(bounds.most)))

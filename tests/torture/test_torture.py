@@ -21,6 +21,7 @@ from hft_mmap import Durability
 from tests.service import ROOT
 from tests.torture.calls import Session, Trial, fault_at, trials, uses
 from tests.torture.counts import Counts, Kind
+from tests.torture.devices import devices_life
 from tests.torture.ext4_power import ext4_life
 from tests.torture.file_systems import can_mount
 from tests.torture.fuse_power import fuse_once, fuse_works
@@ -29,19 +30,17 @@ from tests.torture.nursery import Nursery
 from tests.torture.power import CUTS_OF_A_SESSION, SESSIONS_OF_A_LIFE, power_life
 from tests.torture.tracing import needs_strace
 
-SHARES = {"library": 0.5, "service": 0.04, "power": 0.2, "fuse": 0.1, "ext4": 0.04, "calls": 0.12}
+SHARES = {"library": 0.44, "service": 0.04, "power": 0.2, "fuse": 0.1, "ext4": 0.04, "devices": 0.06, "calls": 0.12}
 
 
 NOTHING: frozenset[Kind] = frozenset()
 KILLS = frozenset({Kind.KILLS, Kind.SERVICE_KILLS})
 CUTS = frozenset({Kind.POWER_CUTS, Kind.FUSE_CUTS, Kind.EXT4_CUTS})
+ASKED = {"library": (KILLS, "TORTURE_KILLS"), "power": (CUTS, "TORTURE_CUTS")}
+"""Of what a part goes on to make so many as are asked for, however long that takes."""
 LONG_S = 300
 LEAST = {Kind.KILLS: 300, Kind.SERVICE_KILLS: 3, Kind.POWER_CUTS: 100, Kind.CALL_FAULTS: 30}
 """How many of each kind a run of LONG_S or longer makes at least, also on a busy machine."""
-
-
-def _wanted(name: str) -> int:
-    return int(os.environ.get(name) or 0)
 
 
 def _recorded(counts: Counts, **about: object) -> str:
@@ -84,23 +83,26 @@ def test_torture(nursery: Nursery, counts: Counts, capsys: pytest.CaptureFixture
         with capsys.disabled():
             print(text, flush=True)  # noqa: T201
 
-    def part(name: str, kinds: frozenset[Kind] = NOTHING, least: int = 0) -> Callable[[], bool]:
+    def part(name: str) -> Callable[[], bool]:
         say(f"torture: {name} for {SHARES[name] * seconds:.0f} s; so far {counts}")
         deadline = time.monotonic() + SHARES[name] * seconds
+        kinds, asked = ASKED.get(name, (NOTHING, ""))
+        least = int(os.environ.get(asked) or 0)
         return lambda: time.monotonic() >= deadline and sum(map(counts.of, kinds)) >= least
 
+    mountable = can_mount("ext4", "xfs")
+    lives: list[tuple[str, bool, Callable[[int, Durability], None]]] = [
+        ("service", True, lambda s, tier: service_life(nursery, s, tier, 10, counts)),
+        ("library", True, lambda s, tier: library_life(nursery, s, tier, KILLS_OF_A_LIFE, counts)),
+        ("fuse", fuse_works(), lambda s, tier: fuse_once(nursery, s, tier, counts)),
+        ("ext4", mountable, lambda s, tier: ext4_life(nursery, s, tier, 20, counts)),
+        ("devices", mountable, lambda s, tier: devices_life(nursery, s, tier, counts)),
+        ("power", True, lambda s, tier: power_life(nursery, s, tier, SESSIONS_OF_A_LIFE, CUTS_OF_A_SESSION, counts)),
+    ]
     say(f"\ntorture: make torture SECONDS={seconds:.0f} SEED={seed}")
-    repeat(seed, part("service"), lambda s, tier: service_life(nursery, s, tier, 10, counts))
-    enough = part("library", KILLS, _wanted("TORTURE_KILLS"))
-    repeat(seed, enough, lambda s, tier: library_life(nursery, s, tier, KILLS_OF_A_LIFE, counts))
-    if fuse_works():
-        repeat(seed, part("fuse"), lambda s, tier: fuse_once(nursery, s, tier, counts))
-    if can_mount("ext4", "xfs"):
-        repeat(seed, part("ext4"), lambda s, tier: ext4_life(nursery, s, tier, 20, counts))
-    enough = part("power", CUTS, _wanted("TORTURE_CUTS"))
-    repeat(
-        seed, enough, lambda s, tier: power_life(nursery, s, tier, SESSIONS_OF_A_LIFE, CUTS_OF_A_SESSION, counts)
-    )  # fmt: skip
+    for name, possible, life in lives:
+        if possible:
+            repeat(seed, part(name), life)
     enough = part("calls")
     for trial, n in _call_faults(nursery, seed):
         if enough():

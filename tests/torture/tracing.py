@@ -90,8 +90,13 @@ def traced(child: Child, log: Path, *options: str) -> Iterator[subprocess.Popen[
             child.kill()
             pytest.skip(f"strace can't attach here: {strace.communicate()[1]}")
         child.start()
-        yield strace
-        strace.communicate(timeout=PATIENCE_S)
+        try:
+            yield strace
+        except BaseException:  # else a child that is stopped, or waits, would hold up the news for ever
+            child.end()
+            raise
+        finally:
+            strace.communicate(timeout=PATIENCE_S)
 
 
 def record(child: Child, log: Path) -> list[Moment]:

@@ -1,9 +1,9 @@
 """What an environment has to be able to do, run by its own Python: `python -m tests.versions.smoke`.
 
 Imports every module, then starts a service and uses each way into it and out of it once: JSON, binary, Arrow, NDJSON
-and compressed bodies, statistics, points, metrics, WebSockets, events, the clients and the import of files. It knows no
-pytest, which the environment has not, and no httpx but that of the client. Exits with 1 and a traceback at the first
-thing that does not work.
+and compressed bodies, statistics, points, metrics, WebSockets, events, the clients and the import of files; and has the
+library take what polars makes. It knows no pytest, which the environment has not, and no httpx but that of the client.
+Exits with 1 and a traceback at the first thing that does not work.
 """
 
 import gzip
@@ -147,11 +147,28 @@ def use_commands(port: int, directory: Path) -> None:
     assert json.loads(ask(port, "/stats?symbol=C&window=2")[0])["last"] == 2.0
 
 
+def take_series_of_polars(directory: Path) -> None:
+    """Append what polars holds, and refuse its null with the place."""
+    polars = importlib.import_module("polars")
+    with hft_mmap.Store(directory / "series") as store:
+        store.append("A", polars.Series(_VALUES))
+        store.append("A", polars.concat([polars.Series(_VALUES), polars.Series(_VALUES)], rechunk=False))
+        store.append("A", polars.Series([1, 2, 4], dtype=polars.Int32))
+        assert store.window("A", 100).tolist() == _VALUES * 4
+        try:
+            store.append("A", polars.Series([1.0, None]))
+        except hft_mmap.InvalidValues as refusal:
+            assert str(refusal).startswith("values[1] is null"), refusal  # noqa: PT017 - without pytest
+        else:
+            raise AssertionError
+
+
 def main() -> None:
     """Do all of it."""
     print(f"{import_all()} modules imported")  # noqa: T201 - a program
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
+        take_series_of_polars(directory)
         with serving(directory) as port:
             append_all_ways(port)
             read_all_ways(port)

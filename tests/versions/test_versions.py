@@ -31,6 +31,7 @@ def test_the_declared_versions_work(tmp_path: Path, resolution: str) -> None:
     uv("venv", "--python", sys.executable, environment)
     uv("pip", "install", "--python", environment, *only_wheels, "--requirements", wanted)
     uv("pip", "install", "--python", environment, "--no-deps", ROOT)
+    uv("pip", "install", "--python", environment, *only_wheels, "polars")  # 160 MB: tried here, and in no lock
     done = subprocess.run(
         [environment / "bin/python", "-m", "tests.versions.smoke"],
         cwd=ROOT,

@@ -190,7 +190,9 @@ def _containers(seed: int) -> Iterator[Case]:
     yield _case("workbook", workbook({"Prices": sheet}), one, file="a.xlsx", **CLOSE)
     yield _case("workbook with a title", workbook({"Prices": [["Prices of A", None], *sheet]}), one, "--skip-rows 1",
                 file="a.xlsx", then={"skip_rows": 1}, **CLOSE)  # fmt: skip
-    yield _case("workbook of two sheets", workbook({"A": sheet, "B": sheet}), None, "2 sheets", file="a.xlsx", **CLOSE)
+    two = workbook({"Notes": [["Made by us", None], ["in May", 5]], "Prices": sheet})
+    yield _case("workbook of two sheets", two, one, "--sheet", file="a.xlsx", then={"sheet": "Prices"}, **CLOSE)
+    yield _case("workbook without the sheet", two, None, "it has 'Notes', 'Prices'", file="a.xlsx", sheet="A", **CLOSE)
     named = {"bid.npy": npy(np.array(bars.closes)), "ask.npy": npy(np.ones(3))}
     yield _case("arrays", zipped(named), one, "--column", file="a.npz", symbol="A", then={"column": "bid"})
     minutes = Bars.of(seed, step=MINUTE)

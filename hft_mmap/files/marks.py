@@ -1,0 +1,30 @@
+"""Running checksums of all points of a series up to one: what tells points from those that were never written."""
+
+import os
+from typing import NamedTuple
+
+
+class Mark(NamedTuple):
+    """The running checksum of all points below one of them. Marks of one epoch can be compared."""
+
+    epoch: int
+    checksum: int
+
+    @staticmethod
+    def begin() -> "Mark":
+        """Return the first mark of an epoch of its own."""
+        return Mark(int.from_bytes(os.urandom(8), "little") >> 2 | 1, 0)
+
+    def after(self, checksum: int) -> "Mark":
+        """Return the mark behind points that have `checksum`."""
+        return Mark(self.epoch, wrapped(self.checksum + checksum))
+
+
+def wrapped(checksum: int) -> int:
+    """Return `checksum` modulo 2^64, as the int64 that is stored."""
+    return (checksum + 2**63) % 2**64 - 2**63
+
+
+def seed_of(series_id: bytes) -> int:
+    """Return what the checksums of a series begin with: points of another series have others."""
+    return int.from_bytes(series_id[:8], "little", signed=True)

@@ -1,0 +1,110 @@
+"""How a series is held: one writer at a time, in all processes; and what keeps batches from being written."""
+
+import os
+from collections.abc import Callable
+from fcntl import LOCK_UN, flock
+from time import monotonic
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hft_mmap.errors import (
+    HftMmapError,
+    SeriesBusy,
+    SeriesRemoved,
+    StoreClosed,
+)
+from hft_mmap.files.head import FLAG_LEFT
+from hft_mmap.files.locks import HOW_TO_FIND_THE_HOLDER, attempts, try_lock
+from hft_mmap.health import LOCKED_AFTER_S, Refusal, Trouble, try_to_create
+from hft_mmap.reader import Reader
+from hft_mmap.tree.words import FLAGS, TOTAL
+
+_T = TypeVar("_T")
+CLOSED = Refusal(StoreClosed, "the store was closed")
+
+
+class Held(Reader):
+    """The part of a series that is held by who writes to it. Made by `Series`."""
+
+    _plan: NDArray[np.int64] | None = None
+    _refused: Refusal | None = None
+    _trouble: Trouble | None = None
+
+    def _hold(self, work: Callable[[], _T], wait_s: float | None = None) -> _T:
+        """Return what `work` does while the series is held against every other writer, here and in other processes.
+
+        SeriesBusy if another process holds it for longer than `wait_s` (None: however long). The lock between threads
+        is free meanwhile, so nothing else has to wait: neither readers, nor those who do not want to.
+        """
+        for _ in attempts(wait_s):
+            with self._lock:
+                fd = self._head.fd
+                if fd < 0:
+                    raise (self._refused or CLOSED).error()
+                try:
+                    if try_lock(fd):
+                        if self._head.words[FLAGS] & FLAG_LEFT:
+                            self._stay()
+                        if self._head.unsettled:
+                            self._head.settle_words()
+                        if self._trouble is not None and self._trouble.code == "locked":
+                            self._trouble = None
+                        return work()
+                finally:
+                    flock(fd, LOCK_UN)  # see locks.py: nothing may come between
+                self._note_trouble("locked", self._held())
+        raise SeriesBusy(self._held())
+
+    def _stay(self) -> None:
+        """Make sure that the series, which was about to lose its name, has it; SeriesRemoved. The caller holds it."""
+        if self._has_left():
+            self._refused = Refusal(SeriesRemoved, self._left_text())
+            self._plan = None
+            raise self._refused.error()
+
+    def _left_text(self) -> str:
+        """Say that the name is gone."""
+        return f"{self.symbol} was removed, or given another name, while it was open"
+
+    def _held(self) -> str:
+        """Say that another process holds the series."""
+        return f"{self.symbol} is held by another process ({self._head.path}); {HOW_TO_FIND_THE_HOLDER}"
+
+    def _note_trouble(self, code: str, detail: str) -> None:
+        """Remember what keeps batches from being written, unless something does already."""
+        total = self._head.words[TOTAL]
+        if self._trouble is None or self._trouble.total != total:
+            self._trouble = Trouble(code, total, monotonic(), detail)
+
+    def trouble(self) -> Trouble | None:
+        """Return what has kept a batch from being written; None once a write, or the trial of one, has succeeded since.
+
+        What another process holds is told when that has taken a second. Waits for nobody.
+        """
+        trouble = self._trouble
+        if trouble is None:
+            return None
+        if trouble.total != self._words[TOTAL] or self._can_write():
+            self._trouble = None
+            return None
+        recent = trouble.code == "locked" and monotonic() - trouble.since_s < LOCKED_AFTER_S
+        return None if recent else trouble
+
+    def _can_write(self) -> bool:
+        """Try what the next append will do, on bytes that nobody reads, as they lie above the total."""
+        try:
+            self._hold(self._try_to_write, 0)
+        except (OSError, HftMmapError):
+            return False
+        return True
+
+    def _try_to_write(self) -> None:
+        total = self._words[TOTAL]
+        view = self._current(total)
+        if view.chunks and view.end > total:
+            tail = view.chunks[-1]
+            os.pwrite(tail.writer(), bytes(8), 8 * (total - tail.first))
+        else:
+            try_to_create(self.directory)

@@ -1,0 +1,203 @@
+"""A process that has imported the service, and forks a child for each that a test starts.
+
+PERF: importing takes a second of a processor, forking a tenth of one, and the tests start hundreds of processes.
+What a start itself does is left to those that start a real one: of the command line, of systemd, of the documents.
+"""
+
+import array
+import atexit
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+ROOT = Path(__file__).resolve().parent.parent
+PROGRAM = "python -m api.cli.command"
+# What the commands import only when they run. Not pyarrow: it has threads, which no fork copies.
+IMPORTED = ("api.cli.command", "api.cli.checking", "api.server", "uvicorn.lifespan.off", "uvicorn.loops.uvloop")
+_REQUEST_BYTES = 1 << 17
+
+
+class Hatched:
+    """A forked process, with what `subprocess.Popen` offers for its own."""
+
+    def __init__(self, pid: int, ended: int, stdout: int, stderr: int) -> None:
+        """Take over three descriptors: `ended` gives the exit code at the end of the process."""
+        self.pid = pid
+        self.returncode: int | None = None
+        self.stdout: IO[str] | None = open(stdout)  # noqa: SIM115 - a descriptor, which lives as long as this
+        self.stderr: IO[str] | None = open(stderr)  # noqa: SIM115 - likewise
+        self._ended = ended
+        self._turn = threading.Lock()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit code once the process has ended; TimeoutExpired."""
+        select.select([self._ended], [], [], timeout) if self.returncode is None else None
+        code = self.poll()
+        if code is None:
+            raise subprocess.TimeoutExpired(PROGRAM, timeout or 0.0)
+        return code
+
+    def poll(self) -> int | None:
+        """Return the exit code, or None while the process runs."""
+        with self._turn:
+            if self.returncode is None and select.select([self._ended], [], [], 0)[0]:
+                told = array.array("i", os.read(self._ended, 4))
+                assert told, "the process that forks the services has ended"
+                os.close(self._ended)
+                (self.returncode,) = told
+            return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless the process has ended."""
+        if self.poll() is None:
+            with suppress(ProcessLookupError):  # it ends right now
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill it."""
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self) -> tuple[str, str]:
+        """Return everything it writes, once it has ended."""
+        assert self.stdout is not None
+        assert self.stderr is not None
+        errors: list[str] = []
+        reader = threading.Thread(target=lambda: errors.append(self.stderr.read() if self.stderr else ""))
+        reader.start()
+        with self.stdout as stdout:
+            output = stdout.read()
+        reader.join()
+        self.stderr.close()
+        self.wait()
+        return output, errors[0]
+
+
+class _Hatchery:
+    """The process that forks, seen from the outside."""
+
+    def __init__(self) -> None:
+        self._socket, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._turn = threading.Lock()
+        command = [sys.executable, "-m", "tests.hatchery", str(other.fileno())]
+        self._process = subprocess.Popen(command, pass_fds=[other.fileno()], stdin=subprocess.DEVNULL, cwd=ROOT)
+        other.close()
+
+    def hatch(self, args: Sequence[str], directory: Path, environment: Mapping[str, str]) -> Hatched:
+        request = {"args": args, "directory": str(directory), "environment": environment}
+        (out, out_child), (err, err_child), (ended, ended_child) = os.pipe(), os.pipe(), os.pipe()
+        given = [out_child, err_child, ended_child]
+        with self._turn:
+            socket.send_fds(self._socket, [json.dumps(request).encode()], given)
+            for fd in given:
+                os.close(fd)
+            pid = json.loads(self._socket.recv(_REQUEST_BYTES))
+        return Hatched(pid, ended, out, err)
+
+    def close(self) -> None:
+        self._socket.close()
+        self._process.wait()
+
+
+@cache
+def _hatchery() -> _Hatchery:
+    made = _Hatchery()
+    atexit.register(made.close)
+    return made
+
+
+def hatch(args: Sequence[str], directory: Path, environment: Mapping[str, str]) -> Hatched:
+    """Run `hft-mmap ARGS` in a directory and an environment, with standard output and error in pipes."""
+    return _hatchery().hatch(args, directory, environment)
+
+
+def can_hatch(environment: Mapping[str, str]) -> bool:
+    """Return whether a forked process does what a new one would: not where each process is measured by coverage."""
+    return "COVERAGE_PROCESS_CONFIG" not in environment
+
+
+# -- the process ------------------------------------------------------------------------------------------------------
+
+
+def _live(request: dict[str, Any], out: int, err: int) -> NoReturn:
+    """Be the child: what a new process would find, then the command, and the end of any Python program."""
+    os.dup2(out, 1)
+    os.dup2(err, 2)
+    os.closerange(3, 256)
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    time.tzset()
+    os.chdir(request["directory"])
+    sys.path[0] = os.getcwd()  # noqa: PTH109 - what `python -m` puts there
+    gc.enable()
+    from api.cli.command import main  # noqa: PLC0415 - only the process that forks needs it
+
+    main(request["args"], prog_name=PROGRAM)
+    sys.exit(0)
+
+
+def _reap(endings: dict[int, int]) -> None:
+    """Tell of each child that has ended."""
+    while endings:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            return
+        ended = endings.pop(pid)
+        os.write(ended, array.array("i", [os.waitstatus_to_exitcode(status)]).tobytes())
+        os.close(ended)
+
+
+def serve(connection: socket.socket) -> None:
+    """Fork a child for each request until the other end closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those who run the tests
+    woken, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wakes)
+    endings: dict[int, int] = {}
+    listened = connection.fileno()
+    while True:
+        ready, _, _ = select.select([listened, woken], [], [])
+        if woken in ready:
+            os.read(woken, 1 << 10)
+            _reap(endings)
+        if listened not in ready:
+            continue
+        raw, fds, _, _ = socket.recv_fds(connection, _REQUEST_BYTES, 3)
+        if not raw:
+            return
+        out, err, ended = fds
+        pid = os.fork()
+        if not pid:
+            _live(json.loads(raw), out, err)
+        endings[pid] = ended
+        os.close(out)
+        os.close(err)
+        connection.send(json.dumps(pid).encode())
+
+
+def main() -> None:
+    """Import everything, then serve."""
+    for name in IMPORTED:
+        importlib.import_module(name)
+    gc.disable()
+    gc.freeze()
+    serve(socket.socket(fileno=int(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    main()
