@@ -296,24 +296,28 @@ class Series(Opened):
         return view, total, start, self._head.mark(total)
 
     def let_go(self) -> bool:
-        """Close the series, with its clean flag on the disk; False if it can't be left so, and is to be opened anew.
+        """Close the series, with its clean flag on the disk; False if the disk fails, and it is to be opened anew.
 
-        For who alone has it, and is its flusher.
+        For who alone has it, and is its flusher. Where another process holds it, it is left as by a kill.
         """
         orderly = (
-            self._refused is None
-            and self._words[FLAGS] == FLAG_CLEAN
+            self._words[FLAGS] == FLAG_CLEAN
             and self.committed_total == self._words[TOTAL]
             and self._unlinked_below == self._words[START]
         )
-        if not orderly:
-            self.close(0)
-            return self._refused is CLOSED
-        self._refused, self._plan = CLOSED, None
-        self._head.close()
-        for chunk in self._view.chunks:
-            chunk.close_writer()
-        return True
+        if self._refused is None and not orderly:
+            self.commit(clean=True)
+        sound = self._refused is None or self._refused is CLOSED
+        with self._lock:
+            if not self._flagged():
+                self._head.raise_flag(FLAG_SYNC_FAILED)  # better without the lock than not at all
+            self._plan = None
+            if sound:
+                self._refused = CLOSED
+            self._head.close()
+            for chunk in self._view.chunks:
+                chunk.close_writer()
+        return sound
 
     def close(self, wait_s: float) -> None:
         """Commit with the clean flag and refuse writes from now on; reads go on for whoever still holds the series.
