@@ -34,8 +34,9 @@ class Patterns:
 
     def matches(self, symbol: str) -> bool:
         """Say whether `symbol` is one of those that they stand for."""
-        # PERF: 64 patterns take 3 us as one expression, 50 to 2,000 us one after the other in Python. It is made at its
-        # first use, because the 16 kB of the longest take 20 ms, and a reload of a thousand of them would be felt.
+        # PERF: 64 patterns take 1.5 us as one expression, 12 us where each begins with a star, and 50 to 2,000 us one
+        # after the other in Python. It is made at its first use, because the 16 kB of the longest take 20 ms, and a
+        # reload of a thousand of them would be felt.
         if self._found is None:
             self._found = re.compile("|".join(map(_expression, self.texts)), re.DOTALL)
         return self._found.fullmatch(symbol) is not None

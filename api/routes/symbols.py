@@ -52,7 +52,7 @@ class Symbols:
             where=mine,
         )
         # PERF: a row takes 15 us, and one of a series that nobody has used 0.3 ms. One row of a token for some symbols
-        # may take as many matches as there are symbols, 3 us each.
+        # may take as many matches as there are symbols.
         few = (mine is None and (MOST_ROWS if more is None else more) <= _FEW_ROWS) or len(self._store) <= _FEW_ROWS
         rows = ask() if few else await self._beside.answer("symbols", ask)
         answer: dict[str, object] = {"symbols": [_row(info) for info in rows[:limit]]}
