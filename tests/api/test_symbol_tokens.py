@@ -218,6 +218,7 @@ def test_a_pattern_stands_for_symbols(pattern: str, those: list[str], others: li
         (["admin:ES"], "admin is for all symbols"),
         (["read:"], "has 1 to 256 characters"),
         (["read:" + "x" * 257], "has 1 to 256 characters"),
+        (["read:" + "a*" * 17], "at most 16 stars"),
         (["read:%4"], "two hexadecimal digits"),
         (["read:%ff"], "must be UTF-8"),
         (["reed:ES"], "the scopes must be some of read, write, admin"),
