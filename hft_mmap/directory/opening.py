@@ -23,7 +23,7 @@ from hft_mmap.errors import (
 )
 from hft_mmap.files.boot import Boot, current_boot
 from hft_mmap.files.disk import file_system_of, make_directory, sync_directory
-from hft_mmap.files.head import FLAG_LEFT, HEAD_NAME
+from hft_mmap.files.head import FLAG_CLEAN, FLAG_LEFT, HEAD_NAME, Head
 from hft_mmap.files.locks import locked
 from hft_mmap.files.names import directory_name, list_chunks, symbol_of, validate_symbol
 from hft_mmap.limits import Durability, Limits
@@ -214,18 +214,37 @@ class Opening:
         with self._lock:
             if self._closed or not self._to_look_at:
                 return False
-            symbol = self._to_look_at[-1]
-            try:
-                if symbol in self._unopened:
-                    self._look_at(symbol)
-            except SymbolNotFound:
-                pass
-            except SeriesBusy as error:
-                self._held[symbol] = str(error)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends no look at the others
-                self._not_opened[symbol] = repr(error)
+            self._try_to_look_at(self._to_look_at[-1])
             self._to_look_at.pop()
             return bool(self._to_look_at)
+
+    def _look_at_unfinished(self) -> None:
+        """Look at those that nobody has used or looked at yet, and that were not left in order.
+
+        Whoever was killed may have left points of them that are not on the disk. Costs 0.1 ms for each of the others.
+        """
+        for symbol in [] if self.read_only else list(self._to_look_at):
+            with self._lock:
+                if not self._closed and not self._is_left_in_order(symbol):
+                    self._try_to_look_at(symbol)
+
+    def _is_left_in_order(self, symbol: str) -> bool:
+        """Say whether the head says so; also where none can be read, which the look will tell of."""
+        with suppress(FormatError, OSError):
+            return bool(Head(self.path / directory_name(symbol), writable=False).words[FLAGS] == FLAG_CLEAN)
+        return True
+
+    def _try_to_look_at(self, symbol: str) -> None:
+        """Look at a series, unless it was used meanwhile; what keeps it from that is told. The caller has the lock."""
+        try:
+            if symbol in self._unopened:
+                self._look_at(symbol)
+        except SymbolNotFound:
+            pass
+        except SeriesBusy as error:
+            self._held[symbol] = str(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends no look at the others
+            self._not_opened[symbol] = repr(error)
 
     def _look_at(self, symbol: str) -> None:
         """Prove a series as an opening does, and let go of it; one that has something to tell stays open. SeriesBusy.

@@ -190,3 +190,22 @@ def test_a_sync_that_fails_under_the_look_makes_the_series_read_only(
         with pytest.raises(SeriesReadOnly):
             store.append("A", [3.0])
         store.close()
+
+
+@pytest.mark.parametrize("way", ["sync", "close"])
+def test_what_a_killed_process_has_published_is_put_on_the_disk_before_anybody_uses_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """By `sync`, and by an orderly stop, also where those come before the look at it."""
+    monkeypatch.setattr("hft_mmap.directory.opening.OPENED_AT_ONCE", 0)
+    disk = SimulatedDisk(tmp_path, Random(1), Random(1))
+    with disk.calls():
+        killed = SteppedStore(disk.data, limits=MANY, durability="process")
+        killed.append("A", [1.0, 2.0])
+        killed.abandon()
+        store = SteppedStore(disk.data, limits=MANY)
+        store.sync() if way == "sync" else store.close()
+        store.abandon()
+        disk.cut(restart=True)
+        with SteppedStore(disk.data, limits=MANY) as again:
+            assert again.window("A", 2).tolist() == [1.0, 2.0]
