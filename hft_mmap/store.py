@@ -169,7 +169,10 @@ class Store(Watch):
             raise outcome[0]
 
     def sync(self) -> None:
-        """Put everything appended so far on the disk, whatever the tier; SeriesReadOnly if the disk fails."""
+        """Put everything appended so far on the disk, whatever the tier; SeriesReadOnly if the disk fails.
+
+        Also what a process has appended that was killed, to symbols that nobody has used since.
+        """
         if self._flusher is None:
             return
         self._look_at_unfinished()
