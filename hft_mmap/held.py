@@ -18,14 +18,14 @@ from hft_mmap.errors import (
 from hft_mmap.files.head import FLAG_LEFT
 from hft_mmap.files.locks import HOW_TO_FIND_THE_HOLDER, attempts, try_lock
 from hft_mmap.health import LOCKED_AFTER_S, Refusal, Trouble, try_to_create
-from hft_mmap.reader import Reader
+from hft_mmap.ranges import Ranges
 from hft_mmap.tree.words import FLAGS, TOTAL
 
 _T = TypeVar("_T")
 CLOSED = Refusal(StoreClosed, "the store was closed")
 
 
-class Held(Reader):
+class Held(Ranges):
     """The part of a series that is held by who writes to it. Made by `Series`."""
 
     _plan: NDArray[np.int64] | None = None

@@ -4,25 +4,20 @@ Everything in [start, total) is immutable, and `total` is stored last, so that a
 the two bounds, in any process.
 """
 
-import math
 import operator
 import os
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from hft_mmap import answers
-from hft_mmap.answers import Moment, Passage, Point, Rank
 from hft_mmap.durable import recovery
 from hft_mmap.errors import (
     FormatError,
-    InvalidRange,
     InvalidWindow,
     OutOfRange,
     SeriesSetAside,
@@ -31,23 +26,21 @@ from hft_mmap.errors import (
 from hft_mmap.files.chunk import Chunk
 from hft_mmap.files.head import FLAG_LEFT, Head
 from hft_mmap.files.view import View
-from hft_mmap.named import FIVE, Columns
 from hft_mmap.span import Span
 from hft_mmap.stats import STANDARD_WINDOWS, WindowStats
 from hft_mmap.tree.buckets import Buckets, in_bars, in_buckets
-from hft_mmap.tree.fold import fold_between, fold_newest, fold_window, fold_windows
-from hft_mmap.tree.passage import NOWHERE, UNANSWERED, find_between
+from hft_mmap.tree.fold import fold_newest, fold_window, fold_windows
 from hft_mmap.tree.words import FLAGS, START, TOTAL
 
-_MAX_WINDOW = 2**62
+MAX_WINDOW = 2**62
 """More than there can be points: a window above it is the same as this one, and would not fit compiled code."""
 
 _WINDOWS = np.array(STANDARD_WINDOWS, dtype=np.int64)
-_stats = partial(tuple.__new__, WindowStats)
+window_stats = partial(tuple.__new__, WindowStats)
 """WindowStats of the tuple of its fields, in half the time of the method that takes them one by one."""
 
 
-def _checked_window(window: object) -> int:
+def checked_window(window: object) -> int:
     """Return `window` as an int; InvalidWindow unless it is a whole number from 1 (numpy's integers are)."""
     try:
         size = operator.index(window)  # type: ignore[arg-type]
@@ -193,13 +186,13 @@ class Reader:
         O(log N), lock-free, about 1 us. InvalidWindow unless `window` is a whole number from 1; SymbolNotFound while
         nothing was ever appended.
         """
-        if type(window) is not int or not 0 < window <= _MAX_WINDOW:
-            window = min(_checked_window(window), _MAX_WINDOW)
+        if type(window) is not int or not 0 < window <= MAX_WINDOW:
+            window = min(checked_window(window), MAX_WINDOW)
         view = self._view
         table, roots, chunks = view.addresses
         _alive, start_address, total_address = self._bounds  # the words may not be unmapped before the call has ended
         found = fold_newest(table, roots, chunks, start_address, total_address, window)
-        return _stats(found) if found[5] else self._stats_after_change(window)
+        return window_stats(found) if found[5] else self._stats_after_change(window)
 
     def _stats_after_change(self, window: int) -> WindowStats:
         """Answer as `stats` where the view did not cover the bounds: another process has appended or cleaned up."""
@@ -255,7 +248,7 @@ class Reader:
 
         Without a copy where they lie in one chunk; the array stays valid after cleanup and after `Store.close`.
         """
-        n = _checked_window(n)
+        n = checked_window(n)
         view, start, total = self._snapshot()
         return view.read(max(start, total - n), total)
 
@@ -271,7 +264,7 @@ class Reader:
             if first is not None or end is not None:
                 message = "give last, or first and end, not both"
                 raise ValueError(message)
-            return Span(self.symbol, start, total, max(start, total - _checked_window(last)), total, view)
+            return Span(self.symbol, start, total, max(start, total - checked_window(last)), total, view)
         first = start if first is None else first
         if not start <= first <= total:
             reason = "are no longer kept" if 0 <= first < start else "do not exist"
@@ -282,164 +275,6 @@ class Reader:
             message = f"end {end} lies before first {first}"
             raise ValueError(message)
         return Span(self.symbol, start, total, first, end, view)
-
-    # -- any range ----------------------------------------------------------------------------------------------------
-
-    def _moment(self) -> Moment:
-        """Return the series as it stands now."""
-        return Moment(self.symbol, *self._snapshot())
-
-    def part(
-        self, *, window: int | None = None, at: int | None = None, start: int | None = None, end: int | None = None
-    ) -> tuple[Moment, int, int]:
-        """Return the series as it stands now, and the bounds [lo, hi) of what is asked for; see `statistics`."""
-        moment = self._moment()
-        return moment, *self._part(moment, window, start, end, at)
-
-    def _part(
-        self, moment: Moment, window: int | None, start: int | None, end: int | None, at: int | None = None
-    ) -> tuple[int, int]:
-        """Return the newest `window` points of `moment`, or [start, end), or all that are kept where nothing is said.
-
-        With `at` the window ends with that point. InvalidRange where both are said; what `stats` and `range` raise.
-        """
-        if at is not None:
-            if window is None or start is not None or end is not None:
-                message = "at goes with a window, which ends there, and with nothing else"
-                raise InvalidRange(message)
-            last, _ = answers.checked_range(moment, at, operator.index(at) + 1)
-            return max(moment.start, last + 1 - _checked_window(window)), last + 1
-        if window is not None:
-            if start is not None or end is not None:
-                message = "give window, or start and end, not both"
-                raise InvalidRange(message)
-            start = max(moment.start, moment.total - _checked_window(window))
-        if moment.start == moment.total:
-            raise SymbolNotFound(self.symbol)
-        start = moment.start if start is None else start
-        return answers.checked_range(moment, start, moment.total if end is None else end)
-
-    def range(self, start: int, end: int) -> WindowStats:
-        """Return the statistics of the points [start, end), wherever they lie.
-
-        O(log N + chunks), lock-free. InvalidRange unless 0 <= start < end, whole numbers; OutOfRange where
-        a point of it is not kept, or not there yet: a part of it would be another answer.
-        """
-        # PERF: what is plainly a kept range needs no further look, which would take longer than the fold.
-        if type(start) is int and type(end) is int and 0 <= start < end <= _MAX_WINDOW:
-            view = self._view  # what has the addresses must stay until the call has ended, as in `stats`
-            table, roots, chunks = view.addresses
-            _alive, start_address, total_address = self._bounds
-            found = fold_between(table, roots, chunks, start_address, total_address, start, end)
-            if found[5]:
-                return _stats(found)
-        moment = self._moment()
-        start, end = answers.checked_range(moment, start, end)
-        return _stats((*fold_window(moment.view.table, moment.view.roots, start, end), end - start))
-
-    def statistics(
-        self,
-        stats: Sequence[str],
-        *,
-        window: int | None = None,
-        at: int | None = None,
-        start: int | None = None,
-        end: int | None = None,
-    ) -> dict[str, float | int | None]:
-        """Return the statistics named by `stats` (see STATISTICS), None where one is undefined, all of one moment.
-
-        Of the newest `window` points, or those of them that are kept; of the window that ends with the point `at`; of
-        [start, end); or of all that are kept. O(log N + chunks), lock-free. InvalidStatistic, InvalidWindow,
-        InvalidRange, OutOfRange, SymbolNotFound.
-        """
-        return answers.one(*self.part(window=window, at=at, start=start, end=end), stats)
-
-    def stats_windows(
-        self, stats: Sequence[str] = FIVE, windows: Sequence[int] = STANDARD_WINDOWS
-    ) -> tuple[int, int, Columns]:
-        """Return start, total, and columns start, end and `stats` of the newest `windows` points, all of one moment.
-
-        A window larger than what is kept gives all of it. O(n log N), lock-free. InvalidStatistic, InvalidWindow;
-        SymbolNotFound while nothing was ever appended.
-        """
-        moment = self._moment()
-        if moment.start == moment.total:
-            raise SymbolNotFound(self.symbol)
-        return moment.start, moment.total, answers.newest(moment, list(map(_checked_window, windows)), stats)
-
-    def stats_bars(
-        self, size: int, start: int | None = None, end: int | None = None, *, stats: Sequence[str] = FIVE
-    ) -> Columns:
-        """Return columns start, end and `stats` of the kept points of [start, end) in bars of `size` points.
-
-        A bar begins at a multiple of `size`, as those of `bars` do; only the first and the last may have fewer. Points
-        that are not kept, or not there yet, are left out, so there may be none. O(n log N), lock-free, GIL released.
-        InvalidRange unless 0 <= start <= end and size >= 1; InvalidStatistic.
-        """
-        moment = self._moment()
-        asked = (0 if start is None else start, moment.total if end is None else end)
-        return answers.bars(moment, asked, size, stats)
-
-    def stats_many(self, starts: ArrayLike, ends: ArrayLike, stats: Sequence[str] = FIVE) -> Columns:
-        """Return columns start, end and `stats` of each range [starts[k], ends[k]), all of one moment.
-
-        starts, ends: rows of whole numbers of one length n. The columns have n entries, NaN where a statistic is
-        undefined. O(n log N), about 1 us a range whatever its length, lock-free, with the GIL released. Errors as
-        `range`, naming the first range that is wrong; InvalidStatistic.
-        """
-        return answers.many(self._moment(), starts, ends, stats)
-
-    def first(
-        self, after: int, *, above: float | None = None, below: float | None = None, until: int | None = None
-    ) -> Passage | None:
-        """Return the first point after index `after` and before `until` that is >= `above` or <= `below`, else None.
-
-        O(log N + chunks), lock-free. InvalidRange where no barrier is given or the two meet; OutOfRange where points
-        after `after` are no longer kept, as one of them may have been the first.
-        """
-        high = math.inf if above is None else above
-        low = -math.inf if below is None else below
-        end = _MAX_WINDOW if until is None else until
-        # PERF: as in `range`; what is not plainly right, or infinite, is looked at below.
-        if (
-            type(after) is type(end) is int and 0 <= after < _MAX_WINDOW and 0 <= end <= _MAX_WINDOW
-            and type(high) is type(low) is float and low < high
-            and (low > -math.inf or below is None) and (high < math.inf or (above is None and below is not None))
-        ):  # fmt: skip
-            view = self._view
-            table, roots, chunks = view.addresses
-            _alive, start_address, total_address = self._bounds
-            found, value = find_between(
-                table, roots, chunks, start_address, total_address, after + 1, end, high, low
-            )  # fmt: skip
-            if found == NOWHERE:
-                return None
-            if found != UNANSWERED:
-                return Passage(found, value, "above" if value >= high else "below")
-        return answers.first(self._moment(), after, above=above, below=below, until=until)
-
-    def quantile(
-        self, q: Sequence[float], *, window: int | None = None, start: int | None = None, end: int | None = None
-    ) -> tuple[float, ...]:
-        """Return the exact quantiles `q` of the newest `window` points, of [start, end), or of all that are kept.
-
-        Each is a stored value, the least one such that at least the share q of the points are up to it: 0 gives the
-        minimum, 1 the maximum. Lock-free, with the GIL released; milliseconds for 1e8 points that wander, up to a few
-        readings of all of them for white noise. InvalidRange unless each q is from 0 to 1; errors of `statistics`.
-        """
-        moment = self._moment()
-        return answers.quantiles(moment, *self._part(moment, window, start, end), q)
-
-    def rank(
-        self, value: float, *, window: int | None = None, start: int | None = None, end: int | None = None
-    ) -> Rank:
-        """Return how many points are below `value`, equal to it and above it; of which points, see `quantile`."""
-        moment = self._moment()
-        return answers.rank(moment, *self._part(moment, window, start, end), value)
-
-    def asof(self, at: int) -> Point:
-        """Return the newest point at or before index `at`; OutOfRange if it is no longer kept. O(1), lock-free."""
-        return answers.asof(self._moment(), at)
 
     def info(self) -> SeriesInfo:
         """Return bounds, newest value and bytes on the disk; costs a stat for each chunk."""

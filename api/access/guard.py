@@ -1,20 +1,22 @@
 """Who may do what: each request is held against the scopes of the token that it brings, before anything else sees it.
 
     no such token      401, with WWW-Authenticate: Bearer
-    token, not enough  403, naming the scope that is missing
+    token, not enough  403, naming the scope that is missing, or the symbol that it is not for
 
 Without a tokens file there is no guard at all, and nothing to pay for it. With one, whatever is not declared open needs
 a token, paths that are no route included: a stranger learns nothing about what there is.
 """
 
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
 from api.access.browsers import Application, Refuse, check_site
 from api.access.tokens import ANY, NOBODY, OPEN, Token, Tokens
 from api.http.exchange import CALLER, Receive, Scope, Send
-from api.http.problems import Refusal
+from api.http.problems import Refusal, shown
+from api.http.query import pairs
 
 WEBSOCKET = "WEBSOCKET"
 """What a table of access calls the opening of a web socket, which has no method of its own."""
@@ -41,6 +43,22 @@ def authorise(scope: Scope, needed: str) -> Refusal | None:
     return None if needed in token.scopes else _refusal(token, needed, sent=token is not NOBODY)
 
 
+def check_symbol(scope: Scope, needed: str, symbol: str) -> None:
+    """Raise Refusal (403) unless the caller of this request has the scope `needed` for `symbol`.
+
+    What stands in a query, the door has asked already; this is for symbols in bodies, messages and paths.
+    """
+    token: Token | None = scope.get(CALLER)
+    if token is not None and token.only and not token.may(needed, symbol):
+        raise _beyond(token, needed, symbol)
+
+
+def symbols_of(scope: Scope, needed: str) -> Callable[[str], bool] | None:
+    """Return what says whether the caller has the scope `needed` for a symbol; None where that is so for all."""
+    token: Token | None = scope.get(CALLER)
+    return partial(token.may, needed) if token is not None and needed in token.only else None
+
+
 def guarded(app: Application, refuse: Refuse, door: "Door") -> Application:
     """Return the application that lets through to `app` what `door` allows, and hands the rest to `refuse`."""
     verified = door.verified
@@ -52,8 +70,9 @@ def guarded(app: Application, refuse: Refuse, door: "Door") -> Application:
             allowed = verified[scope["method"]][scope["path"]]
             for name, value in scope["headers"]:
                 if name == b"authorization":
-                    scope[CALLER] = allowed[value]
-                    return app(scope, receive, send)
+                    scope[CALLER] = token = allowed[value]
+                    refusal = door.beyond(scope, token) if token.only else None
+                    return app(scope, receive, send) if refusal is None else refuse(scope, send, refusal)
         except KeyError:
             pass
         refusal = door.refusal(scope)
@@ -92,8 +111,21 @@ class Door:
                 if token is None:
                     return self.refusal(scope) is None and scope[CALLER] is not NOBODY
                 scope[CALLER] = token
-                return True
+                return not token.only or self.beyond(scope, token) is None
         return False
+
+    def beyond(self, scope: Scope, token: Token) -> Refusal | None:
+        """Return what to refuse a request with whose query names a symbol that the token is not for, or None."""
+        needed = self._needed(scope)
+        if needed in token.only:
+            try:
+                asked = [value for name, value in pairs(scope["query_string"]) if name == "symbol"]
+            except Refusal as refusal:  # it is no query at all
+                return refusal
+            for symbol in asked:
+                if not token.may(needed, symbol):
+                    return _beyond(token, needed, symbol)
+        return None
 
     def refusal(self, scope: Scope) -> Refusal | None:
         """Return None, with the caller left in the scope, or what to refuse the request with."""
@@ -104,6 +136,8 @@ class Door:
         scope[CALLER] = token
         if needed not in token.scopes:
             return _refusal(token, needed, sent=sent)
+        if token.only:
+            return self.beyond(scope, token)
         # A page of another site that has a token was given it.
         return check_site(scope, lambda _: needed == OPEN) if token is NOBODY else None
 
@@ -125,6 +159,12 @@ class Door:
             if offered.startswith(BEARER_SUBPROTOCOL):
                 return self._tokens.of(offered.removeprefix(BEARER_SUBPROTOCOL).encode()), True
         return NOBODY, False
+
+
+def _beyond(token: Token, needed: str, symbol: str) -> Refusal:
+    detail = f"The token {token.name} has the scope {token.told()}; this needs {needed} for the symbol {shown(symbol)}"
+    challenge = f'Bearer realm="hft-mmap", error="insufficient_scope", scope="{needed}"'
+    return Refusal(HTTPStatus.FORBIDDEN, detail, headers={"WWW-Authenticate": challenge})
 
 
 def _refusal(token: Token, needed: str, *, sent: bool) -> Refusal:

@@ -7,6 +7,7 @@ is revoked:
     feed-1      write        sha256:3f0a…  (64 hexadecimal digits)
     dashboard   read         sha256:b94d…
     operator    read,admin   sha256:77c1…
+    desk        read:ES.*    sha256:09d2…  (only the symbols that begin with ES., see `api.access.patterns`)
 
 A token is 256 random bits, so its hash needs neither salt nor a slow function: there is nothing to guess. Whoever reads
 the file learns no token; whoever may write it can add one, hence the check of its mode.
@@ -22,6 +23,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
+from api.access.patterns import MOST_PATTERNS, Pattern, parse_pattern
 from api.access.secret_files import CredentialsError
 
 READ, WRITE, ADMIN = "read", "write", "admin"
@@ -46,23 +48,58 @@ _FOREIGN_MODE = stat.S_IRWXO | stat.S_IWGRP
 class Token:
     """What one line of the file says: whose token it is, what it allows, and its hash."""
 
-    __slots__ = ("digest", "name", "revoked", "scopes")
+    __slots__ = ("digest", "name", "only", "revoked", "scopes")
 
     def __init__(self, name: str, scopes: Iterable[str], digest: bytes) -> None:
+        """`scopes` as they are written, each perhaps with a pattern; ValueError says what is wrong with one."""
         self.name = name
         self.digest = digest
         self.revoked = False
-        allowed = set(scopes)
+        whole, self.only = _understood(scopes)
+        allowed = {*whole, *self.only}
         # Who operates the service may do everything; otherwise no scope includes another.
         self.scopes = frozenset((OPEN, ANY, *SCOPES) if ADMIN in allowed else (OPEN, ANY, *allowed))
 
     def told(self) -> str:
         """Return the scopes as people write them."""
-        return ", ".join(scope for scope in SCOPES if scope in self.scopes)
+        return ", ".join(
+            text
+            for scope in SCOPES
+            if scope in self.scopes
+            for text in ([f"{scope}:{one.text}" for one in self.only[scope]] if scope in self.only else [scope])
+        )
+
+    def may(self, scope: str, symbol: str) -> bool:
+        """Say whether it has `scope` for `symbol`."""
+        if scope not in self.scopes:
+            return False
+        only = self.only.get(scope)
+        return only is None or any(pattern.matches(symbol) for pattern in only)
 
     def same_as(self, other: "Token") -> bool:
         """Return whether both lines say the same."""
-        return (self.name, self.scopes, self.digest) == (other.name, other.scopes, other.digest)
+        mine = self.name, self.scopes, self.only, self.digest
+        return mine == (other.name, other.scopes, other.only, other.digest)
+
+
+def _understood(scopes: Iterable[str]) -> tuple[set[str], dict[str, tuple[Pattern, ...]]]:
+    """Return the scopes that are for all symbols, and the patterns of those that are not. ValueError."""
+    whole: set[str] = set()
+    only: dict[str, tuple[Pattern, ...]] = {}
+    for text in scopes:
+        scope, colon, pattern = text.partition(":")
+        if scope not in SCOPES:
+            raise ValueError(f"the scopes must be some of {', '.join(SCOPES)}, with commas and no spaces between")
+        if not colon:
+            whole.add(scope)
+        elif scope == ADMIN:
+            raise ValueError("admin is for all symbols, and takes no pattern")
+        else:
+            only[scope] = (*only.get(scope, ()), parse_pattern(pattern))
+    if sum(map(len, only.values())) > MOST_PATTERNS:
+        raise ValueError(f"a token has at most {MOST_PATTERNS} patterns of symbols")
+    # Who has a scope for all symbols, or may do everything, has it for all.
+    return whole, {} if ADMIN in whole else {scope: found for scope, found in only.items() if scope not in whole}
 
 
 NOBODY = Token("", (), b"")
@@ -151,12 +188,19 @@ def read(path: Path) -> list[Token]:
 def add(path: Path, name: str, scopes: Sequence[str]) -> str:
     """Make a token, append its hash to the file at `path` (made with mode 0600 if missing), and return the token.
 
-    Raises CredentialsError, with the file as it was, if `name` is no name or taken, or the file cannot be used.
+    Raises CredentialsError, with the file as it was, if `name` is no name or taken, a scope is none, or the file cannot
+    be used.
     """
     if not _NAME.fullmatch(name):
         raise CredentialsError(
             f"a token's name is 1 to 64 letters, digits, dots, hyphens and underscores, the first no sign; not {name!r}"
         )
+    try:
+        told = Token(name, scopes, b"").told() if ADMIN not in scopes else None
+    except ValueError as error:
+        raise CredentialsError(f"token {name}: {error}") from None
+    if any(set(scope) & set(" \t\r\n,#") or not scope.isprintable() for scope in scopes):
+        raise CredentialsError("a pattern of symbols has no space, comma or # in it: write %20, %2C, %23")
     try:
         fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
         with os.fdopen(fd, "r+b", buffering=0) as file:
@@ -166,7 +210,7 @@ def add(path: Path, name: str, scopes: Sequence[str]) -> str:
                 raise CredentialsError(f"tokens file {path} has a token {name}; remove its line first, or take another")
             token = _PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
             digest = sha256(token.encode()).hexdigest()
-            allowed = ",".join(scope for scope in SCOPES if scope in scopes)
+            allowed = told.replace(", ", ",") if told else ",".join(scope for scope in SCOPES if scope in scopes)
             start = "" if not text or text.endswith(b"\n") else "\n"
             file.write(f"{start}{name} {allowed} sha256:{digest}\n".encode())
             os.fsync(fd)
@@ -219,10 +263,11 @@ def _line(fields: list[str]) -> tuple[str, Token | None]:
     name, scopes, hashed = fields
     if not _NAME.fullmatch(name):
         return "the name may have letters, digits, dots, hyphens and underscores, 64 at most", None
-    allowed = scopes.split(",")
-    if not set(allowed) <= set(SCOPES):
-        return f"the scopes must be some of {', '.join(SCOPES)}, with commas and no spaces between", None
     match = _HASH.fullmatch(hashed)
+    try:
+        token = Token(name, scopes.split(","), bytes.fromhex(match[1]) if match else b"")
+    except ValueError as error:
+        return str(error), None
     if match is None:
         return "the hash must be sha256: and 64 hexadecimal digits", None
-    return "", Token(name, allowed, bytes.fromhex(match[1]))
+    return "", token

@@ -120,8 +120,7 @@ class Decoder:
         frame = body[:first] + body[end:]
         if len(frame) > PIECE_BYTES:
             raise _wrong_type(f"The body has {len(frame)} bytes beside its list of values; {PIECE_BYTES} are allowed")
-        if body.find(b"[", first, end) >= 0:
-            raise _wrong_type("values must be a flat list of numbers; there is a list in it")
+        _check_flat(body, first, end)
         symbol, empty, offset = self._strict(frame)
         characters = np.frombuffer(body, np.uint8)
         numbers = 1 + int(np.count_nonzero(characters[first:end] == _COMMA))
@@ -176,6 +175,15 @@ def _numbers(values: list[Any], found: int) -> NDArray[np.float64]:
         return np.array(values, dtype=np.float64)
     index, value = next((i, value) for i, value in enumerate(values) if type(value) not in (float, int))
     raise _wrong_type(f"values[{found + index}] must be a number, not {_name_of(value)}")
+
+
+def _check_flat(body: bytes, first: int, end: int) -> None:
+    """Raise Refusal (422) unless the list in `body` [first, end) can be cut at its commas: nothing in it has any."""
+    if body.find(b"[", first, end) >= 0:
+        raise _wrong_type("values must be a flat list of numbers; there is a list in it")
+    for mark, name in ((b"{", "an object"), (b'"', "a string")):
+        if (place := body.find(mark, first, end)) >= 0:
+            raise _wrong_type(f"values[{body.count(b',', first, place)}] must be a number, not {name}")
 
 
 def _offset(value: object) -> int:

@@ -13,6 +13,8 @@ from http import HTTPStatus
 import numpy as np
 import orjson
 
+from api.access.guard import check_symbol
+from api.access.tokens import WRITE
 from api.body.decode import Decoder
 from api.body.durable import wait_durable
 from api.body.patience import Patience
@@ -95,6 +97,7 @@ class Lines:
         try:
             symbol, values, offset = self._decoder.quick(line) or await self._decoder.decode(line)
             result.symbol = symbol
+            check_symbol(scope, WRITE, symbol)
             try:
                 result.total = self._store.append_nowait(symbol, values, offset=offset, wait_s=0)
             except SeriesBusy:

@@ -292,15 +292,27 @@ def snapshot(directory: Path, config_path: Path | None, data_dir: Path | None, a
         sys.exit(EXIT_FAULTS)
 
 
+def _checked_scopes(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse what is no scope of a token, as a fault of the command line."""
+    from api.access.tokens import Token
+
+    try:
+        Token("", given, b"")
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return given
+
+
 @main.command(short_help="Make a token for a client, and append its hash to the tokens file.")
 @click.argument("name")
 @click.option(
     "--scope",
     "scopes",
-    type=click.Choice(["read", "write", "admin"]),
+    metavar="read|write|admin[:SYMBOLS]",
     multiple=True,
     required=True,
-    help="What it allows; give several for several. admin allows everything.",
+    callback=_checked_scopes,
+    help="What it allows; give several for several. admin allows everything; read:ES.* the symbols that begin so.",
 )
 @click.option("--file", "path", type=click.Path(path_type=Path), help="Tokens file, in place of auth.tokens_file.")
 @CONFIG_OPTION
@@ -315,6 +327,7 @@ def token(name: str, scopes: tuple[str, ...], path: Path | None, config_path: Pa
     Examples:
       hft-mmap token feed-1 --scope write --file /etc/hft-mmap/tokens
       hft-mmap token dashboard --scope read
+      hft-mmap token desk --scope read:ES.* --scope write:ES.signals
     """
     from api.access.secret_files import CredentialsError, resolve
     from api.access.tokens import add

@@ -112,7 +112,7 @@ class Connections:
             ),
             limits.shares(),
         )
-        self.now = 0.0
+        self.now = 0.0  # of a clock that stands still while this process does
         self.admits: Callable[[Scope], bool] = lambda _scope: True
         """Whether a body of the request is kept, by its head: whose token it brings. The application sets it."""
         self.leaving = False  # the server stops: connections end after their next answer, new ones too
@@ -143,7 +143,6 @@ class Connections:
         self.counts.opened += 1
         if self._timer is None:
             self._loop = loop
-            self.now = loop.time()
             self._timer = loop.call_later(_TICK_S, self._tick, loop)
         budget = connection.budget = Budget(self.ledger, connection, address)
         while not budget.take(CONNECTIONS, 1):
@@ -293,7 +292,9 @@ class Connections:
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
-            self._end_those_that_are_late(loop.time())
+            # However late it comes, it is one tick: while this process did not run, because the machine was stopped or
+            # is too busy, nobody was late, and what arrived meanwhile is not read yet.
+            self._end_those_that_are_late(self.now + _TICK_S)
         finally:
             # Also when one of them could not be ended: the others have to be, and the next ones.
             self._timer = loop.call_later(_TICK_S, self._tick, loop) if len(self) else None

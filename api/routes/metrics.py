@@ -7,7 +7,7 @@ registry, so several applications in one process do not mix. docs/metrics.md has
 
 import asyncio
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -25,6 +25,8 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
+from api.access.guard import symbols_of
+from api.access.tokens import READ
 from api.connection.budget import BODIES, Account
 from api.connection.connections import Connections
 from api.http.query import bad_query, pairs, parameters
@@ -93,7 +95,15 @@ class Metrics:
             *_account_families(self._connections, self._streams),
             *_beside_families(self._beside),
         ]
-        scrape = _Scrape(self._store, self._requests.copy(), connections, self._process, self._labels, asked)
+        scrape = _Scrape(
+            self._store,
+            self._requests.copy(),
+            connections,
+            self._process,
+            self._labels,
+            asked,
+            symbols_of(req.scope, READ),
+        )
         resp.data = await asyncio.get_running_loop().run_in_executor(self._pool, encode, scrape)
         resp.content_type = openmetrics.CONTENT_TYPE_LATEST if wants_openmetrics else CONTENT_TYPE_PLAIN_0_0_4
 
@@ -110,6 +120,7 @@ class _Scrape:
     process: ProcessCollector
     labels: Mapping[str, str]
     asked: Sequence[str]
+    mine: Callable[[str], bool] | None
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family, the constant labels on each sample."""
@@ -123,7 +134,7 @@ class _Scrape:
         yield InfoMetricFamily("hft_mmap_build", "What runs: the release and the Python below it.", value=build)
         yield from _request_families(self.requests)
         yield from self.connections
-        yield from _store_families(self.store, self.asked)
+        yield from _store_families(self.store, self.asked, self.mine)
         yield from self.process.collect()
 
 
@@ -203,10 +214,15 @@ def _asked(query: bytes) -> tuple[str, ...]:
     return tuple(dict.fromkeys(validate_symbol(symbol) for symbol in found))
 
 
-def _store_families(store: Store, asked: Sequence[str]) -> Iterator[Metric]:
+def _store_families(store: Store, asked: Sequence[str], mine: Callable[[str], bool] | None) -> Iterator[Metric]:
+    """Yield what the store tells, with lines of its own for what is `asked`, or for all where they are few.
+
+    mine: says which symbols the caller may be told of; None: all.
+    """
     reasons = [reason.code for reason in store.reasons()]
-    counters = store.counters(asked if asked or len(store) > MOST_SERIES else None)
-    aside = set(counters.set_aside) if not asked else set(counters.set_aside).intersection(asked)
+    wanted = asked or list(store if mine is None else filter(mine, store))
+    counters = store.counters(wanted if len(wanted) <= MOST_SERIES else ())
+    aside = {one for one in counters.set_aside if (one in asked if asked else mine is None or mine(one))}
     told = sorted({series.symbol for series in counters.series} | set(sorted(aside)[:MOST_SERIES]))
     yield _gauge("hft_mmap_ready", "1 while every series serves reads and takes writes, as /ready says.", not reasons)
     not_ready = GaugeMetricFamily(

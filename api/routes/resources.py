@@ -5,8 +5,8 @@ from http import HTTPStatus
 import falcon.asgi
 import orjson
 
-from api.access.guard import authorise
-from api.access.tokens import READ
+from api.access.guard import authorise, check_symbol, symbols_of
+from api.access.tokens import READ, WRITE
 from api.body.decode import Decoder
 from api.body.durable import wait_durable
 from api.body.intake import Intake
@@ -52,7 +52,8 @@ class Ready:
         """
         reasons = self._store.reasons()
         if not reasons:
-            lost = [loss._asdict() for loss in self._store.losses()]
+            mine = symbols_of(req.scope, READ)
+            lost = [loss._asdict() for loss in self._store.losses() if mine is None or mine(loss.symbol)]
             told = lost and authorise(req.scope, READ) is None
             resp.data = orjson.dumps({"status": "ready", "lost": lost} if told else {"status": "ready"})
             return
@@ -62,7 +63,9 @@ class Ready:
                 req, resp, HTTPStatus.SERVICE_UNAVAILABLE, problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, reasons=[])
             )
             return
-        detail = "; ".join(reason.detail for reason in reasons)
+        mine = symbols_of(req.scope, READ)
+        reasons = [one for one in reasons if mine is None or one.symbol is None or mine(one.symbol)]
+        detail = "; ".join(reason.detail for reason in reasons) or "A series serves not that this token is not for"
         body = problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, reasons=[reason._asdict() for reason in reasons])
         answer(req, resp, HTTPStatus.SERVICE_UNAVAILABLE, body)
 
@@ -96,6 +99,7 @@ class AddBatch:
                     resp.status = status.value
                 return
             symbol, values, offset = await self._intake.batch(req, kind)
+        check_symbol(req.scope, WRITE, symbol)
         added = len(values)
         req.scope[BATCH] = symbol, added
         try:

@@ -18,7 +18,7 @@ import orjson
 from falcon import WebSocketDisconnected
 from falcon.asgi import WebSocket
 
-from api.access.guard import authorise
+from api.access.guard import authorise, check_symbol, symbols_of
 from api.access.tokens import READ, WRITE
 from api.body.durable import wait_durable
 from api.body.patience import Patience
@@ -111,6 +111,7 @@ class Ingest:
                     raise revoked
             if self._symbol is None:
                 symbol, values, offset = await self._reader.batch(message)
+                check_symbol(self._scope, WRITE, symbol)
             else:
                 symbol, values, offset = self._symbol, self._reader.values(message), self._next
             try:
@@ -163,7 +164,9 @@ class Ingest:
             # Who may only write is not told which series there are.
             # In a thread, as of many symbols that takes a while.
             told_of = await asyncio.to_thread(self._store.symbols) if authorise(self._scope, READ) is None else ()
-            where: dict[str, object] = {"totals": {info.symbol: info.total for info in told_of}}
+            mine = symbols_of(self._scope, READ)
+            totals = {info.symbol: info.total for info in told_of if mine is None or mine(info.symbol)}
+            where: dict[str, object] = {"totals": totals}
         else:
             total = _total(self._store, self._symbol)
             where = {"symbol": self._symbol, "total": total, "offset": self._next}

@@ -5,7 +5,7 @@ from http import HTTPStatus
 import falcon.asgi
 from falcon.media import BinaryBaseHandlerWS, TextBaseHandlerWS
 
-from api.access.guard import SUBPROTOCOL, authorise
+from api.access.guard import SUBPROTOCOL, authorise, check_symbol
 from api.access.tokens import READ, WRITE
 from api.http.exchange import HANDSHAKE, MAX_MESSAGE_BYTES
 from api.http.problems import Refusal
@@ -73,6 +73,9 @@ class Stream:
         refusal = authorise(req.scope, needed)
         if refusal is not None:
             raise refusal
+        named = query.symbols if isinstance(query, StatsQuery) else (query.symbol,) if query.symbol is not None else ()
+        for symbol in named:
+            check_symbol(req.scope, needed, symbol)
         stream: Ingest | Statistics
         if isinstance(query, IngestQuery):
             stream = Ingest(self._store, req.scope, query, self._max_values)

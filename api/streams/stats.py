@@ -6,7 +6,7 @@ import orjson
 from falcon import WebSocketDisconnected
 from falcon.asgi import WebSocket
 
-from api.access.guard import authorise
+from api.access.guard import authorise, check_symbol
 from api.access.tokens import READ
 from api.http.exchange import STREAM, Scope
 from api.http.problems import told
@@ -125,6 +125,7 @@ class Statistics:
             )
         windows = _windows(asked.get("windows", list(STANDARD_WINDOWS)))
         names = _names(asked["stats"]) if "stats" in asked else ()
+        check_symbol(self._scope, READ, str(asked["subscribe"]))
         watched = self._live.watched(str(asked["subscribe"]), windows, names)
         symbols = self._subscriber.watched.keys() | {watched.series.symbol}
         if len(symbols) > MAX_SYMBOLS:

@@ -1,7 +1,7 @@
 """What a store is asked about one symbol or several: each question goes on to the series that it is about."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 
@@ -122,19 +122,26 @@ class Questions(Opening):
         """Return points of `symbol` to be read piece by piece, with no copy; see `Series.span`."""
         return self.series(symbol).span(last=last, first=first, end=end)
 
-    def symbols(self, *, prefix: str = "", after: str | None = None, limit: int | None = None) -> list[SeriesInfo]:
+    def symbols(
+        self, *, prefix: str = "", after: str | None = None, limit: int | None = None,
+        where: Callable[[str], bool] | None = None,
+    ) -> list[SeriesInfo]:  # fmt: skip
         """Return what is stored for each symbol, in the order of their names. StoreUnusable.
 
-        Of those that begin with `prefix` and come after `after`, the first `limit`; only these are looked at.
+        Of those that begin with `prefix` and come after `after`, the first `limit` for which `where`, given the symbol,
+        is true; only these are looked at.
         """
         with self._reading():
-            serving = self._serving(prefix, after)
+            serving = self._serving(prefix, after, where)
             return [series.info() for series in islice((one for one in serving if not one.has_left), limit)]
 
-    def _serving(self, prefix: str = "", after: str | None = None) -> Iterator[Series]:
+    def _serving(
+        self, prefix: str = "", after: str | None = None, where: Callable[[str], bool] | None = None
+    ) -> Iterator[Series]:  # fmt: skip
         """Return the series that serve, in the order of their names; one that is busy when it is met comes later."""
         symbols = self._symbols(prefix)
-        return self._serving_of(symbols if after is None else symbols[bisect_right(symbols, after) :])
+        later = symbols if after is None else symbols[bisect_right(symbols, after) :]
+        return self._serving_of(later if where is None else filter(where, later))
 
     def _serving_of(self, symbols: Iterable[str]) -> Iterator[Series]:
         """Yield those of `symbols` that serve, in their order."""

@@ -146,7 +146,9 @@ class _Sources:
         package, _, name = fullname.rpartition(".")
         if package != __package__ or name not in self.read:
             return None
-        return spec_from_loader(fullname, _Loader(fullname, str(_HERE / f"{name}.py"), self.read[name]))
+        # By the way on which this module was found, links and all: numba files what it compiles under that path.
+        path = str(Path(__file__).with_name(f"{name}.py"))
+        return spec_from_loader(fullname, _Loader(fullname, path, self.read[name]))
 
 
 class _Loader(SourceFileLoader):

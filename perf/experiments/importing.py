@@ -66,6 +66,9 @@ def _made(lab: Lab, file_name: str, write: Callable[[Path], None]) -> Path:
         with lab.scratch() as scratch:
             write(scratch / file_name)
             (scratch / file_name).rename(path)
+    if path.stat().st_size < ROWS // 10:
+        message = f"{path} is too small to have {ROWS:,} rows: remove it, and it is written anew"
+        raise ValueError(message)
     return path
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from api.body.decode import PIECE_BYTES, QUICK_BYTES, Batch, Decoder
@@ -347,6 +347,8 @@ members = st.one_of(
 
 
 @given(st.lists(members, max_size=4), st.booleans())
+@example([("symbol", "A"), ("values", [{"a": None, "values": None}])], True)
+@example([("symbol", "A"), ("values", [1, "a,b"])], True)
 def test_every_object_is_judged_as_the_rules_say(found: list[tuple[str, Any]], large: bool) -> None:  # noqa: FBT001
     """Any fields in any order, repeated or not, with any values: the status or the batch of the model."""
     # Of two faults a reader may tell either; the one in pieces sees a repeated field before it sees the values.

@@ -132,7 +132,7 @@ def test_the_examples_of_batches_are_taken(shared_service: Service, name: str) -
 # A symbol is stricter than JSON Schema can say (64 bytes, no control characters), and of exponent, k and window only
 # one may be given: so a request that fits the schema may be refused, but one that does not fit must be.
 @ending_schema.parametrize()
-@settings(max_examples=50)  # tests/hostile sends a hundred thousand where there is time
+@settings(max_examples=20)  # tests/hostile sends a hundred thousand where there is time
 def test_generated_requests_are_answered_as_described(case: schemathesis.Case[Any], shared_service: Service) -> None:
     """Valid, broken and absurd requests: no 5xx, a described status, type and body, refused where they do not fit."""
     answer = case.call(base_url=shared_service.url)

@@ -7,12 +7,14 @@ import pytest
 
 from hft_mmap import Limits, SeriesReadOnly, SeriesSetAside, Store, StoreClosed, SymbolLimitReached
 from hft_mmap.directory.opening import OPENED_AT_ONCE
+from hft_mmap.files.head import FLAG_SYNC_FAILED, Head
 from hft_mmap.files.layout import Layout
 from hft_mmap.files.names import chunk_name
 from hft_mmap.testing.disk import SimulatedDisk
 from hft_mmap.testing.histories import SteppedStore
+from hft_mmap.tree.words import FLAGS
 from tests.hft_mmap.conftest import OpenStore, StartStore
-from tests.hft_mmap.damage import flip, write_at
+from tests.hft_mmap.damage import flip, set_flags, write_at
 from tests.hft_mmap.descriptors import open_files
 from tests.service import wait_until
 
@@ -61,6 +63,17 @@ def test_a_damaged_one_is_told_of_though_nobody_asks_for_it(data: Path, open_sto
     with pytest.raises(SeriesSetAside):
         store.stats(SYMBOLS[7], 1)
     assert len(store.symbols()) == len(SYMBOLS) - 1
+
+
+def test_what_a_failed_sync_left_is_made_good_though_nobody_asks_for_it(data: Path, open_store: OpenStore) -> None:
+    """It is put on the disk once more, and its flag is taken back."""
+    set_flags(data / SYMBOLS[5], FLAG_SYNC_FAILED)
+    store = open_store(limits=MANY)
+    looked_at(store)
+    head = Head(data / SYMBOLS[5], writable=False)
+    assert not head.words[FLAGS] & FLAG_SYNC_FAILED
+    head.close()
+    assert (store.reasons(), store.stats(SYMBOLS[5], 2).avg) == ([], 5.5)
 
 
 def test_after_a_kill_each_goes_as_far_as_it_was_published(data: Path, start_store: StartStore) -> None:

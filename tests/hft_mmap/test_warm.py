@@ -110,6 +110,13 @@ def test_a_kernel_that_another_one_has_inlined_is_compiled_anew(package: Path) -
     assert start(package) == ("8.0", [])
 
 
+def test_kernels_are_found_again_through_a_link(package: Path, tmp_path: Path) -> None:
+    """An installed release is reached through one: what was compiled on such a way is kept, and used."""
+    (tmp_path / "link").symlink_to(package)
+    assert start(tmp_path / "link") == ("6.0", [COMPILING])
+    assert start(tmp_path / "link") == start(package) == ("6.0", [])
+
+
 def test_kernels_of_other_settings_of_numba_stay_beside(package: Path) -> None:
     """As those of another processor do: each finds its own, and neither removes that of the other."""
     for variables in ({}, {"NUMBA_CPU_NAME": "generic"}):

@@ -52,7 +52,8 @@ def test_an_experiment_that_fails_is_told_and_takes_no_other_with_it(tmp_path: P
     (tmp_path / "lab" / "import-100000000.csv").write_text("no prices\n")
     done = run_perf(tmp_path, "--fast", "--only", "import.csv", "--only", "accuracy")
     assert done.returncode == 1
-    assert "perf: FAILED: import.csv: " in done.stderr
+    assert "perf: FAILED: import.csv: ValueError: " in done.stderr
+    assert "too small to have 100,000,000 rows" in done.stderr
     assert "accuracy.avg[points=1e6]" in history.load(tmp_path / "result.json")
 
 

@@ -1,0 +1,179 @@
+"""What a series answers of any range of its points; the arithmetic is that of `answers.py`."""
+
+import math
+import operator
+from collections.abc import Sequence
+
+from numpy.typing import ArrayLike
+
+from hft_mmap import answers
+from hft_mmap.answers import Moment, Passage, Point, Rank
+from hft_mmap.errors import (
+    InvalidRange,
+    SymbolNotFound,
+)
+from hft_mmap.named import FIVE, Columns
+from hft_mmap.reader import MAX_WINDOW, Reader, checked_window, window_stats
+from hft_mmap.stats import STANDARD_WINDOWS, WindowStats
+from hft_mmap.tree.fold import fold_between, fold_window
+from hft_mmap.tree.passage import NOWHERE, UNANSWERED, find_between
+
+
+class Ranges(Reader):
+    """The part of a series that answers any range. Made by `Series`; safe to use from any number of threads."""
+
+    def _moment(self) -> Moment:
+        """Return the series as it stands now."""
+        return Moment(self.symbol, *self._snapshot())
+
+    def part(
+        self, *, window: int | None = None, at: int | None = None, start: int | None = None, end: int | None = None
+    ) -> tuple[Moment, int, int]:
+        """Return the series as it stands now, and the bounds [lo, hi) of what is asked for; see `statistics`."""
+        moment = self._moment()
+        return moment, *self._part(moment, window, start, end, at)
+
+    def _part(
+        self, moment: Moment, window: int | None, start: int | None, end: int | None, at: int | None = None
+    ) -> tuple[int, int]:
+        """Return the newest `window` points of `moment`, or [start, end), or all that are kept where nothing is said.
+
+        With `at` the window ends with that point. InvalidRange where both are said; what `stats` and `range` raise.
+        """
+        if at is not None:
+            if window is None or start is not None or end is not None:
+                message = "at goes with a window, which ends there, and with nothing else"
+                raise InvalidRange(message)
+            last, _ = answers.checked_range(moment, at, operator.index(at) + 1)
+            return max(moment.start, last + 1 - checked_window(window)), last + 1
+        if window is not None:
+            if start is not None or end is not None:
+                message = "give window, or start and end, not both"
+                raise InvalidRange(message)
+            start = max(moment.start, moment.total - checked_window(window))
+        if moment.start == moment.total:
+            raise SymbolNotFound(self.symbol)
+        start = moment.start if start is None else start
+        return answers.checked_range(moment, start, moment.total if end is None else end)
+
+    def range(self, start: int, end: int) -> WindowStats:
+        """Return the statistics of the points [start, end), wherever they lie.
+
+        O(log N + chunks), lock-free. InvalidRange unless 0 <= start < end, whole numbers; OutOfRange where
+        a point of it is not kept, or not there yet: a part of it would be another answer.
+        """
+        # PERF: what is plainly a kept range needs no further look, which would take longer than the fold.
+        if type(start) is int and type(end) is int and 0 <= start < end <= MAX_WINDOW:
+            view = self._view  # what has the addresses must stay until the call has ended, as in `stats`
+            table, roots, chunks = view.addresses
+            _alive, start_address, total_address = self._bounds
+            found = fold_between(table, roots, chunks, start_address, total_address, start, end)
+            if found[5]:
+                return window_stats(found)
+        moment = self._moment()
+        start, end = answers.checked_range(moment, start, end)
+        return window_stats((*fold_window(moment.view.table, moment.view.roots, start, end), end - start))
+
+    def statistics(
+        self,
+        stats: Sequence[str],
+        *,
+        window: int | None = None,
+        at: int | None = None,
+        start: int | None = None,
+        end: int | None = None,
+    ) -> dict[str, float | int | None]:
+        """Return the statistics named by `stats` (see STATISTICS), None where one is undefined, all of one moment.
+
+        Of the newest `window` points, or those of them that are kept; of the window that ends with the point `at`; of
+        [start, end); or of all that are kept. O(log N + chunks), lock-free. InvalidStatistic, InvalidWindow,
+        InvalidRange, OutOfRange, SymbolNotFound.
+        """
+        return answers.one(*self.part(window=window, at=at, start=start, end=end), stats)
+
+    def stats_windows(
+        self, stats: Sequence[str] = FIVE, windows: Sequence[int] = STANDARD_WINDOWS
+    ) -> tuple[int, int, Columns]:
+        """Return start, total, and columns start, end and `stats` of the newest `windows` points, all of one moment.
+
+        A window larger than what is kept gives all of it. O(n log N), lock-free. InvalidStatistic, InvalidWindow;
+        SymbolNotFound while nothing was ever appended.
+        """
+        moment = self._moment()
+        if moment.start == moment.total:
+            raise SymbolNotFound(self.symbol)
+        return moment.start, moment.total, answers.newest(moment, list(map(checked_window, windows)), stats)
+
+    def stats_bars(
+        self, size: int, start: int | None = None, end: int | None = None, *, stats: Sequence[str] = FIVE
+    ) -> Columns:
+        """Return columns start, end and `stats` of the kept points of [start, end) in bars of `size` points.
+
+        A bar begins at a multiple of `size`, as those of `bars` do; only the first and the last may have fewer. Points
+        that are not kept, or not there yet, are left out, so there may be none. O(n log N), lock-free, GIL released.
+        InvalidRange unless 0 <= start <= end and size >= 1; InvalidStatistic.
+        """
+        moment = self._moment()
+        asked = (0 if start is None else start, moment.total if end is None else end)
+        return answers.bars(moment, asked, size, stats)
+
+    def stats_many(self, starts: ArrayLike, ends: ArrayLike, stats: Sequence[str] = FIVE) -> Columns:
+        """Return columns start, end and `stats` of each range [starts[k], ends[k]), all of one moment.
+
+        starts, ends: rows of whole numbers of one length n. The columns have n entries, NaN where a statistic is
+        undefined. O(n log N), about 1 us a range whatever its length, lock-free, with the GIL released. Errors as
+        `range`, naming the first range that is wrong; InvalidStatistic.
+        """
+        return answers.many(self._moment(), starts, ends, stats)
+
+    def first(
+        self, after: int, *, above: float | None = None, below: float | None = None, until: int | None = None
+    ) -> Passage | None:
+        """Return the first point after index `after` and before `until` that is >= `above` or <= `below`, else None.
+
+        O(log N + chunks), lock-free. InvalidRange where no barrier is given or the two meet; OutOfRange where points
+        after `after` are no longer kept, as one of them may have been the first.
+        """
+        high = math.inf if above is None else above
+        low = -math.inf if below is None else below
+        end = MAX_WINDOW if until is None else until
+        # PERF: as in `range`; what is not plainly right, or infinite, is looked at below.
+        if (
+            type(after) is type(end) is int and 0 <= after < MAX_WINDOW and 0 <= end <= MAX_WINDOW
+            and type(high) is type(low) is float and low < high
+            and (low > -math.inf or below is None) and (high < math.inf or (above is None and below is not None))
+        ):  # fmt: skip
+            view = self._view
+            table, roots, chunks = view.addresses
+            _alive, start_address, total_address = self._bounds
+            found, value = find_between(
+                table, roots, chunks, start_address, total_address, after + 1, end, high, low
+            )  # fmt: skip
+            if found == NOWHERE:
+                return None
+            if found != UNANSWERED:
+                return Passage(found, value, "above" if value >= high else "below")
+        return answers.first(self._moment(), after, above=above, below=below, until=until)
+
+    def quantile(
+        self, q: Sequence[float], *, window: int | None = None, start: int | None = None, end: int | None = None
+    ) -> tuple[float, ...]:
+        """Return the exact quantiles `q` of the newest `window` points, of [start, end), or of all that are kept.
+
+        Each is a stored value, the least one such that at least the share q of the points are up to it: 0 gives the
+        minimum, 1 the maximum. Lock-free, with the GIL released; milliseconds for 1e8 points that wander, up to a few
+        readings of all of them for white noise. InvalidRange unless each q is from 0 to 1; errors of `statistics`.
+        """
+        moment = self._moment()
+        return answers.quantiles(moment, *self._part(moment, window, start, end), q)
+
+    def rank(
+        self, value: float, *, window: int | None = None, start: int | None = None, end: int | None = None
+    ) -> Rank:
+        """Return how many points are below `value`, equal to it and above it; of which points, see `quantile`."""
+        moment = self._moment()
+        return answers.rank(moment, *self._part(moment, window, start, end), value)
+
+    def asof(self, at: int) -> Point:
+        """Return the newest point at or before index `at`; OutOfRange if it is no longer kept. O(1), lock-free."""
+        return answers.asof(self._moment(), at)
