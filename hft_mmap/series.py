@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 
+import numpy as np
+
 from hft_mmap import forks
 from hft_mmap.appender import Waker
 from hft_mmap.counters import EventSink, Syncs
@@ -60,7 +62,7 @@ class Series(Opened):
     def leave_to_parent(self) -> None:
         """Refuse every use from now on, since this process was forked; nothing of the parent's files is changed."""
         self._head.close()
-        # Each mapping has a descriptor of its own, and goes with the last that holds it.
+        # A mapping goes with the last that holds it, and only from this process.
         self.__dict__.clear()
         self.__class__ = _Forked
 
@@ -196,6 +198,7 @@ class Series(Opened):
             return True
         self._memory_kept = True
         if found.lost:
+            self._freeze(found)
             self.loss = Loss(self.symbol, found.lost, found.total, found.why)
             self._on_event("lost", self.loss._asdict())
         return True
@@ -219,6 +222,21 @@ class Series(Opened):
         if found.lost:
             recovery.publish(self._head, found, self._commits.boot)
         return found
+
+    def _freeze(self, found: Trusted) -> None:
+        """Serve what is left, as it is now, whatever becomes of the live words.
+
+        Who opens the series anew goes on behind it, in another file in place of one that is mapped here, and with other
+        roots.
+        """
+        words = np.zeros(len(self._head.words), dtype=np.int64)
+        words[TOTAL], words[START] = found.total, found.start
+        chunks, view = self._view.chunks, View.empty(self._layout, self._view.first)
+        for chunk in chunks:
+            if chunk.first == view.end < found.total:
+                view = view.extended(chunk)
+        self._follow_words(words.data)
+        self._view = view
 
     def _answer_waiters(self, busy: Refusal | None = None) -> None:
         """Call those whose points are on the disk, or everyone if nothing more will come there."""
@@ -296,28 +314,33 @@ class Series(Opened):
         return view, total, start, self._head.mark(total)
 
     def let_go(self) -> bool:
-        """Close the series, with its clean flag on the disk; False if the disk fails, and it is to be opened anew.
+        """Close the series, with its clean flag on the disk; False if it can't be left so now, and stays open.
 
-        For who alone has it, and is its flusher. Where another process holds it, it is left as by a kill.
+        For who alone has it, and is its flusher. One that stays open, as it has to be tried again or its disk failed,
+        needs another one (`hand_over`).
         """
         orderly = (
-            self._words[FLAGS] == FLAG_CLEAN
+            self._refused is None
+            and self._words[FLAGS] == FLAG_CLEAN
             and self.committed_total == self._words[TOTAL]
             and self._unlinked_below == self._words[START]
         )
-        if self._refused is None and not orderly:
-            self.commit(clean=True)
-        sound = self._refused is None or self._refused is CLOSED
-        with self._lock:
-            if not self._flagged():
-                self._head.raise_flag(FLAG_SYNC_FAILED)  # better without the lock than not at all
-            self._plan = None
-            if sound:
-                self._refused = CLOSED
-            self._head.close()
-            for chunk in self._view.chunks:
-                chunk.close_writer()
-        return sound
+        if not orderly:
+            done = self._refused is None and self.commit(clean=True)
+            if not (done and self._refused is CLOSED):
+                if self._refused is CLOSED:
+                    self._refused = None
+                return False
+        self._refused, self._plan = CLOSED, None
+        self._head.close()
+        for chunk in self._view.chunks:
+            chunk.close_writer()
+        return True
+
+    def hand_over(self, waker: Waker) -> None:
+        """Have `waker` commit from now on, and at once: whoever did so before is through."""
+        self._waker, self._requests = waker, waker.requests
+        self.ask()
 
     def close(self, wait_s: float) -> None:
         """Commit with the clean flag and refuse writes from now on; reads go on for whoever still holds the series.

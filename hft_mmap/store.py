@@ -169,9 +169,13 @@ class Store(Watch):
             raise outcome[0]
 
     def sync(self) -> None:
-        """Put everything appended so far on the disk, whatever the tier; SeriesReadOnly if the disk fails."""
+        """Put everything appended so far on the disk, whatever the tier; SeriesReadOnly if the disk fails.
+
+        Also what a process has appended that was killed, to symbols that nobody has used since.
+        """
         if self._flusher is None:
             return
+        self._look_at_unfinished()
         with self._lock:
             open_series = list(self._series.values())
         for series in open_series:
@@ -244,6 +248,7 @@ class Store(Watch):
         Series that other processes hold are waited for 5 s in all; without their clean flag, the next opening goes by
         what was published, as after a kill.
         """
+        self._look_at_unfinished()
         with self._lock:
             self._closed = True
         with self._ending:

@@ -30,10 +30,11 @@ class Watch(Lives, Questions):
         The disk is looked at on each call: that it is full is known before a batch meets it, and the reason goes by
         itself when there is space.
         """
-        if self._looker is not None:
-            self._looker.look_after()
+        looker = self._looker
+        if looker is not None:  # a close may take it away meanwhile
+            looker.look_after()
         with self._lock:
-            for symbol in [*self._set_aside, *self._not_opened, *self._series]:
+            for symbol in [*self._set_aside, *self._not_opened, *self._losses, *self._series]:
                 self._forget(symbol)
             aside = sorted((self._set_aside | self._not_opened).items())
         found = [Reason(symbol, "set_aside", reason) for symbol, reason in aside]
@@ -80,8 +81,9 @@ class Watch(Lives, Questions):
         After a disk that failed, or in a copy of a store in use. The series serve what is left, all of it certain.
         """
         with self._lock:
-            known = {symbol: loss for symbol, loss in self._losses.items() if symbol not in self._series}
-            known |= {symbol: series.loss for symbol, series in self._series.items() if series.loss is not None}
+            known = self._losses | {
+                symbol: series.loss for symbol, series in self._series.items() if series.loss is not None
+            }
         return [loss for _, loss in sorted(known.items())]
 
     def _directory_reasons(self, open_series: list[Series]) -> list[Reason]:

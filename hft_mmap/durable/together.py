@@ -5,12 +5,15 @@ sync ten thousand small files in a tenth of the time that one takes.
 """
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 MOST_THREADS = 8
 _ITEMS_A_THREAD = 4
 """A thread is started for no less: it takes 0.1 ms, and few series are done as soon by one."""
+
+_LOOK_S = 0.01
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -35,9 +38,16 @@ def together(work: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
             except BaseException as error:  # noqa: BLE001 - raised again, in the thread that has asked
                 failures.append(error)
 
-    helpers = []
+    def help_out() -> None:
+        try:
+            do()
+        finally:
+            ended.append(True)
+
+    ended: list[bool] = []
+    helpers: list[threading.Thread] = []
     for _ in range(min(MOST_THREADS, len(items) // _ITEMS_A_THREAD) - 1):
-        helper = threading.Thread(target=do, name="hft-mmap-helper", daemon=True)
+        helper = threading.Thread(target=help_out, name="hft-mmap-helper", daemon=True)
         try:
             helper.start()
         except RuntimeError:
@@ -46,8 +56,19 @@ def together(work: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
     try:
         do()
     finally:
-        for helper in helpers:
-            helper.join()
+        _join(helpers, ended, failures)
     if failures:
         raise failures[0]
     return [results[number] for number in range(len(items))]
+
+
+def _join(helpers: list[threading.Thread], ended: list[bool], failures: list[BaseException]) -> None:
+    """Wait until no thread is at it; an interrupt meanwhile (Ctrl-C) is a failure, and has no more begun."""
+    while len(ended) < len(helpers):
+        try:
+            for helper in helpers:
+                helper.join()
+            if len(ended) < len(helpers):  # after an interrupted join, CPython up to 3.12 says that a thread has ended
+                time.sleep(_LOOK_S)
+        except BaseException as error:  # noqa: BLE001 - raised again, when what is under way has ended
+            failures.append(error)

@@ -1,24 +1,26 @@
 """Histories of a store, made at random from a seed: what is done to it, what goes wrong beside it, and what must hold.
 
-The store is the real one, two of them as two processes have it, on a `SimulatedDisk`; only the thread that commits is
-stepped by hand, so that a seed always makes the same history.
+The store is the real one, two of them as two processes have it, on a `SimulatedDisk`; only the threads that commit and
+that look at what nobody uses are stepped by hand, so that a seed always makes the same history.
 """
 
 import itertools
 import shutil
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
+from hft_mmap.directory import opening
 from hft_mmap.durable.flusher import Committing
-from hft_mmap.errors import HftMmapError, SeriesSetAside, SymbolNotFound
+from hft_mmap.errors import HftMmapError, SeriesSetAside, StoreUnusable, SymbolNotFound
 from hft_mmap.limits import Durability, Limits
 from hft_mmap.series import Series
 from hft_mmap.store import Store
@@ -58,20 +60,46 @@ class SteppedFlusher:
         self.step()
 
 
+class SteppedLooker:
+    """The looker without its thread: the next symbol is looked at when `step` is called."""
+
+    def __init__(self, look: Callable[[], bool]) -> None:
+        """Prepare."""
+        self.step = look
+
+    def look_after(self) -> None:
+        """There is no thread that could be missing."""
+
+    def stop(self) -> None:
+        """There is none to be stopped."""
+
+
 class SteppedStore(Store):
-    """A store whose commits are made by hand."""
+    """A store whose commits are made by hand, and that looks by hand at what nobody uses."""
 
     def _make_flusher(self, sync_interval_ms: int) -> Any:  # noqa: ANN401, ARG002 - another kind of flusher
         return SteppedFlusher()
+
+    def _make_looker(self) -> Any:  # noqa: ANN401 - another kind of looker
+        return SteppedLooker(self._look_at_next)
 
     @property
     def opened(self) -> list[Series]:
         """Return the series that are open."""
         return list(self._series.values())
 
+    def goes_on(self, symbol: str) -> bool:
+        """Say whether batches for `symbol` are taken, as far as is known without a look at it."""
+        return symbol not in self._series or self._series[symbol].refusal is None
+
     def step(self) -> None:
         """Make the commits that were asked for."""
         self._flusher.step()  # type: ignore[union-attr]
+
+    def look(self) -> None:
+        """Look at the next symbol that nobody has used."""
+        if self._looker is not None:
+            self._looker.step()  # type: ignore[attr-defined]
 
     def abandon(self) -> None:
         """Close the files as the end of a process does: with no commit, and nothing else done."""
@@ -100,9 +128,12 @@ class Told:
 class History:
     """One history. `run` raises WrongError, with the steps that led there, where a promise is broken."""
 
-    def __init__(self, root: Path, seed: int) -> None:
-        """Make everything that is to happen follow from `seed`, in the directory `root`, which is removed after it."""
-        self.seed = seed
+    def __init__(self, root: Path, seed: int, *, lazy: bool = False) -> None:
+        """Make everything that is to happen follow from `seed`, in the directory `root`, which is removed after it.
+
+        lazy: a store opens each symbol at its first use, as those of many symbols do.
+        """
+        self.seed, self.lazy = seed, lazy
         self.counts: Counter[str] = Counter()
         self._random = Random(seed)  # noqa: S311 - to be made again from the seed
         self._root = root / f"history-{seed}"
@@ -112,26 +143,32 @@ class History:
         self._durability = self._random.choice(list(Durability))
         self._told = {symbol: Told() for symbol in SYMBOLS}
         self._stores: list[SteppedStore] = []
-        self._reader: Store | None = None
+        self._reader: SteppedStore | None = None
         self._events: dict[str, set[str]] = {}
-        self._excused = False
-        """Whether something happened since the last opening that may lose what was not on the disk."""
-        self._restarted = False
+        self._steps = _STEPS | {"look": 12} if lazy else _STEPS
+        self._unchecked: set[str] = set()
+        """Symbols that no process was asked for since the last of them was opened."""
+        self._excused: set[str] = set()
+        """Symbols with which something happened since their last opening that may lose what was not on the disk."""
+        self._restarted: set[str] = set()
         self._failing = False
         """Whether a sync has failed since the machine was started, or the device came back."""
+        self._calls_fail = False
+        """Whether calls fail now."""
         self._numbers = itertools.count(1)
         self.steps: list[str] = []
 
     def run(self, steps: int = 24) -> None:
         """Make the history, and check the store after each step that may have harmed it."""
         try:
-            with self._disk.calls():
+            with self._disk.calls(), patch.object(opening, "OPENED_AT_ONCE", 0 if self.lazy else len(SYMBOLS)):
                 self._open()
                 for _ in range(steps):
                     self._step()
                 self._end()
         except WrongError as error:
-            error.add_note(f"seed {self.seed}, tier {self._durability}: {', '.join(self.steps)}")
+            lazy = ", lazy" if self.lazy else ""
+            error.add_note(f"seed {self.seed}{lazy}, tier {self._durability}: {', '.join(self.steps)}")
             raise
         finally:
             self._disk.revive()
@@ -143,7 +180,7 @@ class History:
 
     def _step(self) -> None:
         """Do one thing, by chance."""
-        kind = self._random.choices(list(_STEPS), weights=list(_STEPS.values()))[0]
+        kind = self._random.choices(list(self._steps), weights=list(self._steps.values()))[0]
         self.steps.append(kind)
         self.counts[kind] += 1
         getattr(self, f"_{kind}")()
@@ -155,6 +192,8 @@ class History:
         if not self._stores:
             return
         store, symbol = self._random.choice(self._stores), self._random.choice(SYMBOLS)
+        if not self._is_checked(store, symbol):
+            return
         n = self._random.choice((1, 3, 10, 64, self._random.randrange(1, _MOST_POINTS)))
         # Numbers of their own, to be told from all others; and zeros, which look like what was never written.
         zeros = self._chance(0.2)
@@ -216,8 +255,33 @@ class History:
     def _read(self) -> None:
         """Have a reader look."""
         if self._reader is None:
-            self._reader = Store(self._disk.data, mode="r", limits=LIMITS)
+            self._reader = SteppedStore(self._disk.data, mode="r", limits=LIMITS)
         self._check_values(self._reader)
+
+    def _look(self) -> None:
+        """Have one of the processes look at what nobody uses, or list it, or copy it."""
+        readers = [] if self._reader is None else [self._reader]
+        if not self._stores:
+            return
+        store = self._random.choice(self._stores + readers)
+        for _ in range(self._random.randrange(3)):
+            store.look()
+        if self._chance(0.3):
+            infos = []
+            with suppress(StoreUnusable) if self._calls_fail else nullcontext():
+                infos = store.symbols()
+            for info in infos:
+                values = (self._told[info.symbol].values + self._told[info.symbol].maybe)[: info.total]
+                if len(values) < info.total or (info.count and info.last != values[-1]):
+                    raise WrongError(f"{info.symbol} is listed as {info}")
+        elif self._chance(0.2):
+            with suppress(HftMmapError):
+                totals = store.snapshot(self._root / "snapshot")
+                with SteppedStore(self._root / "snapshot", mode="r", limits=LIMITS) as copy:
+                    self._check_values(copy)
+                    if totals != {info.symbol: info.total for info in copy.symbols()}:
+                        raise WrongError(f"a snapshot of {totals} has {copy.symbols()}")
+            shutil.rmtree(self._root / "snapshot", ignore_errors=True)
 
     def _check(self) -> None:
         """Have every process look, and verify."""
@@ -237,7 +301,7 @@ class History:
         self._disk.kill_in(self._random.randrange(12))
         with suppress(Killed):
             for _ in range(4):
-                self._random.choice((self._append, self._commit, self._sync))()
+                self._random.choice(self._doings())()
             store.close()
         self._killed()
 
@@ -249,8 +313,9 @@ class History:
         self._killed()
 
     def _killed(self) -> None:
-        """Go on without the processes: what they had under way may be there."""
+        """Go on without the processes: what they had under way may be there, and what they found may be untold."""
         self._disk.revive()
+        self._restarted.clear()
         self._abandon()
         self._open()
 
@@ -258,16 +323,21 @@ class History:
         """Cut the power, and start the machine again."""
         self._kill_all()
         self._disk.cut(restart=True)
-        self._excused, self._failing, self._restarted = True, False, True
+        # A head that told of nothing when its device came back (see `_check_opened`) may have been left in order since.
+        self._restarted = set(SYMBOLS) - (self._unchecked & self._excused)
+        self._excused, self._failing = set(SYMBOLS), False
         self._open()
-        self._restarted = False
 
     def _remount(self) -> None:
         """Lose the device, with what was not synced, and have it back in the same run of the machine."""
         self._kill_all()
         self._disk.cut(restart=False)
-        self._excused, self._failing = True, False
+        self._excused, self._failing, self._restarted = set(SYMBOLS), False, set()
         self._open()
+
+    def _doings(self) -> list[Callable[[], None]]:
+        """Return what may be under way when something goes wrong."""
+        return [self._append, self._commit, self._sync, *([self._look] if self.lazy else [])]
 
     def _fail_sync(self) -> None:
         """Have a sync fail, with pages left in memory that the disk does not have."""
@@ -280,20 +350,26 @@ class History:
     def _fail(self, kind: str, most: int) -> None:
         failed, forgotten = self._disk.failed_syncs, self._disk.forgotten
         self._disk.fail_in(kind, self._random.randrange(most))
+        self._calls_fail = True
         for _ in range(3):
-            self._random.choice((self._append, self._commit, self._sync))()
+            self._random.choice(self._doings())()
+            if self.lazy and self._disk.forgotten > forgotten:
+                # Whoever opens it from here on goes on from what is left. A reader that has mapped the rest is gone.
+                self._unchecked, self._excused = set(SYMBOLS), set(SYMBOLS)
+                self._close_reader()
         self._disk.revive()
+        self._calls_fail = False
         self._failing |= self._disk.failed_syncs > failed
         if self._disk.forgotten > forgotten:
             self._check_forgotten()
 
     def _check_forgotten(self) -> None:
         """Check that the processes that are there serve nothing of what memory has lost under them, and say so."""
-        self._excused = True
+        self._excused = set(SYMBOLS)
         for store in self._stores:
             store.step()
             self._check_values(store)
-        if self._stores:
+        if self._stores and not self.lazy:
             for symbol, told in self._told.items():
                 with suppress(HftMmapError):
                     self._check_opened(self._stores[0], symbol, told)
@@ -302,7 +378,8 @@ class History:
         """Have memory drop what a failed sync left there; the process that met the failure is gone, or is killed."""
         self._kill_all()
         self._disk.evict()
-        self._excused |= self._failing
+        if self._failing:
+            self._excused = set(SYMBOLS)
         self._open()
 
     def _write_back(self) -> None:
@@ -311,6 +388,9 @@ class History:
 
     def _copy(self) -> None:
         """Copy the files while they are in use, and open the copy: it serves what is right, or nothing."""
+        # A copy of what was not opened since a cut may serve, rightly, what the opening then gives up.
+        if not all(self._is_checked(store, symbol) for store in self._stores[:1] for symbol in SYMBOLS):
+            return
         copy = self._root / "copy"
         copy.mkdir()
         directories = [entry for entry in self._disk.data.iterdir() if entry.is_dir() and entry.name in SYMBOLS]
@@ -321,27 +401,48 @@ class History:
                     shutil.copyfile(path, copy / directory.name / path.name)
                 if self._chance(0.3):
                     self._append()
-        with Store(copy, mode="r", limits=LIMITS) as store:
+        with SteppedStore(copy, mode="r", limits=LIMITS) as store:
             self._check_values(store)
         shutil.rmtree(copy)
 
     # -- opening, and what must hold ----------------------------------------------------------------------------------
 
-    def _open(self) -> None:
-        """Open the store once more, and check what it serves against what was told before."""
-        self._events = {}
+    def _open(self, *, whole: bool = False) -> None:
+        """Open the store once more, and check what it serves against what was told before.
+
+        A lazy one opens some of it later, unless `whole`.
+        """
+        self._events = {symbol: self._events.get(symbol, set()) for symbol in self._unchecked}
         while len(self._stores) > 1:
             self._stores.pop().close()
         store = SteppedStore(
             self._disk.data, limits=LIMITS, durability=self._durability, on_event=self._noted,
         )  # fmt: skip
         self._stores.append(store)
-        for symbol, told in self._told.items():
-            self._check_opened(store, symbol, told)
-        self._excused = False
+        self._unchecked = set(SYMBOLS)
+        for symbol in SYMBOLS:
+            if whole or not self.lazy or self._chance(0.4):
+                self._is_checked(store, symbol)
+        if self.lazy and not whole and self._chance(0.6):
+            return
         self._check_values(store)
         if self._chance(0.3) and not self._failing:
             self._verify(store)
+
+    def _is_checked(self, store: SteppedStore, symbol: str) -> bool:
+        """Check a symbol where that is due; False where it can't be, as a call fails at present."""
+        if symbol in self._unchecked:
+            # Not of one that met a failed sync: others may have gone on since.
+            going_on = (one for one in (store, *self._stores) if one.goes_on(symbol))
+            store = next(going_on, store)
+            try:
+                self._check_opened(store, symbol, self._told[symbol])
+            except HftMmapError:
+                return False
+            self._unchecked.discard(symbol)
+            self._excused.discard(symbol)
+            self._restarted.discard(symbol)
+        return True
 
     def _noted(self, name: str, fields: Mapping[str, object]) -> None:
         self._events.setdefault(str(fields.get("symbol")), set()).add(name)
@@ -353,6 +454,8 @@ class History:
         except SymbolNotFound:
             total = 0
         except SeriesSetAside as error:
+            if self._calls_fail and "the next request tries again" in str(error):
+                raise
             raise WrongError(f"{symbol} is set aside: {error}") from error
         if total == len(told.values) + len(told.maybe) and told.maybe:
             told.values += told.maybe
@@ -363,10 +466,10 @@ class History:
         if total < told.durable and not self._failing:
             raise WrongError(f"{symbol} ends at {total}, and {told.durable} points were on the disk")
         if total < len(told.values):
-            if not self._excused:
+            if symbol not in self._excused:
                 raise WrongError(f"{symbol} ends at {total} and not at {len(told.values)}, for no reason")
             # A device that comes back with a head that was never written since it was made can tell of nothing.
-            if (total or self._restarted) and not self._events.get(symbol, set()) & {"lost", "recovery"}:
+            if (total or symbol in self._restarted) and not self._events.get(symbol, set()) & {"lost", "recovery"}:
                 raise WrongError(f"{symbol} ends at {total} and not at {len(told.values)}, and nobody is told")
             del told.values[total:]
             told.ends = [end for end in told.ends if end <= total]
@@ -407,6 +510,9 @@ class History:
         for store in self._stores:
             store.abandon()
         self._stores = []
+        self._close_reader()
+
+    def _close_reader(self) -> None:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
@@ -416,7 +522,7 @@ class History:
         for store in self._stores:
             store.close()
         self._stores = []
-        self._open()
+        self._open(whole=True)
 
 
 _STEPS = {

@@ -3,6 +3,7 @@
 import os
 import resource
 import shutil
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ import pytest
 
 from hft_mmap import Durability, Limits
 from hft_mmap.durable.flusher import Flusher
+from hft_mmap.durable.together import together
 from tests.hft_mmap.conftest import OpenStore
 from tests.service import wait_until
 
@@ -195,3 +197,37 @@ def test_one_of_many_that_fails_takes_no_other_with_it(open_store: OpenStore) ->
     for symbol in symbols[:7] + symbols[8:]:
         store.wait_durable(symbol, 1)
     assert [reason.symbol for reason in store.reasons()] == ["S07"]
+
+
+def test_an_interrupt_leaves_no_thread_at_work() -> None:
+    """It is raised when what is under way has ended: a close that is called again finds nobody else at it."""
+    drained, interrupted, gone = threading.Event(), threading.Event(), threading.Event()
+    met: list[int] = []
+    late: list[bool] = []
+
+    def interrupt(_number: int, _frame: object) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    done: list[int] = []
+
+    def work(item: int) -> None:
+        done.append(item)
+        if threading.current_thread() is threading.main_thread():
+            if len(done) == 8:
+                drained.set()
+        elif not met:
+            met.append(item)
+            drained.wait(30)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            interrupted.wait(30)
+            late.append(gone.wait(0.2))
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            together(work, range(8))
+        gone.set()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert late == [False]

@@ -15,17 +15,27 @@ KEPT_SEEDS = (29, 379, 589, 1354, 1487, 2773, 10693, 11712, 11951)
 lost, points that had been told as lost and came back."""
 
 
+KEPT_LAZY_SEEDS = (808, 1807, 4717)
+"""Where symbols are opened at their first use: a process that had lost points showed those that another appended."""
+
+
 @pytest.mark.parametrize("seed", KEPT_SEEDS)
 def test_a_history_that_was_wrong_once_is_right(tmp_path: Path, seed: int) -> None:
     """Each of them broke a promise of the store when it was found."""
     History(tmp_path, seed).run()
 
 
+@pytest.mark.parametrize("seed", KEPT_LAZY_SEEDS)
+def test_a_lazy_history_that_was_wrong_once_is_right(tmp_path: Path, seed: int) -> None:
+    """As above."""
+    History(tmp_path, seed, lazy=True).run()
+
+
 @pytest.mark.parametrize("first", range(0, 60, 20))
 def test_no_history_breaks_a_promise(tmp_path: Path, first: int) -> None:
     """No point is wrong, none that was on the disk is lost, and what is lost is told; `make simulate` makes more."""
     for seed in range(first, first + 20):
-        History(tmp_path, seed).run()
+        History(tmp_path, seed, lazy=seed % 2 == 1).run()
 
 
 def test_a_store_that_believes_every_page_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,6 +74,25 @@ def test_a_living_process_serves_nothing_that_memory_has_lost(tmp_path: Path) ->
         assert {"read_only", "lost"} <= set(told)
         with pytest.raises(SeriesReadOnly):
             store.append("A", [1.0])
+        store.close()
+
+
+def test_who_met_the_failure_serves_what_is_left_though_another_goes_on_behind_it(tmp_path: Path) -> None:
+    """A process that opens the series afterwards appends other points: the first shows neither them nor the lost."""
+    disk = SimulatedDisk(tmp_path, _Always(), _Always())
+    with disk.calls():
+        store = SteppedStore(disk.data, limits=LIMITS)
+        store.append("A", np.arange(1.0, 101.0))
+        disk.fail_in("sync", 0)
+        store.series("A").ask()
+        store.step()
+        assert store.series("A").total == 0
+        other = SteppedStore(disk.data, limits=LIMITS)
+        other.append("A", np.arange(1001.0, 1201.0))
+        assert other.stats("A", 1000).min == 1001.0
+        assert store.window("A", 1000).tolist() == []
+        assert (store.symbols()[0].total, store.symbols()[0].last) == (0, None)
+        other.close()
         store.close()
 
 

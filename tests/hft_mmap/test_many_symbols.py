@@ -1,17 +1,20 @@
 """More symbols than a store opens at its start: each is opened by its first use, and looked at whether used or not."""
 
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from hft_mmap import Limits, SeriesSetAside, Store, SymbolLimitReached
+from hft_mmap import Limits, SeriesReadOnly, SeriesSetAside, Store, StoreClosed, SymbolLimitReached
 from hft_mmap.directory.opening import OPENED_AT_ONCE
 from hft_mmap.files.head import FLAG_SYNC_FAILED, Head
 from hft_mmap.files.layout import Layout
 from hft_mmap.files.names import chunk_name
+from hft_mmap.testing.disk import SimulatedDisk
+from hft_mmap.testing.histories import SteppedStore
 from hft_mmap.tree.words import FLAGS
 from tests.hft_mmap.conftest import OpenStore, StartStore
-from tests.hft_mmap.damage import flip, set_flags
+from tests.hft_mmap.damage import flip, set_flags, write_at
 from tests.hft_mmap.descriptors import open_files
 from tests.service import wait_until
 
@@ -151,3 +154,71 @@ def test_a_used_symbol_has_two_files_open(open_store: OpenStore) -> None:
     store.sync()
     assert len(open_files(store.path)) <= 2
     assert store.stats("A", 640).points == 640
+
+
+def test_a_closed_store_makes_no_snapshot(data: Path, open_store: OpenStore) -> None:
+    """It opens nothing any more, used or not."""
+    store = open_store(limits=MANY)
+    store.close()
+    with pytest.raises(StoreClosed):
+        store.snapshot(data.parent / "copy")
+
+
+def test_what_was_lost_is_told_of_while_the_store_is_open(
+    data: Path, open_store: OpenStore, start_store: StartStore
+) -> None:
+    """Also once the symbol is used, until it is removed."""
+    process = start_store(limits=MANY, durability="process")
+    for symbol in SYMBOLS[:2]:
+        process.append(symbol, [5.0])
+    process.kill()
+    for symbol in SYMBOLS[:2]:
+        write_at(data / symbol / chunk_name(0), 16, bytes(8))
+    store = open_store(limits=MANY)
+    looked_at(store)
+    assert [(loss.symbol, loss.points) for loss in store.losses()] == [(symbol, 1) for symbol in SYMBOLS[:2]]
+    assert store.append(SYMBOLS[0], [6.0]) == 3
+    assert [loss.symbol for loss in store.losses()] == SYMBOLS[:2]
+    store.remove(SYMBOLS[1])
+    assert store.reasons() == []
+    assert [loss.symbol for loss in store.losses()] == SYMBOLS[:1]
+
+
+def test_a_sync_that_fails_under_the_look_makes_the_series_read_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As any failed sync does: it is named, takes no batches, and keeps to that until the next start."""
+    monkeypatch.setattr("hft_mmap.directory.opening.OPENED_AT_ONCE", 0)
+    disk = SimulatedDisk(tmp_path, Random(1), Random(1))
+    with disk.calls():
+        killed = SteppedStore(disk.data, limits=MANY)
+        killed.append("A", [1.0, 2.0])
+        killed.abandon()
+        store = SteppedStore(disk.data, limits=MANY)
+        disk.fail_in("sync", 1)
+        store.look()
+        disk.revive()
+        assert store.unopened == 0
+        assert [(reason.symbol, reason.code) for reason in store.reasons()] == [("A", "read_only")]
+        with pytest.raises(SeriesReadOnly):
+            store.append("A", [3.0])
+        store.close()
+
+
+@pytest.mark.parametrize("way", ["sync", "close"])
+def test_what_a_killed_process_has_published_is_put_on_the_disk_before_anybody_uses_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """By `sync`, and by an orderly stop, also where those come before the look at it."""
+    monkeypatch.setattr("hft_mmap.directory.opening.OPENED_AT_ONCE", 0)
+    disk = SimulatedDisk(tmp_path, Random(1), Random(1))
+    with disk.calls():
+        killed = SteppedStore(disk.data, limits=MANY, durability="process")
+        killed.append("A", [1.0, 2.0])
+        killed.abandon()
+        store = SteppedStore(disk.data, limits=MANY)
+        store.sync() if way == "sync" else store.close()
+        store.abandon()
+        disk.cut(restart=True)
+        with SteppedStore(disk.data, limits=MANY) as again:
+            assert again.window("A", 2).tolist() == [1.0, 2.0]

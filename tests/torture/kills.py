@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
+from unittest.mock import patch
 
 import httpx
 import numpy as np
 
 from hft_mmap import Durability, Store
+from hft_mmap.directory import opening
 from hft_mmap.testing import MEMORY
 from tests.service import PATIENCE_S
 from tests.torture.counts import Counts, Kind
@@ -72,7 +74,8 @@ def check_twice(
     states = []
     for mode in ("r", "a", "a") if writable else ("r",):
         try:
-            store = Store(path, mode="a", limits=setting.limits) if mode == "a" else Store(path, mode="r")
+            with patch.object(opening, "OPENED_AT_ONCE", setting.opened_at_once):
+                store = Store(path, mode="a", limits=setting.limits) if mode == "a" else Store(path, mode="r")
         except Exception as error:
             raise Unopenable(f"mode {mode}: {error!r}") from error
         with store:

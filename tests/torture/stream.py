@@ -65,12 +65,19 @@ class Setting:
     symbols: int = len(SYMBOLS)
     sizes: Sequence[int] = ()
     """The sizes of the batches, again and again; drawn from the seed if there are none."""
+    lazy: bool = False
+    """Whether each symbol is opened at its first use, as in a store of many: so it is for every second seed."""
 
     @staticmethod
     def drawn(seed: int, durability: Durability) -> "Setting":
         """Return the setting of a seed: chunks of one, two or no node levels above the first, few of them kept."""
         chunk = (64, 192, 4096)[seed % 3]
-        return Setting(seed, durability.value, chunk, 300 + 6 * chunk, 100 + 3 * chunk)
+        return Setting(seed, durability.value, chunk, 300 + 6 * chunk, 100 + 3 * chunk, lazy=seed % 2 == 1)
+
+    @property
+    def opened_at_once(self) -> int:
+        """Return how many symbols a store opens at its start, for `hft_mmap.directory.opening.OPENED_AT_ONCE`."""
+        return 0 if self.lazy else self.symbols
 
     @property
     def limits(self) -> Limits:

@@ -25,6 +25,7 @@ from hft_mmap import (
     Store,
     SymbolNotFound,
 )
+from hft_mmap.directory import opening
 from hft_mmap.errors import StoreUnusable
 from hft_mmap.testing import MEMORY
 from tests.torture import endless
@@ -42,6 +43,7 @@ def _teller(out: int) -> Tell:
 
 
 def _opened(path: str, setting: Setting) -> Store:
+    opening.OPENED_AT_ONCE = setting.opened_at_once  # of this process, which is for this task alone
     return Store(path, limits=setting.limits, durability=setting.durability, sync_interval_ms=1)
 
 
