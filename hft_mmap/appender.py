@@ -37,8 +37,8 @@ from hft_mmap.files.view import View
 from hft_mmap.health import Refusal
 from hft_mmap.held import Held
 from hft_mmap.limits import Limits
-from hft_mmap.tree.words import FLAGS, START, TOTAL
-from hft_mmap.tree.writer import NOT_SHORT, PLAN_HEAD_ADDRESS, PLAN_HEAD_FD, PLAN_MAX_RETENTION, append_short
+from hft_mmap.tree.words import FLAGS, SALT, START, TOTAL
+from hft_mmap.tree.writer import NOT_SHORT, PLAN_ERA, PLAN_HEAD_ADDRESS, PLAN_HEAD_FD, PLAN_MAX_RETENTION, append_short
 
 if TYPE_CHECKING:
     from queue import SimpleQueue
@@ -227,12 +227,18 @@ class Appender(Held):
             plan[PLAN_HEAD_FD] = self._head.fd
             plan[PLAN_HEAD_ADDRESS] = self._head.address
             plan[PLAN_MAX_RETENTION] = self._limits.max_data_retention
+            plan[PLAN_ERA] = view.era
             self._plan = plan
+
+    def _covering(self, total: int) -> View:
+        """Return the view as it is, if it covers what is there, else the current one. The caller holds the series."""
+        view = self._view
+        return view if total <= view.end and view.era == self._words[SALT] else self._current(total)
 
     def _repeated(self, batch: NDArray[np.float64], offset: int, total: int) -> int:
         """Return the total after `batch` if it is already stored at `offset`; OffsetConflict if not."""
         end = offset + batch.shape[0]
-        view = self._view if total <= self._view.end else self._current(total)
+        view = self._covering(total)
         if self._words[START] <= offset and end <= total and np.array_equal(view.read(offset, end), batch):
             return int(end)
         if offset < 0:
@@ -282,7 +288,7 @@ class Appender(Held):
             self._head.settle_words()
         # The view of the readers stays as it is until the batch is published: the root of a chunk that the batch fills
         # must not outlive it.
-        view = self._view if total <= self._view.end else self._current(total)
+        view = self._covering(total)
         while done < n:
             position = total + done
             if position == view.end:

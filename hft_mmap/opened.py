@@ -14,7 +14,7 @@ from hft_mmap.files.boot import Boot, current_boot, is_same_boot
 from hft_mmap.files.head import FLAG_LEFT
 from hft_mmap.files.view import View
 from hft_mmap.health import Loss
-from hft_mmap.tree.words import FLAGS, START, TOTAL
+from hft_mmap.tree.words import FLAGS, SALT, START, TOTAL
 
 
 class Opened(Appender):
@@ -76,12 +76,13 @@ class Opened(Appender):
         if (recovered.origin != "live" or recovered.lost) and view.chunks and recovered.total < view.end:
             view.chunks[-1].unseal()
         self._follow_words(self._head.words)
-        self._set_tail(view)
+        self._set_tail(view.of_era(self._words[SALT]))
         return recovered, leftovers, failure
 
     def _attach(self, boot: Boot) -> None:
         """Open for reading only: follow the live words if a process of this boot wrote them, else the newest commit."""
         while True:
+            era = self._head.words[SALT]  # before the look: what is lost after it is seen
             recovered = trust(self._head, boot, self.directory, self._layout)
             self.attached = recovered.origin == "live" and not recovered.lost
             if self.attached:
@@ -91,7 +92,8 @@ class Opened(Appender):
                 words[TOTAL], words[START] = recovered.total, recovered.start
                 self._follow_words(words.data)
             try:
-                self._view = self._mapped(View.empty(self._layout, self._floor(recovered.start)), recovered.total)
+                nothing = View.empty(self._layout, self._floor(recovered.start), era if self.attached else 0)
+                self._view = self._mapped(nothing, recovered.total)
             except FileNotFoundError:
                 # A cleanup in another process may have moved `start` since: then look again, else a chunk is missing.
                 if not self.attached or self._words[START] == recovered.start:

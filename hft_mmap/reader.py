@@ -30,7 +30,7 @@ from hft_mmap.span import Span
 from hft_mmap.stats import STANDARD_WINDOWS, WindowStats
 from hft_mmap.tree.buckets import Buckets, in_bars, in_buckets
 from hft_mmap.tree.fold import fold_newest, fold_window, fold_windows
-from hft_mmap.tree.words import FLAGS, START, TOTAL
+from hft_mmap.tree.words import FLAGS, SALT, START, TOTAL
 
 MAX_WINDOW = 2**62
 """More than there can be points: a window above it is the same as this one, and would not fit compiled code."""
@@ -115,8 +115,10 @@ class Reader:
 
     def _current(self, total: int) -> View:
         """Return the view of all kept chunks up to `total`. Other processes are held out: what is kept exists."""
-        start = self._words[START]
-        view = self._view if self._view.end >= start else View.empty(self._layout, self._floor(start))
+        start, era = self._words[START], self._words[SALT]
+        view = self._view
+        if view.end < start or view.era != era:
+            view = View.empty(self._layout, self._floor(start), era)
         return self._mapped(view, total).without_before(start)
 
     # -- of one moment ------------------------------------------------------------------------------------------------
@@ -155,18 +157,20 @@ class Reader:
             start = words[START]
             total = words[TOTAL]
             # The second look at `start` shows that no cleanup came between: both are of one moment. It takes 35 ns.
-            if view.first <= start and total <= view.end and words[START] == start:
-                return view, start, total
-            if total > view.end:
-                self._follow()
+            if words[SALT] == view.era:
+                if view.first <= start and total <= view.end and words[START] == start:
+                    return view, start, total
+                if total <= view.end:
+                    continue
+            self._follow()
 
     def _follow(self) -> None:
-        """Map the chunks that another process has added, and drop those it has cleaned up."""
+        """Map the chunks that another process has added, and drop those it has cleaned up; all if points were lost."""
         with self._lock:
-            view = self._view
+            view, era = self._view, self._words[SALT]
             total, start = self._words[TOTAL], self._words[START]
-            if view.end < start:
-                view = View.empty(self._layout, self._floor(start))
+            if view.end < start or view.era != era:
+                view = View.empty(self._layout, self._floor(start), era)
             try:
                 self._view = self._mapped(view, total).without_before(start)
             except (FileNotFoundError, FormatError) as error:

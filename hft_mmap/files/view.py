@@ -7,7 +7,14 @@ from numpy.typing import NDArray
 
 from hft_mmap.files.chunk import Chunk
 from hft_mmap.files.layout import Layout
-from hft_mmap.tree.fold import TABLE_ADDRESSES, TABLE_CHUNK_POINTS, TABLE_FIRST_POINT, TABLE_LEVEL_OFFSETS, TABLE_LEVELS
+from hft_mmap.tree.fold import (
+    TABLE_ADDRESSES,
+    TABLE_CHUNK_POINTS,
+    TABLE_ERA,
+    TABLE_FIRST_POINT,
+    TABLE_LEVEL_OFFSETS,
+    TABLE_LEVELS,
+)
 from hft_mmap.tree.kernels import NODE_FIELDS
 
 
@@ -16,13 +23,19 @@ class View:
 
     Covers the points [first, end). `roots` holds one node for each chunk but the last, flattened float64: a chunk
     is in that part only when it is full and published, so its root can't change any more.
+
+    `era` is the salt of the head (`tree.words`) from before the chunks were mapped. Where the head has another one,
+    points were lost since: a chunk may be another file by now, and have another root.
     """
 
-    __slots__ = ("addresses", "chunks", "end", "first", "layout", "roots", "table")
+    __slots__ = ("addresses", "chunks", "end", "era", "first", "layout", "roots", "table")
 
-    def __init__(self, layout: Layout, first: int, chunks: Sequence[Chunk], roots: NDArray[np.float64]) -> None:
+    def __init__(
+        self, layout: Layout, first: int, chunks: Sequence[Chunk], roots: NDArray[np.float64], era: int
+    ) -> None:  # fmt: skip
         """Build the table of `chunks`, the first of which starts at point `first`."""
         self.layout = layout
+        self.era = era
         self.first = first
         self.end = first + layout.points * len(chunks)
         self.chunks = tuple(chunks)
@@ -31,6 +44,7 @@ class View:
         self.table[TABLE_CHUNK_POINTS] = layout.points
         self.table[TABLE_FIRST_POINT] = first
         self.table[TABLE_LEVELS] = layout.levels
+        self.table[TABLE_ERA] = era
         for level, offset in enumerate(layout.offsets):
             self.table[TABLE_LEVEL_OFFSETS + level] = offset // 8
         for i, chunk in enumerate(chunks):
@@ -39,14 +53,18 @@ class View:
         self.addresses = self.table.ctypes.data, roots.ctypes.data, len(chunks)
 
     @staticmethod
-    def empty(layout: Layout, first: int) -> "View":
+    def empty(layout: Layout, first: int, era: int = 0) -> "View":
         """Return a view of no chunk; the next one to be added starts at point `first`."""
-        return View(layout, first, (), np.empty(0))
+        return View(layout, first, (), np.empty(0), era)
+
+    def of_era(self, era: int) -> "View":
+        """Return this view with another era, for who knows that its chunks are those of it."""
+        return self if era == self.era else View(self.layout, self.first, self.chunks, self.roots, era)
 
     def extended(self, chunk: Chunk) -> "View":
         """Return this view with the next chunk added; the chunk that was the last must be full."""
         roots = self.roots if not self.chunks else np.concatenate([self.roots, self.chunks[-1].root()])
-        return View(self.layout, self.first, (*self.chunks, chunk), roots)
+        return View(self.layout, self.first, (*self.chunks, chunk), roots, self.era)
 
     def without_before(self, start: int) -> "View":
         """Return this view less the chunks that lie wholly below point `start`; one chunk always remains."""
@@ -54,7 +72,7 @@ class View:
         if gone <= 0:
             return self
         first = self.first + gone * self.layout.points
-        return View(self.layout, first, self.chunks[gone:], self.roots[NODE_FIELDS * gone :].copy())
+        return View(self.layout, first, self.chunks[gone:], self.roots[NODE_FIELDS * gone :].copy(), self.era)
 
     def read(self, lo: int, hi: int) -> NDArray[np.float64]:
         """Return the points [lo, hi) as a read-only float64 array: a view inside one chunk, else a copy."""

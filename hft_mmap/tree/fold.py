@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 
 from hft_mmap.tree.kernels import FAN_OUT, FAN_OUT_BITS, MAX_LEVELS, NODE_BYTES, NODE_FIELDS, OPTIONS, value_run
 from hft_mmap.tree.pointers import float64_pointer, int64_pointer, load_word, prefetch
+from hft_mmap.tree.words import ERA_BEHIND_TOTAL
 
 # The chunks of a series are described by one int64 array: these are its words, then one address a chunk.
 TABLE_CHUNK_POINTS = 0
 TABLE_FIRST_POINT = 1
 TABLE_LEVELS = 2
-TABLE_LEVEL_OFFSETS = 3
+TABLE_ERA = 3
+"""The salt of the head when the chunks were mapped (`tree.words`)."""
+TABLE_LEVEL_OFFSETS = 4
 TABLE_ADDRESSES = TABLE_LEVEL_OFFSETS + MAX_LEVELS
 
 _LINE_BYTES = 64
@@ -256,6 +259,8 @@ def fold_between(  # noqa: PLR0913, PLR0917 - compiled code takes them one by on
     end = first + chunks * table[TABLE_CHUNK_POINTS]
     if not (first <= start <= lo < hi <= total <= end and load_word(start_address) == start):
         return 0.0, 0.0, 0.0, 0.0, 0.0, 0
+    if load_word(total_address + ERA_BEHIND_TOTAL) != table[TABLE_ERA]:
+        return 0.0, 0.0, 0.0, 0.0, 0.0, 0
     prefetch_edges(table, lo, hi)
     roots = carray(float64_pointer(roots_address), (NODE_FIELDS * (chunks - 1),))
     low, high, last, avg, var = _fold(table, roots, lo, hi)
@@ -270,7 +275,8 @@ def fold_newest(
 
     The common query in one call: it loads the bounds from the live words at `start_address` and `total_address`, and
     folds. Arrays come as addresses of `chunks` chunks (see `fold_window`), as taking an array apart costs 100 ns. No
-    answer means that nothing is stored, that the chunks do not cover the bounds, or that a cleanup came in between.
+    answer means that nothing is stored, that the chunks do not cover the bounds, that a cleanup came in between, or
+    that points were lost since the chunks were mapped.
     """
     start = load_word(start_address)
     total = load_word(total_address)
@@ -279,7 +285,7 @@ def fold_newest(
     # Only if no cleanup came between the loads did the two stand side by side.
     if start == total or start < first or total > first + chunks * table[TABLE_CHUNK_POINTS]:
         return 0.0, 0.0, 0.0, 0.0, 0.0, 0
-    if load_word(start_address) != start:
+    if load_word(start_address) != start or load_word(total_address + ERA_BEHIND_TOTAL) != table[TABLE_ERA]:
         return 0.0, 0.0, 0.0, 0.0, 0.0, 0
     points = min(window, total - start)
     roots = carray(float64_pointer(roots_address), (NODE_FIELDS * (chunks - 1),))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hft_mmap.tree.fold import (
     TABLE_ADDRESSES,
     TABLE_CHUNK_POINTS,
+    TABLE_ERA,
     TABLE_FIRST_POINT,
     TABLE_LEVEL_OFFSETS,
     TABLE_LEVELS,
@@ -20,6 +21,7 @@ from hft_mmap.tree.fold import (
 )
 from hft_mmap.tree.kernels import FAN_OUT, FAN_OUT_BITS, NODE_BYTES, NODE_FIELDS, OPTIONS
 from hft_mmap.tree.pointers import float64_pointer, int64_pointer, load_word
+from hft_mmap.tree.words import ERA_BEHIND_TOTAL
 
 NOWHERE = -1
 UNANSWERED = -2
@@ -139,6 +141,8 @@ def find_between(  # noqa: PLR0913, PLR0917 - compiled code takes them one by on
     first = table[TABLE_FIRST_POINT]
     points = table[TABLE_CHUNK_POINTS]
     if not (first <= start <= lo and total <= first + chunks * points and load_word(start_address) == start):
+        return UNANSWERED, 0.0
+    if load_word(total_address + ERA_BEHIND_TOTAL) != table[TABLE_ERA]:
         return UNANSWERED, 0.0
     end = min(hi, total)
     if lo >= end:

@@ -24,7 +24,7 @@ from hft_mmap.tree.kernels import (
     summarise_values,
 )
 from hft_mmap.tree.pointers import int64_pointer
-from hft_mmap.tree.words import FLAGS, HEAD_BYTES, NEWEST, RING, RING_PLACES, START, TOTAL
+from hft_mmap.tree.words import FLAGS, HEAD_BYTES, NEWEST, RING, RING_PLACES, SALT, START, TOTAL
 
 PLAN_CHUNK_FD = 0
 PLAN_CHUNK_ADDRESS = 1
@@ -36,7 +36,8 @@ PLAN_MAX_RETENTION = 6
 PLAN_LEVELS = 7
 PLAN_SEED = 8
 PLAN_CHECKSUM = 9
-PLAN_LEVEL_OFFSETS = 10
+PLAN_ERA = 10
+PLAN_LEVEL_OFFSETS = 11
 PLAN_WORDS = PLAN_LEVEL_OFFSETS + MAX_LEVELS + 1
 
 NOT_SHORT = -1
@@ -135,8 +136,8 @@ def append_short(plan: NDArray[np.int64], values: NDArray[np.float64], offset: i
 
     Returns NOT_SHORT, with nothing published, in every other case, also where another process holds the lock of the
     head file: it is taken and given back, never waited for. Nor is it plain where the newest publication has no
-    checksum, as after an append of an old release. The caller holds the lock of the series against other
-    threads.
+    checksum, as after an append of an old release, or where points were lost since the chunk was mapped. The caller
+    holds the lock of the series against other threads.
     """
     n = values.shape[0]
     if n == 0 or find_invalid(values) != VALID or _flock(plan[PLAN_HEAD_FD], _LOCK_EX | _LOCK_NB) != 0:
@@ -150,6 +151,7 @@ def append_short(plan: NDArray[np.int64], values: NDArray[np.float64], offset: i
     if (
         fits
         and words[FLAGS] == 0
+        and words[SALT] == plan[PLAN_ERA]
         and words[newest] == total
         and total - words[START] + n <= plan[PLAN_MAX_RETENTION]
         and write_points(plan, begin, values) == 0

@@ -32,6 +32,7 @@ from hft_mmap.tree.kernels import (
     summarise_nodes,
     summarise_values,
 )
+from hft_mmap.tree.words import SALT, START
 
 Floats = NDArray[np.float64]
 
@@ -105,7 +106,7 @@ class Tree:
         return WindowStats(low, high, last, avg, var, hi - lo)
 
     def newest(self, words: NDArray[np.int64], window: int) -> WindowStats | None:
-        """Return the statistics of the newest `window` points where `words` are (total, start), None if no answer."""
+        """Return the statistics of the newest `window` points where `words` begin with total, start, or None."""
         total_address = words.ctypes.data
         chunks = len(self.buffers)
         roots = self.roots.ctypes.data
@@ -269,7 +270,7 @@ def test_the_newest_points_in_one_call_are_the_same_as_step_by_step(points: int,
     n = data.draw(st.integers(1, 3 * points), "n")
     tree = Tree(prices("uniform", n, seed=n), points, first)
     start = first + data.draw(st.integers(0, n - 1), "start")
-    words = np.array([first + n, start])
+    words = np.array([first + n, start, *[0] * (SALT - START)])
     window = data.draw(st.integers(1, 4 * points), "window")
     size = min(window, first + n - start)
     assert tree.newest(words, window) == tree.fold(first + n - size, first + n)
@@ -287,7 +288,7 @@ def test_the_newest_points_in_one_call_are_the_same_as_step_by_step(points: int,
 def test_the_newest_points_are_no_answer_where_the_chunks_do_not_cover_them(start: int, total: int) -> None:
     """fold_newest never reads beyond the chunks that are mapped: the caller then maps what is missing."""
     tree = Tree(prices("uniform", 640, seed=1), 320, first=320)
-    assert tree.newest(np.array([total, start]), 10) is None
+    assert tree.newest(np.array([total, start, *[0] * (SALT - START)]), 10) is None
 
 
 # -- numbers that are known -------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hft_mmap.files.layout import Layout
 from hft_mmap.files.marks import Mark
 from hft_mmap.files.names import chunk_name
 from hft_mmap.testing import StoreProcess, move_in, restart_machine
+from hft_mmap.testing.histories import SteppedStore
 from hft_mmap.tree.words import EPOCH, FLAGS, RING, RING_OFFSET, RING_PLACES, SETTLED
 from tests.hft_mmap.damage import flip, write_at
 
@@ -170,6 +172,47 @@ def test_a_reader_that_is_held_up_while_the_ring_goes_round_finds_no_loss(
         store.append("A", np.arange(10.0))
         monkeypatch.setattr(Head, "marks", after_a_while)
         assert store.verify()[0].faults == ()
+
+
+SMALL = Limits(chunk_points=64, starting_capacity=0)
+
+
+def lose_the_end(directory: Path, total: int) -> None:
+    """Make every value and node of the chunks from point `total` on, which begins one, what was never written."""
+    layout = Layout.of(SMALL.chunk_points)
+    for path in sorted(directory.glob("*.chunk")):
+        if int(path.stem) >= total:
+            write_at(path, 0, bytes(layout.footer))
+
+
+@pytest.mark.parametrize("more", [1, 40, 64, 100, 400])
+@pytest.mark.parametrize("mode", ["r", "a"])
+def test_who_has_mapped_what_was_lost_serves_what_came_in_its_place(
+    tmp_path: Path, mode: Literal["r", "a"], more: int
+) -> None:
+    """Another process finds the loss and goes on: a chunk may be another file by then, and have another root."""
+    killed = SteppedStore(tmp_path, limits=SMALL, durability="process")  # as all of them, it commits when it is told to
+    killed.append("A", np.arange(640.0))
+    killed.step()
+    killed.append("A", np.arange(1000.0, 1300.0))
+    with SteppedStore(tmp_path, mode=mode, limits=SMALL, durability="process") as store:
+        series = store.series("A")
+        assert series.stats(900).points == 900
+        killed.abandon()
+        lose_the_end(tmp_path / "A", 640)
+        with SteppedStore(tmp_path, limits=SMALL, durability="process") as other:
+            assert [loss.points for loss in other.losses()] == [300]
+            there = other.series("A")
+            other.append("A", np.arange(5000.0, 5000.0 + more))
+            for window in (1, 50, 200, 900):
+                assert series.stats(window) == there.stats(window)
+            assert series.window(2000).tolist() == [*np.arange(640.0), *np.arange(5000.0, 5000.0 + more)]
+            assert series.range(600, 640 + more) == there.range(600, 640 + more)
+            assert series.first(600, above=5000.0) == there.first(600, above=5000.0)
+            if mode == "a":
+                assert series.append_nowait([7.0], offset=640 + more) == 641 + more
+                assert there.window(2).tolist() == [4999.0 + more, 7.0]
+            assert [report.faults for report in other.verify()] == [()]
 
 
 @pytest.mark.parametrize("kept", [500, 999])
