@@ -24,7 +24,7 @@ from api.connection.connections import Connections
 if TYPE_CHECKING:
     from api.connection.protocol import HttpProtocol
 
-LINGER_S = 0.1
+LINGER_S = 0.2
 """How long an idle connection may still bring a request: longer than busy clients pause, not felt by who stops us."""
 STANDSTILL_S = 0.5
 """How long a stop waits for the rest of a head, and for more of a body."""
@@ -43,7 +43,7 @@ _DROP_SYN = (
 
 
 async def drain(server: uvicorn.Server, watch: Connections, own: Sequence[socket.socket]) -> None:
-    """Answer what was sent, then close all listeners and connections; takes the server's grace at most, and 0.4 s.
+    """Answer what was sent, then close all listeners and connections; takes the server's grace at most, and 0.7 s.
 
     own: the listeners whose queue ends with this process. Where there are none, whoever comes waits for the next
     process, so newcomers are answered for as long as the connections of before take to end: one half request holds up

@@ -101,9 +101,7 @@ def shutdown_life(nursery: Nursery, seed: int, durability: Durability, times: in
                     counts.add(Kind.DEVICES, durability)
                     _told(child, bounds)
                 with mounted(place / "image", place / "disk") as disk:
-                    least, most = tuple(bounds.least), tuple(bounds.most)
-                    all_streams = streams(setting, FEW_BATCHES)
-                    state = check_twice(disk / "data", setting, all_streams, (least, most), writable=True)
+                    state = _check(disk / "data", setting, bounds, None)
             if counts.texts:
                 return
 
@@ -149,8 +147,12 @@ def _takes_files(disk: Path) -> bool:
     return True
 
 
-def _check(data: Path, setting: Setting, bounds: Bounds, acknowledged: list[int] | None) -> None:
-    """Hold what is there against what was sent, and what is missing of `acknowledged` against what is told."""
+def _check(data: Path, setting: Setting, bounds: Bounds, acknowledged: list[int] | None) -> State:
+    """Hold what is there against what was sent, and what is missing of `acknowledged` against what is told.
+
+    It is opened for writing first: until then `verify` rightly says that the points are lost which a head has told of
+    that came to the disk before them.
+    """
     all_streams = streams(setting, FEW_BATCHES)
     with Store(data, limits=setting.limits) as store:
         missing = [] if acknowledged is None else [
@@ -160,4 +162,4 @@ def _check(data: Path, setting: Setting, bounds: Bounds, acknowledged: list[int]
         named = {loss.symbol: loss.points for loss in store.losses()}
     if untold := [(symbol, n) for symbol, n in missing if n > named.get(symbol, 0)]:
         raise Fault(f"points are missing, and nothing tells it: {untold}, {named}")
-    check_twice(data, setting, all_streams, (tuple(bounds.least), tuple(bounds.most)), writable=True)
+    return check_twice(data, setting, all_streams, (tuple(bounds.least), tuple(bounds.most)), writable=True)
