@@ -31,6 +31,9 @@ PRICES = st.one_of(
 )
 """Prices near each other, and prices that have nothing to do with each other."""
 
+SHARES = st.floats(0, 1, exclude_max=True)
+"""A share of what there is: how much that is may be up to the disk, as after a power cut, and what is drawn may not."""
+
 
 @st.composite
 def batches(draw: st.DrawFn, most: int = 400) -> list[float]:
@@ -175,8 +178,10 @@ class StoreMachine(RuleBasedStateMachine):
         self.store = self.open_store()
 
     @precondition(lambda self: self.model.series)
-    @rule(data=st.data(), place=st.floats(0, 1, exclude_max=True), mask=st.integers(1, 255), restarted=st.booleans())
-    def damage(self, data: st.DataObject, place: float, mask: int, *, restarted: bool) -> None:
+    @rule(
+        data=st.data(), file=SHARES, place=SHARES, mask=st.integers(1, 255), restarted=st.booleans(),
+    )  # fmt: skip
+    def damage(self, data: st.DataObject, file: float, place: float, mask: int, *, restarted: bool) -> None:
         """Damage a byte of a copy of the files: it is set aside, or found by verify, or every answer is still right."""
         self.store.close()
         self._mark_durable()
@@ -190,7 +195,8 @@ class StoreMachine(RuleBasedStateMachine):
             symbol = data.draw(st.sampled_from(sorted(self.model.series)))
             series, size = self.model.series[symbol], self.limits.chunk_points
             chunks = [chunk_name(first) for first in range(series.start // size * size, series.total, size)]
-            path = copy / directory_name(symbol) / data.draw(st.sampled_from([HEAD_NAME, *chunks]))
+            names = [HEAD_NAME, *chunks]
+            path = copy / directory_name(symbol) / names[int(file * len(names))]
             offset = int(place * path.stat().st_size)
             damage_byte(path, offset, mask)
             self._check_damaged(copy, symbol, Damage.of(path, offset, restarted=restarted))
