@@ -15,7 +15,7 @@ from hft_mmap.files.head import FLAG_SYNC_FAILED, HEAD_NAME, SLOT_OFFSETS, Head
 from hft_mmap.files.layout import Layout
 from hft_mmap.files.marks import Mark
 from hft_mmap.files.names import chunk_name
-from hft_mmap.testing import StoreProcess, move_in, restart_machine
+from hft_mmap.testing import move_in, restart_machine
 from hft_mmap.testing.histories import SteppedStore
 from hft_mmap.tree.words import EPOCH, FLAGS, RING, RING_OFFSET, RING_PLACES, SETTLED
 from tests.hft_mmap.damage import flip, write_at
@@ -30,12 +30,12 @@ EVERYTHING = np.concatenate([COMMITTED, *BATCHES])
 @pytest.fixture
 def killed(tmp_path: Path) -> Path:
     """Leave a series whose writer was killed: 1,000 points are on the disk, three batches more were published."""
-    process = StoreProcess(tmp_path / "data", limits=LIMITS, durability="process")
-    process.append("A", COMMITTED)
-    process.sync()
+    store = SteppedStore(tmp_path / "data", limits=LIMITS, durability="process")  # which commits when it is told to
+    store.append("A", COMMITTED)
+    store.step()
     for batch in BATCHES:
-        process.append("A", batch)
-    process.kill()
+        store.append("A", batch)
+    store.abandon()
     return tmp_path / "data" / "A"
 
 
@@ -104,11 +104,11 @@ def test_a_failed_sync_loses_nothing_while_the_memory_is_there(killed: Path) -> 
 def test_prices_of_zero_are_told_from_pages_that_were_never_written(tmp_path: Path) -> None:
     """Zeros that were appended prove themselves; zeros in place of other prices do not."""
     for place, dropped in (("real", False), ("lost", True)):
-        process = StoreProcess(tmp_path / place, limits=LIMITS, durability="process")
-        process.append("A", [1.0])
-        process.sync()
-        process.append("A", np.full(200, 5.0) if dropped else np.zeros(200))
-        process.kill()
+        killed = SteppedStore(tmp_path / place, limits=LIMITS, durability="process")
+        killed.append("A", [1.0])
+        killed.step()
+        killed.append("A", np.full(200, 5.0) if dropped else np.zeros(200))
+        killed.abandon()
         drop(tmp_path / place / "A", 1, 201)
         with Store(tmp_path / place, limits=LIMITS) as store:
             assert store.series("A").total == (1 if dropped else 201)
