@@ -27,9 +27,12 @@ from hft_mmap.files.boot import Boot, is_same_boot
 from hft_mmap.files.chunk import Chunk
 from hft_mmap.files.head import FLAG_SYNC_FAILED, Head
 from hft_mmap.files.layout import Layout
+from hft_mmap.files.locks import attempts
 from hft_mmap.files.marks import Mark, wrapped
 from hft_mmap.files.names import chunk_name
-from hft_mmap.tree.words import FLAGS, HOME, START, TOTAL
+from hft_mmap.tree.words import FLAGS, HOME, SALT, START, TOTAL
+
+_SETTLED_AFTER_S = 0.002
 
 Origin = Literal["live", "clean", "rolled_back", "copy"]
 
@@ -63,13 +66,18 @@ def trust(head: Head, boot: Boot, directory: Path, layout: Layout) -> Trusted:
     """Decide how far the series in `directory` may be believed; FormatError if not at all. Changes nothing.
 
     The caller holds the series, or is ready for points to be published meanwhile: those are left out. Where a cleanup
-    of another process has removed what was to be read, it is looked at again.
+    of another process has removed what was to be read, or it has begun the ring anew meanwhile, it is looked at again;
+    and once more after a moment, before points are called lost: it may be between two stores of that.
     """
-    while True:
-        commits = head.commits()
-        found = _trust(head, boot, directory, layout, commits)
-        if not found.lost or head.commits() == commits:
-            return found
+    for _ in attempts(_SETTLED_AFTER_S):
+        while True:
+            before = (head.commits(), head.words[SALT])
+            found = _trust(head, boot, directory, layout, before[0])
+            if not found.lost or (head.commits(), head.words[SALT]) == before:
+                break
+        if not found.lost:
+            break
+    return found
 
 
 def _trust(head: Head, boot: Boot, directory: Path, layout: Layout, commits: list[Commit]) -> Trusted:
