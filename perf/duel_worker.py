@@ -90,6 +90,8 @@ class Sparring:
 def main(directory: str) -> int:
     """Answer questions until standard input ends."""
     sparring = Sparring(directory)
+    # Whatever else prints, as the line of the log on a request that took long, is no answer.
+    answers, sys.stdout = sys.stdout, sys.stderr
     for line in sys.stdin:
         question: dict[str, Any] = json.loads(line)
         what = question.pop("do")
@@ -101,7 +103,7 @@ def main(directory: str) -> int:
             # An interface that is new shows as a name that is not there, and before anything is measured.
             lacks = what == "prepare" and isinstance(error, ImportError | AttributeError)
             found = {"error": said, "lacks": lacks}
-        print(json.dumps(found), flush=True)
+        print(json.dumps(found), file=answers, flush=True)
     return 0
 
 
