@@ -1,6 +1,7 @@
 """The OpenAPI document and the service tell the same story."""
 
 import json
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
@@ -118,6 +119,14 @@ def test_every_refusal_is_a_problem_document() -> None:
                 of_lines = {"application/json"} if path == "/add_batch" and status >= "500" else set()
                 assert set(content) - of_lines == {"application/problem+json"}, (path, method, status)
                 assert "X-Request-ID" in resolved(response)["headers"], (path, method, status)
+
+
+def test_a_refused_query_is_not_told_as_a_refused_body() -> None:
+    """What 400 means where nothing is sent has neither Arrow nor JSON in it."""
+    for (path, method), operation in OPERATIONS.items():
+        if "400" in operation["responses"] and "requestBody" not in operation:
+            text = resolved(operation["responses"]["400"])["description"]
+            assert not re.search("Arrow|JSON|batch|compression", text), (path, method)
 
 
 @pytest.mark.parametrize("name", ["batch", "exactlyOnce"])
