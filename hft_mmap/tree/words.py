@@ -2,7 +2,8 @@
 
 Behind the commit slots lies a ring of the newest publications, each a total and the running checksum of all points
 below it (`tree.checksum`). Who publishes writes the next place of the ring first and `total` last, so the ring always
-holds the checksum of the total that is published.
+holds the checksum of the total that is published. The upper bits of a place are those of the salt under which it was
+written: where the ring begins anew, places of the old one are known for what they are.
 """
 
 HEAD_BYTES = 4096
@@ -33,3 +34,6 @@ ERA_BEHIND_TOTAL = 8 * (SALT - TOTAL)
 RING_OFFSET = 2560
 RING = RING_OFFSET // 8
 RING_PLACES = 64
+TAG_BITS = 48
+"""The bits of a total in the ring, enough for 2 PB of points; above them lie TAG_MASK bits of the salt."""
+TAG_MASK = 0x7FFF
