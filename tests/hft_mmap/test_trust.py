@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from hft_mmap import InvalidValues, Limits, Reason, Store
+from hft_mmap.durable import verify
 from hft_mmap.files.head import FLAG_SYNC_FAILED, HEAD_NAME, SLOT_OFFSETS, Head
 from hft_mmap.files.layout import Layout
 from hft_mmap.files.marks import Mark
@@ -359,11 +360,12 @@ UNNOTICED = {"the run of the machine that the live words are of": range(528, 552
 
 
 @pytest.mark.parametrize("step", [11, pytest.param(1, marks=[pytest.mark.torture, pytest.mark.timeout(0)])])
-def test_verify_notices_every_changed_byte(tmp_path: Path, step: int) -> None:
+def test_verify_notices_every_changed_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Any byte of the head, and of what is kept in a chunk, full or not; places of the ring that are history aside.
 
     Of zeros, which are most of the bytes, every `step`-th.
     """
+    monkeypatch.setattr(verify, "_PATIENCE_S", 0.0)  # nobody writes here: a look is enough
     data = tmp_path / "data"
     with Store(data, limits=Limits(chunk_points=64, starting_capacity=0)) as store:
         for size in (10, 60, 40):
