@@ -12,16 +12,19 @@ from numpy.typing import NDArray
 from hft_mmap.tree.fold import (
     TABLE_ADDRESSES,
     TABLE_CHUNK_POINTS,
+    TABLE_CHUNKS,
     TABLE_ERA,
     TABLE_FIRST_POINT,
     TABLE_LEVEL_OFFSETS,
     TABLE_LEVELS,
     fold_window,
     prefetch_edges,
+    roots_of,
+    table_at,
 )
 from hft_mmap.tree.kernels import FAN_OUT, FAN_OUT_BITS, NODE_BYTES, NODE_FIELDS, OPTIONS
-from hft_mmap.tree.pointers import float64_pointer, int64_pointer, load_word
-from hft_mmap.tree.words import ERA_BEHIND_TOTAL
+from hft_mmap.tree.pointers import float64_pointer, load_word
+from hft_mmap.tree.words import ERA_BEHIND_TOTAL, START_BEHIND_TOTAL
 
 NOWHERE = -1
 UNANSWERED = -2
@@ -119,28 +122,23 @@ def find_first(
     return _find(table, roots, lo, hi, above, below)
 
 
-@njit(types.Tuple((int64, float64))(int64, int64, int64, int64, int64, int64, int64, float64, float64), **OPTIONS)
-def find_between(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
-    table_address: int,
-    roots_address: int,
-    chunks: int,
-    start_address: int,
-    total_address: int,
-    lo: int,
-    hi: int,
-    above: float,
-    below: float,
+@njit(types.Tuple((int64, float64))(int64, int64, int64, int64, float64, float64), **OPTIONS)
+def find_between(
+    table_address: int, total_address: int, lo: int, hi: int, above: float, below: float
 ) -> tuple[int, float]:
     """Return what `find_first` finds in [lo, hi) as far as there are points, and its value; UNANSWERED if it can't.
 
     As `fold_between`; there is no answer where points from `lo` on are no longer kept.
     """
+    start_address = total_address + START_BEHIND_TOTAL
     start = load_word(start_address)
     total = load_word(total_address)
-    table = carray(int64_pointer(table_address), (TABLE_ADDRESSES + chunks,))
+    table = table_at(table_address)
     first = table[TABLE_FIRST_POINT]
     points = table[TABLE_CHUNK_POINTS]
-    if not (first <= start <= lo and total <= first + chunks * points and load_word(start_address) == start):
+    if not (
+        first <= start <= lo and total <= first + table[TABLE_CHUNKS] * points and load_word(start_address) == start
+    ):
         return UNANSWERED, 0.0
     if load_word(total_address + ERA_BEHIND_TOTAL) != table[TABLE_ERA]:
         return UNANSWERED, 0.0
@@ -148,7 +146,7 @@ def find_between(  # noqa: PLR0913, PLR0917 - compiled code takes them one by on
     if lo >= end:
         return NOWHERE, 0.0
     prefetch_edges(table, lo, lo + 1)
-    found = _find(table, carray(float64_pointer(roots_address), (NODE_FIELDS * (chunks - 1),)), lo, end, above, below)
+    found = _find(table, roots_of(table), lo, end, above, below)
     if found == NOWHERE:
         return NOWHERE, 0.0
     chunk = (found - first) // points
