@@ -1,7 +1,6 @@
 """What a series answers of any range of its points; the arithmetic is that of `answers.py`."""
 
 import math
-import operator
 from collections.abc import Sequence
 
 from numpy.typing import ArrayLike
@@ -44,7 +43,8 @@ class Ranges(Reader):
             if window is None or start is not None or end is not None:
                 message = "at goes with a window, which ends there, and with nothing else"
                 raise InvalidRange(message)
-            last, _ = answers.checked_range(moment, at, operator.index(at) + 1)
+            last = answers.checked_index("at", at)
+            answers.checked_range(moment, last, last + 1)
             return max(moment.start, last + 1 - checked_window(window)), last + 1
         if window is not None:
             if start is not None or end is not None:

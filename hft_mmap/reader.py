@@ -197,6 +197,13 @@ class Reader:
         found = fold_newest(view.address, total_address, window)
         return window_stats(found) if found[5] else self._stats_after_change(window)
 
+    def held(self) -> tuple[View, tuple[memoryview, int]]:
+        """Return the view of now, and what the bounds are read from: the live words, and where the total is.
+
+        What takes them by their addresses, as `stats` does, must hold both for as long.
+        """
+        return self._view, self._bounds
+
     def _stats_after_change(self, window: int) -> WindowStats:
         """Answer as `stats` where the view did not cover the bounds: another process has appended or cleaned up."""
         view, start, total = self._snapshot()

@@ -283,6 +283,21 @@ def fold_between(
     return low, high, last, avg, var, hi - lo
 
 
+@njit(**OPTIONS)
+def newest_of(table: NDArray[np.int64], total_address: int, window: int) -> tuple[int, int]:
+    """Return the bounds of the newest `window` points, both 0 where there is no answer; see `fold_newest`."""
+    start_address = total_address + START_BEHIND_TOTAL
+    start = load_word(start_address)
+    total = load_word(total_address)
+    first = table[TABLE_FIRST_POINT]
+    # Only if no cleanup came between the loads did the two stand side by side.
+    if start == total or start < first or total > first + table[TABLE_CHUNKS] * table[TABLE_CHUNK_POINTS]:
+        return 0, 0
+    if load_word(start_address) != start or load_word(total_address + ERA_BEHIND_TOTAL) != table[TABLE_ERA]:
+        return 0, 0
+    return total - min(window, total - start), total
+
+
 @njit(_COUNTED(int64, int64, int64), **OPTIONS)
 def fold_newest(table_address: int, total_address: int, window: int) -> tuple[float, float, float, float, float, int]:
     """Return (min, max, last, avg, var, points) of the newest `window` points, points = 0 if there is no answer.
@@ -292,16 +307,9 @@ def fold_newest(table_address: int, total_address: int, window: int) -> tuple[fl
     each number that is passed costs 25. No answer means that nothing is stored, that the chunks do not cover the
     bounds, that a cleanup came in between, or that points were lost since the chunks were mapped.
     """
-    start_address = total_address + START_BEHIND_TOTAL
-    start = load_word(start_address)
-    total = load_word(total_address)
     table = table_at(table_address)
-    first = table[TABLE_FIRST_POINT]
-    # Only if no cleanup came between the loads did the two stand side by side.
-    if start == total or start < first or total > first + table[TABLE_CHUNKS] * table[TABLE_CHUNK_POINTS]:
+    begin, end = newest_of(table, total_address, window)
+    if begin == end:
         return 0.0, 0.0, 0.0, 0.0, 0.0, 0
-    if load_word(start_address) != start or load_word(total_address + ERA_BEHIND_TOTAL) != table[TABLE_ERA]:
-        return 0.0, 0.0, 0.0, 0.0, 0.0, 0
-    points = min(window, total - start)
-    lo, hi, last, avg, var = _fold(table, roots_of(table), total - points, total)
-    return lo, hi, last, avg, var, points
+    lo, hi, last, avg, var = _fold(table, roots_of(table), begin, end)
+    return lo, hi, last, avg, var, end - begin
