@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +88,16 @@ class Reader:
         except BaseException:
             self._head.close()
             raise
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled, or copied: its files and mappings are of this process. TypeError."""
+        where = f"Store({str(self.directory.parent)!r}).series({self.symbol!r})"
+        message = f"a Series can't be sent to another process: open it there, {where}"
+        raise TypeError(message)
+
+    def __repr__(self) -> str:
+        """Tell the symbol, where it lies, and how many points it holds."""
+        return f"<Series {self.symbol!r} in {str(self.directory.parent)!r}, {self.count} points>"
 
     def _follow_words(self, words: memoryview) -> None:
         """Take `words` for the bounds, from now on."""

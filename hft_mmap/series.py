@@ -375,3 +375,6 @@ class _Forked(Series):
         if name.startswith("__"):
             return object.__getattribute__(self, name)
         raise StoreForked(forks.FORKED)
+
+    def __repr__(self) -> str:
+        return "<Series of the parent of this process>"

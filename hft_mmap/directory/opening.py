@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hft_mmap.counters import EventCounter
 from hft_mmap.directory.looking import Looker, NobodyCommits
 from hft_mmap.durable.leaving import finish
+from hft_mmap.durable.recovery import copied_from
 from hft_mmap.errors import (
     FormatError,
     SeriesBusy,
@@ -74,6 +75,8 @@ class Opening:
         self._ending = threading.RLock()
         self._series: dict[str, Series] = {}
         self._set_aside: dict[str, str] = {}
+        self._copies: dict[str, str] = {}
+        """Symbols that are no series, only a copy of the files of one, with the reason why they are not served."""
         self._not_opened: dict[str, str] = {}
         self._aside_files: dict[str, tuple[int, int] | None] = {}
         self._held: dict[str, str] = {}
@@ -185,6 +188,8 @@ class Opening:
                 raise SymbolNotFound(symbol) from None
             reason = str(error)
             kept = self._not_opened if isinstance(error, OSError) and error.errno in PASSING else self._set_aside
+            if isinstance(error, FormatError) and (origin := copied_from(directory)) is not None:
+                kept, reason = self._copies, f"it is a copy of the files of {origin!r}, and ignored; move it elsewhere"
             self._aside_files[symbol] = self._files_of(symbol)
             if kept.get(symbol) != reason:
                 kept[symbol] = reason
@@ -305,14 +310,14 @@ class Opening:
                 message = "the store was closed"
                 raise StoreClosed(message)
             self._forget(symbol)
-            reason = self._set_aside.get(symbol)
+            reason = self._set_aside.get(symbol) or self._copies.get(symbol)
             if reason is not None:
                 message = f"{symbol} is set aside: {reason}; its files are left as they are"
                 raise SeriesSetAside(message)
             found = self._series.get(symbol)
             if found is None and self._exists(symbol):
                 found = self._try_open(symbol, named=False, wait_s=_OPEN_WAIT_S)
-                if found is None and symbol in self._set_aside:
+                if found is None and symbol in self._set_aside | self._copies:
                     return self._find(symbol)
                 if found is None:
                     message = f"{symbol} can't be opened: {self._not_opened[symbol]}; the next request tries again"
@@ -335,8 +340,8 @@ class Opening:
                 del self._losses[symbol]
             if symbol in self._aside_files and self._aside_files[symbol] != self._files_of(symbol):
                 del self._aside_files[symbol]
-                self._set_aside.pop(symbol, None)
-                self._not_opened.pop(symbol, None)
+                for kept in (self._set_aside, self._copies, self._not_opened):
+                    kept.pop(symbol, None)
 
     def _files_of(self, symbol: str) -> tuple[int, int] | None:
         """Return what tells the directory of `symbol` from another of that name, or from itself once it was changed."""
@@ -385,7 +390,7 @@ class Opening:
         """Return every symbol on the disk that begins with `prefix`, sorted; also those that another process made."""
         with self._reading():
             found = self._all_symbols()
-        return [symbol for symbol in found if symbol.startswith(prefix)] if prefix else list(found)
+        return [symbol for symbol in found if symbol.startswith(prefix) and symbol not in self._copies]
 
     def _all_symbols(self) -> list[str]:
         """Return every symbol on the disk, sorted: as it was found last, where no name has come or gone since. OSError.

@@ -34,7 +34,7 @@ class Watch(Lives, Questions):
         if looker is not None:  # a close may take it away meanwhile
             looker.look_after()
         with self._lock:
-            for symbol in [*self._set_aside, *self._not_opened, *self._losses, *self._series]:
+            for symbol in [*self._set_aside, *self._copies, *self._not_opened, *self._losses, *self._series]:
                 self._forget(symbol)
             aside = sorted((self._set_aside | self._not_opened).items())
         found = [Reason(symbol, "set_aside", reason) for symbol, reason in aside]
