@@ -109,7 +109,7 @@ def create_app(
     if tokens is None:
         return for_own_pages(service, service.refuse, settings.server.names(), pages(access, find, OPEN))
     door = Door(tokens, access, find)
-    watch.admits = door.admits
+    watch.admits, watch.guarded = door.admits, True
     return guarded(service, service.refuse, door)
 
 

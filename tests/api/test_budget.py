@@ -36,6 +36,11 @@ class Nobody:
         """Return that nothing waits."""
         return 0
 
+    owed_bytes = unsent_bytes
+
+    def settle(self) -> None:
+        """Not asked of one that owes nothing."""
+
 
 def ledger() -> Ledger:
     """Return accounts of ten, of which a holder may take six."""
