@@ -4,10 +4,10 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hft_mmap.counters import EventCounter
 from hft_mmap.directory.looking import Looker, NobodyCommits
@@ -22,10 +22,11 @@ from hft_mmap.errors import (
     SymbolNotFound,
 )
 from hft_mmap.files.boot import Boot, current_boot
-from hft_mmap.files.disk import file_system_of, make_directory, sync_directory
+from hft_mmap.files.disk import SHORT_OF, file_system_of, make_directory, sync_directory
 from hft_mmap.files.head import FLAG_CLEAN, FLAG_LEFT, HEAD_NAME, Head
 from hft_mmap.files.locks import locked
 from hft_mmap.files.names import directory_name, list_chunks, symbol_of, validate_symbol
+from hft_mmap.health import Loss
 from hft_mmap.limits import Durability, Limits
 from hft_mmap.series import Series
 from hft_mmap.tree.compiled import numba_is_off
@@ -34,18 +35,12 @@ from hft_mmap.tree.words import FLAGS
 if TYPE_CHECKING:
     from hft_mmap.appender import Waker
     from hft_mmap.durable.flusher import Flusher
-    from hft_mmap.health import Loss
 
 LOCK_NAME = ".lock"
 TRUSTED_FILE_SYSTEMS = frozenset({"ext4", "xfs"})
 """File systems whose fsync is known to put data and names on the disk."""
 MAKING_PREFIX = ".making-"
-PASSING = frozenset(
-    {
-        errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR, errno.EIO, errno.ENOSPC, errno.EDQUOT,
-        errno.ENOLCK,
-    }
-)  # fmt: skip
+PASSING = SHORT_OF | {errno.EIO, errno.ENOSPC, errno.EDQUOT}
 """What may keep a sound series from being opened: it says nothing about the files, and may be over at the next try."""
 OPENED_AT_ONCE = 100
 """A store of more symbols opens each at its first use."""
@@ -165,8 +160,6 @@ class Opening:
         """
         series = self._opened(symbol, named=named, wait_s=wait_s, waker=self._flusher)
         if series is not None:
-            # What was lost when it was looked at is told of as long as it is open.
-            series.loss = series.loss or self._losses.pop(symbol, None)
             self._series[symbol] = series
         return series
 
@@ -179,7 +172,7 @@ class Opening:
                 sync_directory(self.path)
             series = Series(
                 directory, limits=self.limits, boot=self._boot, waker=waker,
-                wake_on_append=self.durability is not Durability.PROCESS, on_event=self._on_event, wait_s=wait_s,
+                wake_on_append=self.durability is not Durability.PROCESS, on_event=self._noted, wait_s=wait_s,
             )  # fmt: skip
         except SeriesBusy:
             if known is not None:
@@ -201,6 +194,12 @@ class Opening:
         self._aside_files.pop(symbol, None)
         self._held.pop(symbol, None)
         return series
+
+    def _noted(self, name: str, fields: Mapping[str, Any]) -> None:
+        """Pass on what a series tells, and keep what it has lost: that stays true, whatever becomes of its opening."""
+        if name == "lost":
+            self._losses[fields["symbol"]] = Loss(**fields)
+        self._on_event(name, fields)
 
     # -- those that nobody has used -----------------------------------------------------------------------------------
 
@@ -255,11 +254,8 @@ class Opening:
         series = self._opened(symbol, named=False, wait_s=0, waker=None if self.read_only else NobodyCommits())
         if series is None:
             return
-        series.loss = self._losses.pop(symbol, None) or series.loss
         if self._flusher is None or series.let_go():
             self._unopened[symbol] = files
-            if series.loss is not None:
-                self._losses[symbol] = series.loss
         else:
             self._series[symbol] = series
             series.hand_over(self._flusher)
@@ -333,6 +329,7 @@ class Opening:
             if series is not None and series.has_left:
                 # Not closed: the flusher may be at it. It has the waiters told, and the last to hold it closes it.
                 del self._series[symbol]
+                self._losses.pop(symbol, None)
                 series.ask()
             if symbol in self._losses and self._files_of(symbol) is None:
                 del self._losses[symbol]

@@ -81,10 +81,7 @@ class Watch(Lives, Questions):
         After a disk that failed, or in a copy of a store in use. The series serve what is left, all of it certain.
         """
         with self._lock:
-            known = self._losses | {
-                symbol: series.loss for symbol, series in self._series.items() if series.loss is not None
-            }
-        return [loss for _, loss in sorted(known.items())]
+            return [loss for _, loss in sorted(self._losses.items())]
 
     def _directory_reasons(self, open_series: list[Series]) -> list[Reason]:
         """Return why the directory itself does not serve; what was remembered is forgotten where it does again."""

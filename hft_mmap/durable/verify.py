@@ -39,6 +39,8 @@ from hft_mmap.tree.words import (
 )
 
 _PATIENCE_S = 1.0
+_SLOT_PATIENCE_S = 0.01
+"""So long is looked again at a slot that seems damaged: who reads one while it is written may see a part of it."""
 _NO_MARK = "head: the newest place of the ring is not that of the live total"
 MOST_RUNS = 20
 """So many runs of values that are no prices are named for each chunk; of the others the number is."""
@@ -127,13 +129,14 @@ def verify_chunk(chunk: Chunk, end: int) -> tuple[int, list[str]]:
 
 def head_faults(head: Head, boot: Boot) -> list[str]:
     """Return what is wrong in the head beside its identity: slots, live words, the ring, bytes that should be 0."""
-    raw = os.pread(head.fd, HEAD_BYTES, 0)
+    for _ in attempts(_SLOT_PATIENCE_S):  # a commit may be under way
+        raw = os.pread(head.fd, HEAD_BYTES, 0)
+        slots = {offset: raw[offset : offset + 512] for offset in SLOT_OFFSETS}
+        damaged = [offset for offset, slot in slots.items() if any(slot) and is_damaged_slot(slot)]
+        if not damaged:
+            break
     newest = head.commits()[:1]
-    faults = [
-        f"head: the commit slot at byte {offset} is damaged"
-        for offset in SLOT_OFFSETS
-        if any(raw[offset : offset + 512]) and is_damaged_slot(raw[offset : offset + 512])
-    ]
+    faults = [f"head: the commit slot at byte {offset} is damaged" for offset in damaged]
     if head.live_boot().boot_id == boot.boot_id:
         # In another run of the machine they are what the disk had of them, and nobody believes them.
         for _ in attempts(_PATIENCE_S):  # a writer may be between two of its stores

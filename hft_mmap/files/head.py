@@ -52,6 +52,8 @@ from hft_mmap.tree.words import (
     SALT,
     SETTLED,
     START,
+    TAG_BITS,
+    TAG_MASK,
     TOTAL,
 )
 
@@ -71,6 +73,11 @@ FLAG_LEFT = 4
 
 _T = TypeVar("_T")
 _HOLDER = "holder"
+
+
+def _tagged(total: int, salt: int) -> int:
+    """Return what a place of the ring holds for `total` under `salt`."""
+    return (salt & TAG_MASK) << TAG_BITS | total
 
 
 def belongs_to(identity: Identity, directory: Path) -> bool:
@@ -142,7 +149,7 @@ class Head:
         if commit.mark is not None and home:
             words[EPOCH] = commit.mark.epoch
             words[NEWEST] = 1
-            words[RING + 2 : RING + 4] = commit.total, commit.mark.checksum
+            words[RING + 2 : RING + 4] = commit.total, commit.mark.checksum  # without a salt
         fd = os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
             words[HOME] = os.fstat(fd).st_ino if home else 0
@@ -198,22 +205,28 @@ class Head:
 
     def mark(self, total: int) -> Mark | None:
         """Return the running checksum that the ring has for `total`; None if a release that knows none published it."""
-        newest = self.words[NEWEST] % RING_PLACES
+        place, salt = RING + 2 * (self.words[NEWEST] % RING_PLACES), self.words[SALT]
         # PERF: nearly always it is the newest, and a dictionary of all 64 takes 0.1 ms.
-        if self.words[EPOCH] and self.words[RING + 2 * newest] == total:
-            return Mark(self.words[EPOCH], wrapped(self.words[RING + 2 * newest + 1] - self.words[SALT]))
+        if self.words[EPOCH] and self.words[place] == _tagged(total, salt):
+            return Mark(self.words[EPOCH], wrapped(self.words[place + 1] - salt))
         return self.marks().get(total)
 
     def marks(self) -> dict[int, Mark]:
-        """Return the marks of the newest publications, by their totals."""
-        epoch = self.words[EPOCH]
-        if not epoch:
-            return {}
-        ring = self._array[RING : RING + 2 * RING_PLACES].reshape(RING_PLACES, 2).tolist()
-        newest, salt = self.words[NEWEST], self.words[SALT]
-        # From the oldest to the newest. A place that was never taken is the mark of no points, which is no harm.
-        places = (ring[(newest + later) % RING_PLACES] for later in range(1, RING_PLACES + 1))
-        return {total: Mark(epoch, wrapped(checksum - salt)) for total, checksum in places}
+        """Return the marks of the newest publications, by their totals.
+
+        Another process may publish meanwhile: a place that it has written between two looks is left out. Whoever needs
+        that of a total looks at the total first.
+        """
+        epoch, salt = self.words[EPOCH], self.words[SALT]
+        ring = self._array[RING : RING + 2 * RING_PLACES].reshape(RING_PLACES, 2)
+        places, again = ring.tolist(), ring.tolist()
+        whole = (place for place, same in zip(places, again, strict=True) if place == same) if epoch else ()
+        # A place that was never taken is the mark of no points, which is no harm.
+        return {
+            tagged & ~(TAG_MASK << TAG_BITS): Mark(epoch, wrapped(checksum - salt))
+            for tagged, checksum in whole
+            if tagged >> TAG_BITS == salt & TAG_MASK
+        }
 
     def is_in_order(self) -> bool:
         """Say whether the ring ends with the live total, or with a publication that was about to follow it."""
@@ -223,11 +236,12 @@ class Head:
         if not 0 <= newest < RING_PLACES:
             return False
         last, before = (self.words[RING + 2 * ((newest - age) % RING_PLACES)] for age in (0, 1))
-        return bool(last == self.words[TOTAL] or last > self.words[TOTAL] == before)
+        total = _tagged(self.words[TOTAL], self.words[SALT])
+        return bool(last == total or (last > total == before and last >> TAG_BITS == total >> TAG_BITS))
 
     def is_ahead(self, total: int) -> bool:
         """Say whether the ring has a publication of more than `total` points."""
-        return bool((self._array[RING : RING + 2 * RING_PLACES : 2] > total).any())
+        return any(noted > total for noted in self.marks())
 
     def publish(self, total: int, checksum: int) -> None:
         """Make the points below `total` visible: a place of the ring, with their running checksum, then `total`.
@@ -235,7 +249,7 @@ class Head:
         Storing `total` is the last step; whatever ends it before leaves what was published before.
         """
         following = (self.words[NEWEST] + 1) % RING_PLACES
-        self.store(RING + 2 * following, total)
+        self.store(RING + 2 * following, _tagged(total, self.words[SALT]))
         self.store(RING + 2 * following + 1, wrapped(checksum + self.words[SALT]))
         self.store(NEWEST, following)
         self.store(TOTAL, total)
@@ -243,15 +257,17 @@ class Head:
     def begin_ring(self, total: int, mark: Mark) -> None:
         """Forget the ring, and begin another at `mark`, that of `total`.
 
-        With another salt: what the disk may have kept of the old ring fits nothing any more. To store the salt is what
-        ends the old one and begins the new, wherever this is interrupted.
+        With another salt, and other tags: what the disk may have kept of the old ring fits nothing any more. To store
+        the salt is what ends the old one and begins the new, wherever this is interrupted.
         """
         following = (self.words[NEWEST] + 1) % RING_PLACES
-        salt = int.from_bytes(os.urandom(8), "little", signed=True)
+        before = salt = self.words[SALT]
+        while (salt ^ before) & TAG_MASK == 0:
+            salt = int.from_bytes(os.urandom(8), "little", signed=True)
         self.unsettled = True
         if self.words[EPOCH] != mark.epoch:
             self.store(EPOCH, 0)
-        self.store(RING + 2 * following, total)
+        self.store(RING + 2 * following, _tagged(total, salt))
         self.store(RING + 2 * following + 1, wrapped(mark.checksum + salt))
         self.store(SALT, salt)
         self.store(NEWEST, following)

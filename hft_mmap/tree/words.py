@@ -2,7 +2,8 @@
 
 Behind the commit slots lies a ring of the newest publications, each a total and the running checksum of all points
 below it (`tree.checksum`). Who publishes writes the next place of the ring first and `total` last, so the ring always
-holds the checksum of the total that is published.
+holds the checksum of the total that is published. The upper bits of a place are those of the salt under which it was
+written: where the ring begins anew, places of the old one are known for what they are.
 """
 
 HEAD_BYTES = 4096
@@ -27,9 +28,13 @@ SALT = TOTAL + 11
 """What was added to every checksum in the ring: another number each time that points were lost, so that those of
 points that were lost can't come back."""
 
+START_BEHIND_TOTAL = 8 * (START - TOTAL)
 ERA_BEHIND_TOTAL = 8 * (SALT - TOTAL)
-"""Where the salt lies behind the total, in bytes: a mapping that was made under another one may show lost points."""
+"""Where these lie behind the total, in bytes. The salt: a mapping made under another one may show lost points."""
 
 RING_OFFSET = 2560
 RING = RING_OFFSET // 8
 RING_PLACES = 64
+TAG_BITS = 48
+"""The bits of a total in the ring, enough for 2 PB of points; above them lie TAG_MASK bits of the salt."""
+TAG_MASK = 0x7FFF

@@ -24,7 +24,18 @@ from hft_mmap.tree.kernels import (
     summarise_values,
 )
 from hft_mmap.tree.pointers import int64_pointer
-from hft_mmap.tree.words import FLAGS, HEAD_BYTES, NEWEST, RING, RING_PLACES, SALT, START, TOTAL
+from hft_mmap.tree.words import (
+    FLAGS,
+    HEAD_BYTES,
+    NEWEST,
+    RING,
+    RING_PLACES,
+    SALT,
+    START,
+    TAG_BITS,
+    TAG_MASK,
+    TOTAL,
+)
 
 PLAN_CHUNK_FD = 0
 PLAN_CHUNK_ADDRESS = 1
@@ -145,6 +156,7 @@ def append_short(plan: NDArray[np.int64], values: NDArray[np.float64], offset: i
     words = carray(int64_pointer(plan[PLAN_HEAD_ADDRESS]), (HEAD_BYTES // 8,))
     total = words[TOTAL]
     newest = RING + 2 * (words[NEWEST] % RING_PLACES)
+    tag = (plan[PLAN_ERA] & TAG_MASK) << TAG_BITS
     begin = total - plan[PLAN_CHUNK_FIRST]
     fits = (offset < 0 or offset == total) and 0 <= begin <= plan[PLAN_CHUNK_POINTS] - n
     result = NOT_SHORT
@@ -152,14 +164,14 @@ def append_short(plan: NDArray[np.int64], values: NDArray[np.float64], offset: i
         fits
         and words[FLAGS] == 0
         and words[SALT] == plan[PLAN_ERA]
-        and words[newest] == total
+        and words[newest] == tag | total
         and total - words[START] + n <= plan[PLAN_MAX_RETENTION]
         and write_points(plan, begin, values) == 0
     ):
         result = total + n
         following = (words[NEWEST] + 1) % RING_PLACES
         place = RING + 2 * following
-        words[place] = result
+        words[place] = tag | result
         words[place + 1] = words[newest + 1] + plan[PLAN_CHECKSUM]
         words[NEWEST] = following
         words[TOTAL] = result

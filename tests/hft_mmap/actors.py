@@ -40,6 +40,13 @@ def append_batches(path: Path, seed: int, count: int) -> None:
             store.append("A", batch)
 
 
+def append_singles(path: Path, count: int) -> None:
+    """Append to A, one point at a time and as fast as that goes."""
+    with Store(path, limits=Limits(starting_capacity=0), durability="process") as store:
+        for _ in range(count):
+            store.append("A", [1.0])
+
+
 def read_until(path: Path, batches: int, outcome: Connection) -> None:
     """Read A again and again until it has so many batches, and tell how often, or what was wrong."""
     reads = seen = 0

@@ -13,10 +13,11 @@ from hft_mmap.durable.trust import trust
 from hft_mmap.files.boot import current_boot
 from hft_mmap.files.head import FLAG_SYNC_FAILED, Head
 from hft_mmap.files.layout import Layout
+from hft_mmap.files.marks import Mark
 from hft_mmap.files.names import chunk_name, list_chunks
 from hft_mmap.stats import exact_window_stats
 from hft_mmap.testing import MEMORY, PATIENCE_S, PROCESSES, assert_close, restart_machine
-from hft_mmap.tree.words import TOTAL
+from hft_mmap.tree.words import RING_PLACES, TOTAL
 from tests.hft_mmap import actors
 from tests.hft_mmap.conftest import OpenStore, StartStore
 from tests.hft_mmap.damage import set_flags, slots
@@ -120,6 +121,22 @@ def finish(processes: Iterable[BaseProcess]) -> None:
     for process in processes:
         process.join(PATIENCE_S)
         assert process.exitcode == 0
+
+
+def test_marks_are_right_while_others_publish(tmp_path: Path) -> None:
+    """Also those of the oldest places, which the newest publications are written over: else sound points are lost."""
+    actors.append_singles(tmp_path, 1)
+    wrong, seen = 0, dict[int, Mark]()
+    head = Head(tmp_path / "A", writable=False)
+    writer = start(actors.append_singles, tmp_path, 50_000)
+    while writer.is_alive():
+        total = head.words[TOTAL]
+        marks = head.marks()
+        wrong += sum(seen.setdefault(point, mark) != mark for point, mark in marks.items() if point <= total)
+    head.close()
+    finish([writer])
+    assert wrong == 0
+    assert len(seen) > RING_PLACES
 
 
 def test_batches_of_many_writers_stay_whole_for_every_reader(tmp_path: Path) -> None:

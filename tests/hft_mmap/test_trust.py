@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from hft_mmap import InvalidValues, Limits, Reason, Store
+from hft_mmap.durable import verify
 from hft_mmap.files.head import FLAG_SYNC_FAILED, HEAD_NAME, SLOT_OFFSETS, Head
 from hft_mmap.files.layout import Layout
 from hft_mmap.files.marks import Mark
 from hft_mmap.files.names import chunk_name
 from hft_mmap.testing import move_in, restart_machine
 from hft_mmap.testing.histories import SteppedStore
-from hft_mmap.tree.words import EPOCH, FLAGS, RING, RING_OFFSET, RING_PLACES, SETTLED
+from hft_mmap.tree.words import EPOCH, FLAGS, RING, RING_OFFSET, RING_PLACES, SETTLED, TOTAL
 from tests.hft_mmap.damage import flip, write_at
 
 LIMITS = Limits(chunk_points=4096, starting_capacity=0)
@@ -174,6 +175,69 @@ def test_a_reader_that_is_held_up_while_the_ring_goes_round_finds_no_loss(
         assert store.verify()[0].faults == ()
 
 
+class DiedError(BaseException):
+    """What ends an opening as the end of its process does."""
+
+
+def die_while_the_ring_begins(directory: Path, stores: int, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Open the series, and die after so many `stores` of the ring that begins anew; say whether it came to that."""
+    begin, store = Head.begin_ring, Head.store
+    left = [stores]
+
+    def counted(head: Head, word: int, value: int) -> None:
+        if left[0] == 0:
+            raise DiedError
+        left[0] -= 1
+        store(head, word, value)
+
+    def beginning(head: Head, total: int, mark: Mark) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Head, "store", counted)
+            begin(head, total, mark)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Head, "begin_ring", beginning)
+        try:
+            Store(directory.parent, limits=LIMITS).close()
+        except DiedError:
+            return True
+    return False
+
+
+def publish_in_part(directory: Path, total: int) -> None:
+    """Leave what a process leaves that is killed after it has noted a publication, and before it publishes it."""
+    head = Head(directory, writable=True)
+    before = head.words[TOTAL]
+    head.publish(total, 12345)
+    head.store(TOTAL, before)
+    head.close()
+
+
+@pytest.mark.parametrize("stores", range(6))
+@pytest.mark.parametrize("lost", [0, 1890])
+def test_a_ring_whose_beginning_was_cut_short_loses_nothing(
+    killed: Path, monkeypatch: pytest.MonkeyPatch, stores: int, lost: int
+) -> None:
+    """Wherever that was: readers, the next writer, and who had the series open go on with every point of it."""
+    survivor = SteppedStore(killed.parent, limits=LIMITS, durability="process")
+    assert survivor.series("A").total == 3000
+    if lost:
+        drop(killed, 2000, 3000)
+        fail_a_sync(killed)
+    else:
+        publish_in_part(killed, 3500)
+    assert die_while_the_ring_begins(killed, stores, monkeypatch) == (stores < 5)
+    total = 3000 - lost
+    with Store(killed.parent, mode="r") as reader:
+        assert np.array_equal(reader.window("A", 10**6), EVERYTHING[:total])
+    if not lost:
+        assert survivor.append("A", [5.0, 6.0]) == 3002
+    survivor.abandon()
+    with Store(killed.parent, limits=LIMITS) as store:
+        assert np.array_equal(store.window("A", 10**6), [*EVERYTHING[:total], *([] if lost else [5.0, 6.0])])
+        assert store.verify()[0].faults == ()
+
+
 SMALL = Limits(chunk_points=64, starting_capacity=0)
 
 
@@ -296,11 +360,12 @@ UNNOTICED = {"the run of the machine that the live words are of": range(528, 552
 
 
 @pytest.mark.parametrize("step", [11, pytest.param(1, marks=[pytest.mark.torture, pytest.mark.timeout(0)])])
-def test_verify_notices_every_changed_byte(tmp_path: Path, step: int) -> None:
+def test_verify_notices_every_changed_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Any byte of the head, and of what is kept in a chunk, full or not; places of the ring that are history aside.
 
     Of zeros, which are most of the bytes, every `step`-th.
     """
+    monkeypatch.setattr(verify, "_PATIENCE_S", 0.0)  # nobody writes here: a look is enough
     data = tmp_path / "data"
     with Store(data, limits=Limits(chunk_points=64, starting_capacity=0)) as store:
         for size in (10, 60, 40):
