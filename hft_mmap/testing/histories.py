@@ -348,6 +348,11 @@ class History:
         self._fail(self._random.choice([kind for kind in FAILURES if kind != "sync"]), 6)
 
     def _fail(self, kind: str, most: int) -> None:
+        if not self.lazy:
+            # Each has open what the others have made: whoever opens it after the failure goes on from what is left.
+            for store, symbol in itertools.product(self._stores, SYMBOLS):
+                with suppress(SymbolNotFound):
+                    store.series(symbol)
         failed, forgotten = self._disk.failed_syncs, self._disk.forgotten
         self._disk.fail_in(kind, self._random.randrange(most))
         self._calls_fail = True

@@ -362,7 +362,10 @@ def test_with_every_connection_busy_a_newcomer_is_told_so(start_service: StartSe
     with ExitStack() as stack:
         busy = [stack.enter_context(service.connect()) for _ in range(2)]
         for connection in busy:
-            connection.sendall(post(body[:-1], length=len(body)))
+            # Once it is told to go on, its request is at work: until then a newcomer may take its place.
+            connection.sendall(post(b"", length=len(body), head="Expect: 100-continue\r\n"))
+            assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            connection.sendall(body[:-1])
 
         def refused() -> Any:
             with service.connect() as newcomer:
