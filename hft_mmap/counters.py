@@ -5,6 +5,9 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from hft_mmap.health import Loss
 
 EventSink = Callable[[str, Mapping[str, object]], None]
 """Takes the name of an event and its fields; called from whichever thread it happens in, often with a lock held."""
@@ -76,8 +79,10 @@ class EventCounter:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._counts_by_symbol: Counter[tuple[str, object]] = Counter()
+        self.losses: dict[str, Loss] = {}
+        """What each symbol has lost, as it was told: that stays true, whatever becomes of the opening that found it."""
 
-    def __call__(self, name: str, fields: Mapping[str, object]) -> None:
+    def __call__(self, name: str, fields: Mapping[str, Any]) -> None:
         """Count one event and pass it on. A sink that raises is logged and counted, as "sink_failed", and goes on.
 
         Whoever tells of an event is in the middle of an append, a commit or an opening: what a sink raises must not
@@ -87,6 +92,9 @@ class EventCounter:
             self._counts[name] += 1
             if name in self.PER_SYMBOL:
                 self._counts_by_symbol[name, fields["symbol"]] += 1
+            if name == "lost":
+                loss = Loss(**fields)
+                self.losses[loss.symbol] = loss
         if self._sink is None:
             return
         try:

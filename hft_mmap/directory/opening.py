@@ -4,10 +4,10 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hft_mmap.counters import EventCounter
 from hft_mmap.directory.looking import Looker, NobodyCommits
@@ -27,7 +27,6 @@ from hft_mmap.files.disk import SHORT_OF, file_system_of, make_directory, sync_d
 from hft_mmap.files.head import FLAG_CLEAN, FLAG_LEFT, HEAD_NAME, Head
 from hft_mmap.files.locks import locked
 from hft_mmap.files.names import directory_name, list_chunks, symbol_of, validate_symbol
-from hft_mmap.health import Loss
 from hft_mmap.limits import Durability, Limits
 from hft_mmap.series import Series
 from hft_mmap.tree.compiled import numba_is_off
@@ -84,7 +83,7 @@ class Opening:
         """Symbols that nobody has used yet, with what told their files at the start: their names were synced then."""
         self._to_look_at: list[str] = []
         self._looker: Looker | None = None
-        self._losses: dict[str, Loss] = {}
+        self._losses = on_event.losses
         self._listed: tuple[int, list[str]] | None = None
         self._file_system = ""
         self._creation_failed_for_space = False
@@ -175,7 +174,7 @@ class Opening:
                 sync_directory(self.path)
             series = Series(
                 directory, limits=self.limits, boot=self._boot, waker=waker,
-                wake_on_append=self.durability is not Durability.PROCESS, on_event=self._noted, wait_s=wait_s,
+                wake_on_append=self.durability is not Durability.PROCESS, on_event=self._on_event, wait_s=wait_s,
             )  # fmt: skip
         except SeriesBusy:
             if known is not None:
@@ -199,12 +198,6 @@ class Opening:
         self._aside_files.pop(symbol, None)
         self._held.pop(symbol, None)
         return series
-
-    def _noted(self, name: str, fields: Mapping[str, Any]) -> None:
-        """Pass on what a series tells, and keep what it has lost: that stays true, whatever becomes of its opening."""
-        if name == "lost":
-            self._losses[fields["symbol"]] = Loss(**fields)
-        self._on_event(name, fields)
 
     # -- those that nobody has used -----------------------------------------------------------------------------------
 
