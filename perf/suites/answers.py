@@ -23,6 +23,7 @@ _PLACES = 1_000
 _BARS = 1_000
 _BARRIER = 0.01
 _SYMBOL_POINTS = 10_000
+_PATHS = ("rv", "path", "drawdown", "runup", "skew", "kurtosis", "slope", "r2")
 
 
 def ranges(points: int, n: int) -> tuple[Indexes, Indexes]:
@@ -93,6 +94,15 @@ def _bars(series: Series) -> Callable[[], object]:
     return lambda: series.stats_bars(size)
 
 
+def _path(*stats: str) -> Callable[[Series], Callable[[], object]]:
+    """Ask for statistics that read every point, of all of them."""
+
+    def question(series: Series) -> Callable[[], object]:
+        return lambda: series.statistics(stats, window=series.total)
+
+    return question
+
+
 def _asof(series: Series) -> Callable[[], object]:
     places = cycle(np.random.default_rng(4).integers(0, series.total, _PLACES).tolist())
     return lambda: series.asof(next(places))
@@ -151,6 +161,12 @@ def cases() -> list[Case]:
     for case, question in (("rank", _rank), ("bars", _bars), ("asof", _asof)):
         work = Work(_BARS, "bars") if case == "bars" else Work(1, "questions")
         found += [Case(name("answers", case, stored=n), _asking(n, question), work) for n in STORED]
+    found += [
+        Case(
+            name("answers", case, stored=few), _asking(few, _path(*stats)), Work(few, "points"), guarded=case == "path"
+        )
+        for case, stats in (("rv", ("rv",)), ("drawdown", ("drawdown",)), ("skew", ("skew",)), ("path", _PATHS))
+    ]
     found += [
         Case(name("answers", "across", symbols=SYMBOLS), _across, Work(SYMBOLS, "symbols")),
         Case(name("answers", "across_asked", symbols=SYMBOLS), _across_asked, Work(SYMBOLS, "symbols")),
