@@ -109,7 +109,7 @@ def create_app(
     if tokens is None:
         return for_own_pages(service, service.refuse, settings.server.names(), pages(access, find, OPEN))
     door = Door(tokens, access, find)
-    watch.admits = door.admits
+    watch.admits, watch.guarded = door.admits, True
     return guarded(service, service.refuse, door)
 
 
@@ -199,6 +199,8 @@ class Service:
         scope[RECEIVE] = receive
         try:
             await self._app(scope, _receive_no_body, send)
+        except problems.Refusal as refusal:  # in the midst of an answer: the connection ends before it is whole
+            scope[REFUSED] = refusal.status.value
         except Exception as error:  # noqa: BLE001 - the last place where a problem document can still be sent
             await _answer_failure(scope, send, error)
         duration_s = perf_counter() - begin

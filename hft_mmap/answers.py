@@ -6,15 +6,16 @@ GIL is released while the tree is walked.
 
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hft_mmap.errors import InvalidRange, OutOfRange
+from hft_mmap.batch import arrow_array, is_arrow_only, nulls_of
+from hft_mmap.errors import InvalidRange, InvalidValues, OutOfRange
 from hft_mmap.files.view import View
 from hft_mmap.named import (
     ARGMAX,
@@ -32,7 +33,19 @@ from hft_mmap.named import (
 from hft_mmap.tree import path
 from hft_mmap.tree.buckets import bar_edges
 from hft_mmap.tree.order import select, split
-from hft_mmap.tree.passage import AVG, FIRST, LAST, MAX, MIN, NOWHERE, VAR, find_first, find_firsts, fold_ranges
+from hft_mmap.tree.passage import (
+    AVG,
+    FIRST,
+    LAST,
+    MAX,
+    MIN,
+    NOWHERE,
+    VAR,
+    find_first,
+    find_firsts,
+    fold_each,
+    fold_ranges,
+)
 
 _MOST = 2**62
 _NOTHING = np.empty(0)
@@ -74,6 +87,16 @@ class Point:
     value: float
 
 
+class Newest(Protocol):
+    """A series as far as its newest points are asked for together with those of others (`Reader`, `Ranges`)."""
+
+    def held(self) -> tuple[View, tuple[memoryview, int]]:
+        """Return what must be held while its memory is read by addresses."""
+
+    def part(self, *, window: int | None = None) -> tuple[Moment, int, int]:
+        """Return the series as it stands now, and the bounds of its newest points."""
+
+
 class Rank(NamedTuple):
     """How many points of a range are below a value, equal to it, and above it."""
 
@@ -84,7 +107,7 @@ class Rank(NamedTuple):
 
 def checked_range(moment: Moment, start: object, end: object) -> tuple[int, int]:
     """Return [start, end) as whole numbers; InvalidRange unless start < end, OutOfRange unless all of it is kept."""
-    lo, hi = _index("start", start), _index("end", end)
+    lo, hi = checked_index("start", start), checked_index("end", end)
     if not lo < hi:
         raise InvalidRange(f"start must be below end, and {lo} is not below {hi}: a range holds a point at least")
     if lo < moment.start or hi > moment.total:
@@ -101,7 +124,7 @@ def _out_of_range(moment: Moment, lo: int, hi: int) -> OutOfRange:
     )
 
 
-def _index(name: str, value: object) -> int:
+def checked_index(name: str, value: object) -> int:
     """Return `value` as an index; InvalidRange, which calls it `name`, unless it is a whole number from 0."""
     try:
         found = operator.index(value)  # type: ignore[arg-type]
@@ -113,10 +136,19 @@ def _index(name: str, value: object) -> int:
 
 
 def checked_indexes(name: str, values: ArrayLike) -> Indexes:
-    """Return one row of indexes as int64; InvalidRange for what is none, and where values are masked (null)."""
-    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
-        raise InvalidRange(f"{name} holds nulls; an index is a whole number")
-    row = np.asarray(values)
+    """Return one row of indexes as int64; InvalidRange for what is none, and where one is null, which it says."""
+    try:
+        # numpy makes a whole number of a bool among others, and a NaN of a null.
+        if isinstance(values, (list, tuple)) and any(isinstance(value, (bool, np.bool_)) for value in values):
+            raise InvalidRange(f"{name} holds a bool; an index is a whole number")
+        taken: Any = arrow_array(values) if is_arrow_only(values) else values
+        nulls, row = nulls_of(taken, ("is_null", "isna")), np.asarray(taken)
+    except InvalidValues as error:
+        raise InvalidRange(f"{name}: {error}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidRange(f"{name} must be one row of whole numbers: {error}") from error
+    if nulls.any():
+        raise InvalidRange(f"{name}[{int(nulls.argmax())}] is null; an index is a whole number")
     if row.ndim != 1 or (row.size and row.dtype.kind not in "iu"):
         raise InvalidRange(f"{name} must be one row of whole numbers, not {row.dtype} of shape {row.shape}")
     if row.dtype.kind == "u" and row.size and int(row.max()) > _MOST:
@@ -173,30 +205,56 @@ def across(parts: Sequence[tuple[Moment, int, int]], names: Sequence[str]) -> Co
     PERF: what is folded of each series is derived for all of them at once, 2 us a series in place of 15.
     """
     wanted = checked_names(names)
-    lo = np.array([begin for _, begin, _ in parts], dtype=np.int64)
-    hi = np.array([end for _, _, end in parts], dtype=np.int64)
-    rows = np.empty((len(parts), 6, 1))
+    bounds = np.array([[begin, end] for _, begin, end in parts], dtype=np.int64).reshape(-1, 2).T.copy()
+    rows = np.empty((6, len(parts)))
     for k, (moment, _, _) in enumerate(parts):
-        fold_ranges(moment.view.table, moment.view.roots, _ALONE, lo[k : k + 1], hi[k : k + 1], rows[k])
+        rows[:, k] = _folded_alone(moment.view, bounds[:, k])
+    return _across([moment.view for moment, _, _ in parts], bounds, rows, wanted)
+
+
+def across_newest(many: Sequence[Newest], window: int, names: Sequence[str]) -> Columns:
+    """Return start, end and the statistics `names` of the newest `window` points of each series.
+
+    PERF: in one compiled call, 1 us a series in place of 4.
+    """
+    wanted = checked_names(names)
+    held = [one.held() for one in many]
+    views = [view for view, _ in held]
+    addresses = np.array([[view.address for view in views], [total for _, (_, total) in held]], dtype=np.int64)
+    bounds, rows = np.empty((2, len(many)), dtype=np.int64), np.empty((6, len(many)))
+    fold_each(addresses, window, bounds, rows)
+    # What another process has changed meanwhile is mapped anew, and what nothing was ever appended to is told.
+    for k in np.flatnonzero(bounds[1] == 0).tolist():
+        moment, *part = many[k].part(window=window)
+        bounds[:, k], views[k] = part, moment.view
+        rows[:, k] = _folded_alone(moment.view, bounds[:, k])
+    return _across(views, bounds, rows, wanted)
+
+
+def _folded_alone(view: View, bounds: Indexes) -> Floats:
+    found = np.empty((6, 1))
+    fold_ranges(view.table, view.roots, _ALONE, bounds[:1].copy(), bounds[1:].copy(), found)
+    row: Floats = found[:, 0]
+    return row
+
+
+def _across(views: Sequence[View], bounds: Indexes, rows: Floats, names: Sequence[str]) -> Columns:
+    lo, hi = bounds[0].copy(), bounds[1].copy()
 
     def firsts(above: Floats, below: Floats) -> Indexes:
         found = [
-            find_first(moment.view.table, moment.view.roots, begin, end, above[k], below[k])
-            for k, (moment, begin, end) in enumerate(parts)
-        ]
+            find_first(view.table, view.roots, lo[k], hi[k], above[k], below[k]) for k, view in enumerate(views)
+        ]  # fmt: skip
         return np.array(found, dtype=np.int64)
 
     def paths(centers: Floats, scales: Floats, groups: int) -> Floats:
-        found = np.zeros((len(parts), path.FIELDS, 1))
-        for k, (moment, _, _) in enumerate(parts):
+        found = np.zeros((len(views), path.FIELDS, 1))
+        for k, view in enumerate(views):
             here = slice(k, k + 1)
-            path.fold_paths(
-                moment.view.table, _ALONE, lo[here], hi[here], centers[here], scales[here], groups, found[k]
-            )
+            path.fold_paths(view.table, _ALONE, lo[here], hi[here], centers[here], scales[here], groups, found[k])
         return np.ascontiguousarray(found[:, :, 0].T)
 
-    derived = _derived(lo, hi, np.ascontiguousarray(rows[:, :, 0].T), wanted, firsts, paths)
-    return Columns({"start": lo, "end": hi} | derived)
+    return Columns({"start": lo, "end": hi} | _derived(lo, hi, rows, names, firsts, paths))
 
 
 def _in_order(starts: Indexes) -> Indexes:
@@ -274,8 +332,8 @@ def first(
     low = -math.inf if below is None else _barrier("below", below)
     if low >= high:
         raise InvalidRange(f"below must be less than above, and {low} is not less than {high}")
-    lo = _index("after", after) + 1
-    hi = moment.total if until is None else min(_index("until", until), moment.total)
+    lo = checked_index("after", after) + 1
+    hi = moment.total if until is None else min(checked_index("until", until), moment.total)
     if lo < moment.start:
         raise _out_of_range(moment, lo, max(hi, lo))
     if lo >= hi:
@@ -289,16 +347,18 @@ def first(
 
 def _barrier(name: str, value: float) -> float:
     try:
-        found = float(value)
-    except (TypeError, ValueError):
+        found = math.nan if isinstance(value, (str, bytes, bytearray, bool, np.bool_)) else float(value)
+    except (TypeError, ValueError, OverflowError):
         found = math.nan
     if not math.isfinite(found):
         raise InvalidRange(f"{name} must be a finite number, not {value!r}")
     return found
 
 
-def quantiles(moment: Moment, lo: int, hi: int, shares: Sequence[float]) -> tuple[float, ...]:
+def quantiles(moment: Moment, lo: int, hi: int, shares: object) -> tuple[float, ...]:
     """Return the stored value at each of `shares` of the points [lo, hi), which are kept; see `Series.quantile`."""
+    if isinstance(shares, str) or not isinstance(shares, Iterable):
+        raise InvalidRange(f"q must be a sequence of numbers from 0 to 1, not {shares!r}; write (0.5,) for one")
     ranks = [_rank(share, hi - lo) for share in shares]
     values = {rank: select(moment.view, lo, hi, rank) for rank in sorted(set(ranks))}
     return tuple(values[rank] for rank in ranks)
@@ -323,7 +383,7 @@ def rank(moment: Moment, lo: int, hi: int, value: float) -> Rank:
 
 def asof(moment: Moment, at: object) -> Point:
     """Return the newest point at or before the index `at`; OutOfRange if that is no longer kept, or nothing is."""
-    index = min(_index("at", at), moment.total - 1)
+    index = min(checked_index("at", at), moment.total - 1)
     if index < moment.start:
         raise _out_of_range(moment, max(index, 0), max(index, 0) + 1)
     return Point(index, _value(moment, index))

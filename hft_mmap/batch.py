@@ -87,14 +87,13 @@ def _from_another_library(values: Any) -> NDArray[np.float64]:  # noqa: ANN401 -
     numpy would take a null for a NaN, which is refused as well, but as what it is not.
     """
     kind = type(values)
-    if not any(hasattr(kind, name) for name in ("__array__", "__arrow_c_array__", "__arrow_c_stream__")):
+    if not (hasattr(kind, "__array__") or is_arrow_only(values)):
         message = f"values must be an array or a sequence of numbers, not {kind.__name__}"
         raise InvalidValues(message)
     try:
-        if not hasattr(kind, "__array__"):
-            values = _arrow_array(values)
-        is_null = getattr(values, "is_null", None)  # of polars and pyarrow
-        nulls = np.asarray(is_null(), dtype=bool) if callable(is_null) else np.zeros(0, dtype=bool)
+        if is_arrow_only(values):
+            values = arrow_array(values)
+        nulls = nulls_of(values)
         found = np.asarray(values)
     except InvalidValues:
         raise
@@ -109,7 +108,29 @@ def _from_another_library(values: Any) -> NDArray[np.float64]:  # noqa: ANN401 -
     return _from_array(found)
 
 
-def _arrow_array(values: object) -> object:
+def is_arrow_only(values: object) -> bool:
+    """Say whether only a reader of Arrow takes `values`."""
+    kind = type(values)
+    return not hasattr(kind, "__array__") and any(
+        hasattr(kind, name) for name in ("__arrow_c_array__", "__arrow_c_stream__")
+    )
+
+
+def nulls_of(values: object, names: Sequence[str] = ("is_null",)) -> NDArray[np.bool_]:
+    """Return which of `values` are null, as far as their library says; nothing where it knows of no nulls.
+
+    names: the methods that say so: is_null of polars and pyarrow; isna of pandas calls a NaN null as well.
+    """
+    if isinstance(values, np.ma.MaskedArray):
+        return np.ma.getmaskarray(values)
+    for name in names:
+        ask = getattr(values, name, None)
+        if callable(ask):
+            return np.asarray(ask(), dtype=bool)
+    return np.zeros(0, dtype=bool)
+
+
+def arrow_array(values: object) -> object:
     """Return what only speaks Arrow as an array of pyarrow; InvalidValues without pyarrow."""
     try:
         arrow: Any = import_module("pyarrow")

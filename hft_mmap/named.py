@@ -2,7 +2,7 @@
 
 Most are computed from min, max, last, avg, var and first of a range, which nodes give; those of PATHS from what is
 folded out of its values. What is undefined (the sample variance of one point, the return from a price of 0, the z-score
-where nothing varies) is NaN: no stored price is.
+where nothing varies) is NaN: no stored price is. docs/accuracy.md has the error of each.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -45,8 +45,10 @@ class Folded:
 
 
 def _ratio(a: Floats, b: Floats) -> Floats:
-    """Return a / b, NaN where b is 0."""
-    found: Floats = np.divide(a, b, out=np.full(a.shape, np.nan), where=b != 0)
+    """Return a / b, NaN where b is 0 or the ratio is beyond float64, as that of 1e140 and a price near 0 is."""
+    with np.errstate(over="ignore"):
+        found: Floats = np.divide(a, b, out=np.full(a.shape, np.nan), where=b != 0)
+    found[np.isinf(found)] = np.nan
     return found
 
 
@@ -144,7 +146,7 @@ PATHS: Mapping[str, Callable[[Paths], Floats]] = {
     "slope": _slope,
     "r2": _r2,
 }
-"""The statistics of the path of a range, for which its values are read: 1 to 3 ns a point. With p_1 ... p_n its points:
+"""The statistics of the path of a range, whose values are read: 2 to 40 ns a point. With p_1 ... p_n its points:
 
 - rv: the sum of ln(p_i / p_(i-1))^2 over i > 1; volatility: its square root, neither annualised nor divided by a count;
 - path: the sum of |p_i - p_(i-1)|;
@@ -162,17 +164,18 @@ STATISTICS = (*FORMULAS, ARGMIN, ARGMAX, *PATHS)
 FIVE = ("min", "max", "last", "avg", "var")
 
 
-def checked_names(names: Iterable[str]) -> tuple[str, ...]:
+def checked_names(names: Iterable[object]) -> tuple[str, ...]:
     """Return `names` without repeats, in their order; InvalidStatistic for one that there is not, or for none."""
     if isinstance(names, str):
         raise InvalidStatistic(f"stats must be a sequence of names, not the text {names!r}; write ({names!r},)")
-    found = tuple(dict.fromkeys(names))
-    for name in found:
-        if name not in STATISTICS:
+    found: dict[str, None] = {}
+    for name in names:
+        if not isinstance(name, str) or name not in STATISTICS:
             raise InvalidStatistic(f"there is no statistic {name!r}; there are {', '.join(STATISTICS)}")
+        found[name] = None
     if not found:
         raise InvalidStatistic(f"no statistic was named; there are {', '.join(STATISTICS)}")
-    return found
+    return tuple(found)
 
 
 class Columns(Mapping[str, Column]):

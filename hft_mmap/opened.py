@@ -11,6 +11,7 @@ from hft_mmap.durable import recovery
 from hft_mmap.durable.trust import Trusted, trust
 from hft_mmap.errors import FormatError, SeriesRemoved
 from hft_mmap.files.boot import Boot, current_boot, is_same_boot
+from hft_mmap.files.disk import SHORT_OF
 from hft_mmap.files.head import FLAG_LEFT
 from hft_mmap.files.view import View
 from hft_mmap.health import Loss
@@ -20,7 +21,7 @@ from hft_mmap.tree.words import FLAGS, SALT, START, TOTAL
 class Opened(Appender):
     """The part of a series that finds out how far it goes. Made by `Series`."""
 
-    loss: Loss | None = None
+    _untold: Trusted | None = None
     removed = False
     _commit_wait_s: float | None = None
     _looked_at: Boot | None = None
@@ -31,13 +32,15 @@ class Opened(Appender):
             self._attach(boot)
             return
         settle = partial(self._head.committing, partial(self._settle, boot))
-        recovered, leftovers, failure = self._hold(settle, self._commit_wait_s)
+        try:
+            recovered, leftovers, failure = self._hold(settle, self._commit_wait_s)
+        finally:
+            # Also where it ends here: the next opening finds a series that ends before what is lost, and no loss.
+            if self._untold is not None:
+                self._tell_of_loss(self._untold)
         self.attached = True
         if failure is not None:
             self._fail(failure)
-        if recovered.lost:
-            self.loss = Loss(self.symbol, recovered.lost, recovered.total, recovered.why)
-            self._on_event("lost", self.loss._asdict())
         if not recovered.orderly and (recovered.total or recovered.origin != "live"):
             self._on_event(
                 "recovery",
@@ -60,7 +63,7 @@ class Opened(Appender):
         # Nothing is written or removed before every chunk has proved sound: a series set aside stays as it is.
         view = self._mapped(View.empty(self._layout, self._floor(recovered.start)), recovered.total)
         self._commits.begin(boot, recovered.committed_total)
-        recovery.publish(self._head, recovered, boot)
+        self._publish(recovered)
         recovered, failure = self._made_good(view, recovered, trusted)
         if recovered.proved or recovered.sync_failed:
             # Its roots were made of the nodes that were there before, and it may have become shorter.
@@ -136,6 +139,16 @@ class Opened(Appender):
                     self._attach(boot)
                 self._looked_at = live
 
+    def _publish(self, found: Trusted) -> None:
+        """Publish how far the series goes; what is lost by that is to be told, whatever comes then."""
+        recovery.publish(self._head, found, self._commits.boot)
+        if found.lost:
+            self._untold = found
+
+    def _tell_of_loss(self, found: Trusted) -> None:
+        """Tell what was lost."""
+        self._on_event("lost", Loss(self.symbol, found.lost, found.total, found.why)._asdict())
+
     def _made_good(
         self, view: View, recovered: Trusted, trusted: Callable[[], Trusted]
     ) -> tuple[Trusted, OSError | None]:
@@ -150,13 +163,13 @@ class Opened(Appender):
             if recovered.sync_failed:
                 again = trusted()
                 if again.total < recovered.total:
-                    recovery.publish(self._head, again, self._commits.boot)
                     recovered = replace(again, lost=again.lost + recovered.lost)
+                    self._publish(recovered)
                 self._commits.make_good(view, recovered)
             elif recovered.lost or recovered.origin == "rolled_back":
                 self._commits.sync_head()
         except OSError as error:
-            if not (recovered.sync_failed or self._commits.sync_failed):
+            if error.errno in SHORT_OF or not (recovered.sync_failed or self._commits.sync_failed):
                 raise
             return recovered, error
         return recovered, None

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,11 +89,21 @@ class Reader:
             self._head.close()
             raise
 
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled, or copied: its files and mappings are of this process. TypeError."""
+        where = f"Store({str(self.directory.parent)!r}).series({self.symbol!r})"
+        message = f"a Series can't be sent to another process: open it there, {where}"
+        raise TypeError(message)
+
+    def __repr__(self) -> str:
+        """Tell the symbol, where it lies, and how many points it holds."""
+        return f"<Series {self.symbol!r} in {str(self.directory.parent)!r}, {self.count} points>"
+
     def _follow_words(self, words: memoryview) -> None:
         """Take `words` for the bounds, from now on."""
         address = np.frombuffer(words, dtype=np.int64).ctypes.data
         self._words = words
-        self._bounds = words, address + 8 * START, address + 8 * TOTAL
+        self._bounds = words, address + 8 * TOTAL
 
     def _has_left(self) -> bool:
         """Say whether the series, which was about to lose its name, has lost it: a look at the file system."""
@@ -193,10 +204,16 @@ class Reader:
         if type(window) is not int or not 0 < window <= MAX_WINDOW:
             window = min(checked_window(window), MAX_WINDOW)
         view = self._view
-        table, roots, chunks = view.addresses
-        _alive, start_address, total_address = self._bounds  # the words may not be unmapped before the call has ended
-        found = fold_newest(table, roots, chunks, start_address, total_address, window)
+        _alive, total_address = self._bounds  # the words may not be unmapped before the call has ended
+        found = fold_newest(view.address, total_address, window)
         return window_stats(found) if found[5] else self._stats_after_change(window)
+
+    def held(self) -> tuple[View, tuple[memoryview, int]]:
+        """Return the view of now, and what the bounds are read from: the live words, and where the total is.
+
+        What takes them by their addresses, as `stats` does, must hold both for as long.
+        """
+        return self._view, self._bounds
 
     def _stats_after_change(self, window: int) -> WindowStats:
         """Answer as `stats` where the view did not cover the bounds: another process has appended or cleaned up."""

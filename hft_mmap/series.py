@@ -17,17 +17,17 @@ from hft_mmap.durable.commits import Waiter
 from hft_mmap.durable.trust import Trusted, ending, trust
 from hft_mmap.errors import FormatError, SeriesBusy, SeriesRemoved, StoreClosed, StoreForked
 from hft_mmap.files.boot import Boot
+from hft_mmap.files.disk import SHORT_OF
 from hft_mmap.files.head import FLAG_CLEAN, FLAG_SYNC_FAILED
 from hft_mmap.files.locks import attempts
 from hft_mmap.files.marks import Mark
 from hft_mmap.files.view import View
-from hft_mmap.health import LOCKED_AFTER_S, Loss, Refusal, Trouble
+from hft_mmap.health import LOCKED_AFTER_S, Refusal, Trouble
 from hft_mmap.held import CLOSED
 from hft_mmap.limits import Limits
 from hft_mmap.opened import Opened
 from hft_mmap.tree.words import FLAGS, START, TOTAL
 
-_SHORT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOLCK, errno.ENOMEM, errno.EAGAIN, errno.EINTR})
 _FAILING_FOR_S = 1.0
 """For so long a commit is tried again that failed, without a sync that did."""
 _COMMIT_WAIT_S = 0.01
@@ -174,7 +174,7 @@ class Series(Opened):
         """Return whether a commit that failed may be tried again: nothing is in doubt, and it may pass."""
         if self._commits.sync_failed:
             return False
-        if error.errno in _SHORT_OF:  # which says nothing of the disk, however long it lasts
+        if error.errno in SHORT_OF:  # which says nothing of the disk, however long it lasts
             return True
         now = monotonic()
         if self._failing_since is None:
@@ -186,7 +186,7 @@ class Series(Opened):
         """After a failed sync: keep in memory what the disk may not have, and end before what is lost there already.
 
         The system may drop such pages, as they count as clean, and then shows what the disk has. Returns False, with
-        all of it to be done again, if another process holds the series.
+        all of it to be done again, if another process holds the series, or this one is short of something.
         """
         if self._memory_kept or not self._commits.sync_failed or self._head.fd < 0:
             return True
@@ -194,17 +194,21 @@ class Series(Opened):
             found = self._hold(partial(self._head.committing, self._keep_in_memory), self._commit_wait_s)
         except SeriesBusy:
             return False
+        except OSError:  # of a kind that says nothing of what is in memory
+            return False
         except (SeriesRemoved, StoreClosed):
             return True
         self._memory_kept = True
         if found.lost:
+            self._tell_of_loss(found)
             self._freeze(found)
-            self.loss = Loss(self.symbol, found.lost, found.total, found.why)
-            self._on_event("lost", self.loss._asdict())
         return True
 
     def _keep_in_memory(self) -> Trusted:
-        """Do the work of `_kept_in_memory`, return how far the series goes. The caller holds it and is committing."""
+        """Do the work of `_kept_in_memory`, return how far the series goes. The caller holds it and is committing.
+
+        OSError only of SHORT_OF, with nothing decided.
+        """
         total, committed = self._words[TOTAL], self._commits.total
         why = ""
         try:
@@ -214,6 +218,8 @@ class Series(Opened):
             if found.proved and not self._has_nodes(view, found):
                 self._commits.write_again(view, found)
         except (OSError, FormatError) as error:
+            if isinstance(error, OSError) and error.errno in SHORT_OF:
+                raise
             why = f"after a failed sync, memory has lost more than values: {error}"
         if why:
             start = min(self._words[START], committed)
@@ -369,3 +375,6 @@ class _Forked(Series):
         if name.startswith("__"):
             return object.__getattribute__(self, name)
         raise StoreForked(forks.FORKED)
+
+    def __repr__(self) -> str:
+        return "<Series of the parent of this process>"

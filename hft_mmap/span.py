@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,11 @@ class Span:
     def __len__(self) -> int:
         """Return how many points there are."""
         return self.end - self.first
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled, or copied: what it maps is of this process. TypeError."""
+        message = f"a Span can't be sent to another process: send {self.symbol!r}, {self.first} and {self.end}, and "
+        raise TypeError(f"{message}open the Store there; or send its points, as numpy.concatenate([*span.pieces()])")
 
     def cuts(self, points: int = PIECE_POINTS) -> Iterator[tuple[int, int]]:
         """Yield the bounds of each piece, in order: of `points` points, or fewer where the span or a chunk ends."""

@@ -14,6 +14,7 @@ from hft_mmap.batch import Prices, as_row, check_prices
 from hft_mmap.counters import EventCounter, EventSink
 from hft_mmap.directory.watch import Watch
 from hft_mmap.durable.flusher import Flusher
+from hft_mmap.durable.recovery import copied_from
 from hft_mmap.durable.repair import RepairReport, repair_directory
 from hft_mmap.durable.snapshot import snapshot_series
 from hft_mmap.durable.together import together
@@ -192,7 +193,8 @@ class Store(Watch):
             if not (self.path / directory_name(symbol)).is_dir():
                 raise SymbolNotFound(symbol)
         names = sorted(os.listdir(self.path)) if symbol is None else [directory_name(symbol)]
-        return [(found, self.path / name) for name in names if (found := self._symbol_in(name)) is not None]
+        found = [(found, self.path / name) for name in names if (found := self._symbol_in(name)) is not None]
+        return [(one, path) for one, path in found if symbol is not None or copied_from(path) is None]
 
     def verify(self, symbol: str | None = None) -> list[VerifyReport]:
         """Check every file of `symbol`, or of all symbols, bit for bit against its values; O(N).

@@ -4,6 +4,7 @@
     python -m perf.figures --fast           the same with rough answers, in some minutes
     python -m perf.figures --from LABEL     write the table from a result that is kept
     python -m perf.figures --print          leave the README as it is
+    python -m perf.figures --of questions   the same for the figures of any range, which have a table of their own
 
 No figure of that table is typed by hand.
 """
@@ -14,21 +15,24 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from perf import environment, history
+from perf import environment, history, question_targets
 from perf.lab import ROOT
 from perf.record import Benchmark, values_of
 from perf.section import Section
-from perf.targets import TARGETS, Reading, Target, asked
+from perf.target import Reading, Target
+from perf.targets import TARGETS, asked
 
 README = Section("figures", "python -m perf.figures")
-LABEL = "figures"
+QUESTIONS = Section("figures of questions", "python -m perf.figures --of questions")
+SETS = {"promised": (README, TARGETS, "figures"), "questions": (QUESTIONS, question_targets.TARGETS, "questions")}
+"""The tables: where each is written, its figures, and the label of its results."""
 
 
-def measure(label: str, options: Sequence[str]) -> Path:
-    """Run all benchmarks that a figure needs; return the file of the result, which replaces one of the same day."""
+def measure(label: str, targets: Sequence[Target], options: Sequence[str]) -> Path:
+    """Run all benchmarks that figures need; return the file of the result, which replaces one of the same day."""
     file = history.dated(label)
     file.unlink(missing_ok=True)
-    only = [part for pattern in sorted(asked()) for part in ("--only", pattern)]
+    only = [part for pattern in sorted(asked(targets)) for part in ("--only", pattern)]
     subprocess.run([sys.executable, "-m", "perf", "-o", str(file), *only, *options], cwd=ROOT, check=True)
     return file
 
@@ -41,13 +45,13 @@ def read(target: Target, results: dict[str, Benchmark]) -> Reading:
         return Reading(f"not measured ({missing.args[0]})", met=False)
 
 
-def table(results: dict[str, Benchmark], source: str) -> str:
+def table(results: dict[str, Benchmark], source: str, targets: Sequence[Target] = TARGETS) -> str:
     """Return the section of the README: the figures, and the machine they were taken on."""
     metadata = next(iter(results.values())).get_metadata()
     dates = sorted(str(run.get_metadata()["date"]) for bench in results.values() for run in bench.get_runs())
     values = sorted({len(values_of(bench)) for bench in results.values()})
     lines = ["| figure | limit | measured | | what bounds it, where it is missed |", "|---|---|---|---|---|"]
-    for target in TARGETS:
+    for target in targets:
         found = read(target, results)
         met, bound = ("met", "") if found.met else ("**missed**", target.bound.text(results))
         lines.append(f"| {target.title} | {target.limit} | {found.text} | {met} | {bound} |")
@@ -69,14 +73,16 @@ def main() -> int:
     """Measure, or read what was measured; write the table."""
     parser = argparse.ArgumentParser(prog="python -m perf.figures", description="Measure every promised figure.")
     parser.add_argument("--from", dest="source", metavar="LABEL", help="a kept result, in place of measuring")
-    parser.add_argument("--label", default=LABEL, help="label of the result (default: %(default)s)")
+    parser.add_argument("--label", help="label of the result (default: figures, or questions)")
+    parser.add_argument("--of", choices=tuple(SETS), default="promised", help="which table (default: %(default)s)")
     parser.add_argument("--print", action="store_true", help="print the table, and leave the README as it is")
     args, options = parser.parse_known_args()
-    file = history.find(args.source) if args.source else measure(args.label, options)
-    section = table(history.load(file), file.name)
+    place, targets, label = SETS[args.of]
+    file = history.find(args.source) if args.source else measure(args.label or label, targets, options)
+    section = table(history.load(file), file.name, targets)
     print(section)
     if not args.print:
-        README.write(section)
+        place.write(section)
     return 0
 
 

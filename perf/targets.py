@@ -1,44 +1,21 @@
 """What the project promises about speed, size and exactness: each figure, its limit, how it is read off results."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 from statistics import median
 
 from hft_mmap import STANDARD_WINDOWS
 from perf import bounds
-from perf.bounds import Bound
 from perf.case import name
-from perf.record import Benchmark, durations, quantities, values_of
+from perf.record import durations, quantities, values_of
+from perf.target import Reading, Results, Target
 
-Results = Mapping[str, Benchmark]
 BIG = 10**8
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What was measured, as text, and whether it is within the limit."""
-
-    text: str
-    met: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One promise. `needs` are patterns of the benchmarks that `read` takes; KeyError if one is missing.
-
-    `bound` says what would be left of a figure that is missed, if all of ours cost nothing.
-    """
-
-    title: str
-    limit: str
-    needs: tuple[str, ...]
-    read: Callable[[Results], Reading]
-    bound: Bound
-
-
-def asked() -> set[str]:
-    """Return the patterns of all benchmarks that the figures and their bounds need."""
-    return {pattern for target in TARGETS for pattern in (*target.needs, *target.bound.needs)}
+def asked(targets: Sequence[Target] | None = None) -> set[str]:
+    """Return the patterns of all benchmarks that these figures (TARGETS, if not said) and their bounds need."""
+    wanted = TARGETS if targets is None else targets
+    return {pattern for target in wanted for pattern in (*target.needs, *target.bound.needs)}
 
 
 def _middle(results: Results, benchmark: str) -> float:

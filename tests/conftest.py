@@ -1,6 +1,7 @@
 """Fixtures that every part of the tests may use."""
 
 import os
+import sys
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +15,8 @@ from tests.small_disk import SmallDisk, small_disk
 # PERF: where it is set, each of the hundreds of processes that the tests start compiles every module of ours anew, for
 # a third of a second.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# PERF: nor does each worker rewrite the assertions of all tests anew, for five seconds.
+sys.dont_write_bytecode = False
 
 REQUIRED = bool(os.environ.get("HFT_TESTS_REQUIRED"))
 """Whether a test that skips for want of a tool or a permission fails instead, as in `.ci/run`."""

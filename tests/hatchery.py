@@ -33,12 +33,13 @@ _REQUEST_BYTES = 1 << 17
 class Hatched:
     """A forked process, with what `subprocess.Popen` offers for its own."""
 
-    def __init__(self, pid: int, ended: int, stdout: int, stderr: int) -> None:
-        """Take over three descriptors: `ended` gives the exit code at the end of the process."""
+    def __init__(self, pid: int, ended: int, stdout: int | None = None, stderr: int | None = None) -> None:
+        """Take over descriptors: `ended` gives the exit code at the end of the process."""
         self.pid = pid
         self.returncode: int | None = None
-        self.stdout: IO[str] | None = open(stdout)  # noqa: SIM115 - a descriptor, which lives as long as this
-        self.stderr: IO[str] | None = open(stderr)  # noqa: SIM115 - likewise
+        # They live as long as this.
+        self.stdout: IO[str] | None = None if stdout is None else open(stdout)  # noqa: SIM115, PTH123
+        self.stderr: IO[str] | None = None if stderr is None else open(stderr)  # noqa: SIM115, PTH123
         self._ended = ended
         self._turn = threading.Lock()
 
@@ -96,15 +97,21 @@ class _Hatchery:
         other.close()
 
     def hatch(self, args: Sequence[str], directory: Path, environment: Mapping[str, str]) -> Hatched:
-        request = {"args": args, "directory": str(directory), "environment": environment}
-        (out, out_child), (err, err_child), (ended, ended_child) = os.pipe(), os.pipe(), os.pipe()
-        given = [out_child, err_child, ended_child]
-        with self._turn:
-            socket.send_fds(self._socket, [json.dumps(request).encode()], given)
-            for fd in given:
-                os.close(fd)
-            pid = json.loads(self._socket.recv(_REQUEST_BYTES))
+        (out, out_child), (err, err_child) = os.pipe(), os.pipe()
+        pid, ended = self.fork(args, directory, environment, [out_child, err_child])
         return Hatched(pid, ended, out, err)
+
+    def fork(
+        self, args: Sequence[str], directory: Path, environment: Mapping[str, str], given: Sequence[int]
+    ) -> tuple[int, int]:  # fmt: skip
+        """Fork with the descriptors `given`, which are closed here: output, error, and input where there is one."""
+        request = {"args": args, "directory": str(directory), "environment": environment}
+        ended, ended_child = os.pipe()
+        with self._turn:
+            socket.send_fds(self._socket, [json.dumps(request).encode()], [ended_child, *given])
+            for fd in (ended_child, *given):
+                os.close(fd)
+            return json.loads(self._socket.recv(_REQUEST_BYTES)), ended
 
     def close(self) -> None:
         self._socket.close()
@@ -123,6 +130,12 @@ def hatch(args: Sequence[str], directory: Path, environment: Mapping[str, str]) 
     return _hatchery().hatch(args, directory, environment)
 
 
+def hatch_in_place(request: Mapping[str, Any], streams: Sequence[int]) -> int:
+    """Run the command of a request with the descriptors of its caller, which are closed here; return its exit code."""
+    pid, ended = _hatchery().fork(request["args"], request["directory"], request["environment"], streams)
+    return Hatched(pid, ended).wait()
+
+
 def can_hatch(environment: Mapping[str, str]) -> bool:
     """Return whether a forked process does what a new one would: not where each process is measured by coverage."""
     return "COVERAGE_PROCESS_CONFIG" not in environment
@@ -131,10 +144,10 @@ def can_hatch(environment: Mapping[str, str]) -> bool:
 # -- the process ------------------------------------------------------------------------------------------------------
 
 
-def _live(request: dict[str, Any], out: int, err: int) -> NoReturn:
+def _live(request: dict[str, Any], streams: Sequence[int]) -> NoReturn:
     """Be the child: what a new process would find, then the command, and the end of any Python program."""
-    os.dup2(out, 1)
-    os.dup2(err, 2)
+    for number, stream in zip((1, 2, 0), streams, strict=False):
+        os.dup2(stream, number)
     os.closerange(3, 256)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -177,16 +190,16 @@ def serve(connection: socket.socket) -> None:
             _reap(endings)
         if listened not in ready:
             continue
-        raw, fds, _, _ = socket.recv_fds(connection, _REQUEST_BYTES, 3)
+        raw, fds, _, _ = socket.recv_fds(connection, _REQUEST_BYTES, 4)
         if not raw:
             return
-        out, err, ended = fds
+        ended, *streams = fds
         pid = os.fork()
         if not pid:
-            _live(json.loads(raw), out, err)
+            _live(json.loads(raw), streams)
         endings[pid] = ended
-        os.close(out)
-        os.close(err)
+        for fd in streams:
+            os.close(fd)
         connection.send(json.dumps(pid).encode())
 
 

@@ -1,5 +1,6 @@
 """The project's own files: locks that match `pyproject.toml`, and a wheel that has everything."""
 
+import ast
 import hashlib
 import json
 import re
@@ -10,6 +11,8 @@ import sys
 import tomllib
 import zipfile
 from email import message_from_bytes
+from importlib.metadata import packages_distributions
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +52,37 @@ def test_the_locks_have_every_direct_dependency(lock: str, group: str) -> None:
         match = REQUIREMENT.fullmatch(requirement)
         assert match, f"{requirement} is not NAME>=VERSION, perhaps with an upper bound and a marker"
         assert numbers(pinned[match[1].lower().replace(".", "-")]) >= numbers(match[2]), requirement
+
+
+def normal(distribution: str) -> str:
+    """Return the one spelling of a distribution's name."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def imported(package: str) -> set[str]:
+    """Return the names of what the modules of a package import, the first part of each, wherever they do so."""
+    found: set[str] = set()
+    for source in sorted((ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(source.read_bytes())):
+            if isinstance(node, ast.Import):
+                found.update(alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module.partition(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_what_is_imported_is_a_direct_dependency(package: str) -> None:
+    """Or of an extra: what only comes along with another package may stay away with its next version."""
+    document = project()["project"]
+    wanted = [*document["dependencies"], *chain(*document["optional-dependencies"].values())]
+    named = {normal(requirement.partition(">=")[0]) for requirement in wanted}
+    brought = packages_distributions()
+    names = imported(package) - sys.stdlib_module_names - set(PACKAGES)
+    assert names
+    # NOTE: of Python 3.14, in place of backports.zstd; there for mypy alone; what whoever uses the test kit has.
+    for name in names - {"compression", "_typeshed", "hypothesis"}:
+        assert named & set(map(normal, brought[name])), f"{package} imports {name}"
 
 
 def test_all_locks_agree() -> None:

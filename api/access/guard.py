@@ -119,9 +119,10 @@ class Door:
     def admits(self, scope: Scope) -> bool:
         """Return whether a body is kept for the request, by its head alone, with the caller left in the scope.
 
-        Only for a token that may do what it asks: what is open to everybody needs no body.
+        Only for a token that may do what it asks: what is open to everybody needs no body. A connection also asks whose
+        request is run at once, where strangers have had their turn.
         """
-        allowed = self.verified.get(scope["method"], {}).get(scope["path"], {})
+        allowed = self.verified.get(scope.get("method", WEBSOCKET), {}).get(scope["path"], {})
         for name, value in scope["headers"]:
             if name == b"authorization":
                 token = allowed.get(value)

@@ -91,10 +91,10 @@ def settled(plan: "Plan") -> "Plan":
 
 
 def _asked(file: str, doubt: "Doubt") -> dict[str, object]:
-    """Ask one question, and return the field of the plan that the answer sets; Ctrl+C ends the command."""
+    """Ask one question, and return the fields of the plan that the answer sets; Ctrl+C ends the command."""
     click.echo(f"{file}: {doubt.text}", err=True)
     for number, choice in enumerate(doubt.choices, 1):
         click.echo(f"  {number}  {choice.option}" + (f"  ({choice.meaning})" if choice.meaning else ""), err=True)
     number = click.prompt("Which one", type=click.IntRange(1, len(doubt.choices)), err=True)
     choice = doubt.choices[number - 1]
-    return {choice.field: choice.value}
+    return {choice.field: choice.value, **dict(choice.sets)}

@@ -5,16 +5,18 @@ A connection is idle (no request begun), reading (the head or the body of a requ
 has been in a state for too long; a timer for each request would cost 2 us of the 25 that a request takes.
 
 Where there are too many, the cheapest is ended. Of those that brought no token: the oldest head that is not whole (a
-handshake of TLS is one), then one that goes on sending what was refused, then one that is idle, then one that does not
-take its answer. Then, of those that did, the oldest half head and the oldest that is idle. Where only the share of one
-holder is taken, it is one of this holder's. So whoever opens most connections ends their own.
+handshake of TLS is one), then one that goes on sending what was refused, then one whose request waits for the turn of
+strangers, then one that is idle, then one that does not take its answer. Then, of those that did, the oldest half head
+and the oldest that is idle. Where only the share of one holder is taken, it is one of this holder's. So whoever opens
+most connections ends their own.
 """
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from api.connection.budget import ANSWERS, BODIES, CONNECTIONS, REQUESTS, Budget, Ledger
+from api.connection.turn import StrangersTurn
 from api.operation.line_budget import LineBudget
 
 if TYPE_CHECKING:
@@ -30,6 +32,12 @@ closed."""
 KERNEL_BYTES = 131_072
 """What the kernel keeps, beside the process, of a connection whose client does not read: of the answer, and of what
 that client sends on."""
+_SOCKET_BYTES = 4096
+"""What a socket takes of the kernel with the first byte that it has to send."""
+
+
+Takers: TypeAlias = "tuple[dict[Connection, Any], ...]"
+"""Connections in a state, the oldest first, in the order in which they are ended for others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +100,13 @@ class Connection(Protocol):
         """Close it, and forget what it has not taken."""
 
     def unsent_bytes(self) -> int:
-        """Return what waits for its client to read."""
+        """Return what waits in the process for its client to read."""
+
+    def owed_bytes(self) -> int:
+        """Return what the kernel has for a client that does not take it, 0 where that is nothing to speak of."""
+
+    def settle(self) -> None:
+        """Take note that the kernel has nothing any more."""
 
 
 class Connections:
@@ -115,6 +129,8 @@ class Connections:
         self.now = 0.0  # of a clock that stands still while this process does
         self.admits: Callable[[Scope], bool] = lambda _scope: True
         """Whether a body of the request is kept, by its head: whose token it brings. The application sets it."""
+        self.guarded = False  # whether there are tokens at all; the application sets it too
+        self.turn = StrangersTurn()
         self.leaving = False  # the server stops: connections end after their next answer, new ones too
         # In the order in which they became so: the first is the oldest. `known`: those that have brought a token.
         self.idle: dict[Connection, float] = {}
@@ -127,7 +143,17 @@ class Connections:
         self._wasted: dict[Connection, float] = {}  # strangers that go on sending what was refused
         self._unread: dict[Connection, float] = {}  # strangers that do not take their answer
         self._stalled: dict[Connection, float] = {}
-        self._cheapest = (self._heads, self._wasted, self.idle, self._unread, self._heads_known, self.idle_known)
+        self._owing: dict[Connection, tuple[float, int]] = {}
+        """Those with answers in the kernel that their clients have not taken: until when, and how much it was."""
+        self._cheapest: Takers = (
+            self._heads,
+            self._wasted,
+            self.turn.waiting,
+            self.idle,
+            self._unread,
+            self._heads_known,
+            self.idle_known,
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -144,18 +170,29 @@ class Connections:
         if self._timer is None:
             self._loop = loop
             self._timer = loop.call_later(_TICK_S, self._tick, loop)
-        budget = connection.budget = Budget(self.ledger, connection, address)
-        while not budget.take(CONNECTIONS, 1):
-            rival = self._rival(budget, CONNECTIONS, 1, self._cheapest)
-            if rival is None:
-                self.counts.refused += 1
-                budget.refused(CONNECTIONS)
-                self._tell_too_many(connection)
-                return False
-            self._end(rival)
+        connection.budget = Budget(self.ledger, connection, address)
+        if not self.find_place(connection):
+            self.counts.refused += 1
+            connection.budget.refused(CONNECTIONS)
+            self._tell_too_many(connection)
+            return False
         self._open.add(connection)
         self.idle[connection] = self.now
         return True
+
+    def find_place(self, connection: Connection) -> bool:
+        """Take one more descriptor for a connection, that of another one if need be; return False if there is none."""
+        budget = connection.budget
+        while not (budget.is_closed or budget.take(CONNECTIONS, 1)):
+            rival = self._rival(budget, CONNECTIONS, 1, self._cheapest)
+            if rival is None or rival is connection:
+                return False
+            self._end(rival)
+        return not budget.is_closed
+
+    def knows(self, connection: Connection) -> bool:
+        """Return whether a connection is counted still."""
+        return connection in self._open
 
     def _tell_too_many(self, connection: Connection) -> None:
         self._too_many[connection] = self.now + self.limits.header_timeout_s
@@ -165,17 +202,16 @@ class Connections:
             oldest.abort()
 
     def goes_on(self, before: Connection, after: Connection) -> None:
-        """Let `after` stand in for `before`: what was a connection of HTTP is one of a stream now."""
+        """Let `after` stand in for `before`: what was a connection of HTTP is one of a stream now, or ends."""
         self._forget(before)
         self._open.discard(before)
         self._open.add(after)
         after.budget = before.budget
         after.budget.moves_to(after)
         after.budget.keep(REQUESTS, 0)  # its head, if it came in pieces
+        after.budget.keep(CONNECTIONS, 1)
 
-    def _rival(
-        self, budget: Budget, kind: int, size: int, takers: tuple[dict[Connection, float], ...]
-    ) -> Connection | None:
+    def _rival(self, budget: Budget, kind: int, size: int, takers: Takers) -> Connection | None:
         """Return the connection that is cheapest to end, so that `budget` may hold `size` of an account; None: no one.
 
         PERF: the oldest where all is taken; where only the share of its holder is, the cheapest of some that this
@@ -194,7 +230,7 @@ class Connections:
     def _end(self, connection: Connection) -> None:
         self.counts.evicted += 1
         idle = connection in self.idle or connection in self.idle_known
-        waits_for_us = idle and not connection.unsent_bytes()
+        waits_for_us = idle and connection not in self._owing and not connection.unsent_bytes()
         self.closed(connection)
         if waits_for_us or self._loop is None:
             connection.close_idle()
@@ -208,7 +244,7 @@ class Connections:
         connection.budget.close()
 
     def _forget(self, connection: Connection) -> None:
-        for state in (*self._cheapest, self._bodies, self._stalled, self._too_many):
+        for state in (*self._cheapest, self._bodies, self._stalled, self._too_many, self._owing):
             state.pop(connection, None)
 
     def reading(self, connection: Connection, *, body: bool, wasted: bool = False) -> None:
@@ -238,7 +274,18 @@ class Connections:
         if connection.budget.token is None:
             self._unread[connection] = self.now
         unread_bytes = KERNEL_BYTES + connection.unsent_bytes()
-        if not self._keep(connection, ANSWERS, unread_bytes, (self._unread, self._stalled)):
+        self._keep_answer(connection, unread_bytes)
+
+    def owes(self, connection: Connection, size: int) -> None:
+        """Note that the kernel holds `size` bytes of answers which the client does not take, in its time."""
+        self._owing[connection] = self.now + self.limits.body_timeout_s, size
+        if connection.budget.token is None:
+            self._unread[connection] = self.now
+        self._keep_answer(connection, size + _SOCKET_BYTES)
+
+    def _keep_answer(self, connection: Connection, size: int) -> None:
+        takers = (self._unread, self._stalled, self._owing)
+        if not self._keep(connection, ANSWERS, size, takers):
             self._end(connection)
 
     def lingers(self, connection: Connection) -> None:
@@ -251,6 +298,7 @@ class Connections:
     def moving(self, connection: Connection) -> None:
         """Note that the answer is being taken again."""
         self._stalled.pop(connection, None)
+        self._owing.pop(connection, None)
         self._unread.pop(connection, None)
         connection.budget.keep(ANSWERS, 0)
 
@@ -261,13 +309,16 @@ class Connections:
         """
         return self._keep(connection, REQUESTS, size, (self._heads, self._unread, self._heads_known))
 
-    def _keep(self, connection: Connection, kind: int, size: int, takers: tuple[dict[Connection, float], ...]) -> bool:
+    def _keep(self, connection: Connection, kind: int, size: int, takers: Takers) -> bool:
         """Hold `size` of an account for a connection; the oldest of `takers` ends for it, if that is another one."""
         budget = connection.budget
         if budget.is_closed:
             return False
         while not budget.keep(kind, size):
             rival = self._rival(budget, kind, size, takers)
+            if rival is not None and rival in self._owing and not rival.owed_bytes():
+                rival.settle()  # it has taken its answer since somebody looked
+                continue
             budget.refused(kind)
             if rival is None or rival is connection:
                 return False
@@ -310,6 +361,8 @@ class Connections:
             del self._stalled[connection]
             self.counts.timed_out += 1
             connection.abort()
+        for connection, (deadline, before) in list(self._owing.items()):
+            self._look_at(connection, deadline, before)
         oldest_allowed = now - self.limits.keep_alive_s
         for idle in (self.idle, self.idle_known):
             while idle:
@@ -318,3 +371,15 @@ class Connections:
                     break
                 del idle[connection]
                 connection.close_idle()
+
+    def _look_at(self, connection: Connection, deadline: float, before: int) -> None:
+        """Let go of what a client has taken by now, and of one that takes nothing for too long."""
+        owed = connection.owed_bytes()
+        if not owed:
+            connection.settle()
+        elif owed < before:
+            self.owes(connection, owed)
+        elif deadline < self.now:
+            self._owing.pop(connection, None)
+            self.counts.timed_out += 1
+            connection.abort()

@@ -22,6 +22,7 @@ _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FORBIDDEN_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _LONGEST_JOINED_BYTES = 65_536
 _MOST_REMEMBERED = 256
+_HEAD_BYTES = 256  # of an answer, more or less
 _BODILESS = (HTTPStatus.NO_CONTENT.value, HTTPStatus.NOT_MODIFIED.value)
 
 STATUS_LINES = {status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
@@ -145,7 +146,6 @@ class Cycle:
     def _send_body(self, message: Message) -> None:
         body = message.get("body", b"")
         more_body = message.get("more_body", False)
-        protocol = self.protocol
         head, self._head = self._head, None
         pieces = [] if head is None else self._format(head, None if more_body else len(body))
         if self.scope["method"] == "HEAD":
@@ -163,13 +163,20 @@ class Cycle:
                     raise RuntimeError("The body is longer than its content-length")
         if not more_body and self._left_bytes:
             raise RuntimeError("The body is shorter than its content-length")
-        if len(body) <= _LONGEST_JOINED_BYTES:
+        self._write(pieces, len(body), last=not more_body)
+        if not more_body:
+            self.complete = True
+            self.protocol.answered(self)
+
+    def _write(self, pieces: list[bytes], size: int, *, last: bool) -> None:
+        protocol = self.protocol
+        protocol.sent_bytes += _HEAD_BYTES + size
+        if last and not self.keep_alive:  # at once, so that what the client has not taken of it is known
+            protocol.transport.set_write_buffer_limits(high=0)
+        if size <= _LONGEST_JOINED_BYTES:
             protocol.transport.write(b"".join(pieces))
         else:
             protocol.transport.writelines(pieces)
-        if not more_body:
-            self.complete = True
-            protocol.answered(self)
 
     def _format(self, message: Message, whole_bytes: int | None) -> list[bytes]:
         """Return the lines of the head; `whole_bytes` is the length of the body, where all of it is known."""

@@ -29,7 +29,7 @@ class Ending:
 
     def _end_unread(self) -> None:
         if self._connection.flow.write_paused:
-            self._connection.transport.abort()
+            self._connection.abort()
 
     def _wait_while_moving(self) -> None:
         """Look again in STANDSTILL_S whether what the service waits for before it stops has moved."""
@@ -58,7 +58,7 @@ class Ending:
         if self._connection.transport.is_closing():
             return
         if unread_bytes is not None and self._unread_bytes() == unread_bytes:
-            self._connection.transport.abort()
+            self._connection.abort()
         else:
             self._wait_while_taken()
 

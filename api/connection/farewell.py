@@ -6,6 +6,10 @@ moment. (nginx calls it a lingering close.)
 """
 
 import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from api.connection.counted import CountedProtocol
 
 FAREWELL_S = 2.0
 FAREWELL_BYTES = 16 * 2**20
@@ -21,7 +25,9 @@ class _Farewell(asyncio.Protocol):
     turn, and sixty such connections would hold up all others for seconds.
     """
 
-    def __init__(self, transport: asyncio.Transport, before: asyncio.Protocol, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, before: "CountedProtocol", loop: asyncio.AbstractEventLoop
+    ) -> None:
         self._transport = transport
         self._before = before
         self._loop = loop
@@ -30,7 +36,7 @@ class _Farewell(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._left_bytes -= len(data)
         if self._left_bytes < 0:
-            self._transport.close()
+            self._before.close()
         else:
             self._transport.pause_reading()
             self._loop.call_soon(self._read_on)
@@ -38,6 +44,9 @@ class _Farewell(asyncio.Protocol):
     def _read_on(self) -> None:
         if not self._transport.is_closing():
             self._transport.resume_reading()
+
+    def eof_received(self) -> bool | None:
+        return self._before.eof_received()
 
     def pause_writing(self) -> None:
         self._before.pause_writing()
@@ -49,14 +58,14 @@ class _Farewell(asyncio.Protocol):
         self._before.connection_lost(exc)
 
 
-def throw_away(transport: asyncio.Transport, protocol: asyncio.Protocol, loop: asyncio.AbstractEventLoop) -> None:
+def throw_away(transport: asyncio.Transport, protocol: "CountedProtocol", loop: asyncio.AbstractEventLoop) -> None:
     """Read what still comes over `transport`, up to FAREWELL_BYTES, and tell `protocol` of everything else."""
     transport.set_protocol(_Farewell(transport, protocol, loop))
     transport.resume_reading()
 
 
 def say_farewell(
-    transport: asyncio.Transport, protocol: asyncio.Protocol, loop: asyncio.AbstractEventLoop, limit_s: float
+    transport: asyncio.Transport, protocol: "CountedProtocol", loop: asyncio.AbstractEventLoop, limit_s: float
 ) -> None:
     """Close `transport`, whose last answer was written, once its client has closed too, or after `limit_s`.
 
@@ -66,8 +75,8 @@ def say_farewell(
     if transport.is_closing():
         return
     if not transport.can_write_eof():
-        transport.close()
+        protocol.close()
         return
     transport.write_eof()
     throw_away(transport, protocol, loop)
-    loop.call_later(limit_s, transport.close)
+    loop.call_later(limit_s, protocol.close)

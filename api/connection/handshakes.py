@@ -43,6 +43,11 @@ class Handshake:
         """Return what waits for its client to read: what is sent in a handshake fits into the kernel."""
         return 0
 
+    owed_bytes = unsent_bytes
+
+    def settle(self) -> None:
+        """Do nothing: it never owes anything."""
+
 
 class TlsServer:
     """Accepts the clients of one listener."""

@@ -8,6 +8,8 @@ in, `cycle.py` what goes out; here is whose turn it is, and how the connection e
 import asyncio
 import socket
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -17,7 +19,7 @@ from uvicorn.server import ServerState
 
 from api.connection.budget import BODIES
 from api.connection.connections import Connection, Connections
-from api.connection.counted import CountedProtocol
+from api.connection.counted import MOST_UNCOUNTED_BYTES, CountedProtocol
 from api.connection.cycle import Cycle, common_lines, problem_answer
 from api.connection.drain import LINGER_S
 from api.connection.ending import Ending
@@ -27,10 +29,11 @@ from api.connection.head import NO_ROOM, UPGRADE_TOO_EARLY, Handshake, HeadRefus
 from api.connection.requests import WAITED_FOR_BYTES, RequestParser
 from api.connection.rest import begin
 from api.connection.websocket import SEND_BUFFER_BYTES, StreamProtocol, goodbye_s
-from api.http.exchange import ENDLESS
+from api.http.exchange import ENDLESS, Scope
 
 _MAX_BUFFERED_BODY_BYTES = 65_536
 _SLICE_BYTES = 4_096
+_STRANGERS_SLICE_BYTES = 512  # some ten of the smallest requests, which may have to wait for the turn of strangers
 _REQUEST_BYTES = 4_096  # what a request takes, as objects, that waits for its turn
 _MAX_TURNS = 16
 """So many pipelined requests are run before other connections have their turn."""
@@ -95,7 +98,7 @@ class HttpProtocol(CountedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End: whoever waits for more of a request, or to write more of an answer, is told."""
         self._state.connections.discard(self)
-        self.watch.closed(self)
+        self.ended()
         for cycle in (self.running, self.parser.cycle, *self.waiting):
             if cycle is not None and not cycle.complete:
                 cycle.disconnected = True
@@ -108,16 +111,16 @@ class HttpProtocol(CountedProtocol):
             self.transport.close()
         self.parser.close()
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool | None:
         """Answer what has arrived whole of a client that sends no more, and then end; it may still be listening.
 
         Not over TLS, where the transport ends in any case, nor where the answer has no end of its own.
         """
         arriving = self.parser.arriving
         if arriving or self.scheme == "https" or not (self.running or self.waiting or self._unparsed):
-            return False
+            return super().eof_received()
         if self.running is not None and ENDLESS in self.running.scope:
-            return False
+            return super().eof_received()
         self._eof = self._ending = True
         return True
 
@@ -127,7 +130,8 @@ class HttpProtocol(CountedProtocol):
         Thousands of tiny requests fit into what is read at once. They are parsed as they are run, not before: as
         objects they would take twenty times the memory.
         """
-        if len(data) <= _SLICE_BYTES and not self._unparsed:
+        size = len(data)
+        if (size <= _STRANGERS_SLICE_BYTES or size <= self._slice_bytes()) and not self._unparsed:
             self._take(data)
             return
         self._unparsed = memoryview(bytes(self._unparsed) + data if self._unparsed else data)
@@ -135,13 +139,17 @@ class HttpProtocol(CountedProtocol):
         if self.parser.is_wasted and not (self.parted or self.transport.is_closing()):
             self._rest()
 
+    def _slice_bytes(self) -> int:
+        strange = self.budget.token is None and self.watch.guarded
+        return _STRANGERS_SLICE_BYTES if strange else _SLICE_BYTES
+
     def _take_slices(self) -> None:
         """Parse what waits for that, until enough requests wait to be run."""
         self._slicing = True
         parser = self.parser
         while self._unparsed and not self._resting and len(self.waiting) < _MAX_TURNS:
             # What is known to be the body of one request is no danger in one piece.
-            size = max(parser.content_left, _SLICE_BYTES) if parser.in_body else _SLICE_BYTES
+            size = max(parser.content_left if parser.in_body else 0, self._slice_bytes())
             piece, rest = self._unparsed[:size], self._unparsed[size:]
             self._unparsed = rest or memoryview(b"")  # an empty view would keep all that was read
             self._take(piece)
@@ -184,6 +192,11 @@ class HttpProtocol(CountedProtocol):
 
     def _become_websocket(self, handshake: Handshake) -> None:
         """Hand the connection over to the protocol of WebSockets."""
+        if self.transport.is_closing():
+            return
+        if self.budget.token is None and not self._has_turn(handshake.scope):
+            self._wait_for_turn(partial(self._become_websocket, handshake))
+            return
         rest = handshake.rest + bytes(self._unparsed)
         self._state.connections.discard(self)
         self._unparsed = memoryview(b"")
@@ -213,6 +226,9 @@ class HttpProtocol(CountedProtocol):
             if turns == _MAX_TURNS:
                 self._rest()
                 return
+            if self.budget.token is None and not self._has_turn(waiting[0].scope):
+                self._wait_for_turn(self._resume)
+                return
             turns += 1
             self._run(waiting.popleft())
         if self.parted or self.transport.is_closing():
@@ -221,6 +237,21 @@ class HttpProtocol(CountedProtocol):
             self._take_slices()
         else:
             self._note_state()
+
+    def _has_turn(self, scope: Scope) -> bool:
+        """Return whether a request may be run in this turn of the event loop: that of a token, or of few strangers."""
+        watch = self.watch
+        if not watch.guarded or watch.turn.take(self.loop):
+            return True
+        if not watch.admits(scope):
+            return False
+        self.know(scope)
+        return True
+
+    def _wait_for_turn(self, go_on: Callable[[], None]) -> None:
+        self.flow.pause_reading()
+        self._resting = True
+        self.watch.turn.wait(self, go_on)
 
     def _rest(self) -> None:
         """Let other connections have their turn."""
@@ -307,6 +338,8 @@ class HttpProtocol(CountedProtocol):
         self._release(cycle)
         cycle.forget()
         self.parser.forget()
+        if self.sent_bytes > MOST_UNCOUNTED_BYTES:
+            self.look()
         if not cycle.keep_alive:
             still_sending = self.parser.arriving or bool(self.waiting or self._unparsed)
             self.waiting.clear()

@@ -117,7 +117,7 @@ class StreamProtocol(CountedProtocol):
         self._keepalive.stop()
         self._queue.put_nowait({"type": "websocket.disconnect", "code": _NO_CODE if self._answered else _ABNORMAL})
         self._state.connections.discard(self)
-        self.watch.closed(self)
+        self.ended()
         self._answered = self._gone = True
         self.flow.resume_writing()
         if self._close_timer is not None:
@@ -379,7 +379,7 @@ class StreamProtocol(CountedProtocol):
     def _cut_off_later(self) -> None:
         if self._close_timer is not None:
             self._close_timer.cancel()
-        self._close_timer = self.loop.call_later(self._close_timeout_s, self.transport.abort)
+        self._close_timer = self.loop.call_later(self._close_timeout_s, self.abort)
 
     def leave(self) -> None:
         """Go on until `shutdown`: a stream ends because the application was told, not between two requests."""
@@ -399,4 +399,4 @@ class StreamProtocol(CountedProtocol):
     def _end_unread(self) -> None:
         """Cut off a client that does not read: nothing can be told to it, and others wait for its end."""
         if self.flow.write_paused:
-            self.transport.abort()
+            self.abort()

@@ -142,6 +142,9 @@ def pairs(query: bytes) -> Iterator[tuple[str, str]]:
 
 def _decoded(part: bytes) -> str:
     """Return the text of one name or value: "+" is a space, as in every form encoding, %2B is a plus."""
+    # PERF: plain text, as nearly all of it is, in a tenth of the time; there may be a thousand symbols.
+    if b"%" not in part and b"+" not in part and part.isascii():
+        return part.decode()
     if _BROKEN_PERCENT.search(part):
         raise bad_query("The query has a percent sign that is not followed by two hexadecimal digits; write %25 for it")
     try:

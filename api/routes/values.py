@@ -14,9 +14,10 @@ import falcon.asgi
 import orjson
 from falcon import mediatypes
 
+from api.access.guard import check_revoked
 from api.body import arrow
 from api.body.media import ARROW, JSON, RAW
-from api.http.exchange import RECEIVE, Receive
+from api.http.exchange import RECEIVE, Scope
 from api.http.problems import Refusal, shown
 from api.http.query import bad_query, parameters, parse_index, symbol_of, whole_number
 from api.http.request import Request
@@ -84,9 +85,8 @@ class Values:
         if stream.length is not None:
             resp.content_length = stream.length
         # A view of memory is as good as bytes to the server; Falcon's types know only those.
-        receive = req.scope[RECEIVE]
-        await receive()  # the body of the request, which is empty
-        resp.stream = sent(stream.pieces, receive)  # type: ignore[assignment]
+        await req.scope[RECEIVE]()  # the body of the request, which is empty
+        resp.stream = sent(stream.pieces, req.scope)  # type: ignore[assignment]
 
     on_head = on_get
 
@@ -135,18 +135,21 @@ async def _arrow(span: Span) -> _Stream:
     return _Stream(written.length, written.pieces())
 
 
-async def sent(pieces: Iterator[bytes | memoryview], receive: Receive) -> AsyncIterator[bytes | memoryview]:
+async def sent(pieces: Iterator[bytes | memoryview], scope: Scope) -> AsyncIterator[bytes | memoryview]:
     """Yield the pieces until the client has gone, and give way to other requests after each.
+
+    Raises Refusal (401) where the token of the request is revoked meanwhile: then the answer ends before it is whole.
 
     The body of the request has been received. Back-pressure comes from the one who sends them: it asks for the next
     piece when the last one is on its way.
     """
-    gone = asyncio.ensure_future(receive())
+    gone = asyncio.ensure_future(scope[RECEIVE]())
     try:
         for piece in pieces:
             yield piece
             await asyncio.sleep(0)  # a client that is fast enough would never make `send` wait
             if gone.done():
                 return
+            check_revoked(scope)
     finally:
         gone.cancel()

@@ -18,7 +18,6 @@ from api.body.decode import Decoder
 from api.body.indexes import Indexes, read_indexes
 from api.body.intake import Intake
 from api.body.media import ARROW, JSON, body_type
-from api.http.exchange import RECEIVE
 from api.http.path_points import check_path_points, reads_path
 from api.http.problems import Refusal, shown
 from api.http.query import MOST, bad_query, parameters, parse_names, symbol_of, whole_number
@@ -95,7 +94,7 @@ class Windows:
         pieces = _json(found, held) if pyarrow is None else _arrow(pyarrow, found, held)
         resp.content_type = media_type
         resp.set_headers({"X-Windows": str(len(found["start"])), "Vary": "Accept"})
-        resp.stream = sent(pieces, req.scope[RECEIVE])  # type: ignore[assignment]
+        resp.stream = sent(pieces, req.scope)  # type: ignore[assignment]
 
 
 def _fold(series: Series, columns: list[Indexes], asked: WindowsQuery) -> Columns:

@@ -4,14 +4,15 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hft_mmap.counters import EventCounter
 from hft_mmap.directory.looking import Looker, NobodyCommits
 from hft_mmap.durable.leaving import finish
+from hft_mmap.durable.recovery import copied_from
 from hft_mmap.errors import (
     FormatError,
     SeriesBusy,
@@ -22,10 +23,11 @@ from hft_mmap.errors import (
     SymbolNotFound,
 )
 from hft_mmap.files.boot import Boot, current_boot
-from hft_mmap.files.disk import file_system_of, make_directory, sync_directory
+from hft_mmap.files.disk import SHORT_OF, file_system_of, make_directory, sync_directory
 from hft_mmap.files.head import FLAG_CLEAN, FLAG_LEFT, HEAD_NAME, Head
 from hft_mmap.files.locks import locked
 from hft_mmap.files.names import directory_name, list_chunks, symbol_of, validate_symbol
+from hft_mmap.health import Loss
 from hft_mmap.limits import Durability, Limits
 from hft_mmap.series import Series
 from hft_mmap.tree.compiled import numba_is_off
@@ -34,18 +36,12 @@ from hft_mmap.tree.words import FLAGS
 if TYPE_CHECKING:
     from hft_mmap.appender import Waker
     from hft_mmap.durable.flusher import Flusher
-    from hft_mmap.health import Loss
 
 LOCK_NAME = ".lock"
 TRUSTED_FILE_SYSTEMS = frozenset({"ext4", "xfs"})
 """File systems whose fsync is known to put data and names on the disk."""
 MAKING_PREFIX = ".making-"
-PASSING = frozenset(
-    {
-        errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR, errno.EIO, errno.ENOSPC, errno.EDQUOT,
-        errno.ENOLCK,
-    }
-)  # fmt: skip
+PASSING = SHORT_OF | {errno.EIO, errno.ENOSPC, errno.EDQUOT}
 """What may keep a sound series from being opened: it says nothing about the files, and may be over at the next try."""
 OPENED_AT_ONCE = 100
 """A store of more symbols opens each at its first use."""
@@ -79,6 +75,8 @@ class Opening:
         self._ending = threading.RLock()
         self._series: dict[str, Series] = {}
         self._set_aside: dict[str, str] = {}
+        self._copies: dict[str, str] = {}
+        """Symbols that are no series, only a copy of the files of one, with the reason why they are not served."""
         self._not_opened: dict[str, str] = {}
         self._aside_files: dict[str, tuple[int, int] | None] = {}
         self._held: dict[str, str] = {}
@@ -165,8 +163,6 @@ class Opening:
         """
         series = self._opened(symbol, named=named, wait_s=wait_s, waker=self._flusher)
         if series is not None:
-            # What was lost when it was looked at is told of as long as it is open.
-            series.loss = series.loss or self._losses.pop(symbol, None)
             self._series[symbol] = series
         return series
 
@@ -179,7 +175,7 @@ class Opening:
                 sync_directory(self.path)
             series = Series(
                 directory, limits=self.limits, boot=self._boot, waker=waker,
-                wake_on_append=self.durability is not Durability.PROCESS, on_event=self._on_event, wait_s=wait_s,
+                wake_on_append=self.durability is not Durability.PROCESS, on_event=self._noted, wait_s=wait_s,
             )  # fmt: skip
         except SeriesBusy:
             if known is not None:
@@ -192,6 +188,8 @@ class Opening:
                 raise SymbolNotFound(symbol) from None
             reason = str(error)
             kept = self._not_opened if isinstance(error, OSError) and error.errno in PASSING else self._set_aside
+            if isinstance(error, FormatError) and (origin := copied_from(directory)) is not None:
+                kept, reason = self._copies, f"it is a copy of the files of {origin!r}, and ignored; move it elsewhere"
             self._aside_files[symbol] = self._files_of(symbol)
             if kept.get(symbol) != reason:
                 kept[symbol] = reason
@@ -201,6 +199,12 @@ class Opening:
         self._aside_files.pop(symbol, None)
         self._held.pop(symbol, None)
         return series
+
+    def _noted(self, name: str, fields: Mapping[str, Any]) -> None:
+        """Pass on what a series tells, and keep what it has lost: that stays true, whatever becomes of its opening."""
+        if name == "lost":
+            self._losses[fields["symbol"]] = Loss(**fields)
+        self._on_event(name, fields)
 
     # -- those that nobody has used -----------------------------------------------------------------------------------
 
@@ -255,11 +259,8 @@ class Opening:
         series = self._opened(symbol, named=False, wait_s=0, waker=None if self.read_only else NobodyCommits())
         if series is None:
             return
-        series.loss = self._losses.pop(symbol, None) or series.loss
         if self._flusher is None or series.let_go():
             self._unopened[symbol] = files
-            if series.loss is not None:
-                self._losses[symbol] = series.loss
         else:
             self._series[symbol] = series
             series.hand_over(self._flusher)
@@ -309,14 +310,14 @@ class Opening:
                 message = "the store was closed"
                 raise StoreClosed(message)
             self._forget(symbol)
-            reason = self._set_aside.get(symbol)
+            reason = self._set_aside.get(symbol) or self._copies.get(symbol)
             if reason is not None:
                 message = f"{symbol} is set aside: {reason}; its files are left as they are"
                 raise SeriesSetAside(message)
             found = self._series.get(symbol)
             if found is None and self._exists(symbol):
                 found = self._try_open(symbol, named=False, wait_s=_OPEN_WAIT_S)
-                if found is None and symbol in self._set_aside:
+                if found is None and symbol in self._set_aside | self._copies:
                     return self._find(symbol)
                 if found is None:
                     message = f"{symbol} can't be opened: {self._not_opened[symbol]}; the next request tries again"
@@ -333,13 +334,14 @@ class Opening:
             if series is not None and series.has_left:
                 # Not closed: the flusher may be at it. It has the waiters told, and the last to hold it closes it.
                 del self._series[symbol]
+                self._losses.pop(symbol, None)
                 series.ask()
             if symbol in self._losses and self._files_of(symbol) is None:
                 del self._losses[symbol]
             if symbol in self._aside_files and self._aside_files[symbol] != self._files_of(symbol):
                 del self._aside_files[symbol]
-                self._set_aside.pop(symbol, None)
-                self._not_opened.pop(symbol, None)
+                for kept in (self._set_aside, self._copies, self._not_opened):
+                    kept.pop(symbol, None)
 
     def _files_of(self, symbol: str) -> tuple[int, int] | None:
         """Return what tells the directory of `symbol` from another of that name, or from itself once it was changed."""
@@ -388,7 +390,7 @@ class Opening:
         """Return every symbol on the disk that begins with `prefix`, sorted; also those that another process made."""
         with self._reading():
             found = self._all_symbols()
-        return [symbol for symbol in found if symbol.startswith(prefix)] if prefix else list(found)
+        return [symbol for symbol in found if symbol.startswith(prefix) and symbol not in self._copies]
 
     def _all_symbols(self) -> list[str]:
         """Return every symbol on the disk, sorted: as it was found last, where no name has come or gone since. OSError.

@@ -8,11 +8,11 @@ from itertools import islice
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hft_mmap.answers import Passage, Point, Rank, across
+from hft_mmap.answers import Passage, Point, Rank, across, across_newest
 from hft_mmap.directory.opening import Opening
-from hft_mmap.errors import SeriesBusy, SeriesSetAside, SymbolNotFound
+from hft_mmap.errors import InvalidSymbol, SeriesBusy, SeriesSetAside, SymbolNotFound
 from hft_mmap.named import FIVE, Columns
-from hft_mmap.reader import SeriesInfo
+from hft_mmap.reader import MAX_WINDOW, SeriesInfo, checked_window
 from hft_mmap.series import Series
 from hft_mmap.span import Span
 from hft_mmap.stats import WindowStats
@@ -58,11 +58,16 @@ class Questions(Opening):
     ) -> Columns:
         """Return columns start, end and `stats` of a window or a range of each of `symbols`, in their order.
 
-        Each series is answered as it stood at one moment of its own. About 4 us a symbol, lock-free; errors of
-        `Series.statistics`: all symbols are answered, or none.
+        Each series is answered as it stood at one moment of its own. About 1 us a symbol for a window, 4 us else;
+        lock-free. Errors of `Series.statistics`: all symbols are answered, or none.
         """
-        parts = [self.series(symbol).part(window=window, at=at, start=start, end=end) for symbol in symbols]
-        return across(parts, stats)
+        if isinstance(symbols, str):
+            message = f"symbols must be a sequence of symbols, not the text {symbols!r}; write ({symbols!r},)"
+            raise InvalidSymbol(message)
+        many = [self.series(symbol) for symbol in symbols]
+        if window is not None and at is start is end is None:
+            return across_newest(many, min(checked_window(window), MAX_WINDOW), stats)
+        return across([one.part(window=window, at=at, start=start, end=end) for one in many], stats)
 
     def stats_bars(
         self,

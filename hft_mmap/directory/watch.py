@@ -34,7 +34,7 @@ class Watch(Lives, Questions):
         if looker is not None:  # a close may take it away meanwhile
             looker.look_after()
         with self._lock:
-            for symbol in [*self._set_aside, *self._not_opened, *self._losses, *self._series]:
+            for symbol in [*self._set_aside, *self._copies, *self._not_opened, *self._losses, *self._series]:
                 self._forget(symbol)
             aside = sorted((self._set_aside | self._not_opened).items())
         found = [Reason(symbol, "set_aside", reason) for symbol, reason in aside]
@@ -81,10 +81,7 @@ class Watch(Lives, Questions):
         After a disk that failed, or in a copy of a store in use. The series serve what is left, all of it certain.
         """
         with self._lock:
-            known = self._losses | {
-                symbol: series.loss for symbol, series in self._series.items() if series.loss is not None
-            }
-        return [loss for _, loss in sorted(known.items())]
+            return [loss for _, loss in sorted(self._losses.items())]
 
     def _directory_reasons(self, open_series: list[Series]) -> list[Reason]:
         """Return why the directory itself does not serve; what was remembered is forgotten where it does again."""

@@ -11,10 +11,10 @@ from hft_mmap.durable.trust import Trusted
 from hft_mmap.errors import FormatError
 from hft_mmap.files.blocks import Identity
 from hft_mmap.files.boot import Boot
-from hft_mmap.files.head import FLAG_CLEAN, FLAG_SYNC_FAILED, Head, belongs_to
+from hft_mmap.files.head import FLAG_CLEAN, FLAG_SYNC_FAILED, Head, belongs_to, identity_in
 from hft_mmap.files.layout import Layout
 from hft_mmap.files.marks import Mark
-from hft_mmap.files.names import chunk_name, list_chunks
+from hft_mmap.files.names import chunk_name, directory_name, list_chunks
 from hft_mmap.tree.kernels import FAN_OUT
 from hft_mmap.tree.words import FLAGS, HOME, START, TOTAL
 
@@ -23,6 +23,20 @@ def check_owner(directory: Path, identity: Identity) -> None:
     """Make sure that the head in `directory` is its own, not one that was copied there; FormatError if not."""
     if not belongs_to(identity, directory):
         raise FormatError(f"head file belongs to the symbol {identity.symbol!r}")
+
+
+def copied_from(directory: Path) -> str | None:
+    """Return the symbol of which `directory` has a copy of the files, beside themselves; None if it has anything else.
+
+    Nothing is lost with such a copy. Where the series is gone, or another one has its name, it is more than that.
+    """
+    try:
+        identity = identity_in(directory)
+        home = directory.parent / directory_name(identity.symbol)
+        same = home != directory and identity_in(home).series_id == identity.series_id
+    except (FormatError, OSError):
+        return None
+    return identity.symbol if same else None
 
 
 def layout_of(identity: Identity) -> Layout:

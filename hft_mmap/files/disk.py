@@ -5,6 +5,9 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+SHORT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOLCK, errno.ENOMEM, errno.EAGAIN, errno.EINTR})
+"""What says that this process, or the system, is short of something, and nothing of the disk or of what lies on it."""
+
 
 def sync_directory(path: Path) -> None:
     """Put the names in the directory `path` on the disk (fsync); OSError if the disk fails."""

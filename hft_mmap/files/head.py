@@ -85,6 +85,15 @@ def belongs_to(identity: Identity, directory: Path) -> bool:
     return directory_name(identity.symbol) == directory.name
 
 
+def identity_in(directory: Path) -> Identity:
+    """Return what the series in `directory` is, by its head; FormatError, OSError."""
+    head = Head(directory, writable=False)
+    try:
+        return head.identity
+    finally:
+        head.close()
+
+
 class Head:
     """An open head file. Not locked: the series that owns it decides who may write, and when."""
 

@@ -10,10 +10,12 @@ from hft_mmap.files.layout import Layout
 from hft_mmap.tree.fold import (
     TABLE_ADDRESSES,
     TABLE_CHUNK_POINTS,
+    TABLE_CHUNKS,
     TABLE_ERA,
     TABLE_FIRST_POINT,
     TABLE_LEVEL_OFFSETS,
     TABLE_LEVELS,
+    TABLE_ROOTS,
 )
 from hft_mmap.tree.kernels import NODE_FIELDS
 
@@ -28,7 +30,7 @@ class View:
     points were lost since: a chunk may be another file by now, and have another root.
     """
 
-    __slots__ = ("addresses", "chunks", "end", "era", "first", "layout", "roots", "table")
+    __slots__ = ("address", "chunks", "end", "era", "first", "layout", "roots", "table")
 
     def __init__(
         self, layout: Layout, first: int, chunks: Sequence[Chunk], roots: NDArray[np.float64], era: int
@@ -49,8 +51,10 @@ class View:
             self.table[TABLE_LEVEL_OFFSETS + level] = offset // 8
         for i, chunk in enumerate(chunks):
             self.table[TABLE_ADDRESSES + i] = chunk.address
+        self.table[TABLE_CHUNKS] = len(chunks)
+        self.table[TABLE_ROOTS] = roots.ctypes.data
         # What `fold_newest` takes: asking an array for its address costs more than a fold.
-        self.addresses = self.table.ctypes.data, roots.ctypes.data, len(chunks)
+        self.address = self.table.ctypes.data
 
     @staticmethod
     def empty(layout: Layout, first: int, era: int = 0) -> "View":

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from hft_mmap.transfer.errors import UnreadableFile
 from hft_mmap.transfer.look import Choice
-from hft_mmap.transfer.rows import Rows
+from hft_mmap.transfer.rows import Rows, coded
 from hft_mmap.transfer.source import Source, Stream
-from hft_mmap.transfer.survey import listed, place_of
+from hft_mmap.transfer.survey import listed, place_of, symbol_place
 from hft_mmap.transfer.wanted import Wanted
 
 BATCH_ROWS = 1 << 20
+_TEXT_KINDS = "US"
 _LITTLE_FLOAT64 = np.dtype("<f8")
 
 
@@ -72,6 +73,7 @@ def _rows_of_array(source: Source, stream: Stream, wanted: Wanted) -> Iterator[R
     if len(shape) != 1:
         raise UnreadableFile(f"{source.name}: has the shape {shape}; prices have one dimension")
     fields: tuple[str, ...] = ()
+    symbol: str | None = None
     if dtype.names is not None:
         source.look.names = list(dtype.names)
         fields = wanted.columns or ("price",)
@@ -81,6 +83,7 @@ def _rows_of_array(source: Source, stream: Stream, wanted: Wanted) -> Iterator[R
                 raise UnreadableFile(
                     f"{source.name}: no field is called {field!r}; there are: {listed(dtype.names)}{hint}"
                 )
+        symbol = source.look.symbol = _field_of_symbols(source, dtype, wanted)
     else:
         _refuse_columns(source, wanted, "an array without fields")
     for kind in [dtype[field] for field in fields] or [dtype]:
@@ -90,12 +93,37 @@ def _rows_of_array(source: Source, stream: Stream, wanted: Wanted) -> Iterator[R
     yield Rows.none()
     for items in _items(source, stream, dtype, shape[0]):
         columns = [_as_rows(items[field]) for field in fields] or [_as_rows(items)]
-        yield Rows.beside(columns, wanted.targets) if wanted.targets else columns[0]
+        rows = Rows.beside(columns, wanted.targets) if wanted.targets else columns[0]
+        if symbol is not None:
+            names, codes = np.unique(items[symbol], return_inverse=True)
+            of_name, symbols = coded(map(_symbol, names.tolist()))
+            rows.name(of_name[codes], symbols)
+        yield rows
 
 
 def _as_rows(values: NDArray[Any]) -> Rows:
     with np.errstate(over="ignore"):
         return Rows(len(values), np.ascontiguousarray(values, dtype=np.float64))
+
+
+def _field_of_symbols(source: Source, dtype: np.dtype[Any], wanted: Wanted) -> str | None:
+    """Return the field of records that has their symbols, None if there is none; UnreadableFile if it is no text.
+
+    Where nobody asks for it, its name has to say it, as in a table.
+    """
+    names = list(dtype.names or ())
+    if wanted.symbol_column is not None:
+        field = names[place_of(names, wanted.symbol_column, source.name)]
+        if dtype[field].kind not in _TEXT_KINDS:
+            raise UnreadableFile(f"{source.name}: symbols must be text, the field {field!r} is of type {dtype[field]}")
+        return field
+    place = symbol_place(names) if wanted.watches else None
+    return None if place is None or dtype[names[place]].kind not in _TEXT_KINDS else names[place]
+
+
+def _symbol(name: str | bytes) -> str:
+    """Return a symbol without the space around it, and the zeros behind it that fill a field."""
+    return (name.decode(errors="backslashreplace") if isinstance(name, bytes) else name).strip()
 
 
 def _refuse_columns(source: Source, wanted: Wanted, what: str) -> None:

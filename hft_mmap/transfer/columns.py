@@ -86,11 +86,9 @@ def as_float64(array: Arrow) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 def rows_of(prices: Sequence[Arrow], symbols: Arrow | None, wanted: Wanted) -> Rows:
     """Return columns of prices, and one of symbols beside them, as rows."""
     columns = [_column(array, wanted.text) for array in prices]
-    if wanted.targets:
-        return Rows.beside(columns, wanted.targets)
-    rows = columns[0]
+    rows = Rows.beside(columns, wanted.targets) if wanted.targets else columns[0]
     if symbols is not None:
-        rows.codes, rows.names = encoded(symbols)
+        rows.name(*encoded(symbols))
     return rows
 
 

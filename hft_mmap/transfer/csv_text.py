@@ -21,7 +21,7 @@ from hft_mmap.transfer.numerals import Numerals
 from hft_mmap.transfer.order import when
 from hft_mmap.transfer.packages import Arrow, need
 from hft_mmap.transfer.pipeline import in_threads
-from hft_mmap.transfer.rows import Bad, Rows, shown
+from hft_mmap.transfer.rows import Bad, Rows, coded, shown
 from hft_mmap.transfer.source import Source
 from hft_mmap.transfer.text import opened_text
 from hft_mmap.transfer.wanted import Wanted
@@ -95,8 +95,8 @@ def _parse(shape: Shape, targets: Sequence[str], file: str, block: bytes) -> Row
         return _noted(_parse_cells(shape, targets, block), shape, block)
     columns = [Rows(len(array), array.to_numpy()) for array in arrays]
     rows = Rows.beside(columns, targets) if targets else columns[0]
-    if symbol is not None and not targets:
-        rows.codes, rows.names = encoded(table.column(str(symbol)).chunk(0))
+    if symbol is not None:
+        rows.name(*encoded(table.column(str(symbol)).chunk(0)))
     return _noted(rows, shape, block)
 
 
@@ -226,9 +226,6 @@ def _parse_cells(shape: Shape, targets: Sequence[str], block: bytes) -> Rows:
         rows.count, rows.places = count, places
     rows = Rows.beside(columns, targets) if targets else columns[0]
     rows.broken = broken
-    if shape.layout.symbol is not None and not targets:
-        codes: dict[str, int] = {}
-        names = texts(shape.layout.symbol)
-        rows.codes = np.array([codes.setdefault(name, len(codes)) for name in names], dtype=np.int64)
-        rows.names = list(codes)
+    if shape.layout.symbol is not None:
+        rows.name(*coded(texts(shape.layout.symbol)))
     return rows

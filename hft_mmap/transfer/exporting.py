@@ -124,6 +124,8 @@ def export_span(span: Span, target: str, given_format: str | None = None) -> Non
         (_write_arrow_stream if kind == "arrow" else write)(span, sys.stdout.buffer)
         sys.stdout.buffer.flush()
         return
+    if target.endswith(os.sep):
+        raise UnwritableFile(f"{target}: names a folder: give the name of the file in it")
     try:
         path = Path(os.path.realpath(target))
         in_place = _is_written_into(Path(target))

@@ -24,9 +24,9 @@ from hft_mmap.transfer.journal import Journal
 from hft_mmap.transfer.overlap import TAIL_POINTS, Overlap
 from hft_mmap.transfer.pipeline import ahead
 from hft_mmap.transfer.plan import Plan, Prices
-from hft_mmap.transfer.preview import in_order, looked_at
+from hft_mmap.transfer.preview import in_order, looked_at, mixture
 from hft_mmap.transfer.readers import read
-from hft_mmap.transfer.rows import Rows, shown
+from hft_mmap.transfer.rows import Rows
 from hft_mmap.transfer.sink import Room, Sink, never
 from hft_mmap.transfer.source import Source
 
@@ -103,8 +103,9 @@ class _Import:
         Nothing of `rows` is stored if one of them is bad and that stops the import.
         """
         plan = self.plan
-        if plan.symbol is not None and plan.symbol_column is None and rows.codes is not None:
+        if plan.wanted().watches:
             self._check_one(rows, file)
+        if plan.symbol is not None and plan.symbol_column is None:
             rows.codes = None
         one = plan.symbol is not None and plan.symbol_column is not None
         mine = rows.only(str(plan.symbol)) if one else rows
@@ -133,19 +134,11 @@ class _Import:
 
     def _check_one(self, rows: Rows, file: str) -> None:
         """Make sure that what goes to one series is of one symbol, whatever that is called; UnreadableFile."""
-        self.seen |= rows.occurring()
+        self.seen |= rows.named()
         if len(self.seen) > 1:
-            first, second = sorted(self.seen)[:2]
-            raise UnreadableFile(
-                f"{file}: has rows of several symbols, as {shown(first)} and {shown(second)}: --symbol-column gives "
-                f"each its series, --where-symbol-column takes those of one, --mixed takes all of them into "
-                f"{self.plan.symbol}{self._stored()}"
-            )
-
-    def _stored(self) -> str:
-        """Return what a message says of points that are stored already when something is refused."""
-        stored = self.progress.stored
-        return f"; the {stored} points stored before that stay" if stored else ""
+            stored = self.progress.stored
+            stay = f"; the {stored} points stored before that stay" if stored else ""
+            raise UnreadableFile(f"{file}: {mixture(self.plan, self.seen)}{stay}")
 
     def _meet(self, symbols: Iterable[str]) -> None:
         """Find out where series stand that were not met before, and keep it for a later run."""

@@ -10,12 +10,16 @@ OLDEST_FIRST, NEWEST_FIRST = "oldest first", "newest first"
 
 
 class Choice(NamedTuple):
-    """One answer to a doubt: an option as it is written, what it means, and the field of a plan that it sets."""
+    """One answer to a doubt: an option as it is written, what it means, and the field of a plan that it sets.
+
+    sets: further fields, which this field excludes.
+    """
 
     option: str
     meaning: str
     field: str
     value: object
+    sets: tuple[tuple[str, object], ...] = ()
 
 
 class Doubt(NamedTuple):

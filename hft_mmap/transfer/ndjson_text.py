@@ -10,7 +10,7 @@ import orjson
 from hft_mmap.transfer.lines import line_blocks
 from hft_mmap.transfer.numerals import Numerals
 from hft_mmap.transfer.order import SAMPLE_ROWS
-from hft_mmap.transfer.rows import Bad, Rows, shown
+from hft_mmap.transfer.rows import Bad, Rows, coded, shown
 from hft_mmap.transfer.source import Source
 from hft_mmap.transfer.survey import Sample, survey
 from hft_mmap.transfer.text import opened_text
@@ -101,10 +101,8 @@ def _parse(members: _Members, wanted: Wanted, block: bytes) -> Rows:
         rows.count, rows.values, rows.places = count, np.array(found, dtype=np.float64), np.array(places, np.int64)
     rows = Rows.beside(columns, wanted.targets) if wanted.targets else columns[0]
     rows.broken = broken
-    if members.symbol is not None and not wanted.targets:
-        codes: dict[str, int] = {}
-        rows.codes = np.array([codes.setdefault(name, len(codes)) for name in names], dtype=np.int64)
-        rows.names = list(codes)
+    if members.symbol is not None:
+        rows.name(*coded(names))
     return rows
 
 

@@ -1,6 +1,6 @@
 """The look at files before anything of them is stored: of each alone, and of their order among each other."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -27,6 +27,7 @@ def looked_at(plan: Plan, sources: Sequence[Source]) -> Sequence[Source]:
             with closing(read(source, plan.wanted())) as runs:  # type: ignore[type-var] # generators
                 next(runs, None)
             Prices(plan, source.look)
+    check_one_symbol(plan, sources)
     return sources
 
 
@@ -60,6 +61,47 @@ def in_order(plan: Plan, sources: Sequence[Source]) -> list[Source]:
                 files[place] = source
         _check_apart([files[place] for place in places], style)
     return files
+
+
+def mixture(plan: Plan, symbols: Collection[str]) -> str:
+    """Return what a message says of files that have several symbols, where one series is to take all of them."""
+    first, second = sorted(symbols)[:2]
+    ways = "--symbol-column gives each its series, --where-symbol-column takes those of one"
+    whither = f"into {plan.symbol}"
+    if plan.columns:
+        ways = "--symbol-column with one --column gives each its series"
+        whither = "as they are"
+    return (
+        f"has rows of several symbols, as {shown(first)} and {shown(second)}: {ways}, --mixed takes all of them "
+        f"{whither}"
+    )
+
+
+def check_one_symbol(plan: Plan, sources: Iterable[Source]) -> None:
+    """Make sure that files which go to one series name one symbol, by their first rows and folders; Doubtful."""
+    if not plan.wanted().watches:
+        return
+    seen: set[str] = set()
+    columns: set[str | None] = set()
+    for source in sources:
+        look = source.look
+        seen |= {*look.symbols} - {""}
+        columns |= {look.symbol} if look.symbols else set()
+        if len(seen) > 1:
+            raise Doubtful(look.file, [Doubt(mixture(plan, seen), tuple(_of_mixture(plan, columns)))])
+
+
+def _of_mixture(plan: Plan, columns: Collection[str | None]) -> Iterator[Choice]:
+    """Yield the answers that are options alone: a folder's symbol, and several columns, need more to be said."""
+    if len(columns) == 1 and None not in columns and not plan.columns:
+        (name,) = columns
+        yield Choice(
+            f"--symbol-column {shown(str(name))}", "each to its series", "symbol_column", name, (("symbol", None),)
+        )
+        yield Choice(
+            f"--where-symbol-column {shown(str(name))}", f"those of {plan.symbol} alone", "symbol_column", name
+        )
+    yield Choice("--mixed", "all of them as they are", "mixed", True)
 
 
 def _check_apart(files: Sequence[Source], style: Times) -> None:
@@ -113,6 +155,7 @@ def preview(plan: Plan, *, max_points: int = SHOWN_POINTS) -> list[Preview]:
     sources = sources_of(plan.files, plan.format)
     previews = [_of_one(plan, source, max_points) for source in sources]
     try:
+        check_one_symbol(plan, sources)
         ordered = in_order(plan, sources)
     except Doubtful as doubtful:
         for source, found in zip(sources, previews, strict=True):

@@ -49,7 +49,7 @@ def _of_folder(source: Source, wanted: Wanted, symbol: str | None) -> Iterator[R
         return
     for rows in READERS[source.format](source, wanted._replace(symbol_column=None, mixed=True)):
         source.look.symbols = [symbol]
-        rows.codes, rows.names = np.zeros(len(rows.values), dtype=np.int64), [symbol]
+        rows.name(np.zeros(len(rows.values), dtype=np.int64), [symbol])
         yield rows
 
 

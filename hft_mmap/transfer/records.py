@@ -9,7 +9,7 @@ import orjson
 
 from hft_mmap.transfer.numerals import Numerals
 from hft_mmap.transfer.order import SAMPLE_ROWS, when
-from hft_mmap.transfer.rows import Bad, Rows, shown
+from hft_mmap.transfer.rows import Bad, Rows, coded, shown
 from hft_mmap.transfer.source import Source
 from hft_mmap.transfer.survey import Layout, Sample, survey
 from hft_mmap.transfer.wanted import Wanted
@@ -51,11 +51,8 @@ def rows_of_records(records: Iterable[Record], cells: int, layout: Layout, wante
         rows.count, rows.places, rows.broken = count, np.array(places, dtype=np.int64), []
     rows = Rows.beside(columns, wanted.targets) if wanted.targets else columns[0]
     rows.broken = broken
-    if layout.symbol is not None and not wanted.targets:
-        codes: dict[str, int] = {}
-        names = (record[layout.symbol] for record in whole)
-        rows.codes = np.array([codes.setdefault(_symbol(name), len(codes)) for name in names], dtype=np.int64)
-        rows.names = list(codes)
+    if layout.symbol is not None:
+        rows.name(*coded(_symbol(record[layout.symbol]) for record in whole))
     return rows
 
 

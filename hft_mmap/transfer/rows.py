@@ -1,6 +1,6 @@
 """What a reader hands on: a run of rows of one file, prices as float64, and what is wrong with some of them."""
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -49,6 +49,8 @@ class Rows:
     broken: list[Bad] = field(default_factory=list)
     last: int | None = None
     """How many rows the file has, where it is read from its end."""
+    symbols: frozenset[str] | None = None
+    """What the rows name as their symbols, where `codes` has the series that their columns go to; else None."""
 
     @classmethod
     def none(cls) -> "Rows":
@@ -72,7 +74,15 @@ class Rows:
         places = [np.arange(count) if rows.places is None else rows.places for rows in columns]
         broken = [bad for rows in columns for bad in rows.broken]
         values = np.concatenate([rows.values for rows in columns])
-        return cls(count, values, codes, names, np.concatenate(places), texts, broken)
+        return cls(count, values, codes, names, np.concatenate(places), texts, broken, symbols=frozenset())
+
+    def name(self, codes: NDArray[np.integer], names: list[str]) -> None:
+        """Take the symbols that a column of the rows has; they decide the series where nothing else does."""
+        named = Rows(self.count, self.values, codes, names)
+        if self.codes is None:
+            self.codes, self.names = named.codes, named.names
+        else:
+            self.symbols = named._occurring()
 
     def row(self, place: int, before: int) -> int:
         """Return which row of the file, from 1, one of these is, `before` of them having been read before."""
@@ -94,11 +104,14 @@ class Rows:
             texts = {new: self.texts[old] for new, old in enumerate(index.tolist()) if old in self.texts}
         return Rows(self.count, self.values[index], places=places, texts=texts, broken=self.broken)
 
-    def occurring(self) -> set[str]:
-        """Return the symbols that rows have, blank ones left out."""
+    def named(self) -> frozenset[str]:
+        """Return the symbols that the rows name themselves, blank ones left out, where one series takes them all."""
+        return self._occurring() if self.symbols is None else self.symbols
+
+    def _occurring(self) -> frozenset[str]:
         if self.codes is None or not len(self.codes):
-            return set()
-        return {self.names[code] for code in np.flatnonzero(np.bincount(self.codes)).tolist()} - {""}
+            return frozenset()
+        return frozenset(self.names[code] for code in np.flatnonzero(np.bincount(self.codes)).tolist()) - {""}
 
     def turned_round(self) -> "Rows":
         """Return the rows, the last one first."""
@@ -108,7 +121,9 @@ class Rows:
         broken = [Bad(last - row.place, row.found) for row in self.broken]
         codes = None if self.codes is None else self.codes[::-1]
         values = np.ascontiguousarray(self.values[::-1])
-        return Rows(self.count, values, codes, self.names, last - places[::-1], texts, broken)
+        return Rows(
+            self.count, values, codes, self.names, last - places[::-1], texts, broken, symbols=self.symbols
+        )  # fmt: skip
 
     def with_prices(self, absent: NDArray[np.bool_] | None, divide_by: float | None) -> "Rows":
         """Return the rows without the values that are `absent`, and the others divided; `count` stays.
@@ -200,6 +215,12 @@ class Rows:
                 f"--max-price {MAX_PRICE:g} takes it as a price"
             )
         return f"{value!r}: a price must be finite, at least 0 and at most {MAX_PRICE if most is None else most:g}"
+
+
+def coded(names: Iterable[str]) -> tuple[NDArray[np.int64], list[str]]:
+    """Return names as codes, and the names that these stand for, each once."""
+    codes: dict[str, int] = {}
+    return np.array([codes.setdefault(name, len(codes)) for name in names], dtype=np.int64), list(codes)
 
 
 def _hint(text: str) -> str:

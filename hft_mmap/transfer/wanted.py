@@ -45,4 +45,4 @@ class Wanted(NamedTuple):
     @property
     def watches(self) -> bool:
         """Whether to look that all rows are of one symbol."""
-        return self.symbol_column is None and not self.mixed and not self.targets
+        return self.symbol_column is None and not self.mixed

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hft_mmap.tree.kernels import FAN_OUT, FAN_OUT_BITS, MAX_LEVELS, NODE_BYTES, NODE_FIELDS, OPTIONS, value_run
 from hft_mmap.tree.pointers import float64_pointer, int64_pointer, load_word, prefetch
-from hft_mmap.tree.words import ERA_BEHIND_TOTAL
+from hft_mmap.tree.words import ERA_BEHIND_TOTAL, START_BEHIND_TOTAL
 
 # The chunks of a series are described by one int64 array: these are its words, then one address a chunk.
 TABLE_CHUNK_POINTS = 0
@@ -21,7 +21,10 @@ TABLE_FIRST_POINT = 1
 TABLE_LEVELS = 2
 TABLE_ERA = 3
 """The salt of the head when the chunks were mapped (`tree.words`)."""
-TABLE_LEVEL_OFFSETS = 4
+TABLE_CHUNKS = 4
+TABLE_ROOTS = 5
+"""Where the roots lie that go with the table; only what takes the table by its address looks."""
+TABLE_LEVEL_OFFSETS = 6
 TABLE_ADDRESSES = TABLE_LEVEL_OFFSETS + MAX_LEVELS
 
 _LINE_BYTES = 64
@@ -244,50 +247,69 @@ def fold_windows(
             before = n
 
 
-@njit(_COUNTED(int64, int64, int64, int64, int64, int64, int64), **OPTIONS)
-def fold_between(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
-    table_address: int, roots_address: int, chunks: int, start_address: int, total_address: int, lo: int, hi: int
+@njit(**OPTIONS)
+def table_at(address: int) -> NDArray[np.int64]:
+    """Return the table at `address`."""
+    chunks = carray(int64_pointer(address), (TABLE_ADDRESSES,))[TABLE_CHUNKS]
+    return carray(int64_pointer(address), (TABLE_ADDRESSES + chunks,))
+
+
+@njit(**OPTIONS)
+def roots_of(table: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the roots that go with a table, as `fold_window` takes them."""
+    return carray(float64_pointer(table[TABLE_ROOTS]), (NODE_FIELDS * (table[TABLE_CHUNKS] - 1),))
+
+
+@njit(_COUNTED(int64, int64, int64, int64), **OPTIONS)
+def fold_between(
+    table_address: int, total_address: int, lo: int, hi: int
 ) -> tuple[float, float, float, float, float, int]:
     """Return (min, max, last, avg, var, points) of the points [lo, hi), points = 0 if there is no answer.
 
     As `fold_newest`; there is no answer either where the range is empty, or not all of it is kept.
     """
+    start_address = total_address + START_BEHIND_TOTAL
     start = load_word(start_address)
     total = load_word(total_address)
-    table = carray(int64_pointer(table_address), (TABLE_ADDRESSES + chunks,))
+    table = table_at(table_address)
     first = table[TABLE_FIRST_POINT]
-    end = first + chunks * table[TABLE_CHUNK_POINTS]
+    end = first + table[TABLE_CHUNKS] * table[TABLE_CHUNK_POINTS]
     if not (first <= start <= lo < hi <= total <= end and load_word(start_address) == start):
         return 0.0, 0.0, 0.0, 0.0, 0.0, 0
     if load_word(total_address + ERA_BEHIND_TOTAL) != table[TABLE_ERA]:
         return 0.0, 0.0, 0.0, 0.0, 0.0, 0
     prefetch_edges(table, lo, hi)
-    roots = carray(float64_pointer(roots_address), (NODE_FIELDS * (chunks - 1),))
-    low, high, last, avg, var = _fold(table, roots, lo, hi)
+    low, high, last, avg, var = _fold(table, roots_of(table), lo, hi)
     return low, high, last, avg, var, hi - lo
 
 
-@njit(_COUNTED(int64, int64, int64, int64, int64, int64), **OPTIONS)
-def fold_newest(
-    table_address: int, roots_address: int, chunks: int, start_address: int, total_address: int, window: int
-) -> tuple[float, float, float, float, float, int]:
-    """Return (min, max, last, avg, var, points) of the newest `window` points, points = 0 if there is no answer.
-
-    The common query in one call: it loads the bounds from the live words at `start_address` and `total_address`, and
-    folds. Arrays come as addresses of `chunks` chunks (see `fold_window`), as taking an array apart costs 100 ns. No
-    answer means that nothing is stored, that the chunks do not cover the bounds, that a cleanup came in between, or
-    that points were lost since the chunks were mapped.
-    """
+@njit(**OPTIONS)
+def newest_of(table: NDArray[np.int64], total_address: int, window: int) -> tuple[int, int]:
+    """Return the bounds of the newest `window` points, both 0 where there is no answer; see `fold_newest`."""
+    start_address = total_address + START_BEHIND_TOTAL
     start = load_word(start_address)
     total = load_word(total_address)
-    table = carray(int64_pointer(table_address), (TABLE_ADDRESSES + chunks,))
     first = table[TABLE_FIRST_POINT]
     # Only if no cleanup came between the loads did the two stand side by side.
-    if start == total or start < first or total > first + chunks * table[TABLE_CHUNK_POINTS]:
-        return 0.0, 0.0, 0.0, 0.0, 0.0, 0
+    if start == total or start < first or total > first + table[TABLE_CHUNKS] * table[TABLE_CHUNK_POINTS]:
+        return 0, 0
     if load_word(start_address) != start or load_word(total_address + ERA_BEHIND_TOTAL) != table[TABLE_ERA]:
+        return 0, 0
+    return total - min(window, total - start), total
+
+
+@njit(_COUNTED(int64, int64, int64), **OPTIONS)
+def fold_newest(table_address: int, total_address: int, window: int) -> tuple[float, float, float, float, float, int]:
+    """Return (min, max, last, avg, var, points) of the newest `window` points, points = 0 if there is no answer.
+
+    The common query in one call: it loads the bounds from the live words, of which the total is at `total_address`, and
+    folds. The table comes as an address, as taking an array apart costs 100 ns, and the words say where all else is, as
+    each number that is passed costs 25. No answer means that nothing is stored, that the chunks do not cover the
+    bounds, that a cleanup came in between, or that points were lost since the chunks were mapped.
+    """
+    table = table_at(table_address)
+    begin, end = newest_of(table, total_address, window)
+    if begin == end:
         return 0.0, 0.0, 0.0, 0.0, 0.0, 0
-    points = min(window, total - start)
-    roots = carray(float64_pointer(roots_address), (NODE_FIELDS * (chunks - 1),))
-    lo, hi, last, avg, var = _fold(table, roots, total - points, total)
-    return lo, hi, last, avg, var, points
+    lo, hi, last, avg, var = _fold(table, roots_of(table), begin, end)
+    return lo, hi, last, avg, var, end - begin

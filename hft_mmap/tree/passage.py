@@ -12,16 +12,20 @@ from numpy.typing import NDArray
 from hft_mmap.tree.fold import (
     TABLE_ADDRESSES,
     TABLE_CHUNK_POINTS,
+    TABLE_CHUNKS,
     TABLE_ERA,
     TABLE_FIRST_POINT,
     TABLE_LEVEL_OFFSETS,
     TABLE_LEVELS,
     fold_window,
+    newest_of,
     prefetch_edges,
+    roots_of,
+    table_at,
 )
 from hft_mmap.tree.kernels import FAN_OUT, FAN_OUT_BITS, NODE_BYTES, NODE_FIELDS, OPTIONS
-from hft_mmap.tree.pointers import float64_pointer, int64_pointer, load_word
-from hft_mmap.tree.words import ERA_BEHIND_TOTAL
+from hft_mmap.tree.pointers import float64_pointer, load_word
+from hft_mmap.tree.words import ERA_BEHIND_TOTAL, START_BEHIND_TOTAL
 
 NOWHERE = -1
 UNANSWERED = -2
@@ -30,6 +34,7 @@ MIN, MAX, LAST, AVG, VAR, FIRST = range(6)  # columns of what `fold_ranges` writ
 _F8 = types.Array(float64, 1, "C")
 _I8 = types.Array(int64, 1, "C")
 _ROWS = types.Array(float64, 2, "C")
+_WORDS = types.Array(int64, 2, "C")
 
 
 @njit(**OPTIONS)
@@ -119,28 +124,23 @@ def find_first(
     return _find(table, roots, lo, hi, above, below)
 
 
-@njit(types.Tuple((int64, float64))(int64, int64, int64, int64, int64, int64, int64, float64, float64), **OPTIONS)
-def find_between(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
-    table_address: int,
-    roots_address: int,
-    chunks: int,
-    start_address: int,
-    total_address: int,
-    lo: int,
-    hi: int,
-    above: float,
-    below: float,
+@njit(types.Tuple((int64, float64))(int64, int64, int64, int64, float64, float64), **OPTIONS)
+def find_between(
+    table_address: int, total_address: int, lo: int, hi: int, above: float, below: float
 ) -> tuple[int, float]:
     """Return what `find_first` finds in [lo, hi) as far as there are points, and its value; UNANSWERED if it can't.
 
     As `fold_between`; there is no answer where points from `lo` on are no longer kept.
     """
+    start_address = total_address + START_BEHIND_TOTAL
     start = load_word(start_address)
     total = load_word(total_address)
-    table = carray(int64_pointer(table_address), (TABLE_ADDRESSES + chunks,))
+    table = table_at(table_address)
     first = table[TABLE_FIRST_POINT]
     points = table[TABLE_CHUNK_POINTS]
-    if not (first <= start <= lo and total <= first + chunks * points and load_word(start_address) == start):
+    if not (
+        first <= start <= lo and total <= first + table[TABLE_CHUNKS] * points and load_word(start_address) == start
+    ):
         return UNANSWERED, 0.0
     if load_word(total_address + ERA_BEHIND_TOTAL) != table[TABLE_ERA]:
         return UNANSWERED, 0.0
@@ -148,7 +148,7 @@ def find_between(  # noqa: PLR0913, PLR0917 - compiled code takes them one by on
     if lo >= end:
         return NOWHERE, 0.0
     prefetch_edges(table, lo, lo + 1)
-    found = _find(table, carray(float64_pointer(roots_address), (NODE_FIELDS * (chunks - 1),)), lo, end, above, below)
+    found = _find(table, roots_of(table), lo, end, above, below)
     if found == NOWHERE:
         return NOWHERE, 0.0
     chunk = (found - first) // points
@@ -171,6 +171,26 @@ def find_firsts(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
     """
     for k in order:
         out[k] = find_first(table, roots, starts[k], ends[k], barriers[0, k], barriers[1, k])
+
+
+@njit(types.void(_WORDS, int64, _WORDS, _ROWS), **OPTIONS)
+def fold_each(addresses: NDArray[np.int64], window: int, bounds: NDArray[np.int64], out: NDArray[np.float64]) -> None:
+    """Write the bounds of the newest `window` points of each series into `bounds[:, k]`, and what `fold_ranges` does.
+
+    addresses: shape (2, n), where the table and the total of each series are. Both bounds are 0 where there is no
+    answer, as from `fold_newest`. PERF: 0.4 us a series, which `fold_ranges`, called for each, takes to be called.
+    """
+    for k in range(addresses.shape[1]):
+        table = table_at(addresses[0, k])
+        begin, end = newest_of(table, addresses[1, k], window)
+        bounds[0, k], bounds[1, k] = begin, end
+        if begin < end:
+            low, high, last, avg, var = fold_window(table, roots_of(table), begin, end)
+            out[MIN, k], out[MAX, k], out[LAST, k], out[AVG, k], out[VAR, k] = low, high, last, avg, var
+            points = table[TABLE_CHUNK_POINTS]
+            place = begin - table[TABLE_FIRST_POINT]
+            base = table[TABLE_ADDRESSES + place // points]
+            out[FIRST, k] = carray(float64_pointer(base), (points,))[place % points]
 
 
 @njit(types.void(_I8, _F8, _I8, _I8, _I8, _ROWS), **OPTIONS)

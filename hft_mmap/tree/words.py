@@ -28,8 +28,9 @@ SALT = TOTAL + 11
 """What was added to every checksum in the ring: another number each time that points were lost, so that those of
 points that were lost can't come back."""
 
+START_BEHIND_TOTAL = 8 * (START - TOTAL)
 ERA_BEHIND_TOTAL = 8 * (SALT - TOTAL)
-"""Where the salt lies behind the total, in bytes: a mapping that was made under another one may show lost points."""
+"""Where these lie behind the total, in bytes. The salt: a mapping made under another one may show lost points."""
 
 RING_OFFSET = 2560
 RING = RING_OFFSET // 8

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import cycle
 
 import numpy as np
@@ -18,7 +19,8 @@ from perf.suites.http_app import scope, timing
 Indexes = NDArray[np.int64]
 STORED = (1_000_000, 100_000_000)
 LONGEST = 1_000_000
-SYMBOLS = 1_000
+SYMBOLS = (50, 1_000)
+"""The gate prepares a case anew for each round, and a thousand series take seconds."""
 _PLACES = 1_000
 _BARS = 1_000
 _BARRIER = 0.01
@@ -109,10 +111,10 @@ def _asof(series: Series) -> Callable[[], object]:
 
 
 @contextmanager
-def _many_symbols(lab: Lab) -> Iterator[tuple[Store, list[str]]]:
-    """Yield a store with SYMBOLS series of _SYMBOL_POINTS points each."""
-    names = [f"S{number:04}" for number in range(SYMBOLS)]
-    limits = Limits(max_symbols=SYMBOLS, max_data_retention=10**6, cleanup_keep_count=10**6, starting_capacity=4096)
+def _many_symbols(lab: Lab, symbols: int) -> Iterator[tuple[Store, list[str]]]:
+    """Yield a store with so many series of _SYMBOL_POINTS points each."""
+    names = [f"S{number:04}" for number in range(symbols)]
+    limits = Limits(max_symbols=symbols, max_data_retention=10**6, cleanup_keep_count=10**6, starting_capacity=4096)
     prices = random_walk(_SYMBOL_POINTS)
     with lab.scratch() as scratch, Store(scratch / "data", limits=limits, durability=Durability.PROCESS) as store:
         for symbol in names:
@@ -121,15 +123,15 @@ def _many_symbols(lab: Lab) -> Iterator[tuple[Store, list[str]]]:
 
 
 @contextmanager
-def _across(lab: Lab) -> Iterator[TimeFunction]:
-    with _many_symbols(lab) as (store, names):
+def _across(lab: Lab, symbols: int) -> Iterator[TimeFunction]:
+    with _many_symbols(lab, symbols) as (store, names):
         yield timed(lambda: store.stats_across(names, window=1_000))
 
 
 @contextmanager
-def _across_asked(lab: Lab) -> Iterator[TimeFunction]:
+def _across_asked(lab: Lab, symbols: int) -> Iterator[TimeFunction]:
     """Ask for the statistics of all symbols in one request, the JSON of the answer included."""
-    with _many_symbols(lab) as (store, names):
+    with _many_symbols(lab, symbols) as (store, names):
         query = "&".join(f"symbol={symbol}" for symbol in names) + "&window=1000"
         with timing(create_app(store, settings()), scope("GET", "/stats", query.encode()), [b""]) as run:
             yield run
@@ -138,6 +140,7 @@ def _across_asked(lab: Lab) -> Iterator[TimeFunction]:
 def cases() -> list[Case]:
     """Return the cases of this suite."""
     few, big = STORED
+    some, _all = SYMBOLS
     found = [
         Case(name("answers", "range", stored=n), _asking(n, _range), Work(1, "ranges"), guarded=n == few)
         for n in STORED
@@ -160,15 +163,18 @@ def cases() -> list[Case]:
     )
     for case, question in (("rank", _rank), ("bars", _bars), ("asof", _asof)):
         work = Work(_BARS, "bars") if case == "bars" else Work(1, "questions")
-        found += [Case(name("answers", case, stored=n), _asking(n, question), work) for n in STORED]
+        found += [
+            Case(name("answers", case, stored=n), _asking(n, question), work, guarded=n == few) for n in STORED
+        ]  # fmt: skip
     found += [
         Case(
             name("answers", case, stored=few), _asking(few, _path(*stats)), Work(few, "points"), guarded=case == "path"
         )
         for case, stats in (("rv", ("rv",)), ("drawdown", ("drawdown",)), ("skew", ("skew",)), ("path", _PATHS))
     ]
-    found += [
-        Case(name("answers", "across", symbols=SYMBOLS), _across, Work(SYMBOLS, "symbols")),
-        Case(name("answers", "across_asked", symbols=SYMBOLS), _across_asked, Work(SYMBOLS, "symbols")),
-    ]
+    for case, prepare in (("across", _across), ("across_asked", _across_asked)):
+        found += [
+            Case(name("answers", case, symbols=n), partial(prepare, symbols=n), Work(n, "symbols"), guarded=n == some)
+            for n in SYMBOLS
+        ]
     return found

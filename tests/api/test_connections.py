@@ -33,6 +33,11 @@ class Late:
         """Return what waits for its client: nothing."""
         return 0
 
+    owed_bytes = unsent_bytes
+
+    def settle(self) -> None:
+        """Not asked of one that owes nothing."""
+
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_connection_that_can_not_be_ended_saves_no_other() -> None:

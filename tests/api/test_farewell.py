@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any, cast
 
+from api.connection.counted import CountedProtocol
 from api.connection.farewell import FAREWELL_BYTES, throw_away
 
 
@@ -34,6 +35,13 @@ class Flood:
         """End."""
         self.closed = True
 
+    def get_write_buffer_size(self) -> int:
+        """Return what waits to be sent."""
+        return 0
+
+    def get_extra_info(self, _name: str) -> None:
+        """Tell nothing: there is no socket below."""
+
     def turn(self) -> int:
         """Hand over what has arrived as long as it is read, 32 times at most, as libuv does; return how often."""
         for times in range(32):
@@ -48,7 +56,9 @@ def test_what_nobody_wants_is_read_once_a_turn() -> None:
 
     async def scenario() -> list[int]:
         flood = Flood()
-        throw_away(cast("asyncio.Transport", flood), asyncio.Protocol(), asyncio.get_running_loop())
+        spoken = CountedProtocol()
+        spoken.transport = cast("asyncio.Transport", flood)
+        throw_away(spoken.transport, spoken, asyncio.get_running_loop())
         taken = []
         while not flood.closed:
             taken.append(flood.turn())

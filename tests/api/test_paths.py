@@ -123,14 +123,14 @@ def test_every_question_about_paths_is_bounded(
         assert asyncio.run(ask()) == 422
 
 
-@pytest.mark.parametrize("query", ["", "&window=16385", "&window=16000&window=385"])
+@pytest.mark.parametrize("query", ["", "&window=1025", "&window=1000&window=25"])
 def test_streams_send_paths_of_short_windows_only(shared_service: Service, query: str) -> None:
     """Each message reads all their points: the refusal says how many it may be, and what else to ask."""
     question = f"/events?symbol={SYMBOL}&stats=std,rv"
     text = refused(shared_service.client.get(question + query), 400)
-    assert "at most 16,384" in text
+    assert "at most 1,024" in text
     assert "rv read every point" in text
-    with shared_service.client.stream("GET", f"{question}&window=16384") as answer:
+    with shared_service.client.stream("GET", f"{question}&window=1024") as answer:
         line = next(line for line in answer.iter_lines() if line.startswith("data: "))
-    stats = json.loads(line[6:])["windows"]["16384"]
+    stats = json.loads(line[6:])["windows"]["1024"]
     assert stats["rv"] > 0

@@ -6,22 +6,42 @@ that port. `hft-mmap` and `python` on the path are those under test.
 
 import contextlib
 import io
+import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.docs.markdown import Block, matches, printed, steps
+from tests.hatchery import can_hatch, hatch_in_place
 from tests.service import COMMAND, environment, running_service
 
 DOCUMENTED_ADDRESS = "127.0.0.1:8080"
 PROGRESS = '{"event":"importing",'
 """How a line of progress begins: one a second on standard error, so a busy machine decides whether there is any."""
+
+
+SHIM = """#!{python} -IS
+import json, os, socket, sys
+if sys.argv[1] in ("serve", "demo"):
+    os.execv({program[0]!r}, [*{program!r}, *sys.argv[1:]])
+with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as ask:
+    ask.connect({address!r})
+    request = {{"args": sys.argv[1:], "directory": os.getcwd(), "environment": dict(os.environ)}}
+    socket.send_fds(ask, [json.dumps(request).encode()], [1, 2, 0])
+    sys.exit(int(ask.recv(16)) % 256)
+"""
+"""`hft-mmap` as a reader calls it, forked by `tests.hatchery`.
+
+PERF: a document of forty commands imports Python's packages once, in place of forty times, for a second each.
+"""
 
 
 class Stale(AssertionError):
@@ -31,8 +51,11 @@ class Stale(AssertionError):
 class Reader:
     """Runs blocks; state goes from one to the next, as it does for someone who follows the document."""
 
-    def __init__(self, directory: Path, port: int) -> None:
-        """Start a bash in `directory`, as someone would who has a service on `port`."""
+    def __init__(self, directory: Path, port: int, *, forking: bool = False) -> None:
+        """Start a bash in `directory`, as someone would who has a service on `port`.
+
+        forking: commands that end by themselves are forked from a process that has imported everything.
+        """
         self._directory = directory
         self._address = f"127.0.0.1:{port}"
         self._names: dict[str, Any] = {"__name__": "__example__"}
@@ -43,6 +66,9 @@ class Reader:
             command.write_text(f'#!/bin/sh\nexec {" ".join(program)} "$@"\n')
             command.chmod(0o755)
         variables = environment({"server.port": port} if port else {})
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        if forking and can_hatch(variables):
+            self._fork_commands(commands)
         self._bash = subprocess.Popen(
             ["/bin/bash", "--noprofile", "--norc"],
             cwd=directory,
@@ -53,6 +79,25 @@ class Reader:
             text=True,
             start_new_session=True,  # what it leaves in the background ends with it
         )
+
+    def _fork_commands(self, commands: Path) -> None:
+        address = str(commands / "socket")
+        self._listener.bind(address)
+        self._listener.listen()
+        (commands / "hft-mmap").write_text(SHIM.format(python=sys.executable, program=list(COMMAND), address=address))
+        threading.Thread(target=self._answer, daemon=True).start()
+
+    def _answer(self) -> None:
+        """Fork what the shims ask for, until the reader is closed."""
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self._answer_one, args=(self._listener.accept()[0],), daemon=True).start()
+
+    @staticmethod
+    def _answer_one(asking: socket.socket) -> None:
+        with asking:
+            raw, streams, _, _ = socket.recv_fds(asking, 1 << 17, 3)
+            asking.send(str(hatch_in_place(json.loads(raw), streams)).encode())
 
     def run(self, block: Block) -> None:
         """Run one block; raise Stale if it does not do what the document says."""
@@ -68,6 +113,9 @@ class Reader:
 
     def close(self) -> None:
         """End the bash and everything that it started."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # which ends the wait of the thread
+        self._listener.close()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._bash.pid, signal.SIGKILL)
         self._bash.wait()
@@ -107,13 +155,13 @@ class Reader:
 
 
 @contextmanager
-def reading(directory: Path, *, with_service: bool) -> Iterator[Reader]:
+def reading(directory: Path, *, with_service: bool, forking: bool = False) -> Iterator[Reader]:
     """Yield a reader in `directory`, next to a service with the settings it has by default if `with_service`."""
     with ExitStack() as stack:
         port = 0
         if with_service:
             # The points allocated by default; tests elsewhere take fewer.
             port = stack.enter_context(running_service(directory, store__starting_capacity=1_000_000)).port
-        reader = Reader(directory, port)
+        reader = Reader(directory, port, forking=forking)
         stack.callback(reader.close)
         yield reader

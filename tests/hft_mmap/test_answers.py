@@ -2,11 +2,14 @@
 
 import math
 import threading
+from array import array
 from fractions import Fraction
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -17,6 +20,7 @@ from hft_mmap import (
     STATISTICS,
     InvalidRange,
     InvalidStatistic,
+    InvalidSymbol,
     Limits,
     OutOfRange,
     Passage,
@@ -215,7 +219,7 @@ def test_a_window_ends_where_it_is_told_to(series: Series) -> None:
             series.statistics(names, window=10, at=at)
     with pytest.raises(InvalidRange, match="goes with a window"):
         series.statistics(names, at=500)
-    with pytest.raises(InvalidRange, match="start must be"):
+    with pytest.raises(InvalidRange, match="at must be"):
         series.statistics(names, window=10, at=-1)
 
 
@@ -242,8 +246,26 @@ def test_symbols_are_answered_together(open_store: OpenStore) -> None:
     assert store.stats_across((), ("std",), window=5)["std"].tolist() == []
     with pytest.raises(SymbolNotFound, match="D"):
         store.stats_across(("A", "D"), window=5)
+    with pytest.raises(InvalidSymbol, match="not the text 'ABC'"):
+        store.stats_across("ABC", window=5)
     with pytest.raises(OutOfRange):
         store.stats_across(("A", "C"), start=0, end=202)
+
+
+@pytest.mark.parametrize("appended", [1, 100, 950])
+def test_symbols_are_answered_as_another_store_has_left_them(appended: int, tmp_path: Path) -> None:
+    """Whether it has appended to a chunk that is mapped, begun new ones, or cleaned up those that were mapped."""
+    with Store(tmp_path, limits=LIMITS, durability="process") as store, Store(tmp_path, mode="r") as reader:
+        for symbol in "AB":
+            store.append(symbol, VALUES[:100])
+        assert reader.stats_across(["A", "B"], window=70)["end"].tolist() == [100, 100]
+        for begin in range(0, appended, 500):
+            store.append("B", VALUES[begin : min(begin + 500, appended)] + 1.0)
+        found = reader.stats_across(["A", "B"], STATISTICS, window=70)
+        assert (found["start"] + 70).tolist() == found["end"].tolist() == [100, 100 + appended]
+        for k, symbol in enumerate("AB"):
+            one = store.statistics(symbol, STATISTICS, window=70)
+            assert one == {name: found[name][k] for name in one}
 
 
 @given(data=st.data())
@@ -296,13 +318,92 @@ def test_many_ranges_are_refused_whole(series: Series) -> None:
         ([400, 399], [401, 500], OutOfRange, "399"),
         ([400], [401, 402], InvalidRange, "one length"),
         ([400.0], [401], InvalidRange, "whole numbers"),
-        (np.ma.masked_array([400], mask=[True]), [401], InvalidRange, "nulls"),
+        (np.ma.masked_array([400], mask=[True]), [401], InvalidRange, "null"),
     ):
         with pytest.raises(error, match=text):
             series.stats_many(starts, ends)
     with pytest.raises(InvalidStatistic, match=r"'mode'.*zscore"):
         series.stats_many([400], [401], ("mode",))
     assert len(series.stats_many([], [])["min"]) == 0
+
+
+class OnlyArrow:
+    """What has nothing but the Arrow PyCapsule interface."""
+
+    def __init__(self, values: list[int | None]) -> None:
+        self._array = pa.array(values)
+
+    def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]:
+        found: tuple[object, object] = self._array.__arrow_c_array__(requested_schema)
+        return found
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        np.array([400, 401], ">i8"),
+        np.array([400, 401], np.uint16),
+        np.array([401, 400])[::-1],
+        np.ma.masked_array([400, 401], mask=[False, False]),
+        pa.array([400, 401], pa.int16()),
+        pa.chunked_array([[400], [401]]),
+        pd.Series([400, 401], dtype="Int64"),
+        OnlyArrow([400, 401]),
+        memoryview(array("q", [400, 401])),
+        range(400, 402),
+    ],
+    ids=lambda taken: type(taken).__name__,
+)
+def test_indexes_come_as_whatever_holds_whole_numbers(series: Series, taken: Any) -> None:
+    """Arrays of every library, of any width and order of bytes, in any order of memory."""
+    found = series.stats_many(taken, [500, 501], ("count",))
+    assert found["start"].tolist() == [400, 401]
+    assert found["start"].dtype == np.dtype(np.int64)
+
+
+@pytest.mark.parametrize(
+    ("bad", "text"),
+    [
+        (pa.array([400, None]), r"starts\[1\] is null"),
+        (pa.chunked_array([[400], [None]]), r"starts\[1\] is null"),
+        (pd.Series([None, 401], dtype="Int64"), r"starts\[0\] is null"),
+        (np.ma.masked_array([400, 401], mask=[False, True]), r"starts\[1\] is null"),
+        (OnlyArrow([400, None]), r"starts\[1\] is null"),
+        ([400, True], "holds a bool"),
+        ([[400], [401, 402]], "one row of whole numbers"),
+        ([2**70, 400], "one row of whole numbers"),
+        (np.array([2**63, 400], np.uint64), "more points than a series"),
+        (np.array([-(2**63), 400]), "window 0"),
+        (np.array([400, 401], "M8[ns]"), "one row of whole numbers"),
+        ({400, 401}, "one row of whole numbers"),
+    ],
+)
+def test_what_are_no_indexes_is_refused_by_name(series: Series, bad: Any, text: str) -> None:
+    """Nulls are called so, and no bool is taken for a number."""
+    with pytest.raises(InvalidRange, match=text):
+        series.stats_many(bad, [500, 501])
+
+
+def test_what_is_no_number_is_refused_by_name(series: Series) -> None:
+    """A text, a bool and a whole number beyond float64 are no barrier, no share, no price; nor is a float an index."""
+    bad: Any
+    for bad in ("500", True, 10**400, None, b"5"):
+        if bad is not None:
+            with pytest.raises(InvalidRange, match="above must be a finite number"):
+                series.first(450, above=bad)
+        with pytest.raises(InvalidRange, match="q must be a finite number"):
+            series.quantile((bad,))
+        with pytest.raises(InvalidRange, match="value must be a finite number"):
+            series.rank(bad)
+    for bad in ("0.5", 0.5):
+        with pytest.raises(InvalidRange, match="q must be a sequence"):
+            series.quantile(bad)
+    for bad in (500.0, "500", True):
+        with pytest.raises(InvalidRange, match="at must be a whole number"):
+            series.statistics(("avg",), window=5, at=bad)
+    for bad in (["avg"], b"avg", 5):
+        with pytest.raises(InvalidStatistic, match="there is no statistic"):
+            series.statistics((bad,), window=5)
 
 
 def test_a_barrier_is_met_behind_an_index(series: Series) -> None:

@@ -6,6 +6,8 @@ process that appends. What readers of Arrow take of the columns is what stands i
 
 import importlib
 import math
+import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Context, Decimal
@@ -24,7 +26,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from hft_mmap import STATISTICS, Columns, Limits, OutOfRange, Series, Store, SymbolNotFound
+from hft_mmap.named import FIVE
 from hft_mmap.testing import UNDERFLOW
+from hft_mmap.tree.kernels import MAX_PRICE
 from tests.hft_mmap import actors
 from tests.hft_mmap.test_kernels import KINDS, prices
 
@@ -60,17 +64,21 @@ def assert_exact(found: dict[str, float | int | None], part: Sequence[float], be
     assert (found["argmin"], found["argmax"]) == (begin + part.index(low), begin + part.index(high))
     assert (found["range"], found["change"]) == (float(max(values) - min(values)), float(last - first))
     change = (last - first) / first if first else None
+    if change is not None and change > Fraction(sys.float_info.max):
+        change = None
     assert_near(found["return"], change, ROUNDING * abs(change or Fraction(0)), "return")
     mean = sum(values, Fraction(0)) / n
     m2 = sum(((x - mean) ** 2 for x in values), Fraction(0))
     assert_near(found["avg"], mean, ERROR * mean, "avg")
     assert_near(found["var"], m2 / n, ERROR * m2 / n, "var")
-    assert_near(found["var_sample"], m2 / (n - 1) if n > 1 else None, ERROR * m2, "var_sample")
+    sample = m2 / (n - 1) if n > 1 else None
+    assert_near(found["var_sample"], sample, ERROR * (sample or 0), "var_sample")
     if 0 < m2 / n < TINY:
         return
     std = root(m2 / n)
     assert_near(found["std"], std, ERROR * std, "std")
-    assert_near(found["std_sample"], root(m2 / (n - 1)) if n > 1 else None, ERROR * 2 * std, "std_sample")
+    std_sample = None if sample is None else root(sample)
+    assert_near(found["std_sample"], std_sample, ERROR * (std_sample or 0), "std_sample")
     assert_near(found["bollinger_lower"], mean - 2 * std, ERROR * (mean + 2 * std), "bollinger_lower")
     assert_near(found["bollinger_upper"], mean + 2 * std, ERROR * (mean + 2 * std), "bollinger_upper")
     zscore = (last - mean) / std if std else None
@@ -89,6 +97,9 @@ def stored(data: st.DataObject, chunk_points: int) -> Iterator[tuple[Series, Flo
     """Yield a series in chunks of that many points, all that was ever appended to it, and the oldest that it keeps."""
     n = data.draw(st.integers(1, 3 * chunk_points + 70), label="n")
     values = prices(data.draw(st.sampled_from(KINDS), label="kind"), n, data.draw(st.integers(0, 2**32 - 1)))
+    if data.draw(st.booleans(), label="extremes"):  # among the others, and also at both ends
+        places = data.draw(st.lists(st.sampled_from([0, n // 2, n - 1]), max_size=3), label="places")
+        values[places] = data.draw(st.sampled_from([0.0, 5e-324, 1e-200, MAX_PRICE]), label="extreme")
     if data.draw(st.booleans(), label="ties"):
         values = values[np.arange(n) // 7]
     # Two batches; with a cleanup the second one is too many by a point.
@@ -129,6 +140,7 @@ def test_every_statistic_of_every_range_is_exact(chunk_points: int, data: st.Dat
         for begin, end, row in rows(series.stats_many(starts, ends, STATISTICS)):
             assert_exact(row, values[begin:end].tolist(), begin)
             assert series.statistics(STATISTICS, start=begin, end=end) == {name: row[name] for name in STATISTICS}
+            assert series.range(begin, end) == (*(row[name] for name in FIVE), end - begin)
         if start:
             with pytest.raises(OutOfRange):
                 series.stats_many([start - 1], [start + 1], STATISTICS)
@@ -191,6 +203,26 @@ def test_answers_are_exact_beside_a_process_that_appends(tmp_path: Path) -> None
     writer.join()
     assert writer.exitcode == 0
     assert answered
+
+
+def test_extremes_beside_each_other_are_exact(tmp_path: Path) -> None:
+    """The least price above 0 and the largest one: what is beyond float64 is undefined, and warns of nothing."""
+    rows_of = [
+        [5e-324, 1e140],
+        [1e140, 5e-324],
+        [0.0, 1e140, 5e-324],
+        [1e-170, 1e140],
+        [1e140] * 3,
+        [5e-324] * 3,
+        [0.0],
+    ]
+    with Store(tmp_path, durability="process") as store, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for k, part in enumerate(rows_of):
+            store.append(f"S{k}", part)
+            found = store.statistics(f"S{k}", STATISTICS, start=0, end=len(part))
+            assert_exact(found, part, 0)
+        assert store.statistics("S0", ("return", "change")) == {"return": None, "change": 1e140}
 
 
 def taken_by(reader: str) -> Callable[[Any], dict[str, list[Any]]]:

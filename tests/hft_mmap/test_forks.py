@@ -1,5 +1,6 @@
 """hft_mmap.forks: a store belongs to the process that opened it; a child of fork is told so, and touches nothing."""
 
+import copy
 import gc
 import multiprocessing
 import pickle
@@ -126,3 +127,24 @@ def test_a_store_is_not_pickled(open_store: OpenStore) -> None:
     store = open_store()
     with pytest.raises(TypeError, match=r"open one there, Store\('.*data'\)"):
         pickle.dumps(store)
+
+
+@pytest.mark.parametrize("send", [pickle.dumps, copy.deepcopy, copy.copy])
+def test_nor_is_what_it_hands_out(open_store: OpenStore, send: Callable[[object], object]) -> None:
+    """A copy of a series or a span would close descriptors that others have by then."""
+    store = open_store()
+    store.append("A", [1.0, 2.0])
+    with pytest.raises(TypeError, match=r"open it there, Store\('.*data'\).series\('A'\)"):
+        send(store.series("A"))
+    with pytest.raises(TypeError, match=r"send 'A', 1 and 2, and open the Store there; or send its points"):
+        send(store.series("A").span(last=1))
+
+
+def test_a_series_tells_what_it_is(open_store: OpenStore) -> None:
+    """Its symbol, where it lies, and its points, also once it is closed."""
+    store = open_store()
+    store.append("A/B", [1.0, 2.0])
+    series = store.series("A/B")
+    assert repr(series) == f"<Series 'A/B' in {str(store.path)!r}, 2 points>"
+    store.close()
+    assert repr(series) == f"<Series 'A/B' in {str(store.path)!r}, 2 points>"

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from hft_mmap import SeriesReadOnly, Store
+from hft_mmap.files.head import FLAG_SYNC_FAILED, Head
 from hft_mmap.testing.disk import SimulatedDisk
 from hft_mmap.testing.histories import LIMITS, History, SteppedStore, WrongError
 
-KEPT_SEEDS = (29, 379, 589, 1354, 1487, 2773, 10693, 11712, 11951)
+KEPT_SEEDS = (29, 379, 589, 1354, 1487, 2773, 10693, 11712, 11951, 7001880)
 """Histories that have shown a fault: sectors of the head that came back without each other, roots of nodes that were
-lost, points that had been told as lost and came back."""
+lost, points that had been told as lost and came back, points that were given up for want of a descriptor."""
 
 
 KEPT_LAZY_SEEDS = (808, 1807, 4717)
@@ -75,6 +76,34 @@ def test_a_living_process_serves_nothing_that_memory_has_lost(tmp_path: Path) ->
         with pytest.raises(SeriesReadOnly):
             store.append("A", [1.0])
         store.close()
+
+
+@pytest.mark.parametrize("opened", range(12))
+def test_a_process_that_is_short_of_descriptors_gives_up_no_point(tmp_path: Path, opened: int) -> None:
+    """After a failed sync it can't look at what another has appended: it looks again, and nothing is lost."""
+    disk = SimulatedDisk(tmp_path, _Always(), _Always())
+    told: list[str] = []
+    with disk.calls():
+        other = SteppedStore(disk.data, limits=LIMITS)
+        other.append("A", np.arange(1.0, 11.0))
+        store = SteppedStore(disk.data, limits=LIMITS, on_event=lambda name, _: told.append(name))
+        assert store.series("A").total == 10
+        other.append("A", np.arange(11.0, 301.0))
+        head = Head(disk.data / "A", writable=True)
+        head.raise_flag(FLAG_SYNC_FAILED)
+        store.series("A").ask()
+        disk.fail_in("open", opened)
+        store.step()
+        disk.revive()
+        store.step()
+        assert "lost" not in told
+        assert store.losses() == other.losses() == []
+        assert [one.window("A", 1000).tolist() for one in (store, other)] == [list(range(1, 301))] * 2
+        for one in (store, other):
+            one.abandon()
+        with SteppedStore(disk.data, limits=LIMITS) as again:
+            assert again.window("A", 1000).tolist() == list(range(1, 301))
+            assert again.losses() == []
 
 
 def test_who_met_the_failure_serves_what_is_left_though_another_goes_on_behind_it(tmp_path: Path) -> None:

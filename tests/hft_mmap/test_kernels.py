@@ -15,9 +15,11 @@ from hft_mmap.testing import RELATIVE_ERROR, UNDERFLOW, assert_close
 from hft_mmap.tree.fold import (
     TABLE_ADDRESSES,
     TABLE_CHUNK_POINTS,
+    TABLE_CHUNKS,
     TABLE_FIRST_POINT,
     TABLE_LEVEL_OFFSETS,
     TABLE_LEVELS,
+    TABLE_ROOTS,
     fold_newest,
     fold_window,
     fold_windows,
@@ -99,6 +101,8 @@ class Tree:
                 summarise_nodes(address, FAN_OUT**top, layout.nodes(top), 0, root)
                 roots.append(root[0])
         self.roots = np.concatenate(roots) if roots else np.empty(0)
+        self.table[TABLE_CHUNKS] = chunks
+        self.table[TABLE_ROOTS] = self.roots.ctypes.data
 
     def fold(self, lo: int, hi: int) -> WindowStats:
         """Return the statistics of the points [lo, hi)."""
@@ -107,10 +111,7 @@ class Tree:
 
     def newest(self, words: NDArray[np.int64], window: int) -> WindowStats | None:
         """Return the statistics of the newest `window` points where `words` begin with total, start, or None."""
-        total_address = words.ctypes.data
-        chunks = len(self.buffers)
-        roots = self.roots.ctypes.data
-        found = fold_newest(self.table.ctypes.data, roots, chunks, total_address + 8, total_address, window)
+        found = fold_newest(self.table.ctypes.data, words.ctypes.data, window)
         return WindowStats(*found) if found[5] else None
 
 

@@ -71,7 +71,7 @@ def assert_exact_shape(found: dict[str, float | int | None], values: Sequence[Fr
     n = len(values)
     mean = sum(values, Fraction(0)) / n
     deviations = [x - mean for x in values]
-    m2 = sum(d * d for d in deviations) / n
+    m2 = sum((d * d for d in deviations), Fraction(0)) / n
     places = [Fraction(2 * i - n + 1, 2) for i in range(n)]
     index_squares = sum((x * x for x in places), Fraction(0))
     terms = [x * d for x, d in zip(places, deviations, strict=True)]
@@ -85,9 +85,10 @@ def assert_exact_shape(found: dict[str, float | int | None], values: Sequence[Fr
         return
     # In units of the deviation, whose root is taken to 60 digits.
     std = root(m2)
-    skew = sum((d / std) ** 3 for d in deviations) / n
-    assert_near(found["skew"], skew, SIGNED * sum((abs(d) / std) ** 3 for d in deviations) / n, "skew")
-    fourth = sum(d**4 for d in deviations) / n / m2**2
+    skew = sum(((d / std) ** 3 for d in deviations), Fraction(0)) / n
+    thirds = sum(((abs(d) / std) ** 3 for d in deviations), Fraction(0)) / n
+    assert_near(found["skew"], skew, SIGNED * thirds, "skew")
+    fourth = sum((d**4 for d in deviations), Fraction(0)) / n / (m2 * m2)
     assert_near(found["kurtosis"], fourth - 3, SIGNED * fourth, "kurtosis")
     both = root(index_squares * m2 * n)
     error = SIGNED * absolute / both

@@ -376,6 +376,30 @@ def test_what_has_neither_head_nor_chunks_is_no_symbol(tmp_path: Path, open_stor
     assert (data / "backup" / "notes").read_text() == (data / "README").read_text() == "mine"
 
 
+def test_a_copy_of_a_series_beside_it_is_no_series(open_store: OpenStore) -> None:
+    """A backup by hand in the data directory is ignored and left as it is, until it is all that is left."""
+    store = open_store()
+    store.append("A", [1.0, 2.0])
+    store.close()
+    shutil.copytree(store.path / "A", store.path / "A.bak")
+    store = open_store()
+    assert (list(store), store.reasons(), store.symbols()[1:]) == (["A"], [], [])
+    assert [report.symbol for report in store.verify()] == ["A"]
+    assert store.counters().set_aside == ()
+    with pytest.raises(SeriesSetAside, match=r"A\.bak is set aside: it is a copy of the files of 'A', and ignored"):
+        store.append("A.bak", [1.0])
+    assert store.reasons() == []
+    store.close()
+    shutil.rmtree(store.path / "A")
+    store = open_store()
+    assert [(reason.symbol, reason.code) for reason in store.reasons()] == [("A.bak", "set_aside")]
+    assert list(store) == ["A.bak"]
+    store.append("A", [3.0])
+    store.close()
+    store = open_store()
+    assert [reason.symbol for reason in store.reasons()] == ["A.bak"], "it is another series by now"
+
+
 def test_other_files_in_the_data_directory_are_left_alone(tmp_path: Path, open_store: OpenStore) -> None:
     """Files and directories that no symbol has are neither served nor touched."""
     data = tmp_path / "data"

@@ -2,22 +2,27 @@
 
 None of them has a token, all read nothing, and each that the service ends is replaced. They come from as many addresses
 of loopback as there are kinds. Meanwhile the holder of a token asks for /stats on one connection that stays, and on new
-ones. What is told at the end: the memory of the service and of TCP (both ends: the machine does not tell them apart),
-the times of that holder, and how many of its requests were not answered 200.
+ones. What is told at the end: the memory of the service, that of its TCP sockets in the kernel (those of its clients,
+on the same machine, are not its own), the times of that holder while the crowd comes and once it is there, and how many
+of its requests were not answered 200. With `--tls` the service speaks TLS, and the crowd begins handshakes.
 
-`python -m tests.hostile.crowd PORT COUNT` is the crowd alone, against a service that runs.
+`python -m tests.hostile.crowd COUNT --port PORT` is the crowd alone, against a service that runs.
 """
 
+import argparse
+import re
 import resource
 import selectors
+import shutil
 import socket
+import ssl
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO
@@ -32,6 +37,8 @@ _SOCKET = (
     b"GET /stream?mode=ingest HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
+_PAGE = b"GET /static/uplot.js HTTP/1.1\r\nHost: x\r\n"  # an answer that the kernel takes whole
+_HELLO = bytes.fromhex("16030100c8010000c40303")
 KINDS: dict[str, bytes] = {
     "silent": b"",
     "head": b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 60_000,
@@ -40,8 +47,12 @@ KINDS: dict[str, bytes] = {
     "unread": b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 100,
     "refused": b"GET /stats?symbol=A HTTP/1.1\r\nHost: x\r\n\r\n" * 100,
     "messages": _SOCKET + b"\x82\xff" + (4_000_000).to_bytes(8, "big") + bytes(100_000),
-    "tls": bytes.fromhex("16030100c8010000c40303") + bytes(100),
+    "kept": _PAGE + b"\r\n",
+    "closed": _PAGE + b"Connection: close\r\n\r\n",
+    "half hello": _HELLO + bytes(100),
 }
+SOCKET_MEMORY = re.compile(r"skmem:\(r(\d+),rb\d+,t\d+,tb\d+,f(\d+),w(\d+)")
+_LOOK_S = 1.0
 _A_TURN = 5
 _MOST_OF_A_PROCESS = 10_000
 _AGAIN_A_SECOND = 10
@@ -50,10 +61,10 @@ _AGAIN_A_SECOND = 10
 class Crowd:
     """The connections of this process."""
 
-    def __init__(self, port: int, count: int) -> None:
+    def __init__(self, port: int, count: int, kinds: dict[str, bytes]) -> None:
         self._port = port
         self._count = count
-        self._kinds = list(KINDS.values())
+        self._kinds = list(kinds.values())
         self._left: dict[socket.socket, memoryview] = {}
         self._made = 0
         self._selector = selectors.EpollSelector()
@@ -107,17 +118,27 @@ class Crowd:
             connection.close()
 
 
-def hold(port: int, count: int) -> None:
+def hello() -> bytes:
+    """Return what a client of TLS sends first, whole: the service answers it with its certificate."""
+    context = ssl.create_default_context()
+    sent = ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), sent, server_hostname="localhost").do_handshake()
+    return sent.read()
+
+
+def hold(port: int, count: int, *, tls: bool) -> None:
     """Be the crowd, for ever."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    Crowd(port, count).run()
+    Crowd(port, count, KINDS | {"hello": hello(), "hello again": hello()} if tls else KINDS).run()
 
 
-def tcp_bytes() -> int:
-    """Return what the kernel keeps for TCP: all sockets of the machine."""
-    (line,) = (line for line in Path("/proc/net/sockstat").read_text().splitlines() if line.startswith("TCP:"))
-    return int(line.split()[-1]) * resource.getpagesize()
+def tcp_bytes(port: int) -> int:
+    """Return what the kernel keeps for the sockets of a service, those in its queue and closed ones among them."""
+    command = ["ss", "--tcp", "--memory", "--numeric", "--all", "--no-header", "sport", "=", f":{port}"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return sum(sum(map(int, found.groups())) for found in SOCKET_MEMORY.finditer(told))
 
 
 def resident_bytes(pid: int) -> int:
@@ -136,7 +157,8 @@ class Holder:
         self.failed = 0
 
     def _connect(self) -> httpx.Client:
-        return httpx.Client(base_url=self._url, headers=self._headers, timeout=60)
+        limits = httpx.Limits(keepalive_expiry=None)
+        return httpx.Client(base_url=self._url, headers=self._headers, timeout=60, limits=limits, verify=False)  # noqa: S501
 
     def ask(self) -> None:
         """Ask once."""
@@ -152,22 +174,20 @@ class Holder:
         self.failed += status != HTTPStatus.OK
         self.times.append(time.perf_counter() - begin)
 
-    def told(self) -> str:
-        """Return what was found."""
-        p99 = statistics.quantiles(self.times, n=100)[98]
-        return (
-            f"{len(self.times)} requests of the token: p99 {p99 * 1000:.1f} ms, "
-            f"at most {max(self.times) * 1000:.0f} ms, "
-            f"{self.failed} without a 200"
-        )
+    def told(self, first: int, last: int) -> str:
+        """Return what was found of some of the requests."""
+        times = self.times[first:last]
+        p99 = statistics.quantiles(times, n=100)[98] if len(times) > 1 else 0.0
+        most = max(times, default=0.0)
+        return f"{len(times)} requests of the token, p99 {p99 * 1000:.1f} ms, at most {most * 1000:.0f} ms"
 
 
 @contextmanager
-def crowds(port: int, count: int) -> Iterator[list[IO[str]]]:
+def crowds(port: int, count: int, *, tls: bool) -> Iterator[list[IO[str]]]:
     """Run as many crowds as the files of a process need; yield where each says that it is ready."""
     processes = -(-count // _MOST_OF_A_PROCESS)
     sizes = [len(range(first, count, processes)) for first in range(processes)]
-    command = [sys.executable, "-m", "tests.hostile.crowd", str(port)]
+    command = [sys.executable, "-m", "tests.hostile.crowd", "--port", str(port), *(["--tls"] if tls else [])]
     running = [subprocess.Popen([*command, str(size)], cwd=ROOT, stdout=subprocess.PIPE, text=True) for size in sizes]
     try:
         yield [crowd.stdout for crowd in running if crowd.stdout is not None]
@@ -177,41 +197,94 @@ def crowds(port: int, count: int) -> Iterator[list[IO[str]]]:
             crowd.wait()
 
 
-def measure(count: int, seconds: float) -> None:
-    """Run a service, the crowd and the holder of a token, until all were open for `seconds`; tell what was found."""
-    with tempfile.TemporaryDirectory() as folder:
-        token = add(Path(folder, "tokens"), "desk", ["read", "write"])
-        service = Service(Path(folder), {"auth.tokens_file": Path(folder, "tokens")}).wait_until_serving()
-        pid = service.process.pid
-        holder = Holder(service.url, token)
-        holder.client.post("/add_batch", json={"symbol": "A", "values": [1.0, 2.0]})
-        before, tcp_before, most = resident_bytes(pid), tcp_bytes(), (0, 0, 0)
-        with crowds(service.port, count) as said, selectors.DefaultSelector() as ready:
+class Watched:
+    """A service with a crowd before it, and what was seen of them."""
+
+    def __init__(self, folder: Path, *, tls: bool) -> None:
+        token = add(folder / "tokens", "desk", ["read", "write"])
+        settings: dict[str, object] = {"auth.tokens_file": folder / "tokens"}
+        if tls:
+            _certificate(folder)
+            settings |= {"server.tls_certificate": folder / "cert.pem", "server.tls_key": folder / "key.pem"}
+        self._tls = tls
+        self._service = Service(folder, settings).wait_until_serving()
+        self._holder = Holder(self._service.url.replace("http", "https" if tls else "http"), token)
+        self._holder.client.post("/add_batch", json={"symbol": "A", "values": [1.0, 2.0]})
+        self._before = resident_bytes(self._service.process.pid)
+        self._most = (0, 0, 0)
+        self._looked = 0.0
+
+    def _look(self) -> None:
+        """Ask once, and note the memory once a second."""
+        self._holder.ask()
+        if time.monotonic() - self._looked > _LOOK_S:
+            resident, tcp = resident_bytes(self._service.process.pid), tcp_bytes(self._service.port)
+            self._most = max(self._most, (resident + tcp, resident, tcp))
+            self._looked = time.monotonic()
+
+    def under(self, count: int, seconds: float) -> None:
+        """Stand it until all have come, and then for `seconds`; tell what was found."""
+        begin = time.monotonic()
+        with crowds(self._service.port, count, tls=self._tls) as said, selectors.DefaultSelector() as ready:
             for pipe in said:
                 ready.register(pipe, selectors.EVENT_READ)
-            end = None
-            while end is None or time.monotonic() < end:
+            while ready.get_map():
                 for key, _ in ready.select(0.005):
                     ready.unregister(key.fileobj)
-                if end is None and not ready.get_map():
-                    end = time.monotonic() + seconds
-                holder.ask()
-                resident, tcp = resident_bytes(pid), tcp_bytes() - tcp_before
-                most = max(most, (resident + tcp, resident, tcp))
-            metrics = holder.client.get("/metrics").text.splitlines()
-            told = [line for line in metrics if line.startswith(("hft_mmap_account_", "hft_mmap_connections"))]
+                self._look()
+            came, came_s = len(self._holder.times), time.monotonic() - begin
+            while time.monotonic() < begin + came_s + seconds:
+                self._look()
+            metrics = self._holder.client.get("/metrics").text.splitlines()
+        told = [line for line in metrics if line.startswith(("hft_mmap_account_", "hft_mmap_connections"))]
+        asked = self._holder
         told += [
-            f"{count} connections; memory {before / 1e6:.0f} MB before",
-            "at most {:.0f} MB: {:.0f} of the service, {:.0f} of TCP".format(*(size / 1e6 for size in most)),
-            holder.told(),
+            f"{count} connections; the service had {self._before / 1e6:.0f} MB before",
+            "at most {:.0f} MB: {:.0f} of the service, {:.0f} of its sockets".format(*(n / 1e6 for n in self._most)),
+            f"while they came, {came_s:.0f} s: {asked.told(0, came)}",
+            f"once they were there, {seconds:.0f} s: {asked.told(came, len(asked.times))}",
+            f"{asked.failed} without a 200",
         ]
         sys.stdout.write("\n".join([*told, ""]))
-        holder.client.close()
-        service.stop()
+
+    def close(self) -> None:
+        """Stop it."""
+        self._holder.client.close()
+        self._service.stop()
+
+
+def _certificate(folder: Path) -> None:
+    """Write a self-signed certificate, and its key."""
+    openssl = shutil.which("openssl")
+    assert openssl is not None, "install the package openssl"
+    how = [
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+    ]
+    files = ["-keyout", "key.pem", "-out", "cert.pem"]
+    subprocess.run([openssl, "req", "-x509", *how, *files], cwd=folder, check=True, capture_output=True)
+
+
+def measure(count: int, seconds: float, *, tls: bool) -> None:
+    """Run a service, the crowd and the holder of a token, and tell what was found."""
+    with tempfile.TemporaryDirectory() as folder, closing(Watched(Path(folder), tls=tls)) as watched:
+        watched.under(count, seconds)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:
-        hold(int(sys.argv[1]), int(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("count", type=int)
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--tls", action="store_true")
+    given = parser.parse_args()
+    if given.port is None:
+        measure(given.count, 30.0, tls=given.tls)
     else:
-        measure(int(sys.argv[1]), 30.0)
+        hold(given.port, given.count, tls=given.tls)

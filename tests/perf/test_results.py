@@ -6,13 +6,15 @@ from pathlib import Path
 import pyperf
 import pytest
 
-from perf import catalogue, figures, history, proof
+from perf import catalogue, figures, history, proof, question_targets
 from perf.case import Work
 from perf.experiments import EXPERIMENTS
 from perf.record import Benchmark, benchmark, durations, quantities, summary, values_of, work_of
 from perf.section import README, Section
-from perf.targets import TARGETS, Reading, asked
+from perf.target import Reading
+from perf.targets import TARGETS, asked
 
+EVERY_TARGET = (*TARGETS, *question_targets.TARGETS)
 ENVIRONMENT = {"env_cpu": "a processor", "env_commit": "0123456789ab"}
 
 
@@ -108,14 +110,14 @@ def synthetic() -> dict[str, Benchmark]:
             found[key] = benchmark(key, [[1e-6]], unit="second", metadata=ENVIRONMENT)
             return found[key]
 
-    for target in TARGETS:
+    for target in EVERY_TARGET:
         target.read(Recorder())
     return found
 
 
 def test_every_target_reads_benchmarks_that_it_asks_for() -> None:
     """What `python -m perf.figures` runs is what the table needs."""
-    for target in TARGETS:
+    for target in EVERY_TARGET:
         read: set[str] = set()
 
         class Recorder(dict[str, Benchmark]):
@@ -134,10 +136,10 @@ def test_every_target_reads_benchmarks_that_it_asks_for() -> None:
 def test_what_bounds_a_figure_is_measured_by_a_benchmark_that_there_is() -> None:
     """A case that is renamed would leave a missed figure without its explanation."""
     cases = {case.name for case in catalogue.everything()}
-    for target in TARGETS:
+    for target in EVERY_TARGET:
         for need in target.bound.needs:
             assert need in cases or any(one.is_asked([need]) for one in EXPERIMENTS), need
-        assert set(target.bound.needs) <= asked()
+        assert set(target.bound.needs) <= asked(EVERY_TARGET)
 
 
 def test_a_missed_figure_is_printed_with_what_bounds_it() -> None:
@@ -183,7 +185,7 @@ def test_a_section_is_replaced_and_the_rest_left_alone(tmp_path: Path) -> None:
     assert readme.read_text() == f"before\n\n{section.begin}\n\ntwo\n\n{section.end}\nafter\n"
 
 
-@pytest.mark.parametrize("section", [figures.README, proof.README])
+@pytest.mark.parametrize("section", [figures.README, figures.QUESTIONS, proof.README])
 def test_the_readme_has_a_place_for_each_section(section: Section) -> None:
     """Or it could not be written."""
     assert "anything" in section.replaced("anything", README.read_text(encoding="utf-8"))

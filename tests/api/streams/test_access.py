@@ -1,19 +1,22 @@
 """Streams of a service with tokens: the scope they need, how a browser sends its token, and what a revocation does."""
 
 import signal
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import httpx
+import numpy as np
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from api.access.tokens import READ, WRITE, add
+from api.access.tokens import ADMIN, READ, WRITE, add
 from tests.api.streams.client import acknowledged, ending, row, said, target
-from tests.service import PATIENCE_S, Service, running_service
+from tests.service import PATIENCE_S, Service, running_service, wait_until
 
 Guarded = tuple[Service, dict[str, str]]
 A = target(mode="ingest", symbol="A")
@@ -24,7 +27,7 @@ STATS_OF_A = target(mode="stats", symbol="A", interval_ms=10)
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     """Yield a service with a token of each kind, and the tokens by their name."""
     directory = tmp_path_factory.mktemp("guarded")
-    tokens = {name: add(directory / "tokens", name, [name]) for name in (READ, WRITE)}
+    tokens = {name: add(directory / "tokens", name, [name]) for name in (READ, WRITE, ADMIN)}
     tokens["short-lived"] = add(directory / "tokens", "short-lived", [READ, WRITE])
     with running_service(directory, auth__tokens_file="tokens") as service:
         headers = {"Authorization": f"Bearer {tokens[WRITE]}"}
@@ -117,6 +120,33 @@ def test_a_token_that_is_revoked_ends_its_streams(guarded: Guarded) -> None:
         (problem,), code = ending(statistics)
         assert (problem["status"], code) == (401, 4401)
         assert [line for line in told if line] == []
+
+
+@pytest.mark.parametrize("form", ["json", "raw"])
+def test_a_token_that_is_revoked_ends_its_downloads(guarded: Guarded, form: str) -> None:
+    """Before they are whole, and so that nobody takes them for it; the log has who it was."""
+    service, tokens = guarded
+    lasting = {"Authorization": f"Bearer {tokens[ADMIN]}"}
+    token = add(service.directory / "tokens", f"loader-{form}", [READ])
+    service.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: service.client.get("/symbols", headers={"Authorization": f"Bearer {token}"}).is_success, "it")
+    points = np.arange(1_000_000.0)
+    for first in range(0, len(points), 100_000):
+        headers = lasting | {"Content-Type": "application/octet-stream"}
+        batch = points[first : first + 100_000].tobytes()
+        assert service.client.post(f"/add_batch?symbol=D-{form}", content=batch, headers=headers).is_success
+    asked = f"/values?symbol=D-{form}&format={form}"
+    with service.client.stream("GET", asked, headers={"Authorization": f"Bearer {token}"}) as answer:
+        pieces = answer.iter_bytes()
+        assert next(pieces)
+        file = service.directory / "tokens"
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        file.write_text("".join(line for line in lines if not line.startswith(f"loader-{form}")), encoding="utf-8")
+        service.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: service.client.get("/symbols", headers=answer.request.headers).status_code == 401, "its end")
+        with pytest.raises(httpx.RemoteProtocolError):
+            deque(pieces, maxlen=0)
+    assert service.wait_for_event("request", status=401, caller=f"loader-{form}", route="/values")["level"] == "info"
 
 
 EVENTS = "/events?symbol=A"

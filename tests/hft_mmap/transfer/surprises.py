@@ -154,6 +154,10 @@ def _columns(seed: int) -> Iterator[Case]:
     spaced = [[*row[:-1], f" {row[-1]} "] for row in both]
     yield _case("symbols with space", text(f"{HEADER},Symbol", spaced), two, symbol=None, symbol_column="symbol",
                 column="CLOSE")  # fmt: skip
+    pair = text("Time,Symbol,Bid,Ask", [[r[0], s, r[4], r[1]] for r, s in zip(rows, "AB" * 20, strict=True)])
+    yield _case("mixed symbols in two columns", pair, {"A": bars.closes[::2]}, "--symbol-column with one --column",
+                columns=(("Bid", "B"), ("Ask", "A")),
+                then={"columns": (), "symbol": "A", "symbol_column": "Symbol", "column": "Bid"})  # fmt: skip
     for name, mark in (("semicolons", ";"), ("tabs", "\t"), ("bars", "|")):
         yield _case(name, text(HEADER.replace(",", mark), rows, mark), one)
 
@@ -195,6 +199,9 @@ def _containers(seed: int) -> Iterator[Case]:
     yield _case("workbook without the sheet", two, None, "it has 'Notes', 'Prices'", file="a.xlsx", sheet="A", **CLOSE)
     named = {"bid.npy": npy(np.array(bars.closes)), "ask.npy": npy(np.ones(3))}
     yield _case("arrays", zipped(named), one, "--column", file="a.npz", symbol="A", then={"column": "bid"})
+    records = np.array(list(zip(["A", "B"] * 20, bars.closes, strict=True)), dtype=[("sym", "U8"), ("price", "f8")])
+    yield _case("records of several symbols", npy(records), {"A": bars.closes[::2], "B": bars.closes[1::2]},
+                "--symbol-column", file="a.npy", symbol="A", then={"symbol": None, "symbol_column": "sym"})  # fmt: skip
     minutes = Bars.of(seed, step=MINUTE)
     later = Bars([when + timedelta(days=9) for when in minutes.times], minutes.closes)
     files = {f"day-{name}.csv": text("time,price", one_.rows(at("%H:%M:%S"), lambda c, _: [c]))

@@ -127,12 +127,13 @@ def test_a_file_that_exists_is_replaced_once_the_new_one_is_complete(filled: Sto
         ("a.parquet.gz", "parquet is not written compressed as a whole"),
         ("a.ndjson", "ndjson is only read; formats are csv"),
         ("no/such/place/a.csv", "No such file or directory"),
+        ("a.csv/", "names a folder: give the name of the file in it"),
     ],
 )
 def test_what_can_not_be_written_is_refused(filled: Store, tmp_path: Path, name: str, message: str) -> None:
     """With the name, and nothing is left."""
     with pytest.raises(UnwritableFile, match=message):
-        export_span(filled.series("A").span(), str(tmp_path / name))
+        export_span(filled.series("A").span(), f"{tmp_path}/{name}")
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(UnreadableFile, match="the name tells no format"):
         export_span(filled.series("A").span(), str(tmp_path / "a.doc"))

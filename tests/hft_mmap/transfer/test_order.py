@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from hft_mmap import Store
-from hft_mmap.transfer import BadRow, UnreadableFile, readers
+from hft_mmap.transfer import BadRow, Doubtful, Plan, UnreadableFile, preview, readers
+from hft_mmap.transfer.plan import plan_with
 from tests.hft_mmap.transfer.files import bring, text_file
 
 BEGIN = datetime(2024, 1, 30, 22, 0, tzinfo=UTC)
@@ -161,6 +162,65 @@ def test_a_file_of_several_symbols_is_not_mixed_into_one(
     bring(store, tmp_path / f"many.{kind}", mixed=True)
     bring(store, tmp_path / f"one.{kind}")
     assert store.window("A", 10).tolist() == [1, 2, 3, 1, 2, 3]
+
+
+@pytest.mark.parametrize("kind", ["csv", "broken.csv", "parquet", "ndjson", "npy", "json"])
+def test_several_columns_are_of_one_symbol_each(store: Store, tmp_path: Path, kind: str) -> None:
+    """A file of several symbols is mixed into no series, however many of its columns are taken, and in any format."""
+    frame = pd.DataFrame({"symbol": ["AAPL", "MSFT"], "bid": [1.0, 2.0], "ask": [3.0, 4.0]})
+    path = tmp_path / f"a.{kind}"
+    if kind == "parquet":
+        frame.to_parquet(path)
+    elif kind == "npy":
+        np.save(path, frame.to_records(index=False).astype([("symbol", "U4"), ("bid", "f8"), ("ask", "f8")]))
+    elif kind in {"ndjson", "json"}:
+        frame.to_json(path, orient="records", lines=kind == "ndjson")
+    else:
+        text_file(path, frame.to_csv(index=False) + "ZZ,no,5\n" * (kind == "broken.csv"))
+    columns = (("bid", "B"), ("ask", "A"))
+    with pytest.raises(UnreadableFile, match="several symbols, as 'AAPL' and 'MSFT': --symbol-column with one --col"):
+        bring(store, path, symbol=None, columns=columns)
+    assert store.symbols() == []
+    bring(store, path, symbol=None, columns=columns, mixed=True, skip_bad=True)
+    assert [store.window(symbol, 10).tolist() for symbol in "BA"] == [[1, 2], [3, 4]]
+    bring(store, path, symbol=None, symbol_column="symbol", column="ask", skip_bad=True)
+    assert store.window("MSFT", 10).tolist() == [4]
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_a_symbol_that_comes_later_ends_an_import_of_several_columns(store: Store, tmp_path: Path) -> None:
+    """What the first rows do not show is noticed where it stands."""
+    rows = "".join(f"{'AAPL' if row < 1500 else 'MSFT'},{row},{row}\n" for row in range(2000))
+    path = text_file(tmp_path / "a.csv", f"symbol,bid,ask\n{rows}")
+    with pytest.raises(UnreadableFile, match="points stored before that stay"):
+        bring(store, path, symbol=None, columns=(("bid", "B"), ("ask", "A")))
+    assert len(store.window("B", 2000)) <= 1500
+
+
+def test_folders_of_several_symbols_are_met_before_the_first_is_stored(store: Store, tmp_path: Path) -> None:
+    """A series takes the files of one symbol, by their folders, and a preview says so too."""
+    for name in ("AAPL", "MSFT"):
+        (tmp_path / f"symbol={name}").mkdir()
+        text_file(tmp_path / f"symbol={name}" / "a.csv", "price\n1\n")
+    with pytest.raises(Doubtful, match="several symbols, as 'AAPL' and 'MSFT'"):
+        bring(store, tmp_path)
+    assert store.symbols() == []
+    first, second = preview(Plan([str(tmp_path)], "A"))
+    assert (first.look.doubts, [choice.field for choice in second.look.doubts[0].choices]) == ([], ["mixed"])
+
+
+def test_which_symbols_are_meant_can_be_answered(tmp_path: Path) -> None:
+    """A file of several symbols is a question with three answers, each an option."""
+    path = text_file(tmp_path / "a.csv", "Ticker,price\nAAPL,1\nMSFT,2\n")
+    plan = Plan([str(path)], "AAPL")
+    (doubt,) = preview(plan)[0].look.doubts
+    answered = [plan_with(plan, {choice.field: choice.value, **dict(choice.sets)}) for choice in doubt.choices]
+    assert [(one.symbol, one.symbol_column, one.mixed) for one in answered] == [
+        (None, "Ticker", False), ("AAPL", "Ticker", False), ("AAPL", None, True),
+    ]  # fmt: skip
+    assert [[point[1:] for point in preview(one)[0].points] for one in answered] == [
+        [("AAPL", 1), ("MSFT", 2)], [("AAPL", 1)], [("AAPL", 1), ("AAPL", 2)],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.ndjson"])
