@@ -17,7 +17,20 @@ from numpy.typing import ArrayLike
 from hft_mmap.batch import arrow_array, is_arrow_only, nulls_of
 from hft_mmap.errors import InvalidRange, InvalidValues, OutOfRange
 from hft_mmap.files.view import View
-from hft_mmap.named import ARGMAX, ARGMIN, FORMULAS, Column, Columns, Floats, Folded, Indexes, checked_names
+from hft_mmap.named import (
+    ARGMAX,
+    ARGMIN,
+    FORMULAS,
+    PATHS,
+    Column,
+    Columns,
+    Floats,
+    Folded,
+    Indexes,
+    Paths,
+    checked_names,
+)
+from hft_mmap.tree import path
 from hft_mmap.tree.buckets import bar_edges
 from hft_mmap.tree.order import select, split
 from hft_mmap.tree.passage import (
@@ -38,6 +51,13 @@ _MOST = 2**62
 _NOTHING = np.empty(0)
 _ALONE = np.zeros(1, dtype=np.int64)
 _MANY = 256
+_GROUPS = (
+    (path.RETURNS, {"rv", "volatility", "path"}),
+    (path.EXTREMES, {"drawdown", "runup"}),
+    (path.MOMENTS, {"skew", "kurtosis", "slope", "r2"}),
+)
+_LARGEST_SCALE = 1000
+"""The power of two by which deviations grow at most: the least range there is becomes 2^-74, its 4th power 2^-296."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +247,14 @@ def _across(views: Sequence[View], bounds: Indexes, rows: Floats, names: Sequenc
         ]  # fmt: skip
         return np.array(found, dtype=np.int64)
 
-    return Columns({"start": lo, "end": hi} | _derived(lo, hi, rows, names, firsts))
+    def paths(centers: Floats, scales: Floats, groups: int) -> Floats:
+        found = np.zeros((len(views), path.FIELDS, 1))
+        for k, view in enumerate(views):
+            here = slice(k, k + 1)
+            path.fold_paths(view.table, _ALONE, lo[here], hi[here], centers[here], scales[here], groups, found[k])
+        return np.ascontiguousarray(found[:, :, 0].T)
+
+    return Columns({"start": lo, "end": hi} | _derived(lo, hi, rows, names, firsts, paths))
 
 
 def _in_order(starts: Indexes) -> Indexes:
@@ -250,24 +277,49 @@ def _statistics(view: View, lo: Indexes, hi: Indexes, names: Sequence[str]) -> d
         find_firsts(view.table, view.roots, order, lo, hi, np.stack((above, below)), found)
         return found
 
-    return _derived(lo, hi, rows, names, firsts)
+    def paths(centers: Floats, scales: Floats, groups: int) -> Floats:
+        found = np.zeros((path.FIELDS, len(lo)))
+        path.fold_paths(view.table, order, lo, hi, centers, scales, groups, found)
+        return found
+
+    return _derived(lo, hi, rows, names, firsts, paths)
 
 
 def _derived(
-    lo: Indexes, hi: Indexes, rows: Floats, names: Sequence[str], firsts: Callable[[Floats, Floats], Indexes]
+    lo: Indexes,
+    hi: Indexes,
+    rows: Floats,
+    names: Sequence[str],
+    firsts: Callable[[Floats, Floats], Indexes],
+    paths: Callable[[Floats, Floats, int], Floats],
 ) -> dict[str, Column]:
-    """Return the statistics `names` of ranges from what was folded of them; `firsts` finds places (above, below)."""
+    """Return the statistics `names` of ranges from what was folded of them.
+
+    `firsts` finds places (above, below), and `paths` folds the values (centers, scales, groups): see `tree.path`.
+    """
     folded = Folded(lo, hi, rows[MIN], rows[MAX], rows[LAST], rows[AVG], rows[VAR], rows[FIRST])
     never = np.full(len(lo), np.inf)
+    walked: Paths | None = None
     found: dict[str, Column] = {}
     for name in names:
         if name == ARGMIN:
             found[name] = firsts(never, folded.min)
         elif name == ARGMAX:
             found[name] = firsts(folded.max, -never)
-        else:
+        elif name in FORMULAS:
             found[name] = FORMULAS[name](folded)
+        else:
+            walked = walked or _walked(folded, names, paths)
+            found[name] = PATHS[name](walked)
     return found
+
+
+def _walked(folded: Folded, names: Sequence[str], paths: Callable[[Floats, Floats, int], Floats]) -> Paths:
+    """Return what the statistics `names` need of the values of the ranges."""
+    groups = sum(group for group, members in _GROUPS if not members.isdisjoint(names))
+    _, powers = np.frexp(folded.max - folded.min)
+    scales = np.ldexp(1.0, np.minimum(-powers, _LARGEST_SCALE))
+    return Paths(folded, scales, *paths(np.ascontiguousarray(folded.avg), scales, groups))
 
 
 def first(

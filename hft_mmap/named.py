@@ -1,8 +1,8 @@
 """Statistics by their names: what may be asked of a range, and how each follows from what is folded.
 
-Everything is computed from min, max, last, avg, var and first of a range. What is undefined (the sample variance of
-one point, the return from a price of 0, the z-score where nothing varies) is NaN: no stored price is.
-docs/accuracy.md has the error of each.
+Most are computed from min, max, last, avg, var and first of a range, which nodes give; those of PATHS from what is
+folded out of its values. What is undefined (the sample variance of one point, the return from a price of 0, the z-score
+where nothing varies) is NaN: no stored price is. docs/accuracy.md has the error of each.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -75,8 +75,91 @@ FORMULAS: Mapping[str, Callable[[Folded], Column]] = {
     "bollinger_lower": lambda f: f.avg - 2 * f.std,
     "bollinger_upper": lambda f: f.avg + 2 * f.std,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """What was folded out of the values of ranges; arrays of shape (n,), of no meaning where not wanted.
+
+    `squares` and `changes` are the sums of squared log returns and of absolute changes; `fall` and `rise` the least
+    ratio of a price to the greatest up to it, and the greatest to the least; m2, m3, m4 sums of powers of deviations
+    from the mean, and `cross` that of deviations of index and price, all of prices times `scale`.
+    """
+
+    folded: Folded
+    scale: Floats
+    squares: Floats
+    changes: Floats
+    fall: Floats
+    rise: Floats
+    m2: Floats
+    m3: Floats
+    m4: Floats
+    cross: Floats
+
+
+def _where(defined: NDArray[np.bool_], found: Floats) -> Floats:
+    """Return `found`, NaN where it is not defined, or no longer a float64."""
+    return np.where(defined & np.isfinite(found), found, np.nan)
+
+
+def _rv(p: Paths) -> Floats:
+    return _where(p.folded.min > 0, p.squares)
+
+
+def _varies(p: Paths) -> NDArray[np.bool_]:
+    return p.folded.max > p.folded.min
+
+
+def _skew(p: Paths) -> Floats:
+    n = p.folded.count.astype(np.float64)
+    return _where(_varies(p), _ratio(p.m3 / n, (p.m2 / n) ** 1.5))
+
+
+def _kurtosis(p: Paths) -> Floats:
+    n = p.folded.count.astype(np.float64)
+    return _where(_varies(p), np.maximum(_ratio(p.m4 / n, (p.m2 / n) ** 2) - 3, -2))
+
+
+def _index_squares(p: Paths) -> Floats:
+    """Return the sum of squared deviations of the indexes of each range: n (n^2 - 1) / 12."""
+    n = p.folded.count.astype(np.float64)
+    return n * (n - 1) * (n + 1) / 12
+
+
+def _slope(p: Paths) -> Floats:
+    return _where(p.folded.count > 1, _ratio(p.cross, _index_squares(p)) / p.scale)
+
+
+def _r2(p: Paths) -> Floats:
+    return _where(_varies(p), np.minimum(_ratio(p.cross * p.cross, _index_squares(p) * p.m2), 1))
+
+
+PATHS: Mapping[str, Callable[[Paths], Floats]] = {
+    "rv": _rv,
+    "volatility": lambda p: np.sqrt(_rv(p)),
+    "path": lambda p: p.changes,
+    "drawdown": lambda p: _where(p.folded.first > 0, p.fall - 1),
+    "runup": lambda p: _where(p.folded.min > 0, p.rise - 1),
+    "skew": _skew,
+    "kurtosis": _kurtosis,
+    "slope": _slope,
+    "r2": _r2,
+}
+"""The statistics of the path of a range, whose values are read: 2 to 40 ns a point. With p_1 ... p_n its points:
+
+- rv: the sum of ln(p_i / p_(i-1))^2 over i > 1; volatility: its square root, neither annualised nor divided by a count;
+- path: the sum of |p_i - p_(i-1)|;
+- drawdown: the least p_j / max(p_1 ... p_j) - 1, from -1 to 0; runup: the greatest p_j / min(p_1 ... p_j) - 1, from 0;
+- skew: m3 / m2^1.5, kurtosis: m4 / m2^2 - 3 (the excess: 0 for a normal distribution), where mk is the mean of
+  (p_i - avg)^k: of the population, as scipy.stats has them by default;
+- slope: of the least squares line against the index, in price a point; r2: the squared correlation of the two.
+
+rv, volatility and runup are NaN where a price is 0, drawdown where the first one is; skew, kurtosis and r2 where
+nothing varies; slope of one point. Of one point rv, volatility, path, drawdown and runup are 0.
+"""
 ARGMIN, ARGMAX = "argmin", "argmax"
-STATISTICS = (*FORMULAS, ARGMIN, ARGMAX)
+STATISTICS = (*FORMULAS, ARGMIN, ARGMAX, *PATHS)
 """The names: the five of a window, and those that follow. argmin and argmax are the index of the first such point."""
 FIVE = ("min", "max", "last", "avg", "var")
 

@@ -31,7 +31,7 @@ WINDOW_OPTION = click.option("--window", type=click.IntRange(min=1), help="The n
 @click.option("--at", type=click.IntRange(min=0), help="Index of the point that the window ends with.")
 @FROM_OPTION
 @TO_OPTION
-@click.option("--stats", "names", help="Further statistics, with commas between: std,zscore,return,argmax, ...")
+@click.option("--stats", "names", help="Further statistics, with commas between: std,zscore,return,drawdown, ...")
 @CONFIG_OPTION
 @DATA_DIR_OPTION
 @JSON_OPTION

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 import falcon.asgi
 import orjson
 
+from api.http.path_points import FEW_POINTS, check_path_points, reads_path
 from api.http.problems import shown
 from api.http.query import (
     MOST,
@@ -21,6 +23,7 @@ from api.http.query import (
     whole_number,
 )
 from api.http.request import Request
+from api.operation.beside import Beside
 from hft_mmap import STANDARD_WINDOWS, Series, Store
 from hft_mmap.answers import rows
 from hft_mmap.files.names import validate_symbol
@@ -92,13 +95,42 @@ def _located(given: Mapping[str, str]) -> tuple[int | None, int | None, int | No
     return window, at, begin, end
 
 
-async def answer_named(store: Store, asked: NamedQuery) -> bytes:
-    """Return the answer as JSON. Raises what `Store.stats_across` and `Series.statistics` raise."""
+async def answer_named(store: Store, asked: NamedQuery, beside: Beside) -> bytes:
+    """Return the answer as JSON. Raises what `Store.stats_across` and `Series.statistics` raise.
+
+    Raises Refusal (422) where more points would have to be read one by one than one request may, or (503) where too
+    many such questions wait.
+    """
+    if reads_path(asked.names):
+        if len(asked.symbols) <= _FEW_SYMBOLS and _points(store, asked) <= FEW_POINTS:
+            return _answer(store, asked)
+        return await beside.answer("path", partial(_answer_paths, store, asked))
+    if len(asked.symbols) <= _FEW_SYMBOLS:
+        return _answer(store, asked)
+    return await asyncio.to_thread(_answer, store, asked)
+
+
+def _answer_paths(store: Store, asked: NamedQuery) -> bytes:
+    check_path_points(_points(store, asked))
+    return _answer(store, asked)
+
+
+def _points(store: Store, asked: NamedQuery) -> int:
+    """Return how many points all windows that are asked for have together."""
+    if asked.window is None and not asked.is_range:
+        count = store.series(asked.symbols[0]).count
+        return sum(min(window, count) for window in STANDARD_WINDOWS)
+    parts = [
+        store.series(symbol).part(window=asked.window, at=asked.at, start=asked.begin, end=asked.end)
+        for symbol in asked.symbols
+    ]
+    return sum(end - begin for _, begin, end in parts)
+
+
+def _answer(store: Store, asked: NamedQuery) -> bytes:
     if len(asked.symbols) == 1:
         return answer_one(store.series(asked.symbols[0]), asked)
-    if len(asked.symbols) <= _FEW_SYMBOLS:
-        return _answer_many(store, asked)
-    return await asyncio.to_thread(_answer_many, store, asked)
+    return _answer_many(store, asked)
 
 
 def answer_one(series: Series, asked: NamedQuery) -> bytes:
@@ -154,13 +186,18 @@ def parse_bars_query(query: bytes) -> BarsQuery:
 class Bars:
     """Answers bars of so many points, as columns."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, beside: Beside) -> None:
         self._store = store
+        self._beside = beside
 
     async def on_get(self, req: Request, resp: falcon.asgi.Response) -> None:
         """Answer the bars of a window, of a range, or of all that is kept."""
+        asked = parse_bars_query(req.scope["query_string"])
+        if reads_path(asked.names):
+            resp.data = await self._beside.answer("path", partial(self._answer, asked))
+            return
         # In a thread for the same reasons as the buckets of /series.
-        resp.data = await asyncio.to_thread(self._answer, parse_bars_query(req.scope["query_string"]))
+        resp.data = await asyncio.to_thread(self._answer, asked)
 
     on_head = on_get
 
@@ -175,6 +212,8 @@ class Bars:
                 f"points={asked.points} makes {bars:,} bars, and at most {MAX_BARS:,} are answered: give more points a "
                 "bar, or ask for fewer points"
             )
+        if reads_path(asked.names):
+            check_path_points(end - begin)
         names = tuple(dict.fromkeys((*BAR, *asked.names)))
         found = series.stats_bars(asked.points, begin, max(begin, end), stats=names)
         columns = {BAR.get(name, name): found[name] for name in names}

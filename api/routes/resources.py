@@ -18,6 +18,7 @@ from api.http.exchange import BATCH
 from api.http.problems import answer, problem
 from api.http.query import parse_stats_query
 from api.http.request import Request
+from api.operation.beside import Beside
 from api.operation.settings import ServerSettings
 from api.routes.named import answer_named, parse_named_query
 from hft_mmap import Durability, Series, SeriesBusy, Store, SymbolNotFound, WindowStats
@@ -149,8 +150,9 @@ class Stats:
     together, for the newest _MAX_QUESTIONS different query strings.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, beside: Beside) -> None:
         self._store = store
+        self._beside = beside
         self._questions: dict[bytes, _Question] = {}
 
     async def on_get(self, req: Request, resp: falcon.asgi.Response) -> None:
@@ -160,7 +162,7 @@ class Stats:
         if question is None:
             named = parse_named_query(query)
             if named is not None:
-                resp.data = await answer_named(self._store, named)
+                resp.data = await answer_named(self._store, named, self._beside)
                 return
             question = self._understand(query)
         # The bounds come from shared memory every time: whoever appended, and in whatever process, is seen here.

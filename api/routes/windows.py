@@ -18,6 +18,7 @@ from api.body.decode import Decoder
 from api.body.indexes import Indexes, read_indexes
 from api.body.intake import Intake
 from api.body.media import ARROW, JSON, body_type
+from api.http.path_points import check_path_points, reads_path
 from api.http.problems import Refusal, shown
 from api.http.query import MOST, bad_query, parameters, parse_names, symbol_of, whole_number
 from api.http.request import Request
@@ -97,15 +98,21 @@ class Windows:
 
 
 def _fold(series: Series, columns: list[Indexes], asked: WindowsQuery) -> Columns:
-    if len(columns) > 1:
-        return series.stats_many(columns[0], columns[1], asked.names)
-    (index,) = columns
+    starts, ends = (columns[0], columns[1]) if len(columns) > 1 else _around(columns[0], asked)
+    if reads_path(asked.names):
+        # As float64, which no number overflows; a window that is none is refused below.
+        check_path_points(float((ends.astype(np.float64) - starts).clip(0).sum()))
+    return series.stats_many(starts, ends, asked.names)
+
+
+def _around(index: Indexes, asked: WindowsQuery) -> tuple[Indexes, Indexes]:
+    """Return starts and ends of the windows around each index. Raises Refusal (400) for what is no index."""
     before, after = asked.before or 0, asked.after or 0
     # An index that is as large as an int64 may be would wrap around to a window that there is.
     if len(index) and not 0 <= int(index.min()) <= int(index.max()) < MOST:
         bad = int(np.flatnonzero((index < 0) | (index >= MOST))[0])
         raise bad_query(f"index[{bad}] must be a whole number from 0, and below {MOST}, not {index[bad]}")
-    return series.stats_many(index - before, index + (after + 1), asked.names)
+    return index - before, index + (after + 1)
 
 
 def _json(found: Columns, _held: Held) -> Iterator[bytes]:

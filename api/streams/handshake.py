@@ -6,11 +6,13 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from api.http.exchange import CALLER
+from api.http.path_points import FEW_POINTS, reads_path
 from api.http.problems import Refusal, shown
 from api.http.query import MOST, bad_query, pairs, parse_index, parse_names, whole_number
 from api.http.request import Request
 from hft_mmap import STANDARD_WINDOWS
 from hft_mmap.files.names import validate_symbol
+from hft_mmap.named import PATHS
 
 INGEST, STATS = "ingest", "stats"
 AT_THE_END = "total"
@@ -107,6 +109,7 @@ def parse_stats(query: bytes, *, events: bool = False) -> StatsQuery:
             raise bad_query(f"interval_ms must be from {MIN_INTERVAL_MS} to {MAX_INTERVAL_MS}, not {shown(text)}")
         interval_ms = int(text)
     names = parse_names(given["stats"][0]) if given["stats"] else ()
+    check_paths(windows, names)
     return StatsQuery(symbols, windows, names, interval_ms)
 
 
@@ -119,6 +122,20 @@ def check_windows(windows: Iterable[int]) -> tuple[int, ...]:
     if len(ascending) > MAX_WINDOWS:
         raise _too_many_windows(len(ascending))
     return ascending
+
+
+def check_paths(windows: Iterable[int], names: Iterable[str]) -> None:
+    """Raise Refusal (400) where the statistics of a path are to be sent of longer windows than a stream reads.
+
+    Each message would read all their points again, on the event loop.
+    """
+    points = sum(windows)
+    if points > FEW_POINTS and reads_path(names):
+        raise bad_query(
+            f"{', '.join(filter(PATHS.__contains__, names))} read every point of every window for each message, and "
+            f"these windows have {points:,} points together; a stream has at most {FEW_POINTS:,} of a series: name "
+            "shorter ones by window, or ask /stats now and then"
+        )
 
 
 def _too_many_windows(count: int) -> Refusal:

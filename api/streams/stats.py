@@ -12,7 +12,7 @@ from api.http.exchange import STREAM, Scope
 from api.http.problems import told
 from api.http.query import MAX_NAME_CHARS, bad_query
 from api.operation.turns import Turns
-from api.streams.handshake import MAX_SYMBOLS, STATS, StatsQuery, check_windows, too_many_symbols
+from api.streams.handshake import MAX_SYMBOLS, STATS, StatsQuery, check_paths, check_windows, too_many_symbols
 from api.streams.ingest import GOING_AWAY, close_code
 from api.streams.live import Live, Subscriber
 from hft_mmap import STANDARD_WINDOWS, InvalidStatistic, InvalidWindow
@@ -128,6 +128,7 @@ class Statistics:
             )
         windows = _windows(asked.get("windows", list(STANDARD_WINDOWS)))
         names = _names(asked["stats"]) if "stats" in asked else ()
+        check_paths(windows, names)
         check_symbol(self._scope, READ, str(asked["subscribe"]))
         watched = self._live.watched(str(asked["subscribe"]), windows, names)
         symbols = self._subscriber.watched.keys() | {watched.series.symbol}

@@ -25,6 +25,7 @@ _PLACES = 1_000
 _BARS = 1_000
 _BARRIER = 0.01
 _SYMBOL_POINTS = 10_000
+_PATHS = ("rv", "path", "drawdown", "runup", "skew", "kurtosis", "slope", "r2")
 
 
 def ranges(points: int, n: int) -> tuple[Indexes, Indexes]:
@@ -95,6 +96,15 @@ def _bars(series: Series) -> Callable[[], object]:
     return lambda: series.stats_bars(size)
 
 
+def _path(*stats: str) -> Callable[[Series], Callable[[], object]]:
+    """Ask for statistics that read every point, of all of them."""
+
+    def question(series: Series) -> Callable[[], object]:
+        return lambda: series.statistics(stats, window=series.total)
+
+    return question
+
+
 def _asof(series: Series) -> Callable[[], object]:
     places = cycle(np.random.default_rng(4).integers(0, series.total, _PLACES).tolist())
     return lambda: series.asof(next(places))
@@ -156,6 +166,12 @@ def cases() -> list[Case]:
         found += [
             Case(name("answers", case, stored=n), _asking(n, question), work, guarded=n == few) for n in STORED
         ]  # fmt: skip
+    found += [
+        Case(
+            name("answers", case, stored=few), _asking(few, _path(*stats)), Work(few, "points"), guarded=case == "path"
+        )
+        for case, stats in (("rv", ("rv",)), ("drawdown", ("drawdown",)), ("skew", ("skew",)), ("path", _PATHS))
+    ]
     for case, prepare in (("across", _across), ("across_asked", _across_asked)):
         found += [
             Case(name("answers", case, symbols=n), partial(prepare, symbols=n), Work(n, "symbols"), guarded=n == some)
