@@ -2,12 +2,19 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+from hft_mmap import SeriesBusy
+from hft_mmap.files.locks import attempts
+from hft_mmap.testing import PATIENCE_S
 
 
 @contextmanager
 def holding(hold: Callable[[Callable[[], None]], None]) -> Iterator[None]:
-    """Have `hold` do something that goes on until the end of the block; an error that it raises instead is raised."""
+    """Have `hold` do something that goes on until the end of the block; an error that it raises instead is raised.
+
+    Where somebody else has the lock, as the flusher while it commits, it is tried again.
+    """
     begun, end = threading.Event(), threading.Event()
     errors: list[BaseException] = []
 
@@ -17,6 +24,9 @@ def holding(hold: Callable[[Callable[[], None]], None]) -> Iterator[None]:
 
     def run() -> None:
         try:
+            for _ in attempts(PATIENCE_S):
+                with suppress(SeriesBusy):
+                    return hold(work)
             hold(work)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the test that asked is told
             errors.append(error)

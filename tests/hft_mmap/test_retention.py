@@ -134,7 +134,8 @@ def test_disk_memory_and_descriptors_stay_bounded(tmp_path: Path, open_store: Op
             assert len(list_chunks(tmp_path / "data" / "A")) <= kept // 64 + 2
             assert store.symbols()[0].bytes <= (kept // 64 + 2) * CHUNK_BYTES + 8192
             descriptors.add(len(open_files(tmp_path)))
-            mappings.add(sum("/data/A/" in line for line in Path("/proc/self/maps").read_text().splitlines()))
+            maps = Path("/proc/self/maps").read_text()
+            mappings.add(maps.count(f"{tmp_path}/data/A/"))
     assert events.count("cleanup") > 100
     # Every mapping holds a descriptor (Python's mmap duplicates it), and a chunk that is written to another one.
     assert max(descriptors) - before <= 2 * (SMALL_LIMITS.max_data_retention // 64 + 4)
