@@ -167,9 +167,7 @@ def cases() -> list[Case]:
             Case(name("answers", case, stored=n), _asking(n, question), work, guarded=n == few) for n in STORED
         ]  # fmt: skip
     found += [
-        Case(
-            name("answers", case, stored=few), _asking(few, _path(*stats)), Work(few, "points"), guarded=case == "path"
-        )
+        Case(name("answers", case, stored=few), _asking(few, _path(*stats)), Work(few, "points"))
         for case, stats in (("rv", ("rv",)), ("drawdown", ("drawdown",)), ("skew", ("skew",)), ("path", _PATHS))
     ]
     for case, prepare in (("across", _across), ("across_asked", _across_asked)):
