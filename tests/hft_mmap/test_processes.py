@@ -239,7 +239,7 @@ def test_live_words_are_in_order_however_fast_they_change(open_store: OpenStore,
     layout = Layout.of(head.identity.chunk_points)
     while head.words[TOTAL] < 1000:
         assert mover.is_alive()
-    for _ in range(5000):
+    for _ in range(500):
         recovered = trust(head, current_boot(), head.path.parent, layout)
         assert 0 <= recovered.start <= recovered.total
     head.close()
