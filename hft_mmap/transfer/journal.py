@@ -103,10 +103,15 @@ class Journal:
         os.fsync(self._fd)
 
     def close(self) -> None:
-        """Let others have it; removed where no point depends on it."""
-        if not self.bases and self.totals is None:
-            self.path.unlink(missing_ok=True)
-        os.close(self._fd)
+        """Let others have it, and remove it where no point depends on it; again is nothing."""
+        fd, self._fd = self._fd, -1
+        if fd < 0:
+            return
+        try:
+            if not self.bases and self.totals is None:
+                self.path.unlink(missing_ok=True)
+        finally:
+            os.close(fd)
 
     def __enter__(self) -> Self:
         """Return the journal."""
