@@ -5,6 +5,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -216,7 +217,7 @@ def test_an_interrupted_append_that_puts_another_symbol_to_rest(tmp_path: Path, 
         others = [os.open("/dev/null", os.O_RDONLY) for _ in range(4)]
         assert_free(store.path)
         for symbol, total in (("A", 51), ("B", 2)):
-            in_time(lambda symbol=symbol, total=total: store.append(symbol, [2.0], offset=total - 1))  # type: ignore[misc]
+            in_time(partial(store.append, symbol, [2.0], offset=total - 1))
             assert (store.series(symbol).total, store.stats(symbol, 1).last) == (total, 2.0), where
         in_time(store.close)
         for fd in others:
