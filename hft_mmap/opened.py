@@ -31,31 +31,24 @@ class Opened(Appender):
         if self._waker is None:
             self._attach(boot)
             return
-        settle = partial(self._head.committing, partial(self._settle, boot))
+        leftovers: list[str] = []
+        settle = partial(self._head.committing, partial(self._settle, boot, leftovers))
         try:
-            recovered, leftovers, failure = self._hold(settle, self._commit_wait_s)
+            failure = self._hold(settle, self._commit_wait_s)
         finally:
-            # Also where it ends here: the next opening finds a series that ends before what is lost, and no loss.
+            # Also where it ends here: the next opening finds a series that ends there, and nothing to tell.
             if self._untold is not None:
-                self._tell_of_loss(self._untold)
+                self._tell_of_recovery(self._untold, leftovers)
         self.attached = True
         if failure is not None:
             self._fail(failure)
-        if not recovered.orderly and (recovered.total or recovered.origin != "live"):
-            self._on_event(
-                "recovery",
-                {
-                    "symbol": self.symbol, "origin": recovered.origin, "total": recovered.total,
-                    "start": recovered.start, "leftovers": leftovers,
-                },
-            )  # fmt: skip
         self.ask()
 
-    def _settle(self, boot: Boot) -> tuple[Trusted, list[str], OSError | None]:
+    def _settle(self, boot: Boot, leftovers: list[str]) -> OSError | None:
         """Find what can be trusted, publish that, map it and put it on the disk where it has to be; remove leftovers.
 
-        Returns it, the names of the leftovers, and why the disk does not take it, if it does not. The caller holds
-        the series and is committing.
+        Returns why the disk does not take it, if it does not, and adds the names of the leftovers to `leftovers`. The
+        caller holds the series and is committing.
         """
         trusted = partial(trust, self._head, boot, self.directory, self._layout)
         recovered = recovery.settle(self._head, trusted(), trusted)
@@ -72,7 +65,7 @@ class Opened(Appender):
                 if chunk.first == view.end < recovered.total:
                     view = view.extended(chunk)
             view = self._mapped(view, recovered.total)
-        leftovers = recovery.remove_leftovers(self.directory, recovered, self._layout.points)
+        recovery.remove_leftovers(self.directory, recovered, self._layout.points, leftovers)
         # A cleanup that no slot speaks of yet: the next commit ends it.
         self._unlinked_below = min(recovered.committed_start, recovered.start)
         self._ask_from_now()
@@ -80,7 +73,7 @@ class Opened(Appender):
             view.chunks[-1].unseal()
         self._follow_words(self._head.words)
         self._set_tail(view.of_era(self._words[SALT]))
-        return recovered, leftovers, failure
+        return failure
 
     def _attach(self, boot: Boot) -> None:
         """Open for reading only: follow the live words if a process of this boot wrote them, else the newest commit."""
@@ -140,10 +133,22 @@ class Opened(Appender):
                 self._looked_at = live
 
     def _publish(self, found: Trusted) -> None:
-        """Publish how far the series goes; what is lost by that is to be told, whatever comes then."""
+        """Publish how far the series goes; what was found is to be told, whatever comes then."""
+        self._untold = found
         recovery.publish(self._head, found, self._commits.boot)
+
+    def _tell_of_recovery(self, found: Trusted, leftovers: list[str]) -> None:
+        """Tell how a series was found that was not left in order, and what was lost."""
         if found.lost:
-            self._untold = found
+            self._tell_of_loss(found)
+        if not found.orderly and (found.total or found.origin != "live"):
+            self._on_event(
+                "recovery",
+                {
+                    "symbol": self.symbol, "origin": found.origin, "total": found.total, "start": found.start,
+                    "leftovers": leftovers,
+                },
+            )  # fmt: skip
 
     def _tell_of_loss(self, found: Trusted) -> None:
         """Tell what was lost."""

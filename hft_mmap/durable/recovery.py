@@ -120,17 +120,15 @@ def settle(head: Head, found: Trusted, again: Callable[[], Trusted]) -> Trusted:
     return found
 
 
-def remove_leftovers(directory: Path, found: Trusted, points: int) -> list[str]:
-    """Unlink chunks that hold no kept point (step 7) and return their names: of a cleanup, or never committed.
+def remove_leftovers(directory: Path, found: Trusted, points: int, gone: list[str]) -> None:
+    """Unlink chunks that hold no kept point (step 7): of a cleanup, or never committed; add their names to `gone`.
 
     In the boot they were written in, chunks above the total may belong to an append under way in another process:
     those are left for the next append to replace.
     """
-    gone = []
     for first in list_chunks(directory):
         below = first + points <= found.committed_start
         above = first >= found.total and first > 0 and found.origin != "live"
         if below or above:
             (directory / chunk_name(first)).unlink(missing_ok=True)
             gone.append(chunk_name(first))
-    return gone
