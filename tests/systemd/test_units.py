@@ -4,7 +4,7 @@ from api.operation.beside import MOST_HELD_BYTES, MOST_RUNNING
 from api.operation.capacity import files_of_store
 from api.operation.logs import MAX_QUEUED_BYTES
 from api.operation.settings import load
-from api.server import connection_limits
+from api.server import connection_limits, most_at_once
 from tests.service import ROOT, environment
 
 UNITS = ROOT / "systemd"
@@ -55,6 +55,11 @@ def limit(name: str) -> int:
     """Return a limit of the service as a number; "4G" is 4 GiB."""
     (text,) = (line.partition("=")[2] for line in lines("hft-mmap.service") if line.startswith(f"{name}="))
     return int(text.removesuffix("G")) * (2**30 if text.endswith("G") else 1)
+
+
+def test_the_queue_of_the_socket_is_that_of_the_service() -> None:
+    """A queue that is longer before the first start than after it would promise what no restart keeps."""
+    assert f"Backlog={most_at_once(limit('LimitNOFILE'))}" in lines("hft-mmap.socket")
 
 
 def test_the_limits_leave_room_for_what_the_settings_allow() -> None:
