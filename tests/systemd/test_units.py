@@ -57,11 +57,6 @@ def limit(name: str) -> int:
     return int(text.removesuffix("G")) * (2**30 if text.endswith("G") else 1)
 
 
-def test_the_queue_of_the_socket_is_that_of_the_service() -> None:
-    """A queue that is longer before the first start than after it would promise what no restart keeps."""
-    assert f"Backlog={most_at_once(limit('LimitNOFILE'))}" in lines("hft-mmap.socket")
-
-
 def test_the_limits_leave_room_for_what_the_settings_allow() -> None:
     """The arithmetic beside the limits, with the settings that are installed and the constants of the code."""
     settings = load(UNITS / "config.toml").settings
@@ -69,6 +64,8 @@ def test_the_limits_leave_room_for_what_the_settings_allow() -> None:
     assert limits.max_connections == settings.server.max_connections
     assert limit("LimitNOFILE") >= settings.server.max_connections + 10 * files_of_store(settings.store.limits())
     assert limit("TasksMax") >= 1 + 3 + MOST_RUNNING + 32 + 8
+    # A queue that is longer before the first start than after it would promise what no restart keeps.
+    assert f"Backlog={most_at_once(limit('LimitNOFILE'))}" in lines("hft-mmap.socket")
     program, connections = 250 * 10**6, 400 * 10**6
     held = program + settings.server.max_body_memory_bytes + connections + MAX_QUEUED_BYTES + MOST_HELD_BYTES
     nodes_and_tails = settings.store.max_symbols * (int(0.51 * settings.store.max_data_retention) + 2 * 36 * 10**6)
