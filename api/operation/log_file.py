@@ -79,13 +79,18 @@ class DailyFile:
             fd = self._open()
         except BlockingIOError:
             raise OSError(f"{self.path} belongs to another running process") from None
-        os.close(self._fd)
-        self._fd, self._day = fd, self._day_of(fd)
+        self._go_on_in(fd, self._day_of(fd))
         return True
 
     def close(self) -> None:
-        """Close the file, which frees its lock."""
-        os.close(self._fd)
+        """Close the file, which frees its lock; again is nothing."""
+        self._go_on_in(-1, self._day)
+
+    def _go_on_in(self, fd: int, day: date) -> None:
+        """Write to another file from now on, and close the one before; its number is first forgotten: others get it."""
+        before, self._fd, self._day = self._fd, fd, day
+        if before >= 0:
+            os.close(before)
 
     def _day_of(self, fd: int) -> date:
         """Return the day that the lines of a file are of: what a process of an earlier day left is of that day."""
@@ -107,8 +112,7 @@ class DailyFile:
         with contextlib.suppress(FileNotFoundError):  # moved away by somebody else
             self.path.rename(aside)
         fd = self._open()
-        os.close(self._fd)
-        self._fd, self._day = fd, day
+        self._go_on_in(fd, day)
         if self._keep_days:
             self._remove_old(day)
         return aside

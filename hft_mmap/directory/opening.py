@@ -181,8 +181,10 @@ class Opening:
                 self._unopened[symbol] = known
             raise
         except SeriesRemoved:
+            self._held.pop(symbol, None)
             raise SymbolNotFound(symbol) from None
         except (FormatError, OSError, ValueError) as error:
+            self._held.pop(symbol, None)
             if self._files_of(symbol) is None:  # removed just now
                 raise SymbolNotFound(symbol) from None
             reason = str(error)
@@ -295,7 +297,7 @@ class Opening:
             return found
         return self._find(symbol)
 
-    def _find(self, symbol: str) -> Series:
+    def _find(self, symbol: str, *, wait_s: float = _OPEN_WAIT_S) -> Series:
         """Do the work of `series` where the short way does not apply."""
         validate_symbol(symbol)
         with self._lock:
@@ -309,7 +311,7 @@ class Opening:
                 raise SeriesSetAside(message)
             found = self._series.get(symbol)
             if found is None and self._exists(symbol):
-                found = self._try_open(symbol, named=False, wait_s=_OPEN_WAIT_S)
+                found = self._try_open(symbol, named=False, wait_s=wait_s)
                 if found is None and symbol in self._set_aside | self._copies:
                     return self._find(symbol)
                 if found is None:
@@ -329,8 +331,9 @@ class Opening:
                 del self._series[symbol]
                 self._losses.pop(symbol, None)
                 series.ask()
-            if symbol in self._losses and self._files_of(symbol) is None:
-                del self._losses[symbol]
+            if (symbol in self._losses or symbol in self._held) and self._files_of(symbol) is None:
+                self._losses.pop(symbol, None)
+                self._held.pop(symbol, None)
             if symbol in self._aside_files and self._aside_files[symbol] != self._files_of(symbol):
                 del self._aside_files[symbol]
                 for kept in (self._set_aside, self._copies, self._not_opened):

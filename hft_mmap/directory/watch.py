@@ -34,14 +34,14 @@ class Watch(Lives, Questions):
         if looker is not None:  # a close may take it away meanwhile
             looker.look_after()
         with self._lock:
-            for symbol in [*self._set_aside, *self._copies, *self._not_opened, *self._losses, *self._series]:
+            for symbol in [*self._losses, *self._series]:
                 self._forget(symbol)
-            aside = sorted((self._set_aside | self._not_opened).items())
-        found = [Reason(symbol, "set_aside", reason) for symbol, reason in aside]
-        for symbol in list(self._held):
-            with self._lock, suppress(HftMmapError):
-                self._series.get(symbol) or self._try_open(symbol, named=True, wait_s=0)
-        found += [Reason(symbol, "locked", reason) for symbol, reason in sorted(self._held.items())]
+        self._look_again()
+        with self._lock:
+            found = [
+                Reason(symbol, "set_aside", why) for symbol, why in sorted((self._set_aside | self._not_opened).items())
+            ]
+            found += [Reason(symbol, "locked", why) for symbol, why in sorted(self._held.items())]
         if self._flusher is not None and (failure := self._flusher.check()) is not None:
             found.append(Reason(None, "write_failed", failure))
         with self._lock:
@@ -54,6 +54,22 @@ class Watch(Lives, Questions):
                         series.check_in_place()
             found += [reason for one in open_series if (reason := self._reason_of(*one)) is not None]
         return found + self._directory_reasons([series for _, series in open_series])
+
+    def _look_again(self) -> None:
+        """Look again at each symbol that does not serve, as the next request for it would; a reason that is over goes.
+
+        Where one can't be opened still, for what may pass, the others of its kind wait for their turn.
+        """
+        for symbol in [*self._set_aside, *self._copies, *self._held]:
+            with suppress(HftMmapError):
+                self._find(symbol, wait_s=0)
+        for symbol in list(self._not_opened):
+            with suppress(HftMmapError):
+                self._find(symbol, wait_s=0)
+            with self._lock:
+                if symbol in self._not_opened:
+                    self._not_opened[symbol] = self._not_opened.pop(symbol)
+                    return
 
     def _looked_at_now(self, symbols: list[str]) -> set[str]:
         """Return which of the open series are looked up on the disk this time: all, or of many the next in turn.

@@ -320,8 +320,9 @@ class Chunk:
         """Close the descriptor for writing, if any; reads go on."""
         if self._fd >= 0:
             self.plan[PLAN_CHUNK_FD] = -1
-            os.close(self._fd)
-            self._fd = -1
+            # First forgotten, then closed: an interrupt between must not leave the number, which others get next.
+            fd, self._fd = self._fd, -1
+            os.close(fd)
 
     def __del__(self) -> None:
         """Close the descriptor of a chunk that nobody holds any more (`_fd` is missing if it was never opened)."""

@@ -103,8 +103,10 @@ class Journal:
         os.fsync(self._fd)
 
     def close(self) -> None:
-        """Let others have it."""
-        os.close(self._fd)
+        """Let others have it; again is nothing."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def __enter__(self) -> Self:
         """Return the journal."""

@@ -13,9 +13,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from api.operation.log_file import DailyFile
 from hft_mmap import Limits, Store
+from hft_mmap.files.chunk import Chunk
+from hft_mmap.files.head import Head
+from hft_mmap.files.layout import Layout
 from hft_mmap.files.locks import try_lock, try_lock_slots
 from hft_mmap.testing.faults import move_in
+from hft_mmap.transfer.journal import Journal
 from tests.hft_mmap.interrupts import interrupted
 from tests.service import PATIENCE_S, wait_until
 
@@ -158,6 +163,43 @@ def test_an_interrupted_append_is_made_or_not(tmp_path: Path, name: str, durabil
 def test_an_append_is_interrupted_at_every_place(tmp_path: Path, name: str, durability: str) -> None:
     """The same, with none left out."""
     try_each_place(tmp_path, SCENES[name], durability, 1)
+
+
+OPEN_FILES: dict[str, Callable[[Path], Callable[[], None]]] = {
+    "chunk": lambda path: written_chunk(path).close_writer,
+    "head": lambda path: Head(written_chunk(path).path.parent, writable=True).close,
+    "journal": lambda path: Journal(path, {}).close,
+    "log": lambda path: DailyFile(path / "log", keep_days=1).close,
+}
+
+
+def written_chunk(path: Path) -> Chunk:
+    """Return the chunk of a new series, open for writing."""
+    with open_store(path) as store:
+        store.append("A", [1.0])
+    head = Head(path / "A", writable=False)
+    chunk = Chunk(path / "A", head.identity.series_id, 0, Layout.of(64))
+    head.close()
+    chunk.writer()
+    return chunk
+
+
+@pytest.mark.parametrize("kind", OPEN_FILES)
+def test_an_interrupted_close_of_a_file_leaves_no_number_behind(tmp_path: Path, kind: str) -> None:
+    """What has the number next is another file: who kept it would write into that one, or close it."""
+    for place in count(1):
+        path = tmp_path / str(place)
+        path.mkdir()
+        close = OPEN_FILES[kind](path)
+        where = interrupted(close, place)
+        others = [os.open("/dev/null", os.O_RDONLY) for _ in range(4)]
+        close()
+        del close
+        for fd in others:
+            os.close(fd)  # fails where it is closed already
+        if not where:
+            assert place > 1
+            return
 
 
 @pytest.mark.parametrize("step", [7, pytest.param(1, marks=[pytest.mark.torture, pytest.mark.timeout(0)])])

@@ -1,5 +1,6 @@
 """hft_mmap.files.locks: a series that another process holds keeps nobody waiting who does not want to."""
 
+import shutil
 import threading
 from pathlib import Path
 
@@ -134,6 +135,23 @@ def test_a_process_stopped_in_a_commit_holds_up_its_series_alone(
     stopped.close()
     store.wait_durable("A", 2)
     assert store.reasons() == []
+
+
+def test_a_series_that_was_held_at_the_start_and_went_is_no_reason(
+    open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Removed, or damaged, while the start could not get at it: /ready tells what is there now, not who held it."""
+    monkeypatch.setattr("hft_mmap.directory.opening._HELD_WAIT_S", 0.05)
+    other = open_store()
+    for symbol in ("A", "B"):
+        other.append(symbol, [1.0])
+    other.close()
+    with held(other.path / "A" / "head"), held(other.path / "B" / "head"):
+        store = open_store()
+        assert [(r.symbol, r.code) for r in store.reasons()] == [("A", "locked"), ("B", "locked")]
+    shutil.rmtree(store.path / "A")
+    (store.path / "B" / "head").write_bytes(b"no head")
+    assert [(r.symbol, r.code) for r in store.reasons()] == [("B", "set_aside")]
 
 
 def test_the_first_append_after_an_orderly_stop_waits_for_no_commit(open_store: OpenStore) -> None:

@@ -356,6 +356,19 @@ def test_a_series_that_is_set_aside_counts_as_a_symbol(stopped: Path, open_store
     assert store.reasons() == [Reason("A", "set_aside", "head file has a wrong identity checksum")]
 
 
+def test_a_series_stays_set_aside_whatever_else_comes_into_its_directory(stopped: Path, open_store: OpenStore) -> None:
+    """/ready goes on to name it, with what is wrong now; it goes as soon as the files are sound, with no request."""
+    hidden = stopped.parent.parent / "hidden"
+    chunk_of(stopped).rename(hidden)
+    store = open_store()
+    assert [(reason.symbol, "is missing" in reason.detail) for reason in store.reasons()] == [("A", True)]
+    (stopped / "notes.txt").touch()
+    assert [(reason.symbol, "is missing" in reason.detail) for reason in store.reasons()] == [("A", True)]
+    hidden.rename(chunk_of(stopped))
+    assert store.reasons() == []
+    assert np.array_equal(store.window("A", 1000), EVERYTHING)
+
+
 def test_a_directory_without_a_head_that_has_chunks_is_set_aside(stopped: Path) -> None:
     """Points without a head are a damaged series, not a new one."""
     head_of(stopped).unlink()
@@ -453,7 +466,7 @@ def test_a_cleanup_cut_short_before_its_commit_is_ended_by_the_next_opening(kill
 
 
 def test_a_failure_that_passes_does_not_set_a_series_aside_for_good(stopped: Path, open_store: OpenStore) -> None:
-    """Without a descriptor left a series can't be opened; the next use tries again, and /ready says why until then."""
+    """Without a descriptor a series can't be opened: /ready says so and tries again, with no request for the series."""
     hidden = stopped.rename(stopped.parent.parent / "hidden")
     store = open_store()
     hidden.rename(stopped)
@@ -462,11 +475,12 @@ def test_a_failure_that_passes_does_not_set_a_series_aside_for_good(stopped: Pat
     try:
         with pytest.raises(SeriesSetAside, match=r"A can't be opened: .*Too many open files.*the next request tries"):
             store.stats("A", 1)
+        for _ in range(2):
+            assert [(reason.symbol, reason.code) for reason in store.reasons()] == [("A", "set_aside")]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert [(reason.symbol, reason.code) for reason in store.reasons()] == [("A", "set_aside")]
-    assert store.stats("A", 1).last == 299.0
     assert store.reasons() == []
+    assert store.stats("A", 1).last == 299.0
 
 
 def test_a_creation_that_a_crash_cut_short_leaves_nothing(tmp_path: Path, open_store: OpenStore) -> None:
