@@ -86,8 +86,6 @@ class Appender(Held):
         """`_begun` when a commit was last asked for: while that is so, it is still to come."""
         self._ask_from = 0
         """The `total` from which on a commit is asked for."""
-        self._unlinked_below = 0
-        """What a cleanup has let go of up to here is gone from the disk."""
 
     @property
     def refusal(self) -> HftMmapError | None:
@@ -350,9 +348,12 @@ class Appender(Held):
 
     def _told_of_failure(self) -> bool:
         """Raise the flag of a failed sync, if there was one; return False if another process keeps it, for now."""
-        if self._head.fd >= 0 and not self._flagged():
+        if not (self._head.closed or self._flagged()):
             try:
-                self._commits.fail()
+                if self._head.fd < 0:  # it could not be opened again: better without the lock than not at all
+                    self._head.raise_flag(FLAG_SYNC_FAILED)
+                else:
+                    self._commits.fail()
             except SeriesBusy:
                 return False
         return True

@@ -44,7 +44,8 @@ class StoreCounters:
 
     symbols: how many it holds, those among them that `series` leaves out because nobody asked for them. unopened: those
     that were neither used nor looked at since the start. oldest_s: how long a point has waited, at most, to be put on
-    the disk that is asked for; 0.0 where none does.
+    the disk that is asked for; 0.0 where none does. open: how many were used since the start, and are mapped.
+    with_files: those among them that have files open now.
     free_bytes: what the file system has left for this user; size_bytes: what it has in all.
     """
 
@@ -56,6 +57,8 @@ class StoreCounters:
     symbols: int
     unopened: int
     oldest_s: float
+    open: int
+    with_files: int
 
 
 @dataclass(frozen=True, slots=True)

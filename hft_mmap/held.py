@@ -9,17 +9,19 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from hft_mmap.durable.commits import Commits
 from hft_mmap.errors import (
     HftMmapError,
     SeriesBusy,
     SeriesRemoved,
     StoreClosed,
 )
+from hft_mmap.files.descriptors import Descriptors
 from hft_mmap.files.head import FLAG_LEFT
 from hft_mmap.files.locks import HOW_TO_FIND_THE_HOLDER, attempts, try_lock
 from hft_mmap.health import LOCKED_AFTER_S, Refusal, Trouble, try_to_create
 from hft_mmap.ranges import Ranges
-from hft_mmap.tree.words import FLAGS, TOTAL
+from hft_mmap.tree.words import FLAGS, START, TOTAL
 
 _T = TypeVar("_T")
 CLOSED = Refusal(StoreClosed, "the store was closed")
@@ -28,7 +30,12 @@ CLOSED = Refusal(StoreClosed, "the store was closed")
 class Held(Ranges):
     """The part of a series that is held by who writes to it. Made by `Series`."""
 
+    _commits: Commits
+    _descriptors: Descriptors | None = None
+    _is_committing = False
     _plan: NDArray[np.int64] | None = None
+    _unlinked_below = 0
+    """What a cleanup has let go of up to here is gone from the disk."""
     _refused: Refusal | None = None
     _trouble: Trouble | None = None
 
@@ -40,9 +47,7 @@ class Held(Ranges):
         """
         for _ in attempts(wait_s):
             with self._lock:
-                fd = self._head.fd
-                if fd < 0:
-                    raise (self._refused or CLOSED).error()
+                fd = self._awake()
                 try:
                     if try_lock(fd):
                         if self._head.words[FLAGS] & FLAG_LEFT:
@@ -56,6 +61,52 @@ class Held(Ranges):
                     flock(fd, LOCK_UN)  # see locks.py: nothing may come between
                 self._note_trouble("locked", self._held())
         raise SeriesBusy(self._held())
+
+    # -- descriptors --------------------------------------------------------------------------------------------------
+
+    def _awake(self) -> int:
+        """Return the descriptor of the head, opened again where it was closed for now. The caller has the thread lock.
+
+        OSError where it can't be opened, SeriesRemoved, and what a closed series says.
+        """
+        head = self._head
+        if head.closed:
+            raise (self._refused or CLOSED).error()
+        if head.fd < 0:
+            if head.words[FLAGS] & FLAG_LEFT:
+                self._stay()
+            head.wake()
+        if self._descriptors is not None:
+            self._descriptors.used(self)
+        return head.fd
+
+    def rest(self) -> bool:
+        """Close the descriptors that nothing needs now; return False where somebody writes or commits at this moment.
+
+        Who writes next opens them again, and who reads needs none. Points that are not committed keep their chunk open:
+        its descriptor sees that they could not be written, whoever else has seen it.
+        """
+        # Not `acquire(blocking=False)`, which an interrupt may leave taken. Who calls this holds the lock of another
+        # series, taken before this look: no ring of such calls can wait for each other.
+        if self._lock.locked():
+            return False
+        with self._lock:
+            if self._head.fd < 0:
+                return True
+            if self._is_committing or self._refused is not None or self._trouble is not None or self._head.unsettled:
+                return False
+            self._plan = None
+            self._head.rest()
+            if self._is_committed:
+                for chunk in self._view.chunks:
+                    chunk.close_writer()
+            return True
+
+    @property
+    def _is_committed(self) -> bool:
+        """Whether a commit has nothing to do."""
+        words = self._words
+        return self._commits.total == words[TOTAL] and self._unlinked_below >= words[START]
 
     def _stay(self) -> None:
         """Make sure that the series, which was about to lose its name, has it; SeriesRemoved. The caller holds it."""

@@ -17,6 +17,7 @@ from hft_mmap.durable.commits import Waiter
 from hft_mmap.durable.trust import Trusted, ending, trust
 from hft_mmap.errors import FormatError, SeriesBusy, SeriesRemoved, StoreClosed, StoreForked
 from hft_mmap.files.boot import Boot
+from hft_mmap.files.descriptors import Descriptors
 from hft_mmap.files.disk import SHORT_OF
 from hft_mmap.files.head import FLAG_CLEAN, FLAG_SYNC_FAILED
 from hft_mmap.files.locks import attempts
@@ -39,14 +40,16 @@ class Series(Opened):
 
     def __init__(  # noqa: PLR0913 - what a series needs of its store
         self, directory: Path, *, limits: Limits, boot: Boot, waker: Waker | None, wake_on_append: bool,
-        on_event: EventSink, wait_s: float | None = None,
+        on_event: EventSink, wait_s: float | None = None, descriptors: Descriptors | None = None,
     ) -> None:  # fmt: skip
         """Open the series in `directory`; FormatError if its files can't be trusted. `waker` None: read-only.
 
-        SeriesBusy if another process holds the series for longer than `wait_s` (None: however long). Costs the same
-        for any number of points: the head, the names of the chunks, and a mapping for each.
+        SeriesBusy if another process holds the series for longer than `wait_s` (None: however long). descriptors: who
+        bounds the number of series that have some open. Costs the same for any number of points: the head, the names of
+        the chunks, and a mapping for each.
         """
         super().__init__(directory, limits=limits, waker=waker, wake_on_append=wake_on_append, on_event=on_event)
+        self._descriptors = descriptors
         self._failing_since: float | None = None
         self._commit_wait_s = self._head.wait_s = wait_s
         self._not_committed: Trouble | None = None
@@ -92,7 +95,7 @@ class Series(Opened):
     @property
     def _ended(self) -> bool:
         """Whether nothing more will be put on the disk: closed, or refused for another reason than its last commit."""
-        return self._head.fd < 0 or (self._refused is not None and self._refused.kind is not StoreClosed)
+        return self._head.closed or (self._refused is not None and self._refused.kind is not StoreClosed)
 
     def commit(self, *, clean: bool = False) -> bool:
         """Put everything published so far on the disk and record it in a commit slot; then seal and unlink.
@@ -101,6 +104,15 @@ class Series(Opened):
         Returns False, with the work to be done again, if another process holds the series, or if something failed that
         was no sync (a write of a slot, a file that could not be opened) and fails for no longer than a second.
         """
+        with self._lock:
+            self._is_committing = True
+        try:
+            return self._put(clean=clean)
+        finally:
+            self._is_committing = False
+
+    def _put(self, *, clean: bool) -> bool:
+        """Do the work of `commit`; nobody closes the descriptors meanwhile."""
         self._begun += 1
         if not self._ended:
             try:
@@ -145,7 +157,8 @@ class Series(Opened):
     def _is_removed(self) -> bool:
         """Say whether the head has lost its name, to nothing or to another file; two looks at the file system.
 
-        A directory that was only moved still has the file: what is appended is there when it is moved back.
+        A directory that was only moved still has the file: what is appended is there when it is moved back. Where
+        the system does not tell what is mapped (/proc), a series without descriptors counts as removed by that.
         """
         if not self.removed and self.has_left:
             self.removed = True
@@ -153,14 +166,14 @@ class Series(Opened):
                 self._refused = Refusal(SeriesRemoved, self._left_text())
                 self._plan = None
                 self.attached = False
-        if not self.removed and self._head.fd >= 0:
+        if not (self.removed or self._head.closed):
             with suppress(OSError):  # a disk that can't be asked says nothing of names
-                mine = os.fstat(self._head.fd)
                 try:
                     there = os.stat(self._head.path)
-                    self.removed = (mine.st_dev, mine.st_ino) != (there.st_dev, there.st_ino)
+                    self.removed = (there.st_dev, there.st_ino) != (self._head.device, self._head.inode)
                 except (FileNotFoundError, NotADirectoryError):
-                    self.removed = not mine.st_nlink
+                    with self._lock:
+                        self.removed = not self._head.has_name
             if self.removed:
                 with self._lock:
                     self._refused = Refusal(SeriesRemoved, self._removed_text())
@@ -188,7 +201,7 @@ class Series(Opened):
         The system may drop such pages, as they count as clean, and then shows what the disk has. Returns False, with
         all of it to be done again, if another process holds the series, or this one is short of something.
         """
-        if self._memory_kept or not self._commits.sync_failed or self._head.fd < 0:
+        if self._memory_kept or not self._commits.sync_failed or self._head.closed:
             return True
         try:
             found = self._hold(partial(self._head.committing, self._keep_in_memory), self._commit_wait_s)
@@ -256,10 +269,12 @@ class Series(Opened):
                 self._on_event("callback_failed", {"symbol": self.symbol, "error": repr(error)})
 
     def _commit(self, *, clean: bool) -> None:
-        """Do the work of `commit`; OSError if the disk fails, SeriesBusy if another process holds the series."""
+        """Put it on the disk; OSError if the disk fails, SeriesBusy if another process holds the series."""
         if self._commits.sync_failed:  # and whoever met that was interrupted before it could say so
             raise OSError(errno.EIO, "an earlier sync failed")
         self.check_in_place()
+        if self._head.fd < 0 and not clean and self._is_committed:
+            return  # and stays without descriptors
         view, total, start, mark = self._hold(partial(self._published, clean=clean), self._commit_wait_s)
         cleanup = start > self._unlinked_below
         if clean or cleanup or total > self.committed_total:
@@ -338,10 +353,16 @@ class Series(Opened):
                     self._refused = None
                 return False
         self._refused, self._plan = CLOSED, None
+        self._close_files()
+        return True
+
+    def _close_files(self) -> None:
+        """Close every descriptor, for good; reads go on for whoever still holds the series."""
         self._head.close()
         for chunk in self._view.chunks:
             chunk.close_writer()
-        return True
+        if self._descriptors is not None:
+            self._descriptors.forget(self)
 
     def hand_over(self, waker: Waker) -> None:
         """Have `waker` commit from now on, and at once: whoever did so before is through."""
@@ -356,14 +377,12 @@ class Series(Opened):
         """
         done = self._waker is None or any(self.commit(clean=True) for _ in attempts(wait_s))
         with self._lock:
-            if self._head.fd >= 0 and self._waker is not None and not self._flagged():
+            if not self._head.closed and self._waker is not None and not self._flagged():
                 self._head.raise_flag(FLAG_SYNC_FAILED)  # better without the lock than not at all
             if not self.removed:
                 self._refused = CLOSED
             self._plan = None
-            self._head.close()
-            for chunk in self._view.chunks:
-                chunk.close_writer()
+            self._close_files()
         # Those who wait for points that never came.
         self._answer_waiters(None if done else Refusal(SeriesBusy, self._held()))
 

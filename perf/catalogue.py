@@ -8,7 +8,7 @@ from perf.case import Case
 
 SUITES = (
     "floor", "kernels", "store", "reading", "answers",
-    "decode", "protocol", "http_app", "http_socket", "process", "naive",
+    "decode", "protocol", "http_app", "http_socket", "process", "naive", "symbols",
 )  # fmt: skip
 
 

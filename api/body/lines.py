@@ -17,11 +17,11 @@ from api.access.guard import check_symbol
 from api.access.tokens import WRITE
 from api.body.decode import Decoder
 from api.body.durable import wait_durable
-from api.body.patience import Patience
+from api.body.patience import Patience, append_now
 from api.http.exchange import BATCH, REFUSED, Scope, request_id
 from api.http.problems import INTERNAL_ERROR, Refusal, log_unexpected, status_of
 from api.operation.turns import Turns
-from hft_mmap import Durability, OffsetConflict, SeriesBusy, Store
+from hft_mmap import Durability, OffsetConflict, Store
 
 MAX_LINES = 10_000
 _NEWLINE = ord("\n")
@@ -98,9 +98,8 @@ class Lines:
             symbol, values, offset = self._decoder.quick(line) or await self._decoder.decode(line)
             result.symbol = symbol
             check_symbol(scope, WRITE, symbol)
-            try:
-                result.total = self._store.append_nowait(symbol, values, offset=offset, wait_s=0)
-            except SeriesBusy:
+            result.total = append_now(self._store, symbol, values, offset)
+            if result.total is None:
                 result.total = await patience.append(self._store, symbol, values, offset)
             result.added = len(values)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client has to know of the lines before it

@@ -1,10 +1,15 @@
-"""Appending where another process may hold the series, without holding the event loop up.
+"""Appending where the disk or another process has to be waited for, without holding the event loop up.
+
+The first use of a symbol opens it, or makes it, which waits for the disk: that is done in a thread, and symbols that
+are made at the same time share what they wait for.
 
 A writer elsewhere holds a series for microseconds. One that holds it for seconds was stopped in the middle of a write,
 or is ill: a request waits for a while, so that nobody notices the short ones, and is then refused; no other waits.
 """
 
 import asyncio
+from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from time import monotonic
 
@@ -12,10 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.http.problems import Refusal
-from hft_mmap import SeriesBusy, Store
+from hft_mmap import HftMmapError, SeriesBusy, Store
 
 LOCK_WAIT_S = 2.0
 _PAUSE_S = 0.002
+
+
+def append_now(store: Store, symbol: str, values: NDArray[np.float64], offset: int | None) -> int | None:
+    """Append a batch and return the new total; None, with nothing done, where something has to be waited for."""
+    if store.is_open(symbol):
+        try:
+            return store.append_nowait(symbol, values, offset=offset, wait_s=0)
+        except SeriesBusy:
+            pass
+    return None
 
 
 class Patience:
@@ -24,15 +39,45 @@ class Patience:
     def __init__(self) -> None:
         self._deadline_s: float | None = None
 
-    async def append(self, store: Store, symbol: str, values: NDArray[np.float64], offset: int | None) -> int:
-        """Append a batch that was busy when it was tried; Refusal (503) if it still is when the time is over."""
+    async def append(
+        self,
+        store: Store,
+        symbol: str,
+        values: NDArray[np.float64],
+        offset: int | None,
+        note: Callable[[int], object] = int,
+    ) -> int:
+        """Append a batch that `append_now` did not; Refusal (503) if it is still busy when the time is over.
+
+        note: is given the new total, also where this is cancelled while the batch is being stored.
+        """
         if self._deadline_s is None:
             self._deadline_s = monotonic() + LOCK_WAIT_S
         while True:
             try:
-                return store.append_nowait(symbol, values, offset=offset, wait_s=0)
+                if store.is_open(symbol):
+                    total = store.append_nowait(symbol, values, offset=offset, wait_s=0)
+                    note(total)
+                    return total
+                first = asyncio.to_thread(store.append_nowait, symbol, values, offset=offset, wait_s=0)
+                return await _to_its_end(asyncio.ensure_future(first), note)
             except SeriesBusy as error:
                 if monotonic() >= self._deadline_s:
                     detail = f"{error}. Nothing was stored; send it again"
                     raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "1"}) from error
             await asyncio.sleep(_PAUSE_S)
+
+
+async def _to_its_end(stored: asyncio.Future[int], note: Callable[[int], object]) -> int:
+    """Return what `stored` gives, and have it noted; a thread can't be cancelled, so who is waits for it as well.
+
+    Then a refusal tells nobody anything: it must not be taken for the end of what was cancelled, and tried again.
+    """
+    try:
+        total = await asyncio.shield(stored)
+    except asyncio.CancelledError:
+        with suppress(HftMmapError):
+            note(await stored)
+        raise
+    note(total)
+    return total

@@ -5,6 +5,8 @@ They work on the files of the store themselves, and ask no service; a service on
 
 import dataclasses
 from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
 
 import click
 
@@ -20,31 +22,78 @@ from api.cli.console import (
 )
 
 _COLUMNS = ("symbol", "total", "start", "count", "last", "bytes")
+_MEASURED = ("rate", "change")
+_ORDERS = ("symbol", "total", "count", "last", "bytes", "age", *_MEASURED)
 
 
 @click.command("symbols", short_help="List the symbols of a data directory.")
 @click.option("--prefix", default="", help="Only symbols that begin with this.")
 @click.option("--after", help="Only symbols that come after this one.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
+@click.option("--search", default="", help="Only symbols that have this in their name, in any case.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many, the first in the order that is asked for.")
+@click.option(
+    "--sort", "key", type=click.Choice(_ORDERS), default="symbol",
+    help="Order by this, the greatest first; by name from A to Z, by age the newest first.",
+)  # fmt: skip
+@click.option("--reverse", is_flag=True, help="The other way round.")
+@click.option(
+    "--over", "over_s", type=click.FloatRange(min=0.1, max=3600), default=1.0, show_default=True,
+    help="Seconds over which rate (points a second) and change (of the price, in percent) are measured.",
+)  # fmt: skip
 @CONFIG_OPTION
 @DATA_DIR_OPTION
 @JSON_OPTION
-def symbols_command(
-    prefix: str, after: str | None, limit: int | None, config_path: Path | None, data_dir: Path | None, *, as_json: bool
+def symbols_command(  # noqa: PLR0913 - each is an option
+    *, prefix: str, after: str | None, search: str, limit: int | None, key: str, over_s: float,
+    config_path: Path | None, data_dir: Path | None, reverse: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Print what is stored for each symbol, in the order of their names. The JSON is what GET /symbols answers.
+    """Print what is stored for each symbol, in the order of their names or another. The JSON is that of GET /symbols.
 
     \b
     Examples:
       hft-mmap symbols
       hft-mmap symbols --prefix ES. --json
+      hft-mmap symbols --sort age --limit 10
+      hft-mmap symbols --sort rate --over 5 --limit 20
     """
+    wanted = search.lower()
+    where = (lambda symbol: wanted in symbol.lower()) if search else None
+    first = limit if key == "symbol" and not reverse else None
     with opened_store(config_path, data_dir) as store:
-        found = [dataclasses.asdict(info) for info in store.symbols(prefix=prefix, after=after, limit=limit)]
+        found = [
+            dataclasses.asdict(info) for info in store.symbols(prefix=prefix, after=after, limit=first, where=where)
+        ]
+        if key in _MEASURED:
+            before, begin_s = {row["symbol"]: row for row in found}, monotonic()
+            sleep(over_s)
+            found = [dataclasses.asdict(info) for info in store.symbols(prefix=prefix, after=after, where=where)]
+            for row in found:
+                row.update(_measured(before.get(row["symbol"]), row, monotonic() - begin_s))
+    found = _ordered(found, key, reverse=reverse)[:limit]
     if as_json:
         print_json({"symbols": found})
     else:
-        print_table([list(_COLUMNS), *([shown(row[column]) for column in _COLUMNS] for row in found)])
+        columns = [*_COLUMNS, *((key,) if key in _MEASURED else ())]
+        print_table([columns, *([shown(row[column]) for column in columns] for row in found)])
+
+
+def _measured(before: dict[str, Any] | None, row: dict[str, Any], seconds: float) -> dict[str, float | None]:
+    """Return rate and change of a symbol between two rows of it; None where it was not there before."""
+    if before is None or before["total"] > row["total"]:
+        return dict.fromkeys(_MEASURED)
+    change = 100 * (row["last"] / before["last"] - 1) if before["last"] and row["last"] is not None else None
+    return {
+        "rate": round((row["total"] - before["total"]) / seconds, 1),
+        "change": None if change is None else round(change, 4),
+    }
+
+
+def _ordered(rows: list[dict[str, Any]], key: str, *, reverse: bool) -> list[dict[str, Any]]:
+    """Return the rows in the order of `key`; those that have no value come last, either way."""
+    field = "appended_at" if key == "age" else key
+    known = [row for row in rows if row[field] is not None]
+    known.sort(key=lambda row: row[field], reverse=(key != "symbol") is not reverse)
+    return known + [row for row in rows if row[field] is None]
 
 
 @click.command("create", short_help="Make a symbol that has no points yet.")

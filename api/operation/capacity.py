@@ -4,9 +4,11 @@ import resource
 from pathlib import Path
 
 from hft_mmap import Limits
+from hft_mmap.files.descriptors import most_awake
 
-# Of a series: its head, its newest chunk, and one more while it rolls, commits or is opened.
-_FILES_OF_A_SERIES = 3
+# Of a series: its newest chunk, until its points are committed; of those used last also the head, and one more while
+# one of them rolls, commits or is opened.
+_UNCOMMITTED, _AWAKE = 1, 2
 _MAX_MAPS = Path("/proc/sys/vm/max_map_count")
 _DEFAULT_MAPS = 65_530
 _OWN_MAPS = 2_000
@@ -14,8 +16,8 @@ _OWN_MAPS = 2_000
 
 
 def files_of_store(limits: Limits) -> int:
-    """Return how many files a store has open whose series are all there, and used; chunks are mapped without one."""
-    return limits.max_symbols * _FILES_OF_A_SERIES
+    """Return how many files a store may have open whose series are all there, and used; what is mapped needs none."""
+    return limits.max_symbols * _UNCOMMITTED + min(limits.max_symbols, most_awake()) * _AWAKE
 
 
 def maps_of_store(limits: Limits) -> int:

@@ -236,6 +236,9 @@ def _store_families(store: Store, asked: Sequence[str], mine: Callable[[str], bo
     yield _gauge("hft_mmap_symbols_left_out", left_out, max(counters.symbols - len(told), 0))
     unopened = "Symbols that were neither used nor looked at since the start."
     yield _gauge("hft_mmap_symbols_unopened", unopened, counters.unopened)
+    yield _gauge("hft_mmap_symbols_open", "Symbols that were used since the start, and are mapped.", counters.open)
+    with_files = "Symbols among them that have files open now: at most two each."
+    yield _gauge("hft_mmap_symbols_with_files", with_files, counters.with_files)
     oldest = "How long the oldest point has waited to be put on the disk, at most."
     yield _gauge("hft_mmap_oldest_uncommitted_seconds", oldest, counters.oldest_s)
     yield _gauge("hft_mmap_max_symbols", "Symbols that the store may hold.", store.limits.max_symbols)

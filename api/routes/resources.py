@@ -1,5 +1,6 @@
 """The resources behind the routes: each reads a request, asks the store, and hands back finished JSON bytes."""
 
+import asyncio
 from http import HTTPStatus
 
 import falcon.asgi
@@ -12,7 +13,7 @@ from api.body.durable import wait_durable
 from api.body.intake import Intake
 from api.body.lines import Lines
 from api.body.media import LINES, body_type
-from api.body.patience import Patience
+from api.body.patience import Patience, append_now
 from api.body.reading import read_body
 from api.http.exchange import BATCH
 from api.http.problems import answer, problem
@@ -21,9 +22,9 @@ from api.http.request import Request
 from api.operation.beside import Beside
 from api.operation.settings import ServerSettings
 from api.routes.named import answer_named, parse_named_query
-from hft_mmap import Durability, Series, SeriesBusy, Store, SymbolNotFound, WindowStats
+from hft_mmap import Durability, Series, Store, SymbolNotFound, WindowStats
 
-_MAX_QUESTIONS = 1024  # remembered; one with its answer takes at most 2.5 kB
+_LEAST_QUESTIONS = 1024  # remembered, or one for each symbol; one with its answer takes at most 2.5 kB
 _MAX_QUESTION_BYTES = 512  # a symbol takes at most 192 of them
 
 
@@ -103,9 +104,8 @@ class AddBatch:
         check_symbol(req.scope, WRITE, symbol)
         added = len(values)
         req.scope[BATCH] = symbol, added
-        try:
-            total = self._store.append_nowait(symbol, values, offset=offset, wait_s=0)
-        except SeriesBusy:
+        total = append_now(self._store, symbol, values, offset)
+        if total is None:
             total = await Patience().append(self._store, symbol, values, offset)
         if self._waits:
             await wait_durable(self._store, symbol, total)
@@ -147,13 +147,14 @@ class Stats:
     """Answers window statistics.
 
     A query string is understood once and an answer is written once per state of its series. Both are remembered
-    together, for the newest _MAX_QUESTIONS different query strings.
+    together, for the newest different query strings: _LEAST_QUESTIONS, or as many as there may be symbols.
     """
 
     def __init__(self, store: Store, beside: Beside) -> None:
         self._store = store
         self._beside = beside
         self._questions: dict[bytes, _Question] = {}
+        self._most_questions = max(_LEAST_QUESTIONS, store.limits.max_symbols)
 
     async def on_get(self, req: Request, resp: falcon.asgi.Response) -> None:
         """Answer one window, or all standard windows."""
@@ -164,7 +165,7 @@ class Stats:
             if named is not None:
                 resp.data = await answer_named(self._store, named, self._beside)
                 return
-            question = self._understand(query)
+            question = await self._understand(query)
         # The bounds come from shared memory every time: whoever appended, and in whatever process, is seen here.
         bounds = question.series.bounds()
         if bounds == question.bounds:
@@ -174,16 +175,20 @@ class Stats:
             resp.data = question.ask(bounds)
         except SymbolNotFound:  # it was removed or renamed, and may have been made again since
             self._questions.pop(query, None)
-            question = self._understand(query)
+            question = await self._understand(query)
             resp.data = question.ask(question.series.bounds())
 
     on_head = on_get
 
-    def _understand(self, query: bytes) -> _Question:
+    async def _understand(self, query: bytes) -> _Question:
         symbol, window = parse_stats_query(query)
-        question = _Question(self._store.series(symbol), window)
+        # The first use opens it, which waits for the disk.
+        find = self._store.series
+        question = _Question(
+            find(symbol) if self._store.is_open(symbol) else await asyncio.to_thread(find, symbol), window
+        )
         if len(query) <= _MAX_QUESTION_BYTES:
-            if len(self._questions) >= _MAX_QUESTIONS:
+            if len(self._questions) >= self._most_questions:
                 del self._questions[next(iter(self._questions))]
             self._questions[query] = question
         return question

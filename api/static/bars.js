@@ -2,7 +2,7 @@
 
 import { $, el, header, text } from "./dom.js";
 import { price, whole } from "./format.js";
-import { Rows } from "./lists.js";
+import { Rows } from "./rows.js";
 
 const COLUMNS = ["index", "points", "first", "last", "min", "max", "mean"];
 

@@ -4,19 +4,22 @@ import { BarTable, bars, csv } from "./bars.js";
 import { Chart } from "./chart.js";
 import { ROOT, Refused, ask, curl, quoted, token } from "./client.js";
 import { $, copy, download, el, link, plainly, text, toast } from "./dom.js";
-import { Feed } from "./feed.js";
+import { Feed, PAGE } from "./feed.js";
 import { ago, bytes, decimals, price, short, span, ticks, whole } from "./format.js";
 import { listen } from "./keys.js";
 import { Overview, Watch, Windows, flash } from "./lists.js";
 import { Navigator } from "./navigator.js";
 import { message, showFailure, showHealth } from "./notices.js";
+import { Order } from "./order.js";
 import * as place from "./place.js";
 import { barSize, moved, within, zoomed } from "./ranges.js";
 
 const PRESETS = [10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, "all"];
 const DEBOUNCE_MS = 70;
 const RETRY_S = 2;
+const MOST_CHOICES = 500; // symbols to choose from in a menu; more are found by a search
 const PICTURES_A_TICK = 12;
+const IN_SIGHT = 60; // rows that are asked for one by one
 const PICTURE_MS = 5000; // a small picture is not drawn anew more often: nobody could see what has changed
 const REFRESH = "hft-mmap.refresh";
 
@@ -38,8 +41,10 @@ const pictures = new Map(); // symbol: the list and the total that its small pic
 const chart = new Chart($("plot"), { onRange: look, onBar: readOut });
 const table = new BarTable($("table"));
 const navigator_ = new Navigator($("navigator"), look);
-const overview = new Overview((symbol) => open(symbol));
-const watch = new Watch((symbol) => open(symbol));
+const order = new Order();
+const lists = { onOpen: (symbol) => open(symbol), onOrder: () => list(), onSight: () => drawPictures().catch(fail) };
+const overview = new Overview(order, lists);
+const watch = new Watch(lists);
 const windows = new Windows((window) => follow(window));
 
 function recall(key) {
@@ -111,11 +116,20 @@ async function tick() {
   let failed = null;
   try {
     // Both, before anything is said: a light that comes after a failure would hide it.
-    const [rows, health] = await Promise.allSettled([ask("symbols"), ask("ready").catch(reasons)]);
+    const [rows, health] = await Promise.allSettled([ask("symbols", feed.question()), ask("ready").catch(reasons)]);
     if (mine !== turn) return;
     if (health.value) showHealth(health.value);
     for (const { reason } of [rows, health]) if (reason) throw reason;
-    feed.take(rows.value.symbols);
+    feed.take(rows.value);
+    // All pages at first; from then on one at a time, and with it what is in sight.
+    while (!feed.complete) {
+      if (at.symbol === null) list();
+      const page = await ask("symbols", feed.question());
+      if (mine !== turn) return;
+      feed.take(page);
+    }
+    await inSight(new Set(rows.value.symbols.map(({ symbol }) => symbol)));
+    if (mine !== turn) return;
     await render();
   } catch (error) {
     failed = error;
@@ -125,6 +139,19 @@ async function tick() {
       schedule(failed);
     }
   }
+}
+
+/** Ask for the rows that are in sight and were not on the page that was `had`: of many symbols a page has few. */
+async function inSight(had) {
+  if (feed.known.size <= PAGE) return;
+  const { rows } = at.symbol === null ? overview : watch;
+  const wanted = [...new Set([at.symbol, ...rows.inSight.slice(0, IN_SIGHT)])].filter((symbol) => symbol !== null && !had.has(symbol));
+  await Promise.all(wanted.map(async (symbol) => {
+    // The name itself comes before those that begin with it.
+    const { symbols } = await ask("symbols", { prefix: symbol, limit: 1 });
+    feed.note(symbol, symbols.find((row) => row.symbol === symbol));
+  }));
+  feed.age();
 }
 
 function reasons(error) {
@@ -195,19 +222,21 @@ async function drawNavigator() {
 }
 
 async function drawPictures() {
-  const list = at.symbol ? watch : overview;
+  const shownIn = at.symbol ? watch : overview;
   if (at.symbol && !$("watch").offsetWidth) return;
   const now = performance.now();
-  const due = feed.infos.filter(({ symbol, total, count }) => {
-    const had = pictures.get(symbol);
-    return count && (had?.list !== list || (had.total !== total && now - had.at >= PICTURE_MS));
+  const due = shownIn.rows.inSight.map((symbol) => feed.of(symbol)).filter((info) => {
+    const had = pictures.get(info?.symbol);
+    const picture = shownIn.picture(info?.symbol);
+    return info?.count && (had?.picture !== picture || (had.total !== info.total && now - had.at >= PICTURE_MS));
   });
   const some = due.slice(nextPicture % Math.max(due.length, 1)).concat(due).slice(0, Math.min(due.length, PICTURES_A_TICK));
   nextPicture += some.length;
   await Promise.all(some.map(async ({ symbol, total }) => {
     const series = await ask("series", { symbol, window: 10_000, buckets: 60 });
-    list.picture(symbol)?.show(series);
-    pictures.set(symbol, { list, total, at: now });
+    const picture = shownIn.picture(symbol);
+    picture?.show(series);
+    pictures.set(symbol, { picture, total, at: now });
   }));
 }
 
@@ -218,20 +247,27 @@ async function drawWindows() {
 
 // -- showing -------------------------------------------------------------------------------------------------------
 
-async function render() {
-  if (!feed.known) { await tick(); return; }
+/** Bring the lists of symbols up to date: the one that shows. */
+function list() {
+  const infos = order.of(feed.infos);
   $("loading").hidden = true;
+  $("overview").hidden = !feed.known.size || at.symbol !== null;
+  $("watch").hidden = !feed.of(at.symbol);
+  if (at.symbol === null) overview.update(infos);
+  else watch.update(infos, at.symbol);
+  text($("found"), order.query.trim() ? `${whole(infos.length)} of ${whole(feed.known.size)}` : whole(feed.known.size));
+}
+
+async function render() {
+  if (!feed.complete) { await tick(); return; }
   const info = feed.of(at.symbol);
-  const empty = !feed.infos.length;
-  $("overview").hidden = empty || at.symbol !== null;
+  const empty = !feed.known.size;
   $("detail").hidden = !info;
-  $("watch").hidden = !info;
   document.title = at.symbol ? `${at.symbol} · hft-mmap` : "hft-mmap";
   if (empty && !at.symbol) showEmpty();
   else if (at.symbol && !info) showUnknown();
   else $("message").hidden = true;
-  overview.update(feed.infos);
-  watch.update(feed.infos, at.symbol);
+  list();
   if (symbolShown !== at.symbol || !info?.count) forget();
   if (info) {
     facts();
@@ -307,7 +343,8 @@ function change(digits) {
 
 function pick() {
   const picker = $("picker");
-  const names = feed.infos.map((info) => info.symbol);
+  const names = order.of(feed.infos).slice(0, MOST_CHOICES).map((info) => info.symbol);
+  if (!names.includes(at.symbol)) names.push(at.symbol);
   if (picker.children.length !== names.length || names.some((name, i) => picker.children[i].value !== name)) {
     picker.replaceChildren(...names.map((name) => el("option", { value: name }, name)));
   }
@@ -384,8 +421,8 @@ function showEmpty() {
 
 function showUnknown() {
   message(`Symbol not found: ${at.symbol}`,
-    el("p", {}, feed.infos.length ? "There is no series of this name. Those there are:" : "There is no series at all yet."),
-    el("ul", {}, ...feed.infos.map(({ symbol }) => el("li", {}, link({ href: place.leadsTo(symbol) }, () => open(symbol), symbol)))),
+    el("p", {}, feed.known.size ? "There is no series of this name. Those there are:" : "There is no series at all yet."),
+    el("ul", {}, ...order.of(feed.infos).slice(0, MOST_CHOICES).map(({ symbol }) => el("li", {}, link({ href: place.leadsTo(symbol) }, () => open(symbol), symbol)))),
     el("p", {}, link({ href: "./" }, home, "All symbols")));
 }
 
@@ -438,7 +475,7 @@ function refresh(seconds) {
 }
 
 function step(by) {
-  const names = feed.infos.map((info) => info.symbol);
+  const names = order.of(feed.infos).map((info) => info.symbol);
   const here = names.indexOf(at.symbol);
   const next = here < 0 ? (by > 0 ? 0 : names.length - 1) : (here + by + names.length) % names.length;
   if (names.length) open(names[next]);
@@ -473,6 +510,10 @@ for (const input of $("refresh").querySelectorAll("input")) {
   input.checked = Number(input.value) === everyS;
   input.addEventListener("change", () => refresh(Number(input.value)));
 }
+$("search").addEventListener("input", (event) => {
+  order.query = event.target.value;
+  list();
+});
 listen([
   [["?"], "This list", () => $("keys").showModal()],
   [["1", "2", "3", "4", "5", "6", "7", "8"], "The newest 10 … 100,000,000 points", inDetail((key) => follow(10 ** Number(key)))],
@@ -486,6 +527,7 @@ listen([
   [["]", "j"], "Next symbol", () => step(1)],
   [["[", "k"], "Previous symbol", () => step(-1)],
   [["o"], "All symbols", home],
+  [["/"], "Search a symbol", () => { if (at.symbol !== null) home(); $("overview").hidden = false; $("search").focus(); }],
   [["r"], "Refresh: off, 1 s, 5 s, 10 s", () => {
     const steps = [0, 1, 5, 10];
     refresh(steps[(steps.indexOf(everyS) + 1) % steps.length]);
@@ -503,10 +545,9 @@ document.addEventListener("visibilitychange", () => {
   else if (everyS) tick();
 });
 setInterval(() => {
-  if (document.hidden || !feed.infos.length) return;
+  if (document.hidden || !feed.complete) return;
   feed.age();
-  overview.update(feed.infos);
-  watch.update(feed.infos, at.symbol);
+  (at.symbol === null ? overview : watch).refresh();
   facts();
 }, 250);
 tick();

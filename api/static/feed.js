@@ -5,36 +5,69 @@ import { serviceNow } from "./client.js";
 const RATE_OVER_MS = 10_000;
 const LEAST_MS = 400;
 
+export const PAGE = 500; // rows of one answer of /symbols
+
 export class Feed {
   constructor() {
-    this.infos = [];
-    this.known = false; // until the first answer, nothing is
+    this.known = new Map(); // symbol: its row
+    this.complete = false; // whether every symbol was in an answer already
+    this.after = null; // the last symbol of the page before; null: the next page is the first
+    this.seen = new Set(); // in this pass through all pages
     this.samples = new Map();
+    this.first = new Map(); // the price that each had when this page saw it first
   }
 
-  /** Take an answer of /symbols. */
-  take(rows) {
-    const now = performance.now();
-    this.known = true;
-    for (const { symbol, total } of rows) {
-      const before = this.samples.get(symbol) || [];
-      // A total that went back is that of another series of this name.
-      const kept = before.length && before.at(-1).total > total ? [] : before;
-      // The newest one from before the time over which a rate is taken stays: it is where that time begins.
-      const first = kept.findLastIndex((sample) => sample.at <= now - RATE_OVER_MS);
-      this.samples.set(symbol, [...kept.slice(Math.max(first, 0)), { at: now, total }]);
+  get infos() {
+    return [...this.known.values()];
+  }
+
+  /** What to ask /symbols next. */
+  question() {
+    return this.after === null ? { limit: PAGE } : { limit: PAGE, after: this.after };
+  }
+
+  /** Take an answer to that. At the end of all pages, what was on none of them is gone. */
+  take({ symbols, next }) {
+    for (const row of symbols) {
+      this.seen.add(row.symbol);
+      this.note(row.symbol, row);
     }
-    this.infos = rows.map((row) => ({ ...row, rate: this.#rate(row.symbol) }));
+    this.after = next ?? null;
+    if (this.after === null) {
+      for (const symbol of this.known.keys()) if (!this.seen.has(symbol)) this.note(symbol, undefined);
+      this.seen.clear();
+      this.complete = true;
+    }
     this.age();
+  }
+
+  /** Take the newest row of one symbol, or that there is none. */
+  note(symbol, row) {
+    if (!row) {
+      for (const map of [this.known, this.samples, this.first]) map.delete(symbol);
+      return;
+    }
+    const now = performance.now();
+    const before = this.samples.get(symbol) || [];
+    // A total that went back is that of another series of this name.
+    const same = !before.length || before.at(-1).total <= row.total;
+    const kept = same ? before : [];
+    // The newest one from before the time over which a rate is taken stays: it is where that time begins.
+    const begin = kept.findLastIndex((sample) => sample.at <= now - RATE_OVER_MS);
+    this.samples.set(symbol, [...kept.slice(Math.max(begin, 0)), { at: now, total: row.total }]);
+    if (!same || (this.first.get(symbol) ?? null) === null) this.first.set(symbol, row.last);
+    const first = this.first.get(symbol);
+    const change = first ? (row.last - first) / first : null;
+    this.known.set(symbol, Object.assign(this.known.get(symbol) ?? {}, row, { rate: this.#rate(symbol), change }));
   }
 
   /** Bring the ages up to now. */
   age() {
-    for (const info of this.infos) info.age = info.appended_at === null ? null : Math.max(serviceNow() - info.appended_at, 0);
+    for (const info of this.known.values()) info.age = info.appended_at === null ? null : Math.max(serviceNow() - info.appended_at, 0);
   }
 
   of(symbol) {
-    return this.infos.find((info) => info.symbol === symbol);
+    return this.known.get(symbol);
   }
 
   #rate(symbol) {

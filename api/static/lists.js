@@ -3,28 +3,9 @@
 import { $, el, header, link, text } from "./dom.js";
 import { ago, bytes, decimals, price, short, span, ticks, whole } from "./format.js";
 import { drawBand } from "./navigator.js";
+import { COLUMNS } from "./order.js";
 import { leadsTo } from "./place.js";
-
-/** A keyed table body: `cells(key)` makes the nodes of a new row. */
-export class Rows {
-  constructor(body, make) {
-    this.body = body;
-    this.make = make;
-    this.rows = new Map();
-  }
-
-  update(keys) {
-    const wanted = new Set(keys);
-    for (const [key, parts] of this.rows) if (!wanted.has(key)) { parts.node.remove(); this.rows.delete(key); }
-    keys.forEach((key, i) => {
-      if (!this.rows.has(key)) this.rows.set(key, this.make(key));
-      const { node } = this.rows.get(key);
-      // A node that stays where it is keeps the focus.
-      if (this.body.children[i] !== node) this.body.insertBefore(node, this.body.children[i] ?? null);
-    });
-    return this.rows;
-  }
-}
+import { Scrolled } from "./scroll.js";
 
 /** A small picture of a series, drawn anew in the colours of another theme. */
 class Spark {
@@ -53,70 +34,121 @@ class Spark {
 
 const age = (info) => (info.age === null ? "–" : ago(info.age));
 const rate = (info) => (info.rate === null ? "–" : `${short(info.rate)}/s`);
+const change = ({ change: share }) => (share === null ? "–" : `${share < 0 ? "−" : "+"}${Math.abs(share * 100).toFixed(2)} %`);
+const last = (info) => price(info.last, ticks(info.symbol, info.last));
 
 export class Overview {
-  constructor(onOpen) {
-    const body = el("tbody");
-    const names = ["Symbol", "Last", "Newest 10,000", "Points a second", "Last point", "Total", "Retained", "Bytes"];
-    $("overview-table").append(el("table", {}, header(names), body));
-    this.rows = new Rows(body, (symbol) => {
-      const name = link({ href: leadsTo(symbol) }, () => onOpen(symbol), symbol);
-      const picture = new Spark();
-      const cells = Array.from({ length: 6 }, () => el("td", { class: "number" }));
-      const [last, ...others] = cells;
-      const node = el("tr", {}, el("th", { scope: "row" }, name), last, el("td", {}, picture.node), ...others);
-      return { node, cells, picture };
+  /** `order` is changed by the heads of the columns; then `onOrder` is called, and `onSight` when others are in sight. */
+  constructor(order, { onOpen, onOrder, onSight }) {
+    this.order = order;
+    this.infos = new Map();
+    const [above, body, below] = [el("tbody", { "aria-hidden": "true" }), el("tbody"), el("tbody", { "aria-hidden": "true" })];
+    this.heads = COLUMNS.map(([key, name]) => el("th", { scope: "col" }, key
+      ? el("button", { type: "button", class: "link", onclick: () => { order.by(key); onOrder(); } }, name) : name));
+    this.table = el("table", {}, el("thead", {}, el("tr", {}, ...this.heads)), above, body, below);
+    $("overview-table").append(this.table);
+    const rooms = [above, below].map((part) => {
+      const cell = el("td", { colspan: String(COLUMNS.length), class: "room" });
+      part.append(el("tr", {}, cell));
+      return { part, cell };
+    });
+    this.rows = new Scrolled(body, (symbol) => this.#make(symbol, onOpen), {
+      frame: () => ({ start: above.hidden ? body.getBoundingClientRect().top : above.getBoundingClientRect().top, from: 0, to: innerHeight }),
+      pad: (...heights) => rooms.forEach(({ part, cell }, i) => {
+        part.hidden = !heights[i];
+        cell.style.height = `${heights[i]}px`;
+      }),
+      mark: (node, i) => node.setAttribute("aria-rowindex", String(i + 2)),
+      onSight: () => { this.refresh(); onSight(); },
     });
   }
 
+  #make(symbol, onOpen) {
+    const name = link({ href: leadsTo(symbol) }, () => onOpen(symbol), symbol);
+    const picture = new Spark();
+    const cells = Array.from({ length: 7 }, () => el("td", { class: "number" }));
+    const [first, ...others] = cells;
+    const node = el("tr", {}, el("th", { scope: "row" }, name), first, el("td", {}, picture.node), ...others);
+    return { node, cells, picture };
+  }
+
   update(infos) {
-    const rows = this.rows.update(infos.map((info) => info.symbol));
-    for (const info of infos) {
-      const values = [price(info.last, ticks(info.symbol, info.last)), rate(info), age(info), whole(info.total), whole(info.count), bytes(info.bytes)];
-      rows.get(info.symbol).cells.forEach((cell, i) => text(cell, values[i]));
+    this.infos = new Map(infos.map((info) => [info.symbol, info]));
+    this.heads.forEach((head, i) => {
+      if (COLUMNS[i][0] === this.order.key) head.setAttribute("aria-sort", this.order.up ? "ascending" : "descending");
+      else head.removeAttribute("aria-sort");
+    });
+    this.table.setAttribute("aria-rowcount", String(infos.length + 1));
+    this.rows.update(infos.map(({ symbol }) => symbol));
+    this.refresh();
+  }
+
+  /** Write the cells that are there anew. */
+  refresh() {
+    for (const [symbol, { cells }] of this.rows.rows.rows) {
+      const info = this.infos.get(symbol);
+      const values = [last(info), change(info), rate(info), age(info), whole(info.total), whole(info.count), bytes(info.bytes)];
+      cells.forEach((cell, i) => text(cell, values[i]));
     }
   }
 
   picture(symbol) {
-    return this.rows.rows.get(symbol)?.picture;
+    return this.rows.get(symbol)?.picture;
   }
 }
 
 export class Watch {
-  constructor(onOpen) {
-    const list = el("ul");
+  constructor({ onOpen, onSight }) {
+    const list = el("ul", { tabindex: "-1" });
+    this.infos = new Map();
+    this.current = null;
     $("watch").append(el("h2", {}, "Symbols"), list);
-    this.rows = new Rows(list, (symbol) => {
+    this.rows = new Scrolled(list, (symbol) => {
       const picture = new Spark();
-      const [last, news] = [el("span", { class: "last" }), el("span", { class: "news" })];
+      const [price_, news] = [el("span", { class: "last" }), el("span", { class: "news" })];
       const row = link({ href: leadsTo(symbol) }, () => onOpen(symbol),
-        el("span", { class: "name" }, symbol), last, news, picture.node);
-      return { node: el("li", {}, row), link: row, last, news, picture };
+        el("span", { class: "name" }, symbol), price_, news, picture.node);
+      return { node: el("li", {}, row), link: row, last: price_, news, picture };
+    }, {
+      frame: () => {
+        const { top, bottom } = list.getBoundingClientRect();
+        return { start: top - list.scrollTop, from: Math.max(top, 0), to: Math.min(bottom, innerHeight) };
+      },
+      pad: (above, below) => { list.style.paddingTop = `${above}px`; list.style.paddingBottom = `${below}px`; },
+      mark: (node, i, all) => { node.setAttribute("aria-posinset", String(i + 1)); node.setAttribute("aria-setsize", String(all)); },
+      onSight: () => { this.refresh(); onSight(); },
     });
   }
 
   update(infos, current) {
-    const rows = this.rows.update(infos.map((info) => info.symbol));
-    for (const info of infos) {
-      const parts = rows.get(info.symbol);
-      text(parts.last, price(info.last, ticks(info.symbol, info.last)));
+    this.infos = new Map(infos.map((info) => [info.symbol, info]));
+    this.current = current;
+    this.rows.update(infos.map(({ symbol }) => symbol));
+    this.refresh();
+  }
+
+  /** Write the rows that are there anew. */
+  refresh() {
+    for (const [symbol, parts] of this.rows.rows.rows) {
+      const info = this.infos.get(symbol);
+      text(parts.last, last(info));
       text(parts.news, info.rate ? rate(info) : age(info));
-      if (info.symbol === current) parts.link.setAttribute("aria-current", "true");
+      if (symbol === this.current) parts.link.setAttribute("aria-current", "true");
       else parts.link.removeAttribute("aria-current");
     }
   }
 
   picture(symbol) {
-    return this.rows.rows.get(symbol)?.picture;
+    return this.rows.get(symbol)?.picture;
   }
 }
 
-const COLUMNS = ["Window", "Min", "Max", "Average", "Std deviation", "Variance", "Last in range", "Points"];
+const OF_WINDOWS = ["Window", "Min", "Max", "Average", "Std deviation", "Variance", "Last in range", "Points"];
 
 export class Windows {
   constructor(onOpen) {
     const body = el("tbody");
-    $("windows").append(header(COLUMNS), body);
+    $("windows").append(header(OF_WINDOWS), body);
     this.rows = Array.from({ length: 8 }, (_, i) => {
       const window = 10 ** (i + 1);
       const button = el("button", { type: "button", class: "link", onclick: () => onOpen(window) }, span(window));

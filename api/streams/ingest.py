@@ -22,12 +22,12 @@ from falcon.asgi import WebSocket
 from api.access.guard import authorise, check_symbol, symbols_of
 from api.access.tokens import READ, WRITE
 from api.body.durable import wait_durable
-from api.body.patience import Patience
+from api.body.patience import Patience, append_now
 from api.http.exchange import SEND, STREAM, Scope, Send
 from api.http.problems import told
 from api.streams.frames import FrameReader
 from api.streams.handshake import INGEST, IngestQuery
-from hft_mmap import Durability, SeriesBusy, Store, SymbolNotFound
+from hft_mmap import Durability, Store, SymbolNotFound
 
 GOING_AWAY = 1001
 _FAULT = 1011
@@ -115,19 +115,24 @@ class Ingest:
                 check_symbol(self._scope, WRITE, symbol)
             else:
                 symbol, values, offset = self._symbol, self._reader.values(message), self._next
-            try:
-                total = self._store.append_nowait(symbol, values, offset=offset, wait_s=0)
-            except SeriesBusy:
-                total = await Patience().append(self._store, symbol, values, offset)
-            if self._next is not None:
-                self._next = total
-            self._frames += 1
-            self._points += len(values)
-            # A batch that was there already may lie before the end that another frame has reached.
-            self._ends[symbol] = max(total, self._ends.get(symbol, 0))
-            # PERF: while frames are there, `receive_media` returns without a turn of the loop, so the acknowledging
-            # task wakes when there is none for the moment: one acknowledgement for the whole run.
-            self._news.set()
+            total = append_now(self._store, symbol, values, offset)
+            if total is None:
+                note = partial(self._note, symbol, len(values))
+                await Patience().append(self._store, symbol, values, offset, note)
+            else:
+                self._note(symbol, len(values), total)
+
+    def _note(self, symbol: str, points: int, total: int) -> None:
+        """Note that a frame was stored, so that it is acknowledged."""
+        if self._next is not None:
+            self._next = total
+        self._frames += 1
+        self._points += points
+        # A batch that was there already may lie before the end that another frame has reached.
+        self._ends[symbol] = max(total, self._ends.get(symbol, 0))
+        # PERF: while frames are there, `receive_media` returns without a turn of the loop, so the acknowledging task
+        # wakes when there is none for the moment: one acknowledgement for the whole run.
+        self._news.set()
 
     async def _acknowledge(self) -> None:
         """Tell how far the series go, whenever there is news and the client takes it; Refusal (503) if a sync fails."""

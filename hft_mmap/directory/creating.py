@@ -1,11 +1,15 @@
 """New series: their files are made aside, and get their name when they are on the disk."""
 
 import errno
+import os
 import shutil
 import time
 import uuid
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
-from hft_mmap.directory.opening import LOCK_NAME, MAKING_PREFIX, Opening
+from hft_mmap.directory.opening import LOCK_NAME, MAKING_PREFIX, OPEN_WAIT_S, Opening
 from hft_mmap.errors import (
     DiskFull,
     SeriesBusy,
@@ -17,14 +21,15 @@ from hft_mmap.errors import (
 )
 from hft_mmap.files.blocks import Commit, Identity
 from hft_mmap.files.chunk import Chunk
-from hft_mmap.files.disk import sync_directory
 from hft_mmap.files.head import Head
 from hft_mmap.files.layout import Layout
-from hft_mmap.files.locks import attempts, locked
+from hft_mmap.files.locks import attempts, locked, try_lock
 from hft_mmap.files.marks import Mark
 from hft_mmap.files.names import directory_name
 from hft_mmap.series import Series
 from hft_mmap.tree.kernels import FAN_OUT
+
+_TAKEN = "{} was taken for what a crash has left; try again"
 
 
 class Creating(Opening):
@@ -54,22 +59,12 @@ class Creating(Opening):
                 raise StoreReadOnly(message) from None
             if not create:
                 raise SymbolUnknown(symbol) from None
-        with self._lock:
-            return self._creating(symbol, n)
+        return self._telling_failures(symbol, partial(self._made, symbol, n))
 
-    def _creating(self, symbol: str, n: int) -> Series:
-        """Make a series, unless another process has; they are held out meanwhile. Tells a full disk from the rest."""
-
-        def create() -> Series:
-            try:
-                return self._find(symbol)
-            except SymbolNotFound:
-                self._check_limit(symbol)
-                self._create(symbol, n)
-                return self._find(symbol)
-
+    def _telling_failures(self, symbol: str, make: Callable[[], Series]) -> Series:
+        """Return what `make` returns; tell a full disk from whatever else keeps a symbol from being made."""
         try:
-            found = locked(self.path / LOCK_NAME, create, 0)
+            found = make()
         except OSError as error:
             if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
                 # Without the paths of the error, which have the symbol: whoever asks how the store stands is told this.
@@ -85,6 +80,46 @@ class Creating(Opening):
         self._creation_failure = None
         return found
 
+    def _made(self, symbol: str, n: int) -> Series:
+        """Make a series, unless somebody has. OSError.
+
+        What waits for the disk is done first, with nobody held out: threads that make symbols at the same time share
+        their syncs. Others are held out only while the name is given.
+        """
+        with self._lock:  # or the threads of this process would meet each other at the lock of all processes
+            locked(self.path / LOCK_NAME, partial(self._check_limit, symbol), 0)
+        making, fd = self.path / f"{MAKING_PREFIX}{uuid.uuid4().hex}", -1
+        try:
+            fd = self._begun(making)
+            self._claim(making, fd)
+            self._fill(making, fd, symbol, n)
+            with self._lock:
+                number = locked(self.path / LOCK_NAME, partial(self._name, making, symbol), 0)
+            if number is not None:
+                self._names.sync(number)
+                self._on_event("series_created", {"symbol": symbol, "chunk_points": self.limits.chunk_points})
+            with self._lock:
+                found = self._series.get(symbol)
+                if found is None and number is not None:
+                    found = self._try_open(symbol, named=True, wait_s=OPEN_WAIT_S)
+                return found or self._find(symbol)
+        finally:
+            if making.exists():
+                shutil.rmtree(making, ignore_errors=True)
+            if fd >= 0:
+                os.close(fd)
+
+    def _name(self, making: Path, symbol: str) -> int | None:
+        """Give the series in `making` its name, and return the number of that; None where there is one of that name.
+
+        Nobody else makes symbols meanwhile. OSError.
+        """
+        if self._exists(symbol):
+            return None
+        self._check_limit(symbol)
+        making.rename(self.path / directory_name(symbol))
+        return self._names.given()
+
     def _check_limit(self, symbol: str) -> None:
         """Refuse a symbol above the limit; counts what is on the disk, whichever process made it."""
         if not self._may_be_full():
@@ -97,24 +132,37 @@ class Creating(Opening):
             )
             raise SymbolLimitReached(message)
 
-    def _create(self, symbol: str, n: int) -> None:
-        """Make the files of a new series aside, and give them their name when they are on the disk.
+    @staticmethod
+    def _begun(making: Path) -> int:
+        """Make the directory `making` for a series that is being made; return its descriptor. OSError, SeriesBusy."""
+        making.mkdir()
+        try:
+            return os.open(making, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise SeriesBusy(_TAKEN.format(making)) from error
 
-        They have space for the first batch, of `n` points: a full disk refuses the symbol, and leaves no empty series
+    @staticmethod
+    def _claim(making: Path, fd: int) -> None:
+        """Lock the directory `making`, open as `fd`, which tells it from what a crash has left. OSError.
+
+        SeriesBusy where who removes that was quicker: it may hold the lock, or be through and have given it back, and
+        what has lost its name can be locked all the same.
+        """
+        if not (try_lock(fd) and making.is_dir()):
+            raise SeriesBusy(_TAKEN.format(making))
+
+    def _fill(self, making: Path, fd: int, symbol: str, n: int) -> None:
+        """Make the files of a new series in the directory `making`, open as `fd`, and put them on the disk. OSError.
+
+        There is space for the first batch, of `n` points: a full disk refuses the symbol, and leaves no empty series
         that would count against the limit.
         """
         points = self.limits.chunk_points
         identity = Identity(symbol, points, FAN_OUT, uuid.uuid4().bytes, time.time_ns())
-        making = self.path / f"{MAKING_PREFIX}{uuid.uuid4().hex}"
-        try:
-            making.mkdir()
-            mark, room = Mark.begin(), max(self.limits.starting_capacity, n)
-            Head.create(making, identity, Commit(1, 0, 0, 0, self._boot, clean=False, mark=mark), live=self._boot)
+        mark, room = Mark.begin(), max(self.limits.starting_capacity, n)
+        Head.create(making, identity, Commit(1, 0, 0, 0, self._boot, clean=False, mark=mark), live=self._boot)
+        if self.limits.starting_capacity:
             Chunk.create(making, identity.series_id, 0, Layout.of(points), room, mark)
-            sync_directory(making)
-            making.rename(self.path / directory_name(symbol))
-        except BaseException:
-            shutil.rmtree(making, ignore_errors=True)
-            raise
-        sync_directory(self.path)
-        self._on_event("series_created", {"symbol": symbol, "chunk_points": points})
+        else:  # whatever the file system says it has: a quota is not in it
+            Chunk.try_space(making, Layout.of(points), room)
+        os.fsync(fd)

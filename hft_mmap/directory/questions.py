@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hft_mmap.answers import Passage, Point, Rank, across, across_newest
-from hft_mmap.directory.opening import Opening
+from hft_mmap.directory.starting import Starting
 from hft_mmap.errors import InvalidSymbol, SeriesBusy, SeriesSetAside, SymbolNotFound
 from hft_mmap.named import FIVE, Columns
 from hft_mmap.reader import MAX_WINDOW, SeriesInfo, checked_window
@@ -18,7 +18,7 @@ from hft_mmap.span import Span
 from hft_mmap.stats import WindowStats
 
 
-class Questions(Opening):
+class Questions(Starting):
     """The part of a store that is read. Made by `Store`."""
 
     def stats(self, symbol: str, window: int) -> WindowStats:

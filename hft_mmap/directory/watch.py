@@ -33,8 +33,11 @@ class Watch(Lives, Questions):
         looker = self._looker
         if looker is not None:  # a close may take it away meanwhile
             looker.look_after()
+        looked_at = self._looked_at_now()
         with self._lock:
-            for symbol in [*self._losses, *self._series]:
+            # PERF: of the others only those that say themselves that they are gone: that takes 0.1 us each, this 4 us.
+            gone = [symbol for symbol, series in self._series.items() if series.removed]
+            for symbol in {*self._losses, *looked_at, *gone}:
                 self._forget(symbol)
         self._look_again()
         with self._lock:
@@ -45,15 +48,14 @@ class Watch(Lives, Questions):
         if self._flusher is not None and (failure := self._flusher.check()) is not None:
             found.append(Reason(None, "write_failed", failure))
         with self._lock:
-            open_series = sorted(self._series.items())
+            open_series = dict(self._series)
         if not self.read_only:
-            looked_at = self._looked_at_now([symbol for symbol, _ in open_series])
-            for symbol, series in open_series:
-                if symbol in looked_at:
-                    with suppress(SeriesRemoved):
-                        series.check_in_place()
-            found += [reason for one in open_series if (reason := self._reason_of(*one)) is not None]
-        return found + self._directory_reasons([series for _, series in open_series])
+            for symbol in looked_at & open_series.keys():
+                with suppress(SeriesRemoved):
+                    open_series[symbol].check_in_place()
+            reasons = [reason for one in open_series.items() if (reason := self._reason_of(*one)) is not None]
+            found += sorted(reasons, key=lambda reason: str(reason.symbol))
+        return found + self._directory_reasons(list(open_series.values()))
 
     def _look_again(self) -> None:
         """Look again at each symbol that does not serve, as the next request for it would; a reason that is over goes.
@@ -71,11 +73,13 @@ class Watch(Lives, Questions):
                     self._not_opened[symbol] = self._not_opened.pop(symbol)
                     return
 
-    def _looked_at_now(self, symbols: list[str]) -> set[str]:
+    def _looked_at_now(self) -> set[str]:
         """Return which of the open series are looked up on the disk this time: all, or of many the next in turn.
 
         A series that was removed by hand says so itself where it is appended to, at its next commit.
         """
+        with self._lock:
+            symbols = sorted(self._series)
         begin = bisect_right(symbols, self._looked_up_to) if len(symbols) > _LOOKED_AT else 0
         turn = (symbols[begin:] + symbols[:begin])[:_LOOKED_AT]
         self._looked_up_to = turn[-1] if turn else ""
@@ -136,7 +140,7 @@ class Watch(Lives, Questions):
         return StoreCounters(
             series, aside, self._on_event.counts(), disk.f_bavail * disk.f_frsize,
             disk.f_blocks * disk.f_frsize, len(held), self.unopened,
-            0.0 if self._flusher is None else self._flusher.oldest_s(),
+            0.0 if self._flusher is None else self._flusher.oldest_s(), len(self._series), len(self._descriptors),
         )  # fmt: skip
 
     def _counters_of(self, series: Series, now_s: float) -> SeriesCounters:

@@ -105,10 +105,12 @@ def settle(head: Head, found: Trusted, again: Callable[[], Trusted]) -> Trusted:
     """Put the slots that were read on the disk (step 4): whoever wrote them may have died before that.
 
     In the boot in which they were written they come from the page cache, and say nothing of the disk. No chunk may be
-    unlinked and no point called durable by them before this. If the disk fails, it is as after any failed sync. The
-    caller is `committing`.
+    unlinked and no point called durable by them before this; one that speaks of none may wait. If the disk fails, it is
+    as after any failed sync. The caller is `committing`.
     """
     if found.origin not in {"live", "copy"} or found.sync_failed:
+        return found
+    if not (found.committed_total or found.orderly):
         return found
     try:
         os.fdatasync(head.fd)

@@ -19,6 +19,7 @@ import os
 import struct
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +30,7 @@ from hft_mmap.errors import FormatError, InvalidValues
 from hft_mmap.files.disk import write_fully
 from hft_mmap.files.layout import FOOTER_BYTES, Layout
 from hft_mmap.files.marks import Mark, seed_of
-from hft_mmap.files.memory import forget_pages, keep_in_memory, mapped
+from hft_mmap.files.memory import forget_pages, identity_of, keep_in_memory, mapped, open_again
 from hft_mmap.files.names import chunk_name
 from hft_mmap.tree.checksum import CHANGED, checksum
 from hft_mmap.tree.kernels import FAN_OUT, NODE_BYTES, NODE_FIELDS, summarise_nodes, summarise_values
@@ -85,10 +86,20 @@ def _identity_block(series_id: bytes, first: int, points: int) -> bytes:
     return block + _CRC.pack(isal_zlib.crc32(block))
 
 
+def _allocate(fd: int, layout: Layout, points: int) -> None:
+    """Take space on the disk for the first `points` points of a file, and their nodes. OSError."""
+    points = min(points, layout.points)
+    if points:
+        os.posix_fallocate(fd, 0, 8 * points)
+    for level in range(1, layout.levels + 1):
+        if nodes := points // FAN_OUT**level:
+            os.posix_fallocate(fd, layout.offsets[level], NODE_BYTES * nodes)
+
+
 class Chunk:
     """An open chunk file. Reads need no lock; the series that owns it makes sure of one writer at a time."""
 
-    __slots__ = ("_fd", "_mapping", "address", "first", "layout", "path", "plan", "sealed", "values")
+    __slots__ = ("_fd", "_file", "_mapping", "address", "first", "layout", "path", "plan", "sealed", "values")
 
     def __init__(self, directory: Path, series_id: bytes, first: int, layout: Layout) -> None:
         """Map the file read-only. FileNotFoundError if there is none, FormatError if it is not this chunk."""
@@ -99,7 +110,8 @@ class Chunk:
         self._fd = -1
         fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            size = os.fstat(fd).st_size
+            found = os.fstat(fd)
+            self._file, size = identity_of(found), found.st_size
             if size != layout.size:
                 message = f"chunk {self.path.name} has {size} bytes instead of {layout.size}"
                 raise FormatError(message)
@@ -140,12 +152,7 @@ class Chunk:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
             os.ftruncate(fd, layout.size)
-            if allocated_points:
-                points = min(allocated_points, layout.points)
-                os.posix_fallocate(fd, 0, 8 * points)
-                for level in range(1, layout.levels + 1):
-                    if nodes := points // FAN_OUT**level:
-                        os.posix_fallocate(fd, layout.offsets[level], NODE_BYTES * nodes)
+            _allocate(fd, layout, allocated_points)
             footer = _identity_block(series_id, first, layout.points)
             if base is not None:
                 block = _BASE.pack(*base)
@@ -156,6 +163,13 @@ class Chunk:
             raise
         finally:
             os.close(fd)
+
+    @staticmethod
+    def try_space(directory: Path, layout: Layout, points: int) -> None:
+        """Make sure that a file with space for `points` points fits on the disk, by one that has no name. OSError."""
+        with TemporaryFile(dir=directory, buffering=0) as file:
+            _allocate(file.fileno(), layout, points)
+            os.posix_fallocate(file.fileno(), layout.footer, FOOTER_BYTES)
 
     def nodes(self, level: int) -> NDArray[np.float64]:
         """Return all nodes of `level` (1 …) as a read-only array, shape (n, 4); those not complete are undefined."""
@@ -173,9 +187,12 @@ class Chunk:
         return root
 
     def writer(self) -> int:
-        """Return the descriptor for writing, opened at first use and kept, so that it sees every failed writeback."""
+        """Return the descriptor for writing, opened at first use and kept, so that it sees every failed writeback.
+
+        OSError; FileNotFoundError where the file that is mapped has lost its name.
+        """
         if self._fd < 0:
-            self._fd = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
+            self._fd = open_again(self.path, os.O_WRONLY, self._file, self.address, self.layout.size)
             self.plan[PLAN_CHUNK_FD] = self._fd
         return self._fd
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +17,44 @@ def sync_directory(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+class Names:
+    """The names that this process gives in one directory: those that several threads give at a time share one sync.
+
+    Where that fails, it fails for all of them: a sync that is made again proves nothing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Know of no name in the directory `path`."""
+        self._path = path
+        self._counting, self._syncing = threading.Lock(), threading.Lock()
+        self._given = self._synced = 0
+        self._lost = 0, 0, OSError()
+        """A sync has failed for the names after the first of these numbers, up to the second."""
+
+    def given(self) -> int:
+        """Return the number of a name that was given just now."""
+        with self._counting:
+            self._given += 1
+            return self._given
+
+    def sync(self, number: int) -> None:
+        """Put the name of this number on the disk, with all that were given. OSError, also where that has failed."""
+        with self._syncing:
+            if number > self._synced:
+                given = self._given
+                fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    os.fsync(fd)
+                except OSError as error:
+                    self._lost = self._lost[0] if self._lost[1] else self._synced, given, error
+                finally:
+                    os.close(fd)
+                self._synced = given
+            after, last, cause = self._lost
+            if after < number <= last:
+                raise OSError(*cause.args) from cause
 
 
 def make_directory(path: Path) -> None:

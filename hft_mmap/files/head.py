@@ -16,6 +16,7 @@ machine. Each block lies in a 512-byte sector of its own, so that a torn sector 
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from fcntl import F_OFD_SETLK, F_RDLCK, F_WRLCK, fcntl
 from pathlib import Path
 from typing import TypeVar
@@ -36,7 +37,7 @@ from hft_mmap.files.boot import Boot
 from hft_mmap.files.disk import write_fully
 from hft_mmap.files.locks import HOW_TO_FIND_THE_HOLDER, UNLOCKED_SLOTS, attempts, try_lock_slots
 from hft_mmap.files.marks import Mark, wrapped
-from hft_mmap.files.memory import keep_in_memory, mapped
+from hft_mmap.files.memory import identity_of, keep_in_memory, mapped, mapped_path, open_again
 from hft_mmap.files.names import directory_name
 from hft_mmap.tree.words import (
     BOOT_CLOCK,
@@ -98,7 +99,8 @@ class Head:
     """An open head file. Not locked: the series that owns it decides who may write, and when."""
 
     __slots__ = (
-        "_array", "_lock_type", "_turn", "address", "fd", "identity", "inode", "path", "unsettled", "wait_s", "words",
+        "_array", "_lock_type", "_turn", "address", "device", "fd", "identity", "inode", "path", "rests", "unsettled",
+        "wait_s", "words",
     )  # fmt: skip
 
     def __init__(self, directory: Path, *, writable: bool, name: str | None = None) -> None:
@@ -112,11 +114,13 @@ class Head:
         self.unsettled = False
         self.wait_s: float | None = None
         self.fd = -1
+        self.rests = False
+        """Whether a file that is not open can be opened again: its mapping goes on."""
         try:
-            self._open(directory / (name or HEAD_NAME), writable=writable)
+            self._open(directory / (name or HEAD_NAME))
             if not (name or belongs_to(self.identity, directory)) and (directory / RENAMED_NAME).exists():
                 self.close()
-                self._open(directory / RENAMED_NAME, writable=writable)
+                self._open(directory / RENAMED_NAME)
             self._array = np.frombuffer(mapped(self.fd, HEAD_BYTES, writable=writable), dtype=np.int64)
         except BaseException:
             self.close()
@@ -128,13 +132,17 @@ class Head:
         # PERF: reading a word through a memoryview takes 35 ns, through a numpy array 75 ns.
         self.words: memoryview = self._array.data.cast("B").cast("q")
 
-    def _open(self, path: Path, *, writable: bool) -> None:
+    def _open(self, path: Path) -> None:
         """Open the file and read what it says it is."""
         self.path = path
-        self.fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
+        self.fd = os.open(path, self._mode | os.O_CLOEXEC)
         self.identity = decode_identity(os.pread(self.fd, HEAD_BYTES + 1, 0))
-        self.inode = os.fstat(self.fd).st_ino
+        self.device, self.inode = identity_of(os.fstat(self.fd))
         """The number of the file: in a copy it is another one. Asked once: a device that went away tells nothing."""
+
+    @property
+    def _mode(self) -> int:
+        return os.O_RDWR if self._lock_type == F_WRLCK else os.O_RDONLY
 
     @staticmethod
     def create(
@@ -355,8 +363,35 @@ class Head:
         if getattr(self, "fd", -1) >= 0:
             self.close()
 
+    @property
+    def closed(self) -> bool:
+        """Whether the file was closed for good."""
+        return self.fd < 0 and not self.rests
+
+    def rest(self) -> None:
+        """Close the file until `wake`. Nobody may hold it or be committing, and no slot may wait for its sync."""
+        self.rests = True
+        fd, self.fd = self.fd, -1  # before it is closed: an interrupt must not leave the number of what is opened next
+        if fd >= 0:
+            os.close(fd)
+
+    def wake(self) -> None:
+        """Open the file again after a `rest`, also where it was moved to. OSError; FileNotFoundError: it is gone."""
+        self.fd = open_again(self.path, self._mode, (self.device, self.inode), self.address, HEAD_BYTES)
+
+    @property
+    def has_name(self) -> bool:
+        """Whether the file has a name, also in a directory that was moved; False if the system won't tell. OSError."""
+        if self.fd >= 0:
+            return bool(os.fstat(self.fd).st_nlink)
+        path = mapped_path(self.address, HEAD_BYTES)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return path is not None and identity_of(os.stat(path)) == (self.device, self.inode)
+        return False
+
     def close(self) -> None:
         """Close the file, if it is open; the mapping goes when its last reader does."""
+        self.rests = False
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)

@@ -1,9 +1,12 @@
 """Files mapped into memory, and the pages of them that the system may not drop."""
 
 import ctypes
+import errno
 import mmap
 import os
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -32,6 +35,38 @@ def mapped(fd: int, size: int, *, writable: bool = False) -> memoryview:
         raise OSError(error, f"{size} bytes of a file can't be mapped: {os.strerror(error)}")
     found = memoryview(_mapping(size).from_address(address))
     return found if writable else found.toreadonly()
+
+
+def open_again(path: Path, flags: int, file: tuple[int, int], address: int, size: int) -> int:
+    """Return a new descriptor of the file (device, number) whose first `size` bytes are mapped at `address`.
+
+    It is opened at `path`, or wherever its directory was moved to. FileNotFoundError where it has no name any more, or
+    where the system does not tell of one; OSError.
+    """
+    for where in (path, mapped_path(address, size)):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            fd = os.open(where or path, flags | os.O_CLOEXEC)
+            if identity_of(os.fstat(fd)) == file:
+                return fd
+            os.close(fd)
+    raise FileNotFoundError(errno.ENOENT, "the file was removed or replaced", str(path))
+
+
+def identity_of(found: os.stat_result) -> tuple[int, int]:
+    """Return what no other file has for as long as this one is open or mapped: its device and its number."""
+    return found.st_dev, found.st_ino
+
+
+def mapped_path(address: int, size: int) -> Path | None:
+    """Return the name that the file mapped at `address` has now, wherever it was moved; None if the system won't tell.
+
+    A file that was removed has one that is no file, or that is of another. Takes a few microseconds.
+    """
+    end = address + -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+    try:
+        return Path(f"/proc/self/map_files/{address:x}-{end:x}").readlink()
+    except OSError:
+        return None
 
 
 @cache

@@ -18,7 +18,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from hft_mmap.directory import opening
+from hft_mmap.directory import opening, starting
 from hft_mmap.durable.flusher import Committing
 from hft_mmap.errors import HftMmapError, SeriesSetAside, StoreUnusable, SymbolNotFound
 from hft_mmap.limits import Durability, Limits
@@ -131,7 +131,8 @@ class History:
     def __init__(self, root: Path, seed: int, *, lazy: bool = False) -> None:
         """Make everything that is to happen follow from `seed`, in the directory `root`, which is removed after it.
 
-        lazy: a store opens each symbol at its first use, as those of many symbols do.
+        lazy: a store opens each symbol at its first use, as those of many symbols do, and gives no series that is not
+        being used a descriptor.
         """
         self.seed, self.lazy = seed, lazy
         self.counts: Counter[str] = Counter()
@@ -161,7 +162,12 @@ class History:
     def run(self, steps: int = 24) -> None:
         """Make the history, and check the store after each step that may have harmed it."""
         try:
-            with self._disk.calls(), patch.object(opening, "OPENED_AT_ONCE", 0 if self.lazy else len(SYMBOLS)):
+            few = 0 if self.lazy else len(SYMBOLS)
+            with (
+                self._disk.calls(),
+                patch.object(starting, "OPENED_AT_ONCE", few),
+                patch.object(opening, "most_awake", lambda: few),
+            ):
                 self._open()
                 for _ in range(steps):
                     self._step()

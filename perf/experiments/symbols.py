@@ -6,7 +6,10 @@ Ten thousand symbols of a hundred points; a thousand with --fast.
 import os
 import resource
 import shutil
+import socket
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from time import perf_counter, sleep
@@ -25,6 +28,8 @@ from perf.suites.process import first_answer
 
 COUNT, FEW = 10_000, 1_000
 POINTS = 100
+_THREADS = 16
+_BLOCK = 50
 _MEMORY = ("RssAnon:", "VmPTE:")  # what is no page cache: the heap, and the tables of the mappings
 _ROOMY = {"store.max_symbols": 20_000, "store.starting_capacity": 0}
 
@@ -46,6 +51,19 @@ def _timed(work: Callable[[], object]) -> float:
     begin = perf_counter()
     work()
     return perf_counter() - begin
+
+
+def _asked(port: int, paths: Sequence[str]) -> float:
+    """Return the seconds that these questions take on one connection, a block of them under way at a time."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        begin = perf_counter()
+        for block in (paths[first : first + _BLOCK] for first in range(0, len(paths), _BLOCK)):
+            connection.sendall("".join(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" for path in block).encode())
+            answers = b""
+            while answers.count(b"HTTP/1.1 ") < len(block) or not answers.endswith(b"}"):
+                answers += connection.recv(1 << 16)
+            assert answers.count(b"HTTP/1.1 200") == len(block), answers[:1000]
+        return perf_counter() - begin
 
 
 class _Measured:
@@ -83,6 +101,15 @@ class _Measured:
             begin = perf_counter()
         self.note("close", perf_counter() - begin)
 
+    def made_at_once(self) -> None:
+        """Make all of them elsewhere, by threads that share their syncs, as the service makes them."""
+        data = self.data.with_name("at-once")
+        with Store(data, limits=_limits()) as store, ThreadPoolExecutor(_THREADS) as threads:
+            begin = perf_counter()
+            deque(threads.map(lambda one: store.append_nowait(one, self.batch), self.symbols), maxlen=0)
+            self.note("make_at_once", perf_counter() - begin)
+        shutil.rmtree(data)
+
     def opened(self) -> None:
         """Open them again, and ask one; then what each takes that nobody uses, and the first question to each."""
         memory, descriptors = _memory_bytes(), _descriptors()
@@ -111,6 +138,11 @@ class _Measured:
                 answer = client.get(path)
                 self.note(what, perf_counter() - begin)
                 self.note(f"{what}_bytes", len(answer.content), "byte")
+            in_turn = [f"/stats?symbol={one}&window=10" for one in self.symbols]
+            alone = [in_turn[0]] * len(in_turn)
+            _asked(server.port, in_turn)  # the first use of each
+            spent = [_asked(server.port, paths) for paths in (alone, in_turn, in_turn, alone)]
+            self.note("requests_in_turn_to_one", (spent[0] + spent[3]) / (spent[1] + spent[2]), "integer")
 
 
 def _measure(lab: Lab, effort: Effort) -> Iterator[Benchmark]:
@@ -120,6 +152,7 @@ def _measure(lab: Lab, effort: Effort) -> Iterator[Benchmark]:
     with lab.scratch() as scratch:
         # Not numbered: the order of names is not that of making.
         measured = _Measured([f"S{number * 7919 % count:05d}-USD" for number in range(count)], scratch / "data")
+        measured.made_at_once()
         measured.made()
         measured.opened()
         measured.served(scratch)

@@ -205,6 +205,17 @@ def test_an_answer_that_comes_too_late_is_dropped(filled: Service, open_page: Op
     opened.page.unroute_all(behavior="ignoreErrors")
 
 
+def keys_listed(opened: Opened) -> set[str]:
+    """Return the keys that the list has, which is being shown, and close it."""
+    page = opened.page
+    expect(page.get_by_role("heading", name="Keyboard")).to_be_visible()
+    listed = set(page.locator("#keys kbd").all_inner_texts())
+    assert faults(opened) == []
+    page.get_by_role("button", name="Close").click()
+    expect(page.locator("#keys")).to_be_hidden()  # while it closes, keys are still its own
+    return listed
+
+
 def test_every_key_does_what_the_list_says(filled: Service, open_page: OpenPage) -> None:
     """Each key that the list has, one by one."""
     url = f"{filled.url}/{BIG}&window=1000"
@@ -218,11 +229,7 @@ def test_every_key_does_what_the_list_says(filled: Service, open_page: OpenPage)
 
     opened.wait_for_bars(POINTS - 1000, POINTS)
     press("?")
-    expect(page.get_by_role("heading", name="Keyboard")).to_be_visible()
-    listed = set(page.locator("#keys kbd").all_inner_texts())
-    assert faults(opened) == []
-    page.get_by_role("button", name="Close").click()
-    expect(page.locator("#keys")).to_be_hidden()  # while it closes, keys are still its own
+    listed = keys_listed(opened)
     for key in "134567280":
         press(key)
         expect(page.locator("#presets [aria-pressed='true']")).to_have_attribute(
@@ -265,6 +272,8 @@ def test_every_key_does_what_the_list_says(filled: Service, open_page: OpenPage)
     expect(page.locator("#overview")).to_be_visible()
     press("t")
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    press("/")  # the last one: what is typed from here on is searched for
+    expect(page.get_by_role("searchbox", name="Search")).to_be_focused()
     assert pressed == listed
 
 

@@ -78,7 +78,7 @@ def test_the_rate_is_that_of_the_last_ten_seconds(shared_service: Service, open_
     for rate_now in [500] * (1 + 10 // seconds) + [0] * (10 // seconds):
         total += rate_now * seconds
         row = {"symbol": "S", "total": total, "appended_at": None}
-        rates.append(page.evaluate("(row) => { feed.take([row]); return feed.of('S').rate; }", row))
+        rates.append(page.evaluate("(row) => { feed.take({ symbols: [row] }); return feed.of('S').rate; }", row))
         page.clock.run_for(1000 * seconds)
     assert rates[0] is None  # one answer tells no rate
     assert rates[10 // seconds] == 500

@@ -5,6 +5,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -168,6 +169,7 @@ def test_an_append_is_interrupted_at_every_place(tmp_path: Path, name: str, dura
 OPEN_FILES: dict[str, Callable[[Path], Callable[[], None]]] = {
     "chunk": lambda path: written_chunk(path).close_writer,
     "head": lambda path: Head(written_chunk(path).path.parent, writable=True).close,
+    "rest": lambda path: Head(written_chunk(path).path.parent, writable=True).rest,
     "journal": lambda path: Journal(path, {}).close,
     "log": lambda path: DailyFile(path / "log", keep_days=1).close,
 }
@@ -199,6 +201,32 @@ def test_an_interrupted_close_of_a_file_leaves_no_number_behind(tmp_path: Path, 
             os.close(fd)  # fails where it is closed already
         if not where:
             assert place > 1
+            return
+
+
+@pytest.mark.parametrize("step", [3, pytest.param(1, marks=[pytest.mark.torture, pytest.mark.timeout(0)])])
+def test_an_interrupted_append_that_puts_another_symbol_to_rest(tmp_path: Path, step: int) -> None:
+    """The other goes on, wherever it was, and no file of anybody else is closed."""
+    for tried in count():
+        store = prepared(tmp_path / str(tried), "process", 50)
+        store.append("B", [1.0])
+        store.sync()
+        store._descriptors.most = 1
+        assert store.series("B").rest()
+        where = interrupted(lambda store=store: store.append_nowait("B", [2.0], offset=1), 1 + tried * step)  # type: ignore[misc]
+        others = [os.open("/dev/null", os.O_RDONLY) for _ in range(4)]
+        assert_free(store.path)
+        for symbol, total in (("A", 51), ("B", 2)):
+            in_time(partial(store.append, symbol, [2.0], offset=total - 1))
+            assert (store.series(symbol).total, store.stats(symbol, 1).last) == (total, 2.0), where
+        in_time(store.close)
+        for fd in others:
+            os.close(fd)
+        with open_store(store.path) as again:
+            assert [info.total for info in again.symbols()] == [51, 2], where
+            assert not any(report.faults for report in again.verify())
+        if not where:
+            assert tried > 10
             return
 
 

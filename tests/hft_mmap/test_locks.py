@@ -114,7 +114,7 @@ def test_a_process_stopped_in_a_commit_holds_up_its_series_alone(
     open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Commits of the others go on, a store opens and closes, symbols are made; then the series goes on as well."""
-    monkeypatch.setattr("hft_mmap.directory.opening._HELD_WAIT_S", 0.05)
+    monkeypatch.setattr("hft_mmap.directory.starting._HELD_WAIT_S", 0.05)
     monkeypatch.setattr("hft_mmap.store.CLOSE_WAIT_S", 0.05)
     store = open_store(durability="sync")
     for symbol in ("A", "B"):
@@ -141,7 +141,7 @@ def test_a_series_that_was_held_at_the_start_and_went_is_no_reason(
     open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Removed, or damaged, while the start could not get at it: /ready tells what is there now, not who held it."""
-    monkeypatch.setattr("hft_mmap.directory.opening._HELD_WAIT_S", 0.05)
+    monkeypatch.setattr("hft_mmap.directory.starting._HELD_WAIT_S", 0.05)
     other = open_store()
     for symbol in ("A", "B"):
         other.append(symbol, [1.0])

@@ -1,13 +1,25 @@
 """More symbols than a store opens at its start: each is opened by its first use, and looked at whether used or not."""
 
+import shutil
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 
-from hft_mmap import Limits, SeriesReadOnly, SeriesSetAside, Store, StoreClosed, SymbolLimitReached
-from hft_mmap.directory.opening import OPENED_AT_ONCE
-from hft_mmap.files.head import FLAG_SYNC_FAILED, Head
+from hft_mmap import (
+    Durability,
+    HftMmapError,
+    Limits,
+    SeriesReadOnly,
+    SeriesSetAside,
+    Store,
+    StoreClosed,
+    SymbolLimitReached,
+    SymbolUnknown,
+)
+from hft_mmap.directory.starting import OPENED_AT_ONCE
+from hft_mmap.files.head import FLAG_SYNC_FAILED, HEAD_NAME, Head
 from hft_mmap.files.layout import Layout
 from hft_mmap.files.names import chunk_name
 from hft_mmap.testing.disk import SimulatedDisk
@@ -147,6 +159,19 @@ def test_what_is_no_symbol_takes_no_place(open_store: OpenStore, foreign: str) -
     assert store.append("D", [1.0]) == 1
 
 
+def test_a_symbol_that_lies_elsewhere_takes_a_place(tmp_path: Path, open_store: OpenStore) -> None:
+    """Also where its name in the data directory is a symbolic link, which adds nothing to the links of that."""
+    with Store(tmp_path / "elsewhere") as other:
+        other.append("A", [1.0])
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "A").symlink_to(tmp_path / "elsewhere" / "A")
+    store = open_store(tmp_path / "data", limits=Limits(max_symbols=2, starting_capacity=0))
+    assert store.append("A", [2.0]) == 2
+    assert store.append("B", [1.0]) == 1
+    with pytest.raises(SymbolLimitReached, match="the store holds 2 of at most 2 symbols"):
+        store.append("C", [1.0])
+
+
 def test_a_used_symbol_has_two_files_open(open_store: OpenStore) -> None:
     """Its head and its newest chunk; mappings take none, however many chunks there are."""
     store = open_store(limits=Limits(max_symbols=3, starting_capacity=0, chunk_points=64))
@@ -154,6 +179,115 @@ def test_a_used_symbol_has_two_files_open(open_store: OpenStore) -> None:
     store.sync()
     assert len(open_files(store.path)) <= 2
     assert store.stats("A", 640).points == 640
+
+
+@pytest.fixture
+def few_awake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let three series of a store have descriptors."""
+    monkeypatch.setattr("hft_mmap.directory.opening.most_awake", lambda: 3)
+
+
+@pytest.mark.usefixtures("few_awake")
+@pytest.mark.parametrize("tier", Durability)
+def test_a_bounded_number_of_symbols_has_files_open(data: Path, open_store: OpenStore, tier: Durability) -> None:
+    """Whatever the number in use: the ones used last; the others are read, written and committed as ever."""
+    store = open_store(data, limits=MANY, durability=tier)
+    for number, symbol in enumerate(SYMBOLS):
+        assert store.append(symbol, [number + 2.0]) == 3
+    store.sync()
+    wait_until(lambda: len({Path(name).parent.name for name in open_files(data)}) <= 3, "the files to be closed")
+    assert store.counters().with_files == 3
+    assert [store.stats(symbol, 3).avg for symbol in SYMBOLS] == [number + 1.0 for number in range(len(SYMBOLS))]
+    assert len(open_files(data)) <= 6
+    assert [store.append(symbol, [0.0], offset=3) for symbol in SYMBOLS] == [4] * len(SYMBOLS)
+    store.sync()
+    assert store.reasons() == []
+    store.close()
+    assert open_files(data) == []
+    with Store(data, mode="r", limits=MANY) as again:
+        assert {info.total for info in again.symbols()} == {4}
+
+
+@pytest.mark.usefixtures("few_awake")
+def test_a_symbol_without_files_is_found_removed(data: Path, open_store: OpenStore) -> None:
+    """By its own store, by another process, and by hand; and the one that is made anew in its place is another."""
+    store = open_store(data, limits=MANY, create_on_append=False)
+    others = [store.series(symbol) for symbol in SYMBOLS]
+    assert len(open_files(data)) <= 6
+    with Store(data, limits=MANY) as other:
+        other.remove(SYMBOLS[0])
+        other.rename(SYMBOLS[1], "Z")
+        other.remove(SYMBOLS[2])
+        other.append(SYMBOLS[2], [9.0])
+    for symbol in SYMBOLS[:2]:
+        with pytest.raises(SymbolUnknown):
+            store.append(symbol, [1.0])
+    assert store.append(SYMBOLS[2], [8.0]) == 2
+    shutil.rmtree(data / SYMBOLS[3])
+    wait_until(lambda: [(one.symbol, one.code) for one in store.reasons()] == [(SYMBOLS[3], "removed")], "the reason")
+    with pytest.raises(HftMmapError):
+        store.append(SYMBOLS[3], [1.0])
+    assert others[4].stats(2).avg == 4.5
+
+
+@pytest.mark.usefixtures("few_awake")
+@pytest.mark.parametrize("tier", Durability)
+def test_a_symbol_without_files_whose_directory_is_moved_is_not_removed(
+    data: Path, open_store: OpenStore, tier: Durability
+) -> None:
+    """As one with files: what is appended and committed meanwhile is there when the directory is moved back."""
+    store = open_store(data, limits=MANY, durability=tier)
+    for symbol in SYMBOLS:
+        store.append(symbol, [7.0])
+    store.sync()
+    moved = data.parent / "moved"
+    (data / SYMBOLS[0]).rename(moved)
+    series = store.series(SYMBOLS[0])
+    assert not [name for name in open_files(moved) if HEAD_NAME in name]
+    assert store.reasons() == []
+    assert (series.append_nowait(np.array([8.0])), series.stats(4).last) == (4, 8.0)
+    store.sync()
+    assert store.reasons() == []
+    moved.rename(data / SYMBOLS[0])
+    for symbol in SYMBOLS[1:]:
+        assert store.append(symbol, [9.0]) == 4
+    assert store.append(SYMBOLS[0], [9.0]) == 5
+    store.close()
+    with Store(data, mode="r", limits=MANY) as again:
+        assert again.stats(SYMBOLS[0], 3).avg == 8.0
+
+
+@pytest.mark.usefixtures("few_awake")
+def test_a_symbol_without_files_is_not_written_to_another_file(data: Path, open_store: OpenStore) -> None:
+    """Where head or chunk are copies by now, a batch is refused, and nothing is written to them."""
+    store = open_store(data, limits=MANY)
+    for symbol in SYMBOLS:
+        store.append(symbol, [7.0])
+    store.sync()
+    for symbol, file in ((SYMBOLS[0], HEAD_NAME), (SYMBOLS[1], chunk_name(0))):
+        copy = data.parent / "copy"
+        shutil.copy2(data / symbol / file, copy)
+        content = copy.read_bytes()
+        copy.rename(data / symbol / file)
+        with pytest.raises(HftMmapError):
+            store.append(symbol, [8.0])
+        assert (data / symbol / file).read_bytes() == content
+    assert store.append(SYMBOLS[2], [8.0]) == 4
+
+
+@pytest.mark.usefixtures("few_awake")
+def test_what_is_not_committed_keeps_its_chunk_open(data: Path) -> None:
+    """And no head: its descriptor sees that the system could not write the points, until a commit has done so."""
+    store = SteppedStore(data, limits=MANY)
+    for symbol in SYMBOLS[:10]:
+        store.append_nowait(symbol, [5.0])
+    names = [Path(name) for name in open_files(data)]
+    assert {path.parent.name for path in names if path.name != HEAD_NAME} == set(SYMBOLS[:10])
+    assert len([path for path in names if path.name == HEAD_NAME]) == 3
+    store.step()
+    assert len(open_files(data)) <= 6
+    assert {series.committed_total for series in store.opened} == {3}
+    store.close()
 
 
 def test_a_closed_store_makes_no_snapshot(data: Path, open_store: OpenStore) -> None:
@@ -186,7 +320,7 @@ def test_a_sync_that_fails_under_the_look_makes_the_series_read_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As any failed sync does: it is named, takes no batches, and keeps to that until the next start."""
-    monkeypatch.setattr("hft_mmap.directory.opening.OPENED_AT_ONCE", 0)
+    monkeypatch.setattr("hft_mmap.directory.starting.OPENED_AT_ONCE", 0)
     disk = SimulatedDisk(tmp_path, Random(1), Random(1))
     with disk.calls():
         killed = SteppedStore(disk.data, limits=MANY)
@@ -208,7 +342,7 @@ def test_what_a_killed_process_has_published_is_put_on_the_disk_before_anybody_u
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     """By `sync`, and by an orderly stop, also where those come before the look at it."""
-    monkeypatch.setattr("hft_mmap.directory.opening.OPENED_AT_ONCE", 0)
+    monkeypatch.setattr("hft_mmap.directory.starting.OPENED_AT_ONCE", 0)
     disk = SimulatedDisk(tmp_path, Random(1), Random(1))
     with disk.calls():
         killed = SteppedStore(disk.data, limits=MANY, durability="process")

@@ -16,7 +16,7 @@ import httpx
 import numpy as np
 
 from hft_mmap import Durability, Store
-from hft_mmap.directory import opening
+from hft_mmap.directory import starting
 from hft_mmap.testing import MEMORY
 from tests.service import PATIENCE_S
 from tests.torture.counts import Counts, Kind
@@ -74,7 +74,7 @@ def check_twice(
     states = []
     for mode in ("r", "a", "a") if writable else ("r",):
         try:
-            with patch.object(opening, "OPENED_AT_ONCE", setting.opened_at_once):
+            with patch.object(starting, "OPENED_AT_ONCE", setting.opened_at_once):
                 store = Store(path, mode="a", limits=setting.limits) if mode == "a" else Store(path, mode="r")
         except Exception as error:
             raise Unopenable(f"mode {mode}: {error!r}") from error

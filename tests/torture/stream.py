@@ -76,7 +76,7 @@ class Setting:
 
     @property
     def opened_at_once(self) -> int:
-        """Return how many symbols a store opens at its start, for `hft_mmap.directory.opening.OPENED_AT_ONCE`."""
+        """Return how many symbols a store opens at its start, for `hft_mmap.directory.starting.OPENED_AT_ONCE`."""
         return 0 if self.lazy else self.symbols
 
     @property

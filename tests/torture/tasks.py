@@ -25,7 +25,7 @@ from hft_mmap import (
     Store,
     SymbolNotFound,
 )
-from hft_mmap.directory import opening
+from hft_mmap.directory import opening, starting
 from hft_mmap.errors import StoreUnusable
 from hft_mmap.testing import MEMORY
 from tests.torture import endless
@@ -43,7 +43,9 @@ def _teller(out: int) -> Tell:
 
 
 def _opened(path: str, setting: Setting) -> Store:
-    opening.OPENED_AT_ONCE = setting.opened_at_once  # of this process, which is for this task alone
+    # Of this process, which is for this task alone.
+    starting.OPENED_AT_ONCE = setting.opened_at_once
+    vars(opening)["most_awake"] = lambda: setting.opened_at_once
     return Store(path, limits=setting.limits, durability=setting.durability, sync_interval_ms=1)
 
 

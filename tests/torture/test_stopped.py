@@ -1,4 +1,7 @@
-"""A process that is stopped where it has just taken a lock, or given one back: it holds up nobody but its series."""
+"""A process that is stopped where it has just taken a lock, is about to, or has given one back.
+
+It holds up nobody but its series, and goes on as if nothing had been.
+"""
 
 import os
 import re
@@ -19,8 +22,12 @@ from tests.torture.tracing import needs_strace, traced
 
 pytestmark = needs_strace
 
-_LOCKING = re.compile(r"(\d+) +(flock|fcntl)\(\d+<[^>]*/data/[^>]*>, (?:LOCK_|F_OFD_SETLK)")
-_COUNTED = re.compile(r"(\d+) +(flock|fcntl)\(")
+_LOCKING = re.compile(
+    r"(\d+) +(?:(flock|fcntl)\(\d+<[^>]*/data/[^>]*>, (?:LOCK_|F_OFD_SETLK)"
+    r'|(mkdir)\("[^"]*/\.making-|(openat)\(AT_FDCWD[^,]*, "[^"]*/\.making-[^"/]*",)'
+)
+"""Calls that take or give back a lock, and those that come before the one that tells what is made from leftovers."""
+_COUNTED = re.compile(r"(\d+) +(flock|fcntl|mkdir|openat)\(")
 _STOPPED = "--- stopped by SIGSTOP ---"
 APPENDED = 160
 OWN = ("X", "Y", "Z")
@@ -29,11 +36,14 @@ OTHER = 0.5
 
 
 def locks(nursery: Nursery, durability: Durability) -> list[tuple[str, int]]:
-    """Return each call that takes a lock or gives it back, with its number within its thread."""
+    """Return each call to stop at, with its number within its thread, where there is a process beside it."""
     with scratch() as place:
-        child, log = nursery.spawn("sharing", path=str(place / "data"), durability=durability.value), place / "trace"
-        with traced(child, log, "-y", "-e", "trace=flock,fcntl"):
+        data, log = place / "data", place / "trace"
+        beside = Beside(data, durability)
+        child = nursery.spawn("sharing", path=str(data), durability=durability.value)
+        with traced(child, log, "-y", "-e", "trace=flock,fcntl,mkdir,openat"):
             assert child.wait() == 0, child.lines()
+        beside.end()
         lines = log.read_text().splitlines()
     counts: Counter[tuple[str, str]] = Counter()
     found: dict[tuple[str, int], None] = {}
@@ -133,7 +143,7 @@ def test_a_stopped_process_holds_up_its_series_alone(
     durability: Durability, nursery: Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At each of its locks: queries, other series, openings, the close go on; its own goes on when it does."""
-    monkeypatch.setattr("hft_mmap.directory.opening._HELD_WAIT_S", 0.1)
+    monkeypatch.setattr("hft_mmap.directory.starting._HELD_WAIT_S", 0.1)
     monkeypatch.setattr("hft_mmap.store.CLOSE_WAIT_S", 0.2)
 
     def stop(call: str, number: int) -> tuple[int, int]:
@@ -146,7 +156,7 @@ def test_a_stopped_process_holds_up_its_series_alone(
                     stops = _run(child, log, beside)
                     assert (child.wait(), child.lines()[-1]) == (0, ["done"]), (call, number, child.lines())
                 except BaseException:
-                    child.kill()
+                    child.end()
                     raise
             beside.end()
             return stops, beside.busy
