@@ -181,13 +181,17 @@ $(VENV)/fuzzer: $(VENV)/installed tests/fuzz/requirements.txt
 
 # The environment. Each stamp is written last, so that whatever failed half-way is done again.
 
+# Where its Python is gone (after an upgrade of the distribution), or this folder was moved, its scripts start no more.
+_ := $(shell cd -P . && { [[ ! -e $(VENV)/created ]] || { $(BIN)/python -c '' && \
+  [[ ! -s $(VENV)/created || "$$(< $(VENV)/created)" == "$$PWD" ]]; }; } 2>/dev/null || rm -f $(VENV)/created)
+
 $(VENV)/created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "make: $(PYTHON) is not Python 3.11 or newer; name one that is: make PYTHON=/usr/bin/python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo "make: $(PYTHON) has no venv or ensurepip; on Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
-	@touch $@
+	@pwd -P > $@
 
 # setuptools is in the lock too: `--no-build-isolation` builds with it, and nothing without a hash is downloaded.
 $(VENV)/installed: $(VENV)/created requirements.lock pyproject.toml

@@ -97,6 +97,8 @@ def import_command(
     """
     if url is not None and data_dir is not None:
         raise click.UsageError("--url and --data-dir exclude each other")
+    if ca is not None and not (url or "").startswith("https:"):
+        raise click.UsageError("--ca is for a service: it needs --url https://…")
     plan = plan_of(arguments, given)
     plan = replace(plan, files=in_natural_order(tuple(plan.files)))
     with ExitStack() as stack:

@@ -47,7 +47,8 @@ def read_csv(source: Source, wanted: Wanted) -> Iterator[Rows]:
         first = next(filter(None, (block.lstrip(b"\r\n") for block in blocks)), b"")
         if not first:
             if wanted.header is not False:
-                raise UnreadableFile(f"{source.name}: is empty; a CSV begins with the names of its columns")
+                behind = f" behind the {wanted.skip_rows} rows that --skip-rows leaves out" if wanted.skip_rows else ""
+                raise UnreadableFile(f"{source.name}: is empty{behind}; a CSV begins with the names of its columns")
             return
         _check_markup(source, first)
         shape = shape_of(source, first, wanted)

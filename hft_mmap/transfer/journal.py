@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,8 +20,11 @@ import orjson
 from hft_mmap.files.disk import make_directory, sync_directory
 from hft_mmap.transfer.errors import ImportConflict
 
-FINISHED_KEPT = 100
-"""Journals of finished imports that are kept, so that a late --resume finds that nothing is left to do."""
+FINISHED_KEPT = 10_000
+"""Journals of finished imports that are kept, so that a late --resume finds that nothing is left to do.
+
+As many as files are imported one by one in a loop that is run again; 4 KiB each on most disks.
+"""
 
 Stamp = list[int] | None
 """Size and time of change (ns) of a file that was imported; None for what could be read only once."""
@@ -47,18 +51,16 @@ class Journal:
         self.totals: dict[str, int] | None = None
         self.stamps: list[Stamp] = []
         self._identity = dict(identity)
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        fd = None
+        while fd is None:  # it was removed between the opening and the lock
+            fd = _locked(self.path, os.O_CREAT)
+        self._fd = fd
         try:
-            try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                message = "another process is importing these files into these series at this moment"
-                raise ImportConflict(message) from error
             self._read()
+            sync_directory(directory)
         except BaseException:
             os.close(self._fd)
             raise
-        sync_directory(directory)
 
     @property
     def started(self) -> bool:
@@ -89,13 +91,11 @@ class Journal:
     def finish(self, totals: Mapping[str, int], stamps: Sequence[Stamp]) -> None:
         """Keep that everything is imported, and of which state of the files (`Source.stamp`).
 
-        Removes the oldest journals of finished imports.
+        Removes the oldest journals of finished imports beyond FINISHED_KEPT.
         """
         self._write({"totals": dict(totals), "stamps": list(stamps)})
         self.totals, self.stamps = dict(totals), list(stamps)
-        ended = sorted(self.path.parent.glob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
-        for path in [path for path in ended if b'\n{"totals":' in path.read_bytes()][:-FINISHED_KEPT]:
-            path.unlink(missing_ok=True)
+        _prune(self.path.parent)
 
     def _write(self, entry: Mapping[str, object]) -> None:
         # A line end first: what a crash has cut off stays a line of its own.
@@ -103,9 +103,14 @@ class Journal:
         os.fsync(self._fd)
 
     def close(self) -> None:
-        """Let others have it; again is nothing."""
+        """Let others have it, and remove it where no point depends on it; again is nothing."""
         fd, self._fd = self._fd, -1
-        if fd >= 0:
+        if fd < 0:
+            return
+        try:
+            if not self.bases and self.totals is None:
+                self.path.unlink(missing_ok=True)
+        finally:
             os.close(fd)
 
     def __enter__(self) -> Self:
@@ -117,3 +122,48 @@ class Journal:
     ) -> None:
         """Let others have it."""
         self.close()
+
+
+def _locked(path: Path, flags: int = 0) -> int | None:
+    """Open a journal and lock it; None if it is gone by then. ImportConflict if another process has it."""
+    with ExitStack() as stack:
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | flags, 0o644)
+            stack.callback(os.close, fd)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(fd), path.stat()):
+                return None
+        except BlockingIOError as error:
+            message = "another process is importing these files into these series at this moment"
+            raise ImportConflict(message) from error
+        except FileNotFoundError:
+            return None
+        stack.pop_all()  # whoever removes a journal has its lock: with this one the name stays
+        return fd
+
+
+def _prune(directory: Path) -> None:
+    """Remove the oldest finished journals beyond FINISHED_KEPT; those of imports that run or were cut off stay."""
+    with os.scandir(directory) as entries:
+        paths = [directory / entry.name for entry in entries if entry.name.endswith(".jsonl")]
+    surplus = len(paths) - FINISHED_KEPT
+    if surplus <= 0:
+        return
+    for path in sorted(paths, key=_changed_ns):
+        with suppress(ImportConflict), ExitStack() as stack:
+            fd = _locked(path)
+            if fd is None:
+                continue
+            stack.callback(os.close, fd)
+            if b'\n{"totals":' in path.read_bytes():
+                path.unlink()
+                surplus -= 1
+                if not surplus:
+                    return
+
+
+def _changed_ns(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:  # another import has removed it
+        return 0

@@ -41,8 +41,10 @@ def _client(url: str, token: str | None, ca: str | None) -> "Client":
         raise MissingPackage(str(error)) from error
     try:
         verify = True if ca is None else ssl.create_default_context(cafile=ca)
-    except OSError as error:  # ssl.SSLError is one, too
+    except ssl.SSLError as error:
         raise ServiceRefused(f"{ca} holds no certificate in PEM that could be trusted: {error}") from error
+    except OSError as error:
+        raise ServiceRefused(f"{ca} can't be read: {error.strerror}") from error
     try:
         return Client(url, token=token, retry=Retry(give_up_s=0), verify=verify)
     except ValueError as error:

@@ -1,6 +1,7 @@
 """Workbooks (xlsx, xls, ods): the rows of one sheet, whose first row has the names of the columns."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from hft_mmap.transfer.errors import UnreadableFile
@@ -19,14 +20,18 @@ def read_workbook(source: Source, wanted: Wanted) -> Iterator[Rows]:
     rows as Excel has them.
     """
     calamine = need("python_calamine", f"reading {source.name}")
-    path = source.path("a workbook")
+    path = Path(source.path("a workbook"))
     try:
-        with calamine.CalamineWorkbook.from_path(path) as book:
+        # By what is in it: an .xls that a program has written as xlsx is no rarity, and opened by its name it is none.
+        with path.open("rb") as file, calamine.CalamineWorkbook.from_filelike(file) as book:
             full = {name: book.get_sheet_by_name(name).to_python() for name in book.sheet_names}
     except (calamine.CalamineError, OSError) as error:
-        raise UnreadableFile(f"{source.name}: {error}") from error
+        raise UnreadableFile(f"{source.name}: is no workbook that can be read: {error}") from error
     rows = _rows_of_sheet(source, {name: rows for name, rows in full.items() if rows}, wanted.sheet)
     rows = [row for row in rows[wanted.skip_rows :] if any(cell not in {"", None} for cell in row)]
+    if not rows:
+        behind = f" behind the {wanted.skip_rows} that --skip-rows leaves out" if wanted.skip_rows else ""
+        raise UnreadableFile(f"{source.name}: the sheet has no row{behind}")
     header = _has_header(source, rows, wanted)
     width = max(map(len, rows), default=0)
     names = [_name(cell) for cell in rows[0]] if header else [str(place + 1) for place in range(width)]

@@ -447,6 +447,10 @@ def test_a_signal_while_the_service_is_away_is_heard(
     [
         (["--url", "ftp://x"], 1, "'ftp://x' is no address of a service"),
         (["--url", "http://127.0.0.1:1", "--data-dir", "data"], 2, "exclude each other"),
+        (["--ca", "a.csv"], 2, "--ca is for a service: it needs --url https://…"),
+        (["--ca", "a.csv", "--url", "http://127.0.0.1:1"], 2, "--ca is for a service"),
+        (["--ca", "none.pem", "--url", "https://127.0.0.1:1"], 1, "none.pem can't be read: No such file or directory"),
+        (["--ca", "a.csv", "--url", "https://127.0.0.1:1"], 1, "a.csv holds no certificate in PEM"),
     ],
 )
 def test_what_import_by_url_refuses(args: list[str], code: int, message: str) -> None:

@@ -5,11 +5,11 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from hft_mmap import Limits, Store
 from tests.service import PATIENCE_S, ROOT, Service, running_service
@@ -17,6 +17,7 @@ from tests.service import PATIENCE_S, ROOT, Service, running_service
 ARTEFACTS = ROOT / ".screenshots"
 POINTS = 10_000_000
 SPIKE = 6_543_210
+VIEWPORT = {"width": 1280, "height": 900}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 expect.set_options(timeout=PATIENCE_S * 1000)  # 5 s else
@@ -32,7 +33,7 @@ def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         # Root may start it only without its sandbox; it sees nothing but the service under test.
         chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox"], timeout=PATIENCE_S * 1000
+            executable_path=CHROMIUM, args=["--no-sandbox", "--process-per-site"], timeout=PATIENCE_S * 1000
         )
         yield chromium
         chromium.close()
@@ -119,25 +120,81 @@ class OpenPage(Protocol):
         ...
 
 
+class Profile:
+    """What pages with the same permissions have in common: a process, what it has compiled, a cache.
+
+    PERF: a page of a profile of its own takes 1.7 s of a processor, one more of this 0.5 s.
+    """
+
+    def __init__(self, browser: Browser, options: dict[str, Any]) -> None:
+        """Begin one, and keep a page open in it: its process would end with the last."""
+        self.context = browser.new_context(**{"viewport": VIEWPORT, **options})
+        self._kept = self.context.new_page()
+        self._storage = self.context.new_cdp_session(self._kept)
+
+    def page(self, url: str, viewport: Any = VIEWPORT, color_scheme: Any = None) -> Page:
+        """Return a new page, for `url`."""
+        if self._kept.url == "about:blank":
+            self._kept.goto(urljoin(url, "/health"))
+        page = self.context.new_page()
+        page.set_viewport_size(viewport)
+        page.emulate_media(color_scheme=color_scheme)
+        return page
+
+    def clear(self, hosts: set[str]) -> None:
+        """Close all pages, and forget what those of `hosts` have stored: nothing of it reaches the next test."""
+        for page in self.context.pages:
+            if page != self._kept:
+                page.close()
+        self.context.clear_cookies()
+        for host in hosts:
+            self._storage.send("Storage.clearDataForOrigin", {"origin": f"http://{host}", "storageTypes": "all"})
+
+
+@pytest.fixture(scope="package")
+def profiles(browser: Browser) -> Callable[[dict[str, Any]], Profile]:
+    """Return what gives the profile of pages with these options."""
+    made: dict[str, Profile] = {}
+
+    def profile(options: dict[str, Any]) -> Profile:
+        key = repr(sorted(options.items()))
+        if key not in made:
+            made[key] = Profile(browser, options)
+        return made[key]
+
+    return profile
+
+
 @pytest.fixture
-def open_page(browser: Browser) -> Iterator[OpenPage]:
+def open_page(browser: Browser, profiles: Callable[[dict[str, Any]], Profile]) -> Iterator[OpenPage]:
     """Return how to open pages; at the end of the test none may have logged an error or asked another host."""
     opened: list[tuple[Opened, str, bool]] = []
+    own: list[BrowserContext] = []
+    used: dict[Profile, set[str]] = {}
 
     def open_(
         url: str, *, expected_errors: bool = False, before: Callable[[Page], object] | None = None, **options: Any
     ) -> Opened:
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
-        found = Opened(context.new_page())
-        if before is not None:
+        host = urlsplit(url).netloc
+        if before is None:
+            of_page = {name: options.pop(name) for name in ("viewport", "color_scheme") if name in options}
+            profile = profiles(options)
+            used.setdefault(profile, set()).add(host)
+            found = Opened(profile.page(url, **of_page))
+        else:  # a clock is that of a whole context
+            own.append(browser.new_context(**{"viewport": VIEWPORT, **options}))
+            found = Opened(own[-1].new_page())
             before(found.page)
-        opened.append((found, urlsplit(url).netloc, expected_errors))
+        opened.append((found, host, expected_errors))
         found.page.goto(url)
         return found
 
     yield open_
+    for context in own:
+        context.close()
+    for profile, hosts in used.items():
+        profile.clear(hosts)
     for found, host, expected_errors in opened:
-        found.page.context.close()
         assert found.hosts <= {host}
         assert not found.faults
         assert expected_errors or not found.errors

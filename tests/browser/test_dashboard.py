@@ -53,7 +53,7 @@ def faults(opened: Opened, rule: str | None = None) -> list[tuple[str, str]]:
     opened.page.evaluate("document.getAnimations().forEach((one) => one.finish())")
     tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
     rules = {"type": "rule", "values": [rule]} if rule else {"type": "tag", "values": tags}
-    found = Axe().run(opened.page, options={"runOnly": rules})
+    found = Axe().run(opened.page, options={"runOnly": rules, "resultTypes": ["violations"]})
     return [(fault["id"], node["html"]) for fault in found.response["violations"] for node in fault["nodes"]]
 
 

@@ -214,7 +214,7 @@ def test_two_writers_that_clean_up_all_the_time_harm_nobody(quick_disk: Path) ->
         store.append("A", np.arange(95.0))
     writers = [start(actors.append_with_a_cleanup_each, quick_disk, stop, outcome) for _ in range(2)]
     first = 0
-    for i in range(600):
+    for i in range(300):
         with Store(quick_disk, mode="r") as reader:
             assert reader.reasons() == []
             series = reader.series("A")
@@ -239,7 +239,7 @@ def test_live_words_are_in_order_however_fast_they_change(open_store: OpenStore,
     layout = Layout.of(head.identity.chunk_points)
     while head.words[TOTAL] < 1000:
         assert mover.is_alive()
-    for _ in range(5000):
+    for _ in range(500):
         recovered = trust(head, current_boot(), head.path.parent, layout)
         assert 0 <= recovered.start <= recovered.total
     head.close()

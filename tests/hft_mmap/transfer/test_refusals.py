@@ -13,7 +13,8 @@ import pytest
 
 from hft_mmap import Store
 from hft_mmap.transfer import BadRow, UnreadableFile
-from tests.hft_mmap.transfer.files import bring, text_file
+from tests.hft_mmap.transfer.files import bits, bring, text_file
+from tests.hft_mmap.transfer.vendors import workbook
 
 Write = Callable[[Path], None]
 
@@ -43,6 +44,7 @@ def void(_: object) -> None:
     """Return nothing."""
 
 
+PRICES_SHEET = workbook({"A": [["price"], [1.5]]})
 FIELDS = np.array([(1.5, 2.5)], dtype=[("bid", "<f8"), ("ask", "<f8")])
 UNREADABLE: list[tuple[str, Write, dict[str, Any], str]] = [
     ("a.npy", text(b"\x93NUMPX" + bytes(100)), {}, "is no .npy file"),
@@ -70,6 +72,10 @@ UNREADABLE: list[tuple[str, Write, dict[str, Any], str]] = [
     ("a.csv", text("price,price\n1,2\n"), {}, "2 columns are called 'price'"),
     ("a.csv", text("a,b\n1,2\n"), {"column": "c"}, "no column is called 'c'; there are: a, b"),
     ("a.csv.gz", text(gzip.compress(b"price\n1\n")[:-9]), {}, "a.csv.gz"),
+    ("a.csv", text("price\n1\n"), {"skip_rows": 9}, "is empty behind the 9 rows that --skip-rows leaves out"),
+    ("a.xlsx", text("price\n1\n"), {}, "is no workbook that can be read"),
+    ("a.xlsx", text(PRICES_SHEET), {"skip_rows": 9}, "has no row behind the 9 that --skip-rows leaves out"),
+    ("a.xlsx", text(workbook({"A": [["", None]]})), {}, "the sheet has no row"),
 ]
 
 
@@ -87,6 +93,13 @@ def test_a_file_that_is_none_of_prices_is_refused(
     assert [info.total for info in store.symbols()] == (
         [2] if "ends 1" in reason else [1] if "middle" in reason else []
     )
+
+
+def test_a_workbook_is_read_as_what_it_is_whatever_its_name_says(store: Store, tmp_path: Path) -> None:
+    """Many a program writes the newer kind under the older name."""
+    path = text_file(tmp_path / "a.xls", PRICES_SHEET)
+    assert bring(store, path).totals == {"A": 1}
+    assert bits(store.window("A", 1)) == bits([1.5])
 
 
 NULLS = pa.array([1.0, None])
