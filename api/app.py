@@ -15,7 +15,7 @@ import falcon.asgi
 import falcon.routing
 import structlog
 
-from api.access.browsers import Application, for_own_pages, pages
+from api.access.browsers import Application, OwnPages, for_own_pages, pages
 from api.access.guard import WEBSOCKET, Access, Door, guarded
 from api.access.tokens import ADMIN, ANY, OPEN, READ, WRITE, Tokens
 from api.connection.connections import ConnectionLimits, Connections
@@ -87,9 +87,9 @@ def create_app(
 ) -> Application:
     """Return the ASGI application that serves `store`; it keeps no state but remembered answers and counts of requests.
 
-    With `tokens` each request needs one with the scope that `ACCESS` has for its route, and `connections` keep no body
-    of one that is refused; without, its Host has to be a name of this machine or of the settings. /metrics counts
-    `connections`; `labels` stand on every sample of it, for telling instances of the service apart. Whoever stops the
+    With `tokens` each request needs one with the scope that `ACCESS` has for its route; without, its Host has to be a
+    name of this machine or of the settings. `connections` keep no body of one that is refused for that, and /metrics
+    counts them; `labels` stand on every sample of it, for telling instances of the service apart. Whoever stops the
     service tells `streams` to end first.
     """
     requests = RequestCounter()
@@ -107,7 +107,9 @@ def create_app(
         return _route(found[3]) if found and found[3] else None
 
     if tokens is None:
-        return for_own_pages(service, service.refuse, settings.server.names(), pages(access, find, OPEN))
+        own = OwnPages(settings.server.names(), pages(access, find, OPEN))
+        watch.admits = own.admits
+        return for_own_pages(service, service.refuse, own)
     door = Door(tokens, access, find)
     watch.admits, watch.guarded = door.admits, True
     return guarded(service, service.refuse, door)

@@ -52,6 +52,14 @@ def _rate(what: str, benchmark: str, amount: float, unit: str) -> Bound:
     )  # fmt: skip
 
 
+def _in_turn(what: str, *benchmarks: str) -> Bound:
+    """Return how many points a second go through parts that each take 10,000 of them, one part after the other."""
+    return Bound(
+        benchmarks,
+        lambda results: f"{what} {quantities(1e4 / sum(_middle(results, one) for one in benchmarks))}points/s",
+    )
+
+
 def _number(what: str, benchmark: str, scale: float = 1.0, unit: str = "") -> Bound:
     return Bound((benchmark,), lambda results: f"{what} {_middle(results, benchmark) / scale:.2f}{unit}")
 
@@ -105,6 +113,7 @@ BATCH_VALUES = _all(
 BINARY_VALUES = _all(
     _rate("the same body read and thrown away:", "binary.add_batch[values=1e4,what=bare_own]", 1e4, "points"),
     _rate("append alone:", "store.append[points=1e4]", 1e4, "points"),
+    _in_turn("one after the other:", "binary.add_batch[values=1e4,what=bare_own]", "store.append[points=1e4]"),
 )
 SPACE = _known("8 bytes a float64, before a node is written")
 START = _all(

@@ -20,6 +20,11 @@ BARE = (sys.executable, "-m", "perf.bare")
 BARE_ON_OUR_PROTOCOL = (*BARE, "own")
 
 
+def sink(request_bytes: int) -> tuple[str, ...]:
+    """Return the command of a socket that answers after so many bytes."""
+    return (sys.executable, "-m", "perf.sink", str(request_bytes))
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """A running server."""

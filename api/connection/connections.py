@@ -128,7 +128,8 @@ class Connections:
         )
         self.now = 0.0  # of a clock that stands still while this process does
         self.admits: Callable[[Scope], bool] = lambda _scope: True
-        """Whether a body of the request is kept, by its head: whose token it brings. The application sets it."""
+        """Whether a body of the request is kept, by its head: whose token it brings, or which name of the service it
+        asks. The application sets it."""
         self.guarded = False  # whether there are tokens at all; the application sets it too
         self.turn = StrangersTurn()
         self.leaving = False  # the server stops: connections end after their next answer, new ones too

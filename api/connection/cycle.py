@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from api.connection.budget import BODIES
 from api.http import problems
 from api.http.exchange import Message, Scope
 
@@ -103,6 +104,19 @@ class Cycle:
         self.body = []
         self.keep_alive = False
         self.wake()
+
+    def charge(self) -> None:
+        """Charge what has come of a body that was not charged as it came; it always finds room."""
+        more = self.kept_bytes - self.held_bytes
+        if more > 0 and self.protocol.watch.hold(self.protocol, more, always=True):
+            self.held_bytes += more
+
+    def release(self) -> None:
+        """Give back what was charged for the body."""
+        self.kept_bytes = 0
+        if self.held_bytes:
+            self.protocol.budget.give(BODIES, self.held_bytes)
+            self.held_bytes = 0
 
     def forget(self) -> None:
         """Let go of what its client has sent: the newest request of a connection is kept until there is another."""

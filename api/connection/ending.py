@@ -3,12 +3,23 @@
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from uvicorn import Config
+
 from api.connection.drain import STANDSTILL_S
+from api.connection.farewell import STOPPED_FAREWELL_S
+from api.http.exchange import ENDLESS
 
 if TYPE_CHECKING:
     from api.connection.protocol import HttpProtocol
 
+CLOSE_TIMEOUT_S = 3.0
+"""So long may a client take to read the end of its stream."""
 _STOPPING = "The service is stopping, and the request did not arrive whole; send it again"
+
+
+def goodbye_s(config: Config) -> float:
+    """Return how long a client may take to read the end of its stream when the service stops."""
+    return min(CLOSE_TIMEOUT_S, (config.timeout_graceful_shutdown or 0.0) / 2)
 
 
 class Ending:
@@ -18,16 +29,22 @@ class Ending:
         self._connection = connection
         self._goodbye_s = goodbye_s
 
-    def of_stream(self) -> None:
-        """Drop the end of an answer without end, if its reader does not read."""
-        self._connection.loop.call_later(self._goodbye_s, self._end_unread)
-
-    def of_requests(self) -> None:
-        """Wait for the rest of a request, and until its answer is taken."""
-        self._wait_while_moving()
-        self._wait_while_taken()
+    def begin(self) -> None:
+        """Close what is idle; wait for what has begun to arrive, and until its answer is taken."""
+        connection = self._connection
+        running = connection.running
+        if connection.parted:
+            connection.loop.call_later(STOPPED_FAREWELL_S, connection.close)
+        elif running is None and not connection.waiting and not connection.parser.arriving:
+            connection.close()
+        elif running is not None and ENDLESS in running.scope:
+            connection.loop.call_later(self._goodbye_s, self._end_unread)
+        else:
+            self._wait_while_moving()
+            self._wait_while_taken()
 
     def _end_unread(self) -> None:
+        """Drop the end of an answer without end, if its reader does not read."""
         if self._connection.flow.write_paused:
             self._connection.abort()
 

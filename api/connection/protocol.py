@@ -17,18 +17,18 @@ import structlog
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from api.connection.budget import BODIES
 from api.connection.connections import Connection, Connections
 from api.connection.counted import MOST_UNCOUNTED_BYTES, CountedProtocol
 from api.connection.cycle import Cycle, common_lines, problem_answer
 from api.connection.drain import LINGER_S
-from api.connection.ending import Ending
+from api.connection.ending import Ending, goodbye_s
 from api.connection.farewell import FAREWELL_S, STOPPED_FAREWELL_S, say_farewell
 from api.connection.flow import Address, both_ends, is_tls
 from api.connection.head import NO_ROOM, UPGRADE_TOO_EARLY, Handshake, HeadRefused
 from api.connection.requests import WAITED_FOR_BYTES, RequestParser
 from api.connection.rest import begin
-from api.connection.websocket import SEND_BUFFER_BYTES, StreamProtocol, goodbye_s
+from api.connection.standing import Standing
+from api.connection.websocket import SEND_BUFFER_BYTES, StreamProtocol
 from api.http.exchange import ENDLESS, Scope
 
 _MAX_BUFFERED_BODY_BYTES = 65_536
@@ -66,13 +66,12 @@ class HttpProtocol(CountedProtocol):
         self._app: Any = config.loaded_app
         self._state = server_state
         self.watch = watch
-        self._idle = watch.idle
+        self.standing = Standing(self, watch)
         self._handshake = handshake  # of TLS: what this connection was until now
         self.parser = RequestParser(self, watch)
         self.running: Cycle | None = None
         self._unparsed = memoryview(b"")
         self._slicing = self._resting = False
-        self._watched: bool | None = None  # what the watch was told: False for headers, True for a body
         self._ending = watch.leaving
         self._charged = 0
         self._over = False  # `shutdown` was called: nobody waits any more for requests that have not begun
@@ -91,7 +90,7 @@ class HttpProtocol(CountedProtocol):
             self._handshake = None
             self._ending = watch.leaving
             watch.goes_on(before, self)
-            self._idle[self] = watch.now
+            self.standing.idle()
         elif not watch.opened(self, self.client[0] if self.client else None, self.loop):
             self._refusal = HTTPStatus.SERVICE_UNAVAILABLE, watch.limits.too_many()
 
@@ -103,7 +102,7 @@ class HttpProtocol(CountedProtocol):
             if cycle is not None and not cycle.complete:
                 cycle.disconnected = True
                 cycle.wake()
-                self._release(cycle)
+                cycle.release()
         self.waiting.clear()
         self._unparsed = memoryview(b"")
         self.flow.resume_writing()
@@ -164,7 +163,7 @@ class HttpProtocol(CountedProtocol):
         if self._refusal is not None or self.transport.is_closing():
             return True
         for cycle in self.waiting:
-            self.hold_small_body(cycle)
+            cycle.charge()
         kept = len(self._unparsed) + parser.charge() + _REQUEST_BYTES * len(self.waiting)
         if kept == self._charged or self.watch.keep_requests(self, kept):
             self._charged = kept
@@ -174,7 +173,7 @@ class HttpProtocol(CountedProtocol):
 
     def _take(self, data: bytes | memoryview) -> None:
         """Parse some bytes, and run the requests that are whole."""
-        self._idle.pop(self, None)
+        self.standing.busy()
         if self._refusal is not None:
             self._end_refused()
             return
@@ -212,12 +211,6 @@ class HttpProtocol(CountedProtocol):
         stream.open(handshake.scope, handshake.response, rest)
 
     # Running requests
-
-    def arrived(self) -> None:
-        """Note that a request is whole: the next one has its own time, also when it has begun in the same bytes."""
-        if self._watched is not None:
-            self._watched = None
-            self.watch.read(self)
 
     def _go_on(self) -> None:
         """Run the requests that are due, in their order, then say what this connection is waiting for."""
@@ -263,10 +256,10 @@ class HttpProtocol(CountedProtocol):
     def _note_state(self) -> None:
         """Tell the watch whether a request is arriving, or the connection idle; hold back a client that is ahead."""
         running, parser = self.running, self.parser
-        if parser.arriving or self._charged or self._unparsed or self.waiting or self._watched is not None:
+        if parser.arriving or self._charged or self._unparsed or self.waiting or self.standing.is_timed:
             if not (self._slicing or self._charge()):
                 return
-            self._note_arriving()
+            self.standing.arriving(parser, answering=running is not None)
         if running is not None:
             too_much = sum(map(len, running.body)) > _MAX_BUFFERED_BODY_BYTES
             if too_much or (self.waiting and running is not parser.cycle):
@@ -282,21 +275,8 @@ class HttpProtocol(CountedProtocol):
         elif not self.parser.arriving:
             self._note_idle()
 
-    def _note_arriving(self) -> None:
-        watch, parser = self.watch, self.parser
-        # A head behind a request that is being answered is not the cheapest thing to end.
-        if parser.arriving and (parser.in_body or self.running is None):
-            if self._watched is not parser.in_body:
-                self._watched = parser.in_body
-                watch.reading(self, body=parser.in_body, wasted=parser.is_wasted)
-        elif self._watched is not None:
-            self._watched = None
-            watch.read(self)
-
     def _note_idle(self) -> None:
-        watch = self.watch
-        self._idle = watch.idle if self.budget.token is None else watch.idle_known
-        self._idle[self] = watch.now
+        self.standing.idle()
         if self._over:  # the head of that answer did not say that it is the last: one request may be on its way
             self.loop.call_later(LINGER_S, self.shutdown)
 
@@ -314,7 +294,7 @@ class HttpProtocol(CountedProtocol):
         if rest is None:
             return
         cycle.in_task = True
-        self.hold_small_body(cycle)
+        cycle.charge()
         cycle.flush_head()
         if ENDLESS in cycle.scope:
             self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
@@ -329,13 +309,13 @@ class HttpProtocol(CountedProtocol):
             _log.error("unanswered", exc_info=error)
         if not cycle.complete and not cycle.disconnected:
             self.close()  # half an answer must not look like a whole one
-            self._release(cycle)
+            cycle.release()
 
     def answered(self, cycle: Cycle) -> None:
         """Go on after the answer to `cycle` has been written."""
         self._state.total_requests += 1
         self.running = None
-        self._release(cycle)
+        cycle.release()
         cycle.forget()
         self.parser.forget()
         if self.sent_bytes > MOST_UNCOUNTED_BYTES:
@@ -364,24 +344,12 @@ class HttpProtocol(CountedProtocol):
         """Return the header lines that every answer begins with."""
         return common_lines(self._state.default_headers)
 
-    def hold_small_body(self, cycle: Cycle) -> None:
-        """Charge what has come of a body that was not charged as it came; it always finds room."""
-        more = cycle.kept_bytes - cycle.held_bytes
-        if more > 0 and self.watch.hold(self, more, always=True):
-            cycle.held_bytes += more
-
-    def _release(self, cycle: Cycle) -> None:
-        cycle.kept_bytes = 0
-        if cycle.held_bytes:
-            self.budget.give(BODIES, cycle.held_bytes)
-            cycle.held_bytes = 0
-
     # Refusing
 
     def time_out(self) -> None:
         """Refuse the request that has not arrived in time."""
         cycle = self.parser.cycle
-        self._watched = None
+        self.standing.timed_out()
         if self.parted:
             self.abort()  # what it was told last it does not take
         elif self._refusal is not None:
@@ -441,12 +409,4 @@ class HttpProtocol(CountedProtocol):
     def shutdown(self) -> None:
         """End once what has begun to arrive is answered; an answer without end, once its reader has it."""
         self._ending = self._over = True
-        running = self.running
-        if self.parted:
-            self.loop.call_later(STOPPED_FAREWELL_S, self.close)
-        elif running is None and not self.waiting and not self.parser.arriving:
-            self.close()
-        elif running is not None and ENDLESS in running.scope:
-            Ending(self, goodbye_s(self._config)).of_stream()
-        else:
-            Ending(self, goodbye_s(self._config)).of_requests()
+        Ending(self, goodbye_s(self._config)).begin()

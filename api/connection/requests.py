@@ -74,7 +74,7 @@ class RequestParser:
         if not self.in_body:
             return self.head_bytes + _HEADER_BYTES * len(self._headers) if self.arriving else 0
         if self.cycle is not None:
-            self._connection.hold_small_body(self.cycle)
+            self.cycle.charge()
         return 0
 
     @property
@@ -257,7 +257,7 @@ class RequestParser:
         self.arriving = False
         self.in_body = False
         self.head_bytes = 0
-        self._connection.arrived()
+        self._connection.standing.arrived()
         cycle = self.cycle
         if cycle is not None and not cycle.complete:
             cycle.more_body = False

@@ -28,6 +28,7 @@ from websockets.server import ServerProtocol
 
 from api.connection.counted import CountedProtocol, MessageMemory
 from api.connection.cycle import STATUS_LINES, problem_answer
+from api.connection.ending import CLOSE_TIMEOUT_S, goodbye_s
 from api.connection.farewell import throw_away
 from api.connection.keepalive import Keepalive
 from api.http.exchange import MAX_MESSAGE_BYTES, Message, Scope
@@ -35,7 +36,6 @@ from api.http.exchange import MAX_MESSAGE_BYTES, Message, Scope
 # PERF: 47 frames of ten points, parsed in 0.4 ms; of frames without content, the worst there is, 680 in 6 ms.
 PIECE_BYTES = 4096
 MAX_FRAGMENTS = 1024
-CLOSE_TIMEOUT_S = 3.0
 # Beside it the kernel would keep up to 4 MiB of messages that a slow reader gets long after they were true.
 SEND_BUFFER_BYTES = 64 * 1024
 
@@ -50,11 +50,6 @@ _log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 class ClientGoneError(OSError):
     """Nothing can be sent any more: the stream is closed, or closing."""
-
-
-def goodbye_s(config: Config) -> float:
-    """Return how long a client may take to read the end of its stream when the service stops."""
-    return min(CLOSE_TIMEOUT_S, (config.timeout_graceful_shutdown or 0.0) / 2)
 
 
 class StreamProtocol(CountedProtocol):

@@ -1,7 +1,7 @@
 """Raw float64 over one connection: how many points a second, and what the same POST costs where nobody reads it.
 
 The generator has a core of its own, as a feed handler has, and sends the next batch when it has its answer. The bare
-endpoint on the same protocol class reads the same body and throws it away.
+endpoint on the same protocol class reads the same body and throws it away; so does the sink, a socket without HTTP.
 """
 
 from collections.abc import Iterator
@@ -39,14 +39,14 @@ def _measure(lab: Lab, effort: Effort, values: int) -> Iterator[Benchmark]:
     body = random_walk(values).tobytes()
     with ExitStack() as stack:
         scratch = stack.enter_context(lab.scratch())
-        (scratch / "bare").mkdir()
+        for folder in ("bare", "sink"):
+            (scratch / folder).mkdir()
         cores = [SERVER_CORE]
         ours = stack.enter_context(servers.service(scratch, scratch / "data", _SETTINGS, cores))
         bare = stack.enter_context(servers.running(servers.BARE_ON_OUR_PROTOCOL, scratch / "bare", cores=cores))
-        asked = {
-            "ours": (ours, post(f"/add_batch/?symbol={SYMBOL}", body, _TYPE)),
-            "bare_own": (bare, post("/", body, _TYPE)),
-        }
+        request = post(f"/add_batch/?symbol={SYMBOL}", body, _TYPE)
+        sink = stack.enter_context(servers.running(servers.sink(len(request)), scratch / "sink", cores=cores))
+        asked = {"ours": (ours, request), "bare_own": (bare, post("/", body, _TYPE)), "sink": (sink, request)}
         for server, request in asked.values():
             _take(server, request, 1.0)  # warms up
         rounds = [
@@ -66,7 +66,7 @@ EXPERIMENTS = tuple(
         partial(_measure, values=values),
         "interval",
         setup_s=8.0,
-        loads=2,
+        loads=3,
     )
     for values in (10_000, 100_000)
 )

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from api.access.tokens import READ, add
+from tests.api.test_protocol import answer, answers, batch, get, post
 from tests.service import PATIENCE_S, Service, running_service
 
 OWN_NAME = "prices.example"
@@ -65,6 +66,34 @@ def test_a_batch_under_a_strange_name_changes_nothing(service: Service) -> None:
     headers = {"Host": "attacker.example", "Origin": "http://attacker.example"}
     assert service.client.post("/add_batch", json={"symbol": "B", "values": [1]}, headers=headers).status_code == 421
     assert [one["symbol"] for one in service.client.get("/symbols").json()["symbols"]] == ["A"]
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [("Host: attacker.example", 421), ("Host: localhost\r\nSec-Fetch-Site: cross-site", 403)],
+    ids=["other name", "other site"],
+)
+@pytest.mark.parametrize("announced", ["Content-Length: 190000", "Transfer-Encoding: chunked"])
+def test_a_body_of_a_strange_page_is_refused_at_its_head(
+    service: Service, head: str, status: int, announced: str
+) -> None:
+    """The answer comes before the body does, and what of it comes all the same is charged to nobody."""
+    request = f"POST /add_batch HTTP/1.1\r\n{head}\r\nContent-Type: application/json\r\n{announced}\r\n\r\n"
+    body = b"2e600\r\n" * announced.startswith("Transfer") + b" " * 189_000
+    with service.connect() as connection:
+        connection.sendall(request.encode())
+        assert answer(connection)[0] == status
+        connection.sendall(body)
+        assert "hft_mmap_body_memory_bytes 0.0" in service.client.get("/metrics").text
+
+
+def test_a_short_body_under_a_strange_name_ends_no_connection(service: Service) -> None:
+    """It is read to its end and thrown away; the request behind it is answered."""
+    foreign = post(batch("B", [1.0])).replace(b"Host: x", b"Host: attacker.example")
+    own = get("/health", "Connection: close\r\n").replace(b"Host: x", b"Host: localhost")
+    with service.connect() as connection:
+        connection.sendall(foreign + own)
+        assert [status for status, _ in answers(connection)] == [421, 200]
 
 
 @pytest.mark.parametrize("target", ["/stream?mode=stats&symbol=A", "/stream?mode=ingest&symbol=A", "/events?symbol=A"])

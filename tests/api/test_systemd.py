@@ -5,10 +5,12 @@ tests/systemd has a real systemd say the same.
 
 import ctypes
 import os
+import resource
 import select
 import signal
 import socket
 import stat
+import struct
 import sys
 import time
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ import pytest
 
 from api.connection.drain import LINGER_S
 from api.connection.listening import UNSENT_BYTES
+from api.server import most_at_once
 from tests.conftest import StartService
 from tests.service import PATIENCE_S, Service, wait_until
 
@@ -79,6 +82,12 @@ def unix(tmp_path: Path) -> Iterator[socket.socket]:
 def over(path: Path) -> httpx.Client:
     """Return a client that speaks over the Unix socket `path`."""
     return httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://unix", timeout=PATIENCE_S)
+
+
+def longest_queue(listener: socket.socket) -> int:
+    """Return how many clients may wait to be accepted by `listener` (tcpi_sacked of a socket that listens)."""
+    information = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    return int(struct.unpack_from("=I", information, 28)[0])
 
 
 class Manager:
@@ -257,6 +266,18 @@ def test_who_connects_between_two_processes_is_answered_by_the_second(
         waiting.sendall(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
         start_passed(tcp).wait_until_serving()
         assert waiting.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+
+def test_the_queue_of_a_passed_socket_is_as_long_as_the_service_can_take(
+    start_passed: StartPassed, tcp: socket.socket
+) -> None:
+    """Whatever it was before: in one that is longer strangers would fill more of the kernel's memory."""
+    tcp.listen(7)
+    assert longest_queue(tcp) == 7
+    service = start_passed(tcp).wait_until_serving()
+    assert service.client.get("/health").status_code == 200
+    possible = int(Path("/proc/sys/net/core/somaxconn").read_text())
+    assert longest_queue(tcp) == min(most_at_once(resource.getrlimit(resource.RLIMIT_NOFILE)[1]), possible)
 
 
 def test_newcomers_are_answered_while_a_stop_waits_for_a_body(start_passed: StartPassed, tcp: socket.socket) -> None:

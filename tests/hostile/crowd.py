@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from http import HTTPStatus
@@ -154,7 +155,7 @@ class Holder:
         self._headers = {"Authorization": f"Bearer {token}"}
         self.client = self._connect()
         self.times: list[float] = []
-        self.failed = 0
+        self.failed: Counter[str] = Counter()
 
     def _connect(self) -> httpx.Client:
         limits = httpx.Limits(keepalive_expiry=None)
@@ -165,13 +166,16 @@ class Holder:
         begin = time.perf_counter()
         try:
             if len(self.times) % 10 == 0:
+                what = "a new connection"
                 with self._connect() as client:
                     status = client.get("/stats?symbol=A&k=1").status_code
             else:
+                what = "the connection that stays"
                 status = self.client.get("/stats?symbol=A&k=1").status_code
-        except httpx.HTTPError:
-            status = 0
-        self.failed += status != HTTPStatus.OK
+            if status != HTTPStatus.OK:
+                self.failed[f"{status} on {what}"] += 1
+        except httpx.HTTPError as error:
+            self.failed[f"{error!r} on {what}"] += 1
         self.times.append(time.perf_counter() - begin)
 
     def told(self, first: int, last: int) -> str:
@@ -243,7 +247,8 @@ class Watched:
             "at most {:.0f} MB: {:.0f} of the service, {:.0f} of its sockets".format(*(n / 1e6 for n in self._most)),
             f"while they came, {came_s:.0f} s: {asked.told(0, came)}",
             f"once they were there, {seconds:.0f} s: {asked.told(came, len(asked.times))}",
-            f"{asked.failed} without a 200",
+            f"{asked.failed.total()} without a 200",
+            *(f"    {count} x {what}" for what, count in asked.failed.items()),
         ]
         sys.stdout.write("\n".join([*told, ""]))
 

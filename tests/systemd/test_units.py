@@ -4,7 +4,7 @@ from api.operation.beside import MOST_HELD_BYTES, MOST_RUNNING
 from api.operation.capacity import files_of_store
 from api.operation.logs import MAX_QUEUED_BYTES
 from api.operation.settings import load
-from api.server import connection_limits
+from api.server import connection_limits, most_at_once
 from hft_mmap.durable.together import MOST_THREADS
 from tests.service import ROOT, environment
 
@@ -64,6 +64,8 @@ def test_the_limits_leave_room_for_what_the_settings_allow() -> None:
     limits = connection_limits(settings.server, settings.store.limits(), limit("LimitNOFILE"))
     assert limits.max_connections == settings.server.max_connections
     assert limit("LimitNOFILE") >= settings.server.max_connections + 10 * files_of_store(settings.store.limits())
+    # A queue that is longer before the first start than after it would promise what no restart keeps.
+    assert f"Backlog={most_at_once(limit('LimitNOFILE'))}" in lines("hft-mmap.socket")
     helpers, looker = MOST_THREADS - 1, 1
     assert limit("TasksMax") >= 1 + 3 + helpers + looker + MOST_RUNNING + 32 + 8
     program, connections = 250 * 10**6, 400 * 10**6
