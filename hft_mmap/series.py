@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -204,7 +205,7 @@ class Series(Opened):
         if self._memory_kept or not self._commits.sync_failed or self._head.closed:
             return True
         try:
-            found = self._hold(partial(self._head.committing, self._keep_in_memory), self._commit_wait_s)
+            found = self._under_locks(self._keep_in_memory)
         except SeriesBusy:
             return False
         except OSError:  # of a kind that says nothing of what is in memory
@@ -216,6 +217,19 @@ class Series(Opened):
             self._tell_of_loss(found)
             self._freeze(found)
         return True
+
+    def _under_locks(self, work: Callable[[], Trusted]) -> Trusted:
+        """Return what `work` does while the series and its slots are held; OSError only of SHORT_OF, and SeriesBusy.
+
+        Without the locks where the head can't be opened again: it may never be, and somebody waits to be told.
+        """
+        try:
+            return self._hold(partial(self._head.committing, work), self._commit_wait_s)
+        except OSError as error:
+            if self._head.fd >= 0 or error.errno in SHORT_OF:
+                raise
+        with self._lock:
+            return work()
 
     def _keep_in_memory(self) -> Trusted:
         """Do the work of `_kept_in_memory`, return how far the series goes. The caller holds it and is committing.

@@ -322,8 +322,9 @@ class Head:
         self.store(BOOT_ID + 1, int(high))
 
     def commits(self) -> list[Commit]:
-        """Return the valid commits, newest first."""
-        found = [decode_commit(os.pread(self.fd, 512, offset)) for offset in SLOT_OFFSETS]
+        """Return the valid commits, newest first; while it rests, as memory has them, which is the same."""
+        whole = os.pread(self.fd, HEAD_BYTES, 0) if self.fd >= 0 else self._array.tobytes()
+        found = [decode_commit(whole[offset : offset + 512]) for offset in SLOT_OFFSETS]
         return sorted((commit for commit in found if commit is not None), key=lambda one: one.sequence, reverse=True)
 
     def write_commit(self, commit: Commit) -> Commit:

@@ -119,6 +119,8 @@ class Told:
     values: list[float] = field(default_factory=list)
     ends: list[int] = field(default_factory=lambda: [0])
     """Totals after each batch: a series ends at one of them."""
+    start: int = 0
+    """Where it was seen to begin."""
     durable: int = 0
     """Points that the store has said are on the disk."""
     maybe: list[float] = field(default_factory=list)
@@ -461,9 +463,9 @@ class History:
     def _check_opened(self, store: Store, symbol: str, told: Told) -> None:
         """Check where a symbol ends, and go on from there."""
         try:
-            total = store.series(symbol).total
+            start, total = store.series(symbol).bounds()
         except SymbolNotFound:
-            total = 0
+            start = total = 0
         except SeriesSetAside as error:
             if self._calls_fail and "the next request tries again" in str(error):
                 raise
@@ -482,6 +484,7 @@ class History:
             # A device that comes back with a head that was never written since it was made can tell of nothing.
             if (total or symbol in self._restarted) and not self._events.get(symbol, set()) & {"lost", "recovery"}:
                 raise WrongError(f"{symbol} ends at {total} and not at {len(told.values)}, and nobody is told")
+            told.start = start
             del told.values[total:]
             told.ends = [end for end in told.ends if end <= total]
         told.durable = min(told.durable, total)
@@ -499,8 +502,11 @@ class History:
                 raise WrongError(f"{symbol} serves values that were not appended")
             if span.total == span.start:
                 continue
-            if span.total - span.start < min(span.total, LIMITS.cleanup_keep_count - _MOST_POINTS):
-                raise WrongError(f"{symbol} keeps {span.total - span.start} points alone")
+            # What was let go of stays so, also where points that came after it are lost.
+            kept = len(values) - span.start
+            if span.start > told.start and kept < min(len(values), LIMITS.cleanup_keep_count - _MOST_POINTS):
+                raise WrongError(f"{symbol} keeps {kept} points alone")
+            told.start = span.start
             window = self._random.randrange(1, len(found) + 1)
             stats, part = store.stats(symbol, window), found[len(found) - window :]
             right = (stats.min, stats.max, stats.last, stats.points) == (part.min(), part.max(), part[-1], window)
