@@ -357,15 +357,14 @@ class History:
 
     def _fail(self, kind: str, most: int) -> None:
         if not self.lazy:
-            # Each has open what the others have made: whoever opens it after the failure goes on from what is left.
-            for store, symbol in itertools.product(self._stores, SYMBOLS):
-                with suppress(SymbolNotFound):
-                    store.series(symbol)
+            self._open_what_others_made()
         failed, forgotten = self._disk.failed_syncs, self._disk.forgotten
         self._disk.fail_in(kind, self._random.randrange(most))
         self._calls_fail = True
         for _ in range(3):
             self._random.choice(self._doings())()
+            if not self.lazy:
+                self._open_what_others_made()
             if self.lazy and self._disk.forgotten > forgotten:
                 # Whoever opens it from here on goes on from what is left. A reader that has mapped the rest is gone.
                 self._unchecked, self._excused = set(SYMBOLS), set(SYMBOLS)
@@ -375,6 +374,12 @@ class History:
         self._failing |= self._disk.failed_syncs > failed
         if self._disk.forgotten > forgotten:
             self._check_forgotten()
+
+    def _open_what_others_made(self) -> None:
+        """Have each process open all there is: whoever opens it after a failure goes on from what is left."""
+        for store, symbol in itertools.product(self._stores, SYMBOLS):
+            with suppress(SymbolNotFound, SeriesSetAside):
+                store.series(symbol)
 
     def _check_forgotten(self) -> None:
         """Check that the processes that are there serve nothing of what memory has lost under them, and say so."""
