@@ -275,7 +275,6 @@ def test_a_symbol_without_files_is_not_written_to_another_file(data: Path, open_
     assert store.append(SYMBOLS[2], [8.0]) == 4
 
 
-@pytest.mark.usefixtures("few_awake")
 def test_who_waits_for_a_symbol_whose_files_cannot_be_opened_again_is_told(open_store: OpenStore) -> None:
     """It is read-only, with every point in memory; and none is lost where the next start can open them."""
     store = open_store(durability="process")
@@ -295,6 +294,7 @@ def test_who_waits_for_a_symbol_whose_files_cannot_be_opened_again_is_told(open_
     assert again.append("A", [1.0]) == 101
 
 
+@pytest.mark.usefixtures("few_awake")
 def test_what_is_not_committed_keeps_its_chunk_open(data: Path) -> None:
     """And no head: its descriptor sees that the system could not write the points, until a commit has done so."""
     store = SteppedStore(data, limits=MANY)
