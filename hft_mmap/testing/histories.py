@@ -92,6 +92,10 @@ class SteppedStore(Store):
         """Say whether batches for `symbol` are taken, as far as is known without a look at it."""
         return symbol not in self._series or self._series[symbol].refusal is None
 
+    def end(self, symbol: str) -> int:
+        """Return where an open symbol ends."""
+        return self._series[symbol].total
+
     def step(self) -> None:
         """Make the commits that were asked for."""
         self._flusher.step()  # type: ignore[union-attr]
@@ -450,9 +454,10 @@ class History:
     def _is_checked(self, store: SteppedStore, symbol: str) -> bool:
         """Check a symbol where that is due; False where it can't be, as a call fails at present."""
         if symbol in self._unchecked:
-            # Not of one that met a failed sync: others may have gone on since.
-            going_on = (one for one in (store, *self._stores) if one.goes_on(symbol))
-            store = next(going_on, store)
+            # Not of one that met a failed sync: others may have gone on since, until they met it too.
+            stores = (store, *self._stores)
+            going_on = next((one for one in stores if one.goes_on(symbol)), None)
+            store = going_on or max(stores, key=lambda one: one.end(symbol))
             try:
                 self._check_opened(store, symbol, self._told[symbol])
             except HftMmapError:
