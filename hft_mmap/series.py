@@ -16,7 +16,15 @@ from hft_mmap.counters import EventSink, Syncs
 from hft_mmap.durable import recovery
 from hft_mmap.durable.commits import Waiter
 from hft_mmap.durable.trust import Trusted, ending, trust
-from hft_mmap.errors import FormatError, SeriesBusy, SeriesRemoved, StoreClosed, StoreForked
+from hft_mmap.errors import (
+    FormatError,
+    HftMmapError,
+    SeriesBusy,
+    SeriesRemoved,
+    StoreClosed,
+    StoreForked,
+    WriteFailed,
+)
 from hft_mmap.files.boot import Boot
 from hft_mmap.files.descriptors import Descriptors
 from hft_mmap.files.disk import SHORT_OF
@@ -126,7 +134,7 @@ class Series(Opened):
                 if self._is_removed():  # then it says nothing of the disk
                     self._answer_waiters()
                     return True
-                if not clean and self._may_commit_again(error):
+                if self._may_commit_again(error, clean=clean):
                     return self._later("write_failed", error)
                 self._fail(error)
             except Exception as error:  # noqa: BLE001 - whatever it is, the points are not on the disk: say so
@@ -149,6 +157,12 @@ class Series(Opened):
         waiting = self._not_committed
         late = waiting is not None and monotonic() - waiting.since_s >= LOCKED_AFTER_S
         return super().trouble() or (waiting if late else None)
+
+    def _not_written(self, n: int, error: OSError | FormatError) -> HftMmapError:
+        """Return the error that tells a caller why a batch was not stored; SeriesRemoved where that is why."""
+        if isinstance(error, FileNotFoundError) and self._is_removed() and self._refused is not None:
+            return self._refused.error()
+        return super()._not_written(n, error)
 
     def check_in_place(self) -> None:
         """Raise SeriesRemoved, and refuse batches from now on, if the files are no longer those of the directory."""
@@ -184,12 +198,14 @@ class Series(Opened):
                 self._on_event("removed", {"symbol": self.symbol, "durable_total": self.committed_total})
         return self.removed
 
-    def _may_commit_again(self, error: OSError) -> bool:
+    def _may_commit_again(self, error: OSError, *, clean: bool) -> bool:
         """Return whether a commit that failed may be tried again: nothing is in doubt, and it may pass."""
         if self._commits.sync_failed:
             return False
         if error.errno in SHORT_OF:  # which says nothing of the disk, however long it lasts
             return True
+        if clean:  # the last one: without it a series whose points are all on the disk is as after a kill
+            return self._is_committed
         now = monotonic()
         if self._failing_since is None:
             self._failing_since = now
@@ -287,7 +303,7 @@ class Series(Opened):
         if self._commits.sync_failed:  # and whoever met that was interrupted before it could say so
             raise OSError(errno.EIO, "an earlier sync failed")
         self.check_in_place()
-        if self._head.fd < 0 and not clean and self._is_committed:
+        if self.is_resting and not clean and self._is_committed and self._not_committed is None:
             return  # and stays without descriptors
         view, total, start, mark = self._hold(partial(self._published, clean=clean), self._commit_wait_s)
         cleanup = start > self._unlinked_below
@@ -370,6 +386,11 @@ class Series(Opened):
         self._close_files()
         return True
 
+    @property
+    def is_resting(self) -> bool:
+        """Whether the head has no descriptor at this moment."""
+        return self._head.fd < 0
+
     def _close_files(self) -> None:
         """Close every descriptor, for good; reads go on for whoever still holds the series."""
         self._head.close()
@@ -398,7 +419,11 @@ class Series(Opened):
             self._plan = None
             self._close_files()
         # Those who wait for points that never came.
-        self._answer_waiters(None if done else Refusal(SeriesBusy, self._held()))
+        why = self._not_committed
+        if why is None or why.code == "locked":
+            self._answer_waiters(None if done else Refusal(SeriesBusy, self._held()))
+        else:
+            self._answer_waiters(Refusal(WriteFailed, why.detail))
 
 
 class _Forked(Series):

@@ -264,7 +264,8 @@ class Store(Watch):
             def close(series: Series) -> None:
                 series.close(max(deadline_s - time.monotonic(), 0.0))
 
-            together(close, list(self._series.values()))
+            # Those with descriptors first: theirs are free then for the others, where the process has no more.
+            together(close, sorted(self._series.values(), key=lambda series: series.is_resting))
 
     def __enter__(self) -> Self:
         """Return the open store."""

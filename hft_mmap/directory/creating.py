@@ -100,7 +100,7 @@ class Creating(Opening):
                 self._on_event("series_created", {"symbol": symbol, "chunk_points": self.limits.chunk_points})
             with self._lock:
                 found = self._series.get(symbol)
-                if found is None and number is not None:
+                if found is None and number is not None and not self._closed:
                     found = self._try_open(symbol, named=True, wait_s=OPEN_WAIT_S)
                 return found or self._find(symbol)
         finally:
@@ -112,9 +112,9 @@ class Creating(Opening):
     def _name(self, making: Path, symbol: str) -> int | None:
         """Give the series in `making` its name, and return the number of that; None where there is one of that name.
 
-        Nobody else makes symbols meanwhile. OSError.
+        None also where the store was closed meanwhile. Nobody else makes symbols at the same time. OSError.
         """
-        if self._exists(symbol):
+        if self._closed or self._exists(symbol):
             return None
         self._check_limit(symbol)
         making.rename(self.path / directory_name(symbol))

@@ -46,9 +46,14 @@ def open_again(path: Path, flags: int, file: tuple[int, int], address: int, size
     for where in (path, mapped_path(address, size)):
         with suppress(FileNotFoundError, NotADirectoryError):
             fd = os.open(where or path, flags | os.O_CLOEXEC)
-            if identity_of(os.fstat(fd)) == file:
+            found = None
+            try:
+                found = identity_of(os.fstat(fd))
+            finally:  # also where the file system does not tell: whoever waits for it tries again and again
+                if found != file:
+                    os.close(fd)
+            if found == file:
                 return fd
-            os.close(fd)
     raise FileNotFoundError(errno.ENOENT, "the file was removed or replaced", str(path))
 
 

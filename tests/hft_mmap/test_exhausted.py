@@ -1,17 +1,15 @@
 """Descriptors that run out at each opening of a file: what fails leaves a state that the next call goes on from."""
 
-import os
-import resource
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hft_mmap import HftMmapError, Limits, Store
+from tests.hft_mmap.descriptors import descriptors_left
 from tests.service import wait_until
 
 LIMITS = Limits(chunk_points=64, starting_capacity=0, max_data_retention=300, cleanup_keep_count=70)
@@ -19,25 +17,6 @@ POINTS = np.arange(200.0)
 MORE = np.arange(200.0, 260.0)
 MOST = 60
 """More descriptors than any of the calls needs."""
-
-
-@contextmanager
-def descriptors_left(n: int) -> Iterator[None]:
-    """Let this process open `n` more files, and no other."""
-    highest = max(map(int, os.listdir("/proc/self/fd")))
-    fillers = [os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)]
-    while fillers[-1] <= highest:
-        fillers.append(os.dup(fillers[-1]))
-    top = fillers.pop()
-    os.close(top)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (top + n, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        for fd in fillers:
-            os.close(fd)
 
 
 def reopen(store: Store) -> None:

@@ -1,6 +1,9 @@
 """More symbols than a store opens at its start: each is opened by its first use, and looked at whether used or not."""
 
+import os
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
@@ -12,6 +15,7 @@ from hft_mmap import (
     HftMmapError,
     Limits,
     SeriesReadOnly,
+    SeriesRemoved,
     SeriesSetAside,
     Store,
     StoreClosed,
@@ -27,7 +31,7 @@ from hft_mmap.testing.histories import SteppedStore
 from hft_mmap.tree.words import FLAGS
 from tests.hft_mmap.conftest import OpenStore, StartStore
 from tests.hft_mmap.damage import flip, set_flags, write_at
-from tests.hft_mmap.descriptors import open_files
+from tests.hft_mmap.descriptors import descriptors_left, open_files
 from tests.service import wait_until
 
 SYMBOLS = [f"S{number:03}" for number in range(OPENED_AT_ONCE + 5)]
@@ -278,8 +282,11 @@ def test_a_symbol_without_files_is_not_written_to_another_file(data: Path, open_
 def test_who_waits_for_a_symbol_whose_files_cannot_be_opened_again_is_told(open_store: OpenStore) -> None:
     """It is read-only, with every point in memory; and none is lost where the next start can open them."""
     store = open_store(durability="process")
-    store.append("A", np.arange(100.0))
-    assert store.series("A").rest()
+    store.append("A", np.arange(50.0))
+    series = store.series("A")
+    wait_until(lambda: not series.is_asked and series.rest(), "the commit of the opening")
+    store.append("A", np.arange(50.0, 100.0))
+    assert series.rest()
     head = store.path / "A" / HEAD_NAME
     head.rename(store.path / "kept")
     head.symlink_to(head)  # opened by nobody: too many levels of links
@@ -292,6 +299,72 @@ def test_who_waits_for_a_symbol_whose_files_cannot_be_opened_again_is_told(open_
     again = open_store()
     assert np.array_equal(again.window("A", 1000), np.arange(100.0))
     assert again.append("A", [1.0]) == 101
+
+
+@pytest.mark.usefixtures("few_awake")
+def test_a_symbol_without_files_that_was_removed_by_hand_says_so_to_who_appends(
+    data: Path, open_store: OpenStore
+) -> None:
+    """At the first batch, which is refused as one for a removed symbol, not as one that the disk did not take."""
+    store = open_store(data, limits=MANY)
+    for symbol in SYMBOLS:
+        store.append(symbol, [7.0])
+    store.sync()
+    shutil.rmtree(data / SYMBOLS[0])
+    for _ in range(2):
+        with pytest.raises(SeriesRemoved):
+            store.append(SYMBOLS[0], [8.0])
+
+
+@pytest.mark.usefixtures("few_awake")
+@pytest.mark.parametrize("left", [1, 4])
+def test_a_close_without_descriptors_leaves_no_symbol_in_doubt(
+    data: Path, open_store: OpenStore, start_store: StartStore, left: int
+) -> None:
+    """What other processes have open goes on taking batches, and those in use end in order."""
+    store = open_store(data, limits=MANY)
+    for symbol in SYMBOLS[:12]:
+        store.append(symbol, [7.0])
+    store.sync()
+    other = start_store(limits=MANY)
+    for symbol in SYMBOLS[:12]:
+        assert other.append(symbol, [8.0]) == 4
+    with descriptors_left(left):
+        store.close()
+    assert open_files(data) == []
+    for symbol in SYMBOLS[:12]:
+        assert other.append(symbol, [9.0]) == 5
+    other.close()
+    with Store(data, limits=MANY) as again:
+        assert [again.stats(symbol, 5).last for symbol in SYMBOLS[:12]] == [9.0] * 12
+        assert again.reasons() == []
+
+
+def test_a_symbol_that_is_made_while_the_store_is_closed_takes_no_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would put the batch on the disk: its thread is told that the store was closed, and nothing stays open."""
+    store = Store(tmp_path / "data", limits=MANY)
+    begun, closed = threading.Event(), threading.Event()
+    sync = os.fsync
+
+    def late(fd: int) -> None:
+        if os.path.realpath(f"/proc/self/fd/{fd}") == str(store.path):
+            begun.set()
+            assert closed.wait(30)
+        sync(fd)
+
+    monkeypatch.setattr(os, "fsync", late)
+    with ThreadPoolExecutor() as pool:
+        appended = pool.submit(store.append, "A", [1.0])
+        assert begun.wait(30)
+        store.close()
+        closed.set()
+        with pytest.raises(StoreClosed):
+            appended.result()
+    assert open_files(store.path) == []
+    with Store(store.path, limits=MANY) as again:
+        assert again.append("A", [1.0]) == 1
 
 
 @pytest.mark.usefixtures("few_awake")
