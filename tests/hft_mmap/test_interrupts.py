@@ -212,7 +212,7 @@ def test_an_interrupted_append_that_puts_another_symbol_to_rest(tmp_path: Path, 
         store.append("B", [1.0])
         store.sync()
         store._descriptors.most = 1
-        assert store.series("B").rest()
+        wait_until(store.series("B").rest, "the end of its commit")
         where = interrupted(lambda store=store: store.append_nowait("B", [2.0], offset=1), 1 + tried * step)  # type: ignore[misc]
         others = [os.open("/dev/null", os.O_RDONLY) for _ in range(4)]
         assert_free(store.path)
