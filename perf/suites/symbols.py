@@ -54,6 +54,12 @@ def cases() -> list[Case]:
     of_one = Work(1, "symbols")
     return [
         Case(name("symbols", "stats_in_turn", symbols=COUNT), _using(_stats), of_one, guarded=True),
-        Case(name("symbols", "append_in_turn", symbols=COUNT), _using(_append), of_one, guarded=True),
+        Case(
+            name("symbols", "append_in_turn", symbols=COUNT),
+            _using(_append),
+            of_one,
+            guarded=True,
+            metadata={"durability": Durability.PROCESS},
+        ),
         Case(name("symbols", "page", symbols=COUNT), _using(_page), Work(20, "symbols")),
     ]
