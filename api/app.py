@@ -19,12 +19,14 @@ from api.access.browsers import Application, OwnPages, for_own_pages, pages
 from api.access.guard import WEBSOCKET, Access, Door, guarded
 from api.access.tokens import ADMIN, ANY, OPEN, READ, WRITE, Tokens
 from api.connection.connections import ConnectionLimits, Connections
+from api.connection.flow import Address
 from api.http import problems
 from api.http.exchange import BATCH, CALLER, RECEIVE, REFUSED, SEND, STREAM, Message, Receive, Scope, Send, request_id
+from api.http.prepared import QUESTION, Question
 from api.http.query import parse_stats_query
 from api.http.request import Request
 from api.operation.beside import Beside
-from api.operation.latency import RequestCounter
+from api.operation.latency import Latencies, RequestCounter, add
 from api.operation.settings import LogSettings, Settings
 from api.routes.answers import Asof, First, Quantile, Rank
 from api.routes.metrics import Metrics
@@ -100,6 +102,7 @@ def create_app(
     requests.know(served)
     router = falcon.routing.CompiledRouter()
     service = Service(_falcon_app(served, router), settings.log, requests)
+    watch.prepared.prepare = service.prepare
     access = {route: access_by_method(ACCESS[route], resource) for route, resource in served.items()}
 
     def find(path: str) -> str | None:
@@ -186,7 +189,7 @@ class Service:
         self._app = app
         self._requests = requests
         self._count = requests.count
-        self._slow_s = log.slow_request_ms / 1000
+        self.slow_s = log.slow_request_ms / 1000
         self._logs_all = log.level == "debug"
         self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind()
 
@@ -211,9 +214,19 @@ class Service:
             return
         self._count(scope, duration_s)
         # PERF: `send` is not wrapped to learn the status (0.5 us); whoever refuses leaves it in the scope.
-        if REFUSED in scope or duration_s >= self._slow_s or self._logs_all:
+        if REFUSED in scope or duration_s >= self.slow_s or self._logs_all:
             self._requests.count_refusal(scope)
-            self._write_line(scope, duration_s)
+            self.write_line(scope, duration_s)
+
+    def prepare(self, scope: Scope) -> "Prepared | None":
+        """Return the request `scope`, which was answered, as one that can be answered again without its scope.
+
+        None where that can't be, or where every request has a line in the log.
+        """
+        question: Question | None = scope.get(QUESTION)
+        if question is None or REFUSED in scope or self._logs_all:
+            return None
+        return Prepared(self, question, scope, self._requests.latencies_of(scope))
 
     async def refuse(self, scope: Scope, send: Send, refusal: problems.Refusal) -> None:
         """Answer a request that Falcon is not to see, and write its line."""
@@ -221,11 +234,11 @@ class Service:
         if scope["type"] == "http":
             self._count(scope, 0.0)
             self._requests.count_refusal(scope)
-        self._write_line(scope, 0.0)
+        self.write_line(scope, 0.0)
         body = problems.problem(refusal.status, refusal.detail)
         await problems.send_problem(scope, send, refusal.status, body, refusal.headers)
 
-    def _write_line(self, scope: Scope, duration_s: float) -> None:
+    def write_line(self, scope: Scope, duration_s: float) -> None:
         """Write the canonical line of one request."""
         path: str = scope["path"].rstrip("/") or "/"
         if path in _QUIET_PATHS:
@@ -234,7 +247,7 @@ class Service:
         symbol, points = scope.get(BATCH) or (_asked_symbol(scope, path), None)
         if status >= _FIRST_SERVER_ERROR:
             say = self._log.error
-        elif duration_s >= self._slow_s:
+        elif duration_s >= self.slow_s:
             say = self._log.warning
         else:
             say = self._log.info if REFUSED in scope else self._log.debug
@@ -261,7 +274,7 @@ class Service:
             await self._app(scope, receive, send)
         finally:
             if REFUSED in scope:
-                self._write_line(scope, perf_counter() - begin)
+                self.write_line(scope, perf_counter() - begin)
             elif STREAM in scope:
                 self._write_stream_line(scope, perf_counter() - begin)
 
@@ -274,6 +287,43 @@ class Service:
             request_id=request_id(scope),
             **_whose(scope),
         )
+
+
+class Prepared:
+    """A request that was understood: it is answered, counted and, where it was slow, written down as any other."""
+
+    __slots__ = ("_latencies", "_method", "_path", "_query", "_question", "_service", "caller")
+
+    def __init__(self, service: Service, question: Question, scope: Scope, latencies: Latencies) -> None:
+        self.caller = scope.get(CALLER)
+        self._service = service
+        self._question = question
+        self._latencies = latencies
+        self._method: str = scope["method"]
+        self._path: str = scope["path"]
+        self._query: bytes = scope["query_string"]
+
+    def answer(self, body: bytes, client: Address | None) -> bytes | None:
+        """Return JSON to answer with 200; as `api.http.prepared.Question.answer`."""
+        begin = perf_counter()
+        answer = self._question.answer(body, self.caller)
+        if answer is None:
+            return None
+        duration_s = perf_counter() - begin
+        add(self._latencies, duration_s)
+        if duration_s >= self._service.slow_s:
+            self._service.write_line(self._scope(client), duration_s)
+        return answer
+
+    def _scope(self, client: Address | None) -> Scope:
+        """Return what the line in the log is written from."""
+        scope: Scope = {"method": self._method, "path": self._path, "query_string": self._query}
+        scope |= {"headers": [], "client": client}
+        if self.caller is not None:
+            scope[CALLER] = self.caller
+        if self._question.batch is not None:
+            scope[BATCH] = self._question.batch
+        return scope
 
 
 def _whose(scope: Scope) -> dict[str, str | None]:

@@ -107,6 +107,7 @@ def _serve(settings: Settings, writer: logs.LogWriter) -> int:
 
                 def reload() -> None:
                     credentials.reload()
+                    watch.prepared.clear()
                     writer.reopen()
 
                 server = _Server(config, listeners, watch, manager, streams, reload)
@@ -187,6 +188,7 @@ def connection_limits(settings: ServerSettings, limits: Limits, open_files: int)
         max_answer_memory_bytes=settings.max_answer_memory_bytes,
         max_share_percent=settings.max_share_percent,
         max_body_bytes=settings.max_body_bytes,
+        max_prepared=settings.max_prepared,
     )
 
 

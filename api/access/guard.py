@@ -53,7 +53,11 @@ def check_symbol(scope: Scope, needed: str, symbol: str) -> None:
     What stands in a query, the door has asked already; this is for symbols in bodies, messages and paths. Also Refusal
     (401) where the token was revoked since the request came, and InvalidSymbol.
     """
-    token: Token | None = scope.get(CALLER)
+    check_symbol_of(scope.get(CALLER), needed, symbol)
+
+
+def check_symbol_of(token: Token | None, needed: str, symbol: str) -> None:
+    """Raise Refusal unless the holder of `token` has the scope `needed` for `symbol`; see `check_symbol`."""
     if token is None:
         return
     if token.revoked:

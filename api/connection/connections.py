@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from api.connection.budget import ANSWERS, BODIES, CONNECTIONS, REQUESTS, Budget, Ledger
+from api.connection.prepared import PreparedRequests
 from api.connection.turn import StrangersTurn
 from api.operation.line_budget import LineBudget
 
@@ -53,6 +54,7 @@ class ConnectionLimits:
     max_answer_memory_bytes: int = 64 * 2**20
     max_share_percent: int = 75
     max_body_bytes: int = 4 * 2**20
+    max_prepared: int = 4096
 
     def shares(self) -> tuple[int, ...]:
         """Return what one holder may take of each account; of bodies at least one that is as large as may be."""
@@ -132,6 +134,7 @@ class Connections:
         asks. The application sets it."""
         self.guarded = False  # whether there are tokens at all; the application sets it too
         self.turn = StrangersTurn()
+        self.prepared = PreparedRequests(limits.max_prepared)
         self.leaving = False  # the server stops: connections end after their next answer, new ones too
         # In the order in which they became so: the first is the oldest. `known`: those that have brought a token.
         self.idle: dict[Connection, float] = {}

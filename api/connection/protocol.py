@@ -27,6 +27,7 @@ from api.connection.flow import Address, both_ends, is_tls
 from api.connection.head import NO_ROOM, UPGRADE_TOO_EARLY, Handshake, HeadRefused
 from api.connection.requests import WAITED_FOR_BYTES, RequestParser
 from api.connection.rest import begin
+from api.connection.short import ShortWay
 from api.connection.standing import Standing
 from api.connection.websocket import SEND_BUFFER_BYTES, StreamProtocol
 from api.http.exchange import ENDLESS, Scope
@@ -69,6 +70,7 @@ class HttpProtocol(CountedProtocol):
         self.standing = Standing(self, watch)
         self._handshake = handshake  # of TLS: what this connection was until now
         self.parser = RequestParser(self, watch)
+        self._short = ShortWay(self, watch)
         self.running: Cycle | None = None
         self._unparsed = memoryview(b"")
         self._slicing = self._resting = False
@@ -129,6 +131,10 @@ class HttpProtocol(CountedProtocol):
         Thousands of tiny requests fit into what is read at once. They are parsed as they are run, not before: as
         objects they would take twenty times the memory.
         """
+        if self.standing.is_idle() and not (self._ending or self.flow.write_paused):
+            data = self._short.take(data)
+            if not data:
+                return
         size = len(data)
         if (size <= _STRANGERS_SLICE_BYTES or size <= self._slice_bytes()) and not self._unparsed:
             self._take(data)
@@ -315,6 +321,7 @@ class HttpProtocol(CountedProtocol):
         """Go on after the answer to `cycle` has been written."""
         self._state.total_requests += 1
         self.running = None
+        self._short.learn(cycle)
         cycle.release()
         cycle.forget()
         self.parser.forget()
@@ -339,6 +346,10 @@ class HttpProtocol(CountedProtocol):
     def is_ending(self, cycle: Cycle) -> bool:
         """Return whether the answer to `cycle` is the last one on this connection."""
         return self._ending and not self.waiting and not self._unparsed and cycle is self.parser.cycle
+
+    def count(self, requests: int) -> None:
+        """Count requests that were answered the short way."""
+        self._state.total_requests += requests
 
     def date_lines(self) -> bytes:
         """Return the header lines that every answer begins with."""
@@ -400,7 +411,7 @@ class HttpProtocol(CountedProtocol):
     @property
     def is_new(self) -> bool:
         """Whether nothing of a request has arrived yet."""
-        return self.parser.cycle is None and not self.parser.arriving
+        return self.parser.cycle is None and not (self.parser.arriving or self._short.used)
 
     def leave(self) -> None:
         """End after the next answer, which says so: the client may still send a request until it has read that."""

@@ -24,6 +24,7 @@ from api.connection.head import (
     without_upgrade,
 )
 from api.http.exchange import HANDSHAKE
+from api.http.prepared import RAISED, NotStored
 
 if TYPE_CHECKING:
     from api.connection.protocol import HttpProtocol
@@ -57,6 +58,7 @@ class RequestParser:
         self.content_length: int | None = None
         self.content_left = 0
         self.received_bytes = 0  # of bodies, all together: who looks twice sees whether one moves
+        self.raised: NotStored | None = None  # by the request that is fed next, before it came here
         self.cycle: Cycle | None = None  # the newest request, whose body may still be arriving
         self._connection = connection
         self._watch = watch
@@ -179,6 +181,8 @@ class RequestParser:
         if length is not None:
             self.content_length = self.content_left = int(length)
         scope = self._scope(method, version)
+        if self.raised is not None:
+            scope[RAISED], self.raised = self.raised, None
         has_body = bool(self.content_left) or b"transfer-encoding" in noted
         if parser.should_upgrade():
             self._judge_upgrade(scope, has_body=has_body)

@@ -25,6 +25,10 @@ class Standing:
         """Whether the watch looks how long a request takes to arrive."""
         return self._told_body is not None
 
+    def is_idle(self) -> bool:
+        """Say whether nothing is under way, and nothing has arrived of a request."""
+        return self._connection in self._idle
+
     def busy(self) -> None:
         """Note that something has arrived."""
         self._idle.pop(self._connection, None)

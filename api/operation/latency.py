@@ -43,6 +43,12 @@ class RequestCounts(NamedTuple):
         return counts, seconds
 
 
+def add(latencies: Latencies, duration_s: float) -> None:
+    """Count one request among `latencies`."""
+    latencies[bisect_left(BUCKETS_S, duration_s)] += 1
+    latencies[_SUM] += duration_s
+
+
 class RequestCounter:
     """Counts the requests of one event loop."""
 
@@ -68,8 +74,11 @@ class RequestCounter:
             latencies = self._of_path[scope["path"]][scope["method"]]
         except KeyError:
             latencies = self._unusual(scope)
-        latencies[bisect_left(BUCKETS_S, duration_s)] += 1
-        latencies[_SUM] += duration_s
+        add(latencies, duration_s)
+
+    def latencies_of(self, scope: Scope) -> Latencies:
+        """Return where requests like this one are counted, for `add`."""
+        return self._unusual(scope)
 
     def count_refusal(self, scope: Scope) -> None:
         """Count the status of a request that `count` has just counted, if it was refused."""

@@ -178,6 +178,7 @@ class ServerSettings:
     keep_alive_s: int = _key(75, _whole(1, 86_400))
     shutdown_grace_s: int = _key(10, _whole(0, 3600))
     max_streams: int = _key(256, _whole(0, 1000))
+    max_prepared: int = _key(4096, _whole(0, 65_536))  # requests that are answered the short way; 0: none
     tls_certificate: str = _key("", _text_or_empty, kind="str")  # PEM, with the chain; empty: no TLS
     tls_key: str = _key("", _text_or_empty, kind="str")
 

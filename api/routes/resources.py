@@ -1,22 +1,27 @@
 """The resources behind the routes: each reads a request, asks the store, and hands back finished JSON bytes."""
 
 import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
+from typing import NoReturn
 
 import falcon.asgi
 import orjson
 
-from api.access.guard import authorise, check_symbol, symbols_of
-from api.access.tokens import READ, WRITE
-from api.body.decode import Decoder
+from api.access.guard import authorise, check_symbol, check_symbol_of, symbols_of
+from api.access.tokens import READ, WRITE, Token
+from api.body.decode import Batch, Decoder
 from api.body.durable import wait_durable
 from api.body.intake import Intake
 from api.body.lines import Lines
-from api.body.media import LINES, body_type
+from api.body.media import JSON, LINES, RAW, body_type
 from api.body.patience import Patience, append_now
+from api.body.raw import raw_values
 from api.body.reading import read_body
-from api.http.exchange import BATCH
-from api.http.problems import answer, problem
+from api.http.exchange import BATCH, Scope
+from api.http.prepared import QUESTION, RAISED, NotStored, Question
+from api.http.prepared import Batch as Noted
+from api.http.problems import Refusal, answer, problem
 from api.http.query import parse_stats_query
 from api.http.request import Request
 from api.operation.beside import Beside
@@ -28,30 +33,50 @@ _LEAST_QUESTIONS = 1024  # remembered, or one for each symbol; one with its answ
 _MAX_QUESTION_BYTES = 512  # a symbol takes at most 192 of them
 
 
+_READY = b'{"status":"ready"}'
+
+
 class Constant:
     """Answers GET and HEAD with the same JSON bytes every time."""
+
+    batch: Noted | None = None
 
     def __init__(self, body: bytes) -> None:
         self._body = body
 
-    async def on_get(self, _req: Request, resp: falcon.asgi.Response) -> None:
+    async def on_get(self, req: Request, resp: falcon.asgi.Response) -> None:
         """Answer with the bytes."""
         resp.data = self._body
+        req.scope[QUESTION] = self
 
     on_head = on_get
+
+    def answer(self, _body: bytes, _caller: object) -> bytes:
+        """Answer a prepared request."""
+        return self._body
 
 
 class Ready:
     """Says whether every series serves, reads and writes; a health check that is green otherwise would be a lie."""
 
+    batch: Noted | None = None
+
     def __init__(self, store: Store) -> None:
         self._store = store
+
+    def answer(self, _body: bytes, _caller: object) -> bytes | None:
+        """Answer a prepared request, while there is nothing to tell of."""
+        return None if self._store.losses() or self._store.reasons() else _READY
 
     async def on_get(self, req: Request, resp: falcon.asgi.Response) -> None:
         """Answer 200, or 503 with the reasons, which name symbols and files and are not for everybody.
 
         What was lost is told, and no reason to send requests elsewhere: what is left is certain, and is served.
         """
+        req.scope[QUESTION] = self
+        resp.data = self.answer(b"", None)
+        if resp.data is not None:
+            return
         reasons = self._store.reasons()
         if not reasons:
             mine = symbols_of(req.scope, READ)
@@ -86,9 +111,14 @@ class AddBatch:
         self._waits = store.durability is Durability.SYNC
         durability = store.durability.value.encode()
         self._answer = b'{"status":"success","added":%d,"total":%d,"durability":"' + durability + b'"}'
+        self._max_values = settings.max_batch_values
+        self._json = _Batches(store, self._decoder.quick, self._answer)
 
     async def on_post(self, req: Request, resp: falcon.asgi.Response) -> None:
         """Append, and answer once the batch is as durable as the settings promise."""
+        scope, kind = req.scope, JSON
+        if RAISED in scope:
+            _tell_again(scope, scope[RAISED])
         if req.is_plain_json():
             body = await read_body(req, self._max_body_bytes)
             symbol, values, offset = self._decoder.quick(body) or await self._decoder.decode(body)
@@ -97,33 +127,95 @@ class AddBatch:
             if kind == LINES:
                 self._intake.check_lines(req)
                 async with self._intake.body(req) as body:
-                    status, resp.data = await self._lines.take(body, req.scope)
+                    status, resp.data = await self._lines.take(body, scope)
                     resp.status = status.value
                 return
             symbol, values, offset = await self._intake.batch(req, kind)
-        check_symbol(req.scope, WRITE, symbol)
+        check_symbol(scope, WRITE, symbol)
         added = len(values)
-        req.scope[BATCH] = symbol, added
+        scope[BATCH] = symbol, added
         total = append_now(self._store, symbol, values, offset)
         if total is None:
             total = await Patience().append(self._store, symbol, values, offset)
         if self._waits:
             await wait_durable(self._store, symbol, total)
+        else:
+            scope[QUESTION] = self._question(req, kind, symbol, offset)
         resp.data = self._answer % (added, total)
+
+    def _question(self, req: Request, kind: str, symbol: str, offset: int | None) -> Question | None:
+        """Return what reads the next body behind the same head; None where more than the body has to be looked at."""
+        if req.header(b"content-encoding") is not None:
+            return None
+        if kind == RAW:  # all but the numbers stands in the head
+
+            def read(body: bytes) -> Batch:
+                return symbol, raw_values(body, self._max_values), offset
+
+            return _Batches(self._store, read, self._answer)
+        return self._json if kind == JSON and req.header(b"x-offset") is None else None
+
+
+def _tell_again(scope: Scope, raised: NotStored) -> NoReturn:
+    """Raise what a batch was refused with on the short way: it is not stored a second time by trying again."""
+    if raised.batch is not None:
+        scope[BATCH] = raised.batch
+    raise raised.error
+
+
+class _Batches:
+    """What reads and stores the bodies that come behind one head, or behind any that says as much."""
+
+    __slots__ = ("_answer", "_read", "_store", "batch")
+
+    def __init__(self, store: Store, read: Callable[[bytes], Batch | None], answer: bytes) -> None:
+        self.batch: Noted | None = None
+        self._store = store
+        self._read = read
+        self._answer = answer
+
+    def answer(self, body: bytes, caller: Token | None) -> bytes | None:
+        """Store a batch and answer; None where something has to be waited for or to be told of the body itself.
+
+        Raises NotStored.
+        """
+        try:
+            batch = self._read(body)
+        except Refusal:
+            return None
+        if batch is None:
+            return None
+        symbol, values, offset = batch
+        self.batch = None
+        try:
+            check_symbol_of(caller, WRITE, symbol)
+            added = len(values)
+            self.batch = symbol, added
+            total = append_now(self._store, symbol, values, offset)
+        except Exception as error:  # noqa: BLE001 - told the long way, whatever it is
+            raise NotStored(error, self.batch) from None
+        return None if total is None else self._answer % (added, total)
 
 
 class _Question:
     """One query of /stats that was understood, and the answer it had last."""
 
-    __slots__ = ("answer", "bounds", "series", "window")
+    __slots__ = ("_last", "bounds", "series", "window")
+    batch: Noted | None = None
 
     def __init__(self, series: Series, window: int | None) -> None:
         self.series = series
         self.window = window
         self.bounds = (-1, -1)
-        self.answer = b""
+        self._last = b""
 
-    def ask(self, bounds: tuple[int, int]) -> bytes:
+    def answer(self, _body: bytes, _caller: object) -> bytes:
+        """Answer as things stand. Raises SymbolNotFound where the series has gone."""
+        # The bounds come from shared memory every time: whoever appended, and in whatever process, is seen here.
+        bounds = self.series.bounds()
+        return self._last if bounds == self.bounds else self._ask(bounds)
+
+    def _ask(self, bounds: tuple[int, int]) -> bytes:
         """Answer from the series, and remember it for as long as the bounds are `bounds`.
 
         A batch that another process appends meanwhile moves the bounds, so it is never hidden by what is remembered.
@@ -138,9 +230,9 @@ class _Question:
             }
         else:
             found = _fields(self.series.stats(self.window))
-        self.answer = orjson.dumps(found)
+        self._last = orjson.dumps(found)
         self.bounds = bounds
-        return self.answer
+        return self._last
 
 
 class Stats:
@@ -166,17 +258,13 @@ class Stats:
                 resp.data = await answer_named(self._store, named, self._beside)
                 return
             question = await self._understand(query)
-        # The bounds come from shared memory every time: whoever appended, and in whatever process, is seen here.
-        bounds = question.series.bounds()
-        if bounds == question.bounds:
-            resp.data = question.answer
-            return
         try:
-            resp.data = question.ask(bounds)
+            resp.data = question.answer(b"", None)
         except SymbolNotFound:  # it was removed or renamed, and may have been made again since
             self._questions.pop(query, None)
             question = await self._understand(query)
-            resp.data = question.ask(question.series.bounds())
+            resp.data = question.answer(b"", None)
+        req.scope[QUESTION] = question
 
     on_head = on_get
 

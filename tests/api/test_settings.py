@@ -31,6 +31,7 @@ DEFAULTS = {
     "server.keep_alive_s": 75,
     "server.shutdown_grace_s": 10,
     "server.max_streams": 256,
+    "server.max_prepared": 4096,
     "server.tls_certificate": "",
     "server.tls_key": "",
     "auth.tokens_file": "",

@@ -1,0 +1,124 @@
+"""Requests that were understood once, by the very bytes of their heads; docs/design/0003 says what this may never do.
+
+It remembers what a head means and whose it is, nothing else. Whether the token still counts, what the store holds and
+how the connection stands is asked at each request.
+"""
+
+from array import array
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from api.connection.flow import Address
+from api.http.exchange import Scope
+from api.http.prepared import QUESTION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_PREPARED_HEAD_BYTES = 1024
+MAX_PREPARED_BODY_BYTES = 65_536
+"""A body announced as longer is charged while it arrives, which is for the parser to see to."""
+MEMORY_BYTES = 1024
+"""What all prepared requests together may take, for each that there may be."""
+_ENTRY_BYTES = 640  # what one takes beside the text of its head, with a question and its answer
+_UNUSUAL = frozenset({b"expect", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"x-request-id"})
+"""Headers of requests that are not prepared: they change how a request is read or answered, or each has its own."""
+
+
+class Asked(Protocol):
+    """A request that the application has understood, counts, and answers."""
+
+    caller: Any
+    """The token that was let through, None where there are no tokens."""
+
+    def answer(self, body: bytes, client: Address | None) -> bytes | None:
+        """Return JSON to answer with 200; as `api.http.prepared.Question.answer`."""
+        ...
+
+
+class Prepared(NamedTuple):
+    """A request that is remembered: what answers it, how long its body is, and where it came to."""
+
+    asked: Asked
+    body_bytes: int
+    server: Address | None
+
+
+class PreparedRequests:
+    """The requests of a server that are remembered. Belongs to the event loop."""
+
+    def __init__(self, most: int) -> None:
+        """Remember at most so many; 0 remembers none."""
+        self.known: dict[bytes, Prepared] = {}
+        self.held_bytes = 0
+        self.answered = 0  # requests, since the start
+        self.prepare: Callable[[Scope], Asked | None] = lambda _scope: None
+        """Understands a request that was answered and left a `Question`. The application sets it."""
+        self.most = most
+        self._most_bytes = most * MEMORY_BYTES
+        self._seen = array("q", bytes(8 * most))  # hashes
+
+    def learn(self, head: bytes, scope: Scope, server: Address | None) -> None:
+        """Remember the request `scope`, which came to `server` by the bytes `head` and was answered, the second time.
+
+        PERF: one that comes once, such as a batch with an offset in its query, costs 0.3 us and takes no place.
+        """
+        if QUESTION not in scope or not self._was_seen(head):
+            return
+        body_bytes = _body_bytes(head, scope)
+        asked = None if body_bytes is None else self.prepare(scope)
+        if asked is None or body_bytes is None:
+            return
+        self.forget(head)
+        self.held_bytes += _size(head)
+        self.known[head] = Prepared(asked, body_bytes, server)
+        while len(self.known) > self.most or self.held_bytes > self._most_bytes:
+            self.forget(next(iter(self.known)))
+
+    def _was_seen(self, head: bytes) -> bool:
+        """Say whether this head was seen before, as far as is remembered, and remember it."""
+        if not self.most:
+            return False
+        mark = hash(head)
+        place = mark % self.most
+        if self._seen[place] == mark:
+            return True
+        self._seen[place] = mark
+        return False
+
+    def forget(self, head: bytes) -> None:
+        """Forget one."""
+        if self.known.pop(head, None) is not None:
+            self.held_bytes -= _size(head)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self.known.clear()
+        self.held_bytes = 0
+
+
+def _size(head: bytes) -> int:
+    return _ENTRY_BYTES + len(head)
+
+
+def _body_bytes(head: bytes, scope: Scope) -> int | None:
+    """Return how long the body behind `head` is; None where `scope` is not plainly what it says, or is unusual.
+
+    The parser has read the head already; this is a second reading of it, and where they differ nothing is remembered.
+    """
+    query: bytes = scope["query_string"]
+    target = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
+    first, *lines = head[:-4].split(b"\r\n")
+    if first != b"%b %b HTTP/1.1" % (scope["method"].encode(), target) or len(lines) != len(scope["headers"]):
+        return None
+    body_bytes = 0
+    for line, (name, value) in zip(lines, scope["headers"], strict=True):
+        sent_name, _, sent_value = line.partition(b":")
+        if (sent_name.lower(), sent_value.strip(b" \t")) != (name, value) or name in _UNUSUAL:
+            return None
+        if name == b"connection" and value.lower() != b"keep-alive":
+            return None
+        if name == b"content-length":
+            body_bytes = int(value)
+    if body_bytes > MAX_PREPARED_BODY_BYTES or (body_bytes and scope["method"] != "POST"):
+        return None
+    return body_bytes if scope["method"] in {"GET", "POST"} else None
