@@ -171,6 +171,10 @@ def _connection_families(connections: Connections, streams: Streams) -> Iterator
     yield ended
     yield _gauge("hft_mmap_streams", "Streams that are open: WebSockets and server-sent events.", len(streams))
     yield _gauge("hft_mmap_max_streams", "Streams that may be open.", streams.most)
+    prepared = connections.prepared
+    yield _gauge("hft_mmap_prepared_requests", "Requests that are remembered.", len(prepared.known))
+    short = "Requests that were answered without being parsed again, all of them with 200."
+    yield CounterMetricFamily("hft_mmap_prepared_answers", short, value=prepared.answered)
     held = connections.ledger.accounts[BODIES].held
     yield _gauge("hft_mmap_body_memory_bytes", "Memory that bodies and messages take now.", held)
 
