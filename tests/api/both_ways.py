@@ -17,7 +17,7 @@ LAST = b"GET /health HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
 """Ends a conversation; never remembered."""
 # Of answers: the date, an identity that nobody sent, and of GET /symbols what the files take and when it was written.
 _VOLATILE = re.compile(rb'(?<=\ndate: )[^\r]+|(?<=\nx-request-id: )[0-9a-f]{16}(?=\r)|(?<="bytes":)\d+', re.IGNORECASE)
-_APPENDED = re.compile(rb'(?<="appended_at":)("[^"]*"|null)')
+_APPENDED = re.compile(rb'(?<="appended_at":)[^,}]+')
 
 
 @contextmanager
@@ -34,6 +34,8 @@ def both_ways(directory: Path, **settings: object) -> Iterator[tuple[Service, Se
 
 def plain(answers: bytes) -> bytes:
     """Return answers without what differs from one moment to the next."""
+    if b'"appended_at"' in answers:  # how many digits these have
+        answers = re.sub(rb"(?<=content-length: )[0-9]+", b"*", answers)
     return _APPENDED.sub(b"*", _VOLATILE.sub(b"*", answers))
 
 
