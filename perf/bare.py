@@ -2,7 +2,11 @@
 
 `python -m perf.bare` serves on a free port and prints it as JSON. GET / returns a constant; POST / reads its body and
 returns a constant. A service on this framework and this server, as they come, cannot be faster than that.
-`python -m perf.bare own` runs it on the service's own protocol class in place of uvicorn's.
+Other forms, each with less around the constant, on the service's own protocol class in place of uvicorn's:
+
+    python -m perf.bare own       the Falcon application
+    python -m perf.bare asgi      an ASGI application without a framework
+    python -m perf.bare prepared  the same, and from the third request on the protocol alone: the short way
 """
 
 import gc
@@ -17,6 +21,8 @@ import uvicorn
 
 from api.connection.connections import ConnectionLimits, Connections
 from api.connection.protocol import HttpProtocol
+from api.http.exchange import Message, Receive, Scope, Send
+from api.http.prepared import QUESTION
 from api.operation.systemd import passed_sockets
 from api.server import uvicorn_config
 from perf.settings import settings
@@ -38,6 +44,42 @@ class Bare:
         resp.data = POST_ANSWER
 
 
+class Asgi:
+    """The same without Falcon; it leaves itself as the question of each request, and answers those that come again."""
+
+    caller = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer once the body is read."""
+        message: Message = {"more_body": scope["method"] == "POST"}
+        while message["more_body"]:
+            message = await receive()
+        answer = self.answer(b"x" if scope["method"] == "POST" else b"", None)
+        scope[QUESTION] = self
+        headers = [(b"content-length", b"%d" % len(answer)), (b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+
+    def answer(self, body: bytes, _client: object) -> bytes:
+        """Answer a prepared request."""
+        return POST_ANSWER if body else GET_ANSWER
+
+
+def _prepared() -> tuple[Any, object]:
+    watch, app = Connections(ConnectionLimits()), Asgi()
+    watch.prepared.prepare = lambda _scope: app
+    return app, partial(HttpProtocol, watch=watch)
+
+
+def _form(name: str) -> tuple[Any, object]:
+    """Return application and protocol of the form of that name."""
+    if name == "prepared":
+        return _prepared()
+    if name == "uvicorn":
+        return create_app(), "httptools"
+    return Asgi() if name == "asgi" else create_app(), partial(HttpProtocol, watch=Connections(ConnectionLimits()))
+
+
 def create_app() -> Any:  # noqa: ANN401 - Falcon's types do not say that an app takes a scope
     """Return the bare application."""
     app = falcon.asgi.App()
@@ -47,10 +89,8 @@ def create_app() -> Any:  # noqa: ANN401 - Falcon's types do not say that an app
 
 def main() -> int:
     """Serve until SIGTERM."""
-    http: object = (
-        partial(HttpProtocol, watch=Connections(ConnectionLimits())) if "own" in sys.argv[1:] else "httptools"
-    )
-    config = uvicorn_config(settings().server, create_app(), http)
+    app, http = _form((*sys.argv[1:], "uvicorn")[0])
+    config = uvicorn_config(settings().server, app, http)
     passed = passed_sockets()
     with passed[0] if passed else socket.create_server(("127.0.0.1", 0), backlog=config.backlog) as listener:
         print(json.dumps({"event": "serving", "port": listener.getsockname()[1]}), flush=True)

@@ -174,6 +174,8 @@ def report(results: Results, baseline: Results, peers: Run, source: Source) -> s
     ]
     lines += ["", "## Memory", "", *tables.memory(results, baseline)]
     lines += ["", "## Share of the bare endpoint", "", *_wrapped(_HOW_SHARES), "", *tables.shares(results)]
+    if more := list(tables.more_shares(results)):
+        lines += ["", *more]
     lines += ["", "### Where the processor is", "", *_profile(source)]
     lines += ["", "## Latency under load", "", *_wrapped(_HOW_LATENCY), "", *tables.latency(results)]
     lines += ["", "## What each step is worth", "", "| work | step | time | over the step before | over the first |"]

@@ -18,6 +18,8 @@ PATIENCE_S = 60.0
 SERVICE = (sys.executable, "-m", "api.cli.command", "serve")
 BARE = (sys.executable, "-m", "perf.bare")
 BARE_ON_OUR_PROTOCOL = (*BARE, "own")
+BARE_ASGI = (*BARE, "asgi")
+BARE_PREPARED = (*BARE, "prepared")
 
 
 def sink(request_bytes: int) -> tuple[str, ...]:

@@ -105,6 +105,25 @@ def shares(results: Results) -> Iterator[str]:
                 yield "| " + " | ".join([*cells, _share(what("cpu_share_of_own"))]) + " |"
 
 
+def more_shares(results: Results) -> Iterator[str]:
+    """Yield what the service does beside endpoints with less around them, where that was measured."""
+    forms = {"asgi": "bare_asgi", "prepared": "bare_prepared", "axum": "axum"}
+    rows = []
+    for title, case in _CONTESTS:
+        for cores in ("one", "two"):
+            found = [_middle(results, f"throughput.{case},cores={cores},what={who}]") for who in forms.values()]
+            if any(found):
+                cells = [title, cores]
+                for form, rate in zip(forms, found, strict=True):
+                    share = _middle(results, f"throughput.{case},cores={cores},what=share_of_{form}]")
+                    cells += [_requests(rate), _share(share)]
+                rows.append("| " + " | ".join(cells) + " |")
+    if rows:
+        yield "| request | cores | ASGI without framework | share | short way alone | share | axum | share |"
+        yield "|---|---|--:|--:|--:|--:|--:|--:|"
+        yield from rows
+
+
 def latency(results: Results) -> Iterator[str]:
     """Yield the percentiles of all samples of each scenario, the spread of the rounds, and what happened meanwhile."""
     yield "| scenario | requests | p50 | p95 | p99 | p99.9 | rounds' p99.9 | worst | meanwhile |"

@@ -5,7 +5,9 @@ asleep between answers, and each answer then pays for a wake-up across cores, wh
 placement is measured too (cores=two). A third figure needs no placement: the server's processor time for a request.
 
 `bare` runs on uvicorn as it comes, which is what the service would be without its protocol class; `bare_own` on the
-service's protocol class, so that `share_of_own` says what routes, store and log cost on the same server.
+service's protocol class, so that `share_of_own` says what routes, store and log cost on the same server. Two more have
+less around them: an ASGI application without a framework (`share_of_asgi`), and the protocol alone, by the short way
+(`share_of_prepared`). Where cargo is installed, `share_of_axum` is that of a minimal compiled service (perf.anchors).
 """
 
 import os
@@ -16,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from time import perf_counter
 
-from perf import load, servers, wrk
+from perf import anchors, load, servers, wrk
 from perf.case import Work, name
 from perf.experiment import Effort, Experiment
 from perf.lab import SYMBOL, Lab
@@ -32,6 +34,10 @@ CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, OTHER_CORE = CORES[0], CORES[-1]
 PLACEMENTS = {"one": SERVER_CORE, "two": OTHER_CORE}
 _WARM_BYTES = 1 << 29
+_SHARES = {
+    "bare": "share", "bare_own": "share_of_own", "bare_asgi": "share_of_asgi", "bare_prepared": "share_of_prepared",
+    "axum": "share_of_axum", "bare_get": "share_of_get",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,28 +94,39 @@ def _measure(lab: Lab, effort: Effort, contest: Contest) -> Iterator[Benchmark]:
     with ExitStack() as stack:
         scratch = stack.enter_context(lab.scratch())
         data = stack.enter_context(lab.borrowed(STORED)) if not contest.values else scratch / "data"
-        (scratch / "bare").mkdir()
-        (scratch / "bare_own").mkdir()
         cores = [SERVER_CORE]
-        bare = stack.enter_context(servers.running(servers.BARE, scratch / "bare", cores=cores))
-        own = servers.running(servers.BARE_ON_OUR_PROTOCOL, scratch / "bare_own", cores=cores)
-        bare_own = stack.enter_context(own)
+        rivals: dict[str, servers.Server] = {}
+        for who, command in _rivals().items():
+            (scratch / who).mkdir()
+            rivals[who] = stack.enter_context(servers.running(command, scratch / who, cores=cores))
         ours = stack.enter_context(servers.service(scratch, data, contest.settings, cores))
         if contest.writer:
             with servers.on_cores([OTHER_CORE]):
                 stack.enter_context(writer_process(data, points=1))
         takers = {
             "ours": _taking(ours, contest.path, contest.body(), scratch),
-            "bare": _taking(bare, "/", contest.body(), scratch),
-            "bare_own": _taking(bare_own, "/", contest.body(), scratch),
+            **{who: _taking(rival, "/", contest.body(), scratch) for who, rival in rivals.items()},
         }
         if contest.values:
-            takers["bare_get"] = _taking(bare, "/", None, scratch)
+            takers["bare_get"] = _taking(rivals["bare"], "/", None, scratch)
         for take in takers.values():
             take(1.0, SERVER_CORE)  # warms up
         for placement in contest.cores:
             yield from _contend(contest, takers, placement, effort)
         yield benchmark(_named(contest, "peak_memory"), [[ours.peak_memory_bytes()]], unit="byte")
+
+
+def _rivals() -> dict[str, tuple[str, ...]]:
+    """Return the commands of what the service is held against, by name."""
+    found = {
+        "bare": servers.BARE, "bare_own": servers.BARE_ON_OUR_PROTOCOL, "bare_asgi": servers.BARE_ASGI,
+        "bare_prepared": servers.BARE_PREPARED,
+    }  # fmt: skip
+    try:
+        return found | {"axum": anchors.axum()}
+    except anchors.NoAnchorError as error:
+        print(f"throughput: without axum: {error}")
+        return found
 
 
 def _named(contest: Contest, what: str, **more: object) -> str:
@@ -137,7 +154,7 @@ def _contend(
         yield made(who, [one[who].seconds for one in rounds], work=work)
         yield made(f"{who}_cpu", [one[who].cpu_seconds for one in rounds], work=work)
     for who in list(takers)[1:]:
-        share = {"bare": "share", "bare_own": "share_of_own", "bare_get": "share_of_get"}[who]
+        share = _SHARES[who]
         yield made(share, [one[who].seconds / one["ours"].seconds for one in rounds], unit="integer")
         yield made(f"cpu_{share}", [one[who].cpu_seconds / one["ours"].cpu_seconds for one in rounds], unit="integer")
 
@@ -164,7 +181,7 @@ EXPERIMENTS = tuple(
         _named(contest, "").removesuffix(",what=]"),
         partial(_measure, contest=contest),
         setup_s=12.0,
-        loads=(4 if contest.values else 3) * len(contest.cores),
+        loads=(7 if contest.values else 6) * len(contest.cores),
     )
     for contest in _contests()
 )

@@ -2,19 +2,31 @@
 
 from pathlib import Path
 
-from perf import load, servers
+import pytest
+
+from perf import anchors, load, servers
 from perf.load import Stream
 from perf.requests import add_batch, get
 from perf.suites.decode import body
 
 
-def test_the_bare_endpoint_answers_both_methods(tmp_path: Path) -> None:
-    """With constant bytes, after it has read the body."""
-    with servers.running(servers.BARE, tmp_path) as server:
+@pytest.mark.parametrize(
+    "form", [servers.BARE, servers.BARE_ON_OUR_PROTOCOL, servers.BARE_ASGI, servers.BARE_PREPARED], ids=" ".join
+)
+def test_the_bare_endpoint_answers_both_methods(tmp_path: Path, form: tuple[str, ...]) -> None:
+    """With constant bytes, after it has read the body, in each of its forms."""
+    with servers.running(form, tmp_path) as server:
         streams = [Stream("get", [get("/")], 2), Stream("post", add_batch([body(10)], "/"), 2)]
         found = load.run(server.port, streams, 0.05)
     assert found["get"].answered > 0
     assert found["post"].answered > 0
+
+
+def test_without_cargo_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The axum program is left out of a run then, and the others are measured."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(anchors.NoAnchorError, match="there is no cargo here"):
+        anchors.axum()
 
 
 def test_the_service_takes_the_same_load_and_its_processor_time_is_counted(tmp_path: Path) -> None:
