@@ -347,10 +347,6 @@ class HttpProtocol(CountedProtocol):
         """Return whether the answer to `cycle` is the last one on this connection."""
         return self._ending and not self.waiting and not self._unparsed and cycle is self.parser.cycle
 
-    def count(self, requests: int) -> None:
-        """Count requests that were answered the short way."""
-        self._state.total_requests += requests
-
     def date_lines(self) -> bytes:
         """Return the header lines that every answer begins with."""
         return common_lines(self._state.default_headers)
