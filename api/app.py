@@ -292,10 +292,11 @@ class Service:
 class Prepared:
     """A request that was understood: it is answered, counted and, where it was slow, written down as any other."""
 
-    __slots__ = ("_latencies", "_method", "_path", "_query", "_question", "_service", "caller")
+    __slots__ = ("_latencies", "_method", "_path", "_query", "_question", "_service", "caller", "kept_bytes")
 
     def __init__(self, service: Service, question: Question, scope: Scope, latencies: Latencies) -> None:
         self.caller = scope.get(CALLER)
+        self.kept_bytes = question.kept_bytes
         self._service = service
         self._question = question
         self._latencies = latencies

@@ -48,6 +48,7 @@ class Asgi:
     """The same without Falcon; it leaves itself as the question of each request, and answers those that come again."""
 
     caller = None
+    kept_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer once the body is read."""

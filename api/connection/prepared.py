@@ -19,7 +19,7 @@ MAX_PREPARED_BODY_BYTES = 65_536
 """A body announced as longer is charged while it arrives, which is for the parser to see to."""
 MEMORY_BYTES = 1024
 """What all prepared requests together may take, for each that there may be."""
-_ENTRY_BYTES = 640  # what one takes beside the text of its head, with a question and its answer
+_ENTRY_BYTES = 512  # what one takes beside the text of its head and its question
 _UNUSUAL = frozenset({b"expect", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"x-request-id"})
 """Headers of requests that are not prepared: they change how a request is read or answered, or each has its own."""
 
@@ -29,6 +29,8 @@ class Asked(Protocol):
 
     caller: Any
     """The token that was let through, None where there are no tokens."""
+    kept_bytes: int
+    """What its question takes of memory."""
 
     def answer(self, body: bytes, client: Address | None) -> bytes | None:
         """Return JSON to answer with 200; as `api.http.prepared.Question.answer`."""
@@ -36,11 +38,12 @@ class Asked(Protocol):
 
 
 class Prepared(NamedTuple):
-    """A request that is remembered: what answers it, how long its body is, and where it came to."""
+    """A request that is remembered: what answers it, how long its body is, where it came to, what it takes."""
 
     asked: Asked
     body_bytes: int
     server: Address | None
+    size: int
 
 
 class PreparedRequests:
@@ -69,8 +72,9 @@ class PreparedRequests:
         if asked is None or body_bytes is None:
             return
         self.forget(head)
-        self.held_bytes += _size(head)
-        self.known[head] = Prepared(asked, body_bytes, server)
+        size = _ENTRY_BYTES + len(head) + asked.kept_bytes
+        self.held_bytes += size
+        self.known[head] = Prepared(asked, body_bytes, server, size)
         while len(self.known) > self.most or self.held_bytes > self._most_bytes:
             self.forget(next(iter(self.known)))
 
@@ -87,17 +91,14 @@ class PreparedRequests:
 
     def forget(self, head: bytes) -> None:
         """Forget one."""
-        if self.known.pop(head, None) is not None:
-            self.held_bytes -= _size(head)
+        gone = self.known.pop(head, None)
+        if gone is not None:
+            self.held_bytes -= gone.size
 
     def clear(self) -> None:
         """Forget all."""
         self.known.clear()
         self.held_bytes = 0
-
-
-def _size(head: bytes) -> int:
-    return _ENTRY_BYTES + len(head)
 
 
 def _body_bytes(head: bytes, scope: Scope) -> int | None:

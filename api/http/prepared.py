@@ -20,6 +20,8 @@ class Question(Protocol):
 
     batch: Batch | None
     """What the last `answer` stored."""
+    kept_bytes: int
+    """What it takes of memory, with an answer that it keeps; about."""
 
     def answer(self, body: bytes, caller: Any) -> bytes | None:  # noqa: ANN401 - a token, of which this room knows none
         """Return the JSON to answer with now, with status 200; None, with nothing done, where it can't be told at once.

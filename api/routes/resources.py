@@ -1,7 +1,6 @@
 """The resources behind the routes: each reads a request, asks the store, and hands back finished JSON bytes."""
 
 import asyncio
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import NoReturn
 
@@ -40,6 +39,7 @@ class Constant:
     """Answers GET and HEAD with the same JSON bytes every time."""
 
     batch: Noted | None = None
+    kept_bytes = 0
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -60,6 +60,7 @@ class Ready:
     """Says whether every series serves, reads and writes; a health check that is green otherwise would be a lie."""
 
     batch: Noted | None = None
+    kept_bytes = 0
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -112,7 +113,7 @@ class AddBatch:
         durability = store.durability.value.encode()
         self._answer = b'{"status":"success","added":%d,"total":%d,"durability":"' + durability + b'"}'
         self._max_values = settings.max_batch_values
-        self._json = _Batches(store, self._decoder.quick, self._answer)
+        self._json = _Json(store, self._answer, self._decoder)
 
     async def on_post(self, req: Request, resp: falcon.asgi.Response) -> None:
         """Append, and answer once the batch is as durable as the settings promise."""
@@ -148,11 +149,7 @@ class AddBatch:
         if req.header(b"content-encoding") is not None:
             return None
         if kind == RAW:  # all but the numbers stands in the head
-
-            def read(body: bytes) -> Batch:
-                return symbol, raw_values(body, self._max_values), offset
-
-            return _Batches(self._store, read, self._answer)
+            return _Octets(self._store, self._answer, self._max_values, symbol, offset)
         return self._json if kind == JSON and req.header(b"x-offset") is None else None
 
 
@@ -166,13 +163,17 @@ def _tell_again(scope: Scope, raised: NotStored) -> NoReturn:
 class _Batches:
     """What reads and stores the bodies that come behind one head, or behind any that says as much."""
 
-    __slots__ = ("_answer", "_read", "_store", "batch")
+    __slots__ = ("_answer", "_store", "batch")
+    kept_bytes = 256
 
-    def __init__(self, store: Store, read: Callable[[bytes], Batch | None], answer: bytes) -> None:
+    def __init__(self, store: Store, answer: bytes) -> None:
         self.batch: Noted | None = None
         self._store = store
-        self._read = read
         self._answer = answer
+
+    def _read(self, body: bytes) -> Batch | None:
+        """Return the batch in a body; None where there is more to be said about it. Raises Refusal."""
+        raise NotImplementedError
 
     def answer(self, body: bytes, caller: Token | None) -> bytes | None:
         """Store a batch and answer; None where something has to be waited for or to be told of the body itself.
@@ -197,15 +198,44 @@ class _Batches:
         return None if total is None else self._answer % (added, total)
 
 
+class _Json(_Batches):
+    """Bodies of JSON, which say everything themselves."""
+
+    __slots__ = ("_quick",)
+
+    def __init__(self, store: Store, answer: bytes, decoder: Decoder) -> None:
+        super().__init__(store, answer)
+        self._quick = decoder.quick
+
+    def _read(self, body: bytes) -> Batch | None:
+        return self._quick(body)
+
+
+class _Octets(_Batches):
+    """Bodies of raw numbers, behind a head that says where they go."""
+
+    __slots__ = ("_max_values", "_offset", "_symbol")
+
+    def __init__(self, store: Store, answer: bytes, max_values: int, symbol: str, offset: int | None) -> None:
+        super().__init__(store, answer)
+        self._max_values = max_values
+        self._symbol = symbol
+        self._offset = offset
+
+    def _read(self, body: bytes) -> Batch:
+        return self._symbol, raw_values(body, self._max_values), self._offset
+
+
 class _Question:
     """One query of /stats that was understood, and the answer it had last."""
 
-    __slots__ = ("_last", "bounds", "series", "window")
+    __slots__ = ("_last", "bounds", "kept_bytes", "series", "window")
     batch: Noted | None = None
 
     def __init__(self, series: Series, window: int | None) -> None:
         self.series = series
         self.window = window
+        self.kept_bytes = 384 if window is not None else 1408
         self.bounds = (-1, -1)
         self._last = b""
 
@@ -230,7 +260,8 @@ class _Question:
             }
         else:
             found = _fields(self.series.stats(self.window))
-        self._last = orjson.dumps(found)
+        # NOTE: a copy, because what orjson returns keeps 4 kB of memory, however short it is.
+        self._last = bytes(memoryview(orjson.dumps(found)))
         self.bounds = bounds
         return self._last
 
