@@ -3,7 +3,8 @@
 It is for connections on which nothing is under way, and for requests that are there whole. Whatever is out of the
 ordinary is left to the parser, with nothing done.
 
-PERF: a request for /stats takes a fifth of the processor time that it takes the long way.
+PERF: a request for /stats takes a fifth of the processor time that it takes the long way (measured in turn on a busy
+machine, 32 connections; a batch of ten a quarter).
 """
 
 from typing import TYPE_CHECKING
@@ -18,10 +19,9 @@ if TYPE_CHECKING:
     from api.connection.cycle import Cycle
     from api.connection.protocol import HttpProtocol
 
-_MOST_IN_A_ROW = 128
+_MOST_IN_A_ROW = 16
 """So many pipelined requests are answered at once, in one write; the parser, and other connections, go on from there.
-
-PERF: they take as long as the 16 that are run in a turn the long way."""
+Some ask much of the store: /ready looks at all symbols."""
 _END = b"\r\n\r\n"
 _ANSWER = STATUS_LINES[200] + b"%bcontent-length: %d\r\ncontent-type: application/json\r\n\r\n%b"
 
