@@ -32,7 +32,7 @@ from hft_mmap.tree.words import FLAGS
 from tests.hft_mmap.conftest import OpenStore, StartStore
 from tests.hft_mmap.damage import flip, set_flags, write_at
 from tests.hft_mmap.descriptors import descriptors_left, open_files
-from tests.service import wait_until
+from tests.service import PATIENCE_S, wait_until
 
 SYMBOLS = [f"S{number:03}" for number in range(OPENED_AT_ONCE + 5)]
 MANY = Limits(max_symbols=500, starting_capacity=0, chunk_points=64)
@@ -191,6 +191,11 @@ def few_awake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hft_mmap.directory.opening.most_awake", lambda: 3)
 
 
+def have_files(store: Store) -> set[int]:
+    """Return how many symbols have files open: as the store counts them, and as the system does."""
+    return {store.counters().with_files, len({Path(name).parent.name for name in open_files(store.path)})}
+
+
 @pytest.mark.usefixtures("few_awake")
 @pytest.mark.parametrize("tier", Durability)
 def test_a_bounded_number_of_symbols_has_files_open(data: Path, open_store: OpenStore, tier: Durability) -> None:
@@ -199,8 +204,7 @@ def test_a_bounded_number_of_symbols_has_files_open(data: Path, open_store: Open
     for number, symbol in enumerate(SYMBOLS):
         assert store.append(symbol, [number + 2.0]) == 3
     store.sync()
-    wait_until(lambda: len({Path(name).parent.name for name in open_files(data)}) <= 3, "the files to be closed")
-    assert store.counters().with_files == 3
+    wait_until(lambda: have_files(store) == {3}, "the files of the others to be closed")
     assert [store.stats(symbol, 3).avg for symbol in SYMBOLS] == [number + 1.0 for number in range(len(SYMBOLS))]
     assert len(open_files(data)) <= 6
     assert [store.append(symbol, [0.0], offset=3) for symbol in SYMBOLS] == [4] * len(SYMBOLS)
@@ -210,6 +214,36 @@ def test_a_bounded_number_of_symbols_has_files_open(data: Path, open_store: Open
     assert open_files(data) == []
     with Store(data, mode="r", limits=MANY) as again:
         assert {info.total for info in again.symbols()} == {4}
+
+
+@pytest.mark.usefixtures("few_awake")
+def test_what_is_committed_at_once_closes_its_files_when_that_is_done(
+    open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though nobody uses any of them after that, and none could be closed while all were at it."""
+    store = open_store(limits=MANY, sync_interval_ms=1)
+    last, at_it = set(SYMBOLS[25:33]), set[str]()
+    appended, together = threading.Event(), threading.Event()
+    really = os.fdatasync
+
+    def fdatasync(fd: int) -> None:
+        symbol = Path(f"/proc/self/fd/{fd}").readlink().parent.name
+        if symbol == SYMBOLS[0]:
+            assert appended.wait(PATIENCE_S)
+        if symbol in last:
+            at_it.add(symbol)
+            if at_it == last:
+                together.set()
+            assert together.wait(PATIENCE_S)
+        really(fd)
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    for symbol in SYMBOLS[:33]:  # more than there are threads that commit, all but the first at one time
+        store.append(symbol, [1.0])
+    appended.set()
+    store.sync()
+    wait_until(lambda: have_files(store) == {3}, "the files of the others to be closed")
+    assert (store.reasons(), at_it) == ([], last)
 
 
 @pytest.mark.usefixtures("few_awake")
