@@ -26,6 +26,7 @@ from hft_mmap.directory.starting import OPENED_AT_ONCE
 from hft_mmap.files.head import FLAG_SYNC_FAILED, HEAD_NAME, Head
 from hft_mmap.files.layout import Layout
 from hft_mmap.files.names import chunk_name
+from hft_mmap.series import Series
 from hft_mmap.testing.disk import SimulatedDisk
 from hft_mmap.testing.histories import SteppedStore
 from hft_mmap.tree.words import FLAGS
@@ -191,6 +192,13 @@ def few_awake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hft_mmap.directory.opening.most_awake", lambda: 3)
 
 
+def at_rest(store: Store, symbol: str) -> Series:
+    """Return the series of `symbol` without files: also where its commit came late, and was the last of all."""
+    series = store.series(symbol)
+    wait_until(lambda: not series.is_asked and series.rest(), f"the commit of {symbol}")
+    return series
+
+
 def have_files(store: Store) -> set[int]:
     """Return how many symbols have files open: as the store counts them, and as the system does."""
     return {store.counters().with_files, len({Path(name).parent.name for name in open_files(store.path)})}
@@ -278,9 +286,9 @@ def test_a_symbol_without_files_whose_directory_is_moved_is_not_removed(
     for symbol in SYMBOLS:
         store.append(symbol, [7.0])
     store.sync()
+    series = at_rest(store, SYMBOLS[0])
     moved = data.parent / "moved"
     (data / SYMBOLS[0]).rename(moved)
-    series = store.series(SYMBOLS[0])
     assert not [name for name in open_files(moved) if HEAD_NAME in name]
     assert store.reasons() == []
     assert (series.append_nowait(np.array([8.0])), series.stats(4).last) == (4, 8.0)
@@ -303,6 +311,7 @@ def test_a_symbol_without_files_is_not_written_to_another_file(data: Path, open_
         store.append(symbol, [7.0])
     store.sync()
     for symbol, file in ((SYMBOLS[0], HEAD_NAME), (SYMBOLS[1], chunk_name(0))):
+        at_rest(store, symbol)
         copy = data.parent / "copy"
         shutil.copy2(data / symbol / file, copy)
         content = copy.read_bytes()
@@ -317,8 +326,7 @@ def test_who_waits_for_a_symbol_whose_files_cannot_be_opened_again_is_told(open_
     """It is read-only, with every point in memory; and none is lost where the next start can open them."""
     store = open_store(durability="process")
     store.append("A", np.arange(50.0))
-    series = store.series("A")
-    wait_until(lambda: not series.is_asked and series.rest(), "the commit of the opening")
+    series = at_rest(store, "A")  # with the commit of the opening behind it
     store.append("A", np.arange(50.0, 100.0))
     assert series.rest()
     head = store.path / "A" / HEAD_NAME
@@ -344,6 +352,7 @@ def test_a_symbol_without_files_that_was_removed_by_hand_says_so_to_who_appends(
     for symbol in SYMBOLS:
         store.append(symbol, [7.0])
     store.sync()
+    at_rest(store, SYMBOLS[0])
     shutil.rmtree(data / SYMBOLS[0])
     for _ in range(2):
         with pytest.raises(SeriesRemoved):
