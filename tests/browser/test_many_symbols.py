@@ -14,6 +14,7 @@ from tests.browser.conftest import OpenPage
 from tests.service import Service, running_service
 
 COUNT = 700
+MOST = 599  # the number of the symbol with the most points
 IN_ALL = Limits(max_symbols=2 * COUNT, starting_capacity=0, chunk_points=64)
 KEEP_NOTICES = """
   window.notices = [];
@@ -26,7 +27,7 @@ KEEP_NOTICES = """
 
 
 def name(number: int) -> str:
-    """Return the symbol of this number; its price is the number and a half, its total one more, up to 600."""
+    """Return the symbol of this number; its price is the number and a half, its total one more, up to `MOST`."""
     return f"S{number:04}-USD"
 
 
@@ -39,22 +40,15 @@ def _service_of_many(directory: Path) -> Iterator[Service]:
         Store(directory / "data", limits=IN_ALL, durability="process") as store,
     ):
         for number in range(COUNT):
-            store.append_nowait(name(number), [number + 0.5] * min(number + 1, 600))
+            store.append_nowait(name(number), [number + 0.5] * (700 if number == MOST else min(number + 1, MOST)))
     with running_service(directory, store__max_symbols=2 * COUNT) as service:
         yield service
 
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Yield a service with 700 symbols, to which tests may add."""
+    """Yield a service with 700 symbols; what tests add leaves the greatest and the least of each column as they are."""
     with _service_of_many(tmp_path_factory.mktemp("many")) as service:
-        yield service
-
-
-@pytest.fixture(scope="module")
-def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Yield a service with 700 symbols, to which no test adds anything."""
-    with _service_of_many(tmp_path_factory.mktemp("unchanged")) as service:
         yield service
 
 
@@ -93,13 +87,13 @@ def test_a_symbol_is_searched_for_and_opened(many: Service, open_page: OpenPage)
 
 @pytest.mark.parametrize(
     ("column", "first", "second"),
-    [("Last", COUNT - 1, 0), ("Total", 599, 0), ("Symbol", COUNT - 1, 0), ("Retained", 599, 0)],
+    [("Last", COUNT - 1, 0), ("Total", MOST, 0), ("Symbol", COUNT - 1, 0), ("Retained", MOST, 0)],
 )
 def test_the_columns_put_the_symbols_in_order(
-    unchanged: Service, open_page: OpenPage, column: str, first: int, second: int
+    many: Service, open_page: OpenPage, column: str, first: int, second: int
 ) -> None:
     """The greatest first, or the other way round when the head of the column is pressed once more; its head says so."""
-    page = open_page(unchanged.url).page
+    page = open_page(many.url).page
     expect(page.locator("#found")).to_have_text(f"{COUNT:,}")
     head = page.locator("#overview-table th").filter(has=page.get_by_role("button", name=column, exact=True))
     top = page.locator("#overview-table tbody tr:has(th)").first.locator("th")
@@ -116,11 +110,11 @@ def test_what_changes_comes_to_the_top(many: Service, open_page: OpenPage) -> No
     page = open_page(many.url).page
     expect(page.locator("#found")).to_have_text(f"{COUNT:,}")
     top = page.locator("#overview-table tbody tr:has(th)").first
-    for column, number, price in (("Points a second", 434, 434.5), ("Change", 500, 5_000.0)):
+    for column, number, price in (("Points a second", 434, 434.5), ("Change", 300, 5_000.0)):
         page.get_by_role("button", name=column, exact=True).click()
         many.add(name(number), [price] * 100)
         expect(top.locator("th")).to_have_text(name(number))
-    expect(top).to_contain_text(f"+{(5_000.0 - 500.5) / 500.5 * 100:.2f} %")
+    expect(top).to_contain_text(f"+{(5_000.0 - 300.5) / 300.5 * 100:.2f} %")
 
 
 def test_a_symbol_that_is_removed_leaves_the_list(many: Service, open_page: OpenPage) -> None:

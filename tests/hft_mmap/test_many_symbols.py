@@ -40,6 +40,12 @@ MANY = Limits(max_symbols=500, starting_capacity=0, chunk_points=64)
 
 
 @pytest.fixture
+def tmp_path(memory_path: Path) -> Path:
+    """Return a directory in memory: a hundred series are made for each test, and put on the disk."""
+    return memory_path
+
+
+@pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Return the directory of a store that was closed in order: the symbol of number n holds n and n + 1."""
     with Store(tmp_path / "data", limits=MANY) as store:
