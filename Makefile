@@ -79,8 +79,8 @@ audit: $(VENV)/created ## ask the advisory databases about every pinned package;
 	$(BIN)/uv tool run $(PIP_AUDIT) --strict --require-hashes --disable-pip --requirement requirements-dev.lock
 
 # Only where all run: starting the processes costs seconds. The tests of a file stay together, for they share services.
-# One more than there are cores, up to four: many a test waits for a disk, a clock or another process.
-WORKERS := $(shell cores=$$(nproc); echo $$((cores < 4 ? cores + 1 : 4)))
+# Two more than there are cores, up to six: half of their time tests wait for a disk, a clock or another process.
+WORKERS := $(shell cores=$$(nproc); echo $$((cores < 4 ? cores + 2 : 6)))
 ON_ALL_CORES := --numprocesses $(WORKERS) --dist loadfile
 
 test: $(VENV)/dev $(VENV)/warm ## run the tests (ARGS="tests/api -k ready")
