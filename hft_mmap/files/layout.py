@@ -1,6 +1,7 @@
 """Where things lie in a chunk file."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from hft_mmap.tree.kernels import FAN_OUT, MAX_LEVELS, NODE_BYTES
 
@@ -23,6 +24,7 @@ class Layout:
     size: int
 
     @staticmethod
+    @lru_cache(maxsize=16)  # chunks are of a few sizes in a process, often of one
     def of(points: int) -> "Layout":
         """Return the layout of chunks of `points` values, a multiple of 64 up to MAX_CHUNK_POINTS; else ValueError."""
         if not 0 < points <= MAX_CHUNK_POINTS or points % FAN_OUT:
