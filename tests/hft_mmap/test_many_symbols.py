@@ -237,12 +237,13 @@ def test_what_is_committed_at_once_closes_its_files_when_that_is_done(
     """Though nobody uses any of them after that, and none could be closed while all were at it."""
     store = open_store(limits=MANY, sync_interval_ms=1)
     last, at_it = set(SYMBOLS[25:33]), set[str]()
-    appended, together = threading.Event(), threading.Event()
+    begun, appended, together = threading.Event(), threading.Event(), threading.Event()
     really = os.fdatasync
 
     def fdatasync(fd: int) -> None:
         symbol = Path(f"/proc/self/fd/{fd}").readlink().parent.name
         if symbol == SYMBOLS[0]:
+            begun.set()
             assert appended.wait(PATIENCE_S)
         if symbol in last:
             at_it.add(symbol)
@@ -252,7 +253,9 @@ def test_what_is_committed_at_once_closes_its_files_when_that_is_done(
         really(fd)
 
     monkeypatch.setattr(os, "fdatasync", fdatasync)
-    for symbol in SYMBOLS[:33]:  # more than there are threads that commit, all but the first at one time
+    store.append(SYMBOLS[0], [1.0])
+    assert begun.wait(PATIENCE_S)
+    for symbol in SYMBOLS[1:33]:  # all of them are committed when the first is, by as many threads as there may be
         store.append(symbol, [1.0])
     appended.set()
     store.sync()
