@@ -188,6 +188,8 @@ _ := $(shell cd -P . && { [[ ! -e $(VENV)/created ]] || { $(BIN)/python -c '' &&
 $(VENV)/created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "make: $(PYTHON) is not Python 3.11 or newer; name one that is: make PYTHON=/usr/bin/python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 14))' \
+	  || { echo "make: for the Python of $(PYTHON) not every dependency has a package; name one from 3.11 to 3.13: make PYTHON=/usr/bin/python3.13" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo "make: $(PYTHON) has no venv or ensurepip; on Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
