@@ -65,10 +65,10 @@ class PreparedRequests:
 
         PERF: one that comes once, such as a batch with an offset in its query, costs 0.3 us and takes no place.
         """
-        if QUESTION not in scope or not self._was_seen(head):
+        if QUESTION not in scope or scope["method"] == "HEAD" or not self._was_seen(head):
             return
-        body_bytes = _body_bytes(head, scope)
-        asked = None if body_bytes is None else self.prepare(scope)
+        asked = self.prepare(scope)
+        body_bytes = None if asked is None else _body_bytes(head, scope)
         if asked is None or body_bytes is None:
             return
         self.forget(head)
