@@ -50,8 +50,14 @@ class Descriptors:
         Waits for no series. The caller has the lock of `series` between threads.
         """
         self._note(series)
-        over = len(self._awake) - self.most
-        for _ in range(over):
+        self.trim()
+
+    def trim(self) -> None:
+        """Take the descriptors of those beyond the bound that were used longest ago, but of none in use at this moment.
+
+        The caller has no lock of a series, or that of the one used last.
+        """
+        for _ in range(len(self._awake) - self.most):
             idle = self._take_first()
             if idle is not None and not idle.rest():
                 self._note(idle)
