@@ -50,13 +50,10 @@ class Descriptors:
         Waits for no series. The caller has the lock of `series` between threads.
         """
         self._note(series)
-        self.trim()
+        self.let_rest()
 
-    def trim(self) -> None:
-        """Take the descriptors of those beyond the bound that were used longest ago, but of none in use at this moment.
-
-        The caller has no lock of a series, or that of the one used last.
-        """
+    def let_rest(self) -> None:
+        """Have those beyond the bound close theirs, the one used longest ago first; each is asked once."""
         for _ in range(len(self._awake) - self.most):
             idle = self._take_first()
             if idle is not None and not idle.rest():
@@ -75,5 +72,6 @@ class Descriptors:
             awake[ref(series, lambda gone: awake.pop(gone, None))] = None
 
     def _take_first(self) -> Resting | None:
+        """Take the one used longest ago, if there is one too many by now: other threads take some as well."""
         with self._lock:
-            return self._awake.popitem(last=False)[0]() if self._awake else None
+            return self._awake.popitem(last=False)[0]() if len(self._awake) > self.most else None
