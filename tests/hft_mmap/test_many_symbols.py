@@ -337,10 +337,10 @@ def test_who_waits_for_a_symbol_whose_files_cannot_be_opened_again_is_told(open_
     store.append("A", np.arange(30.0))
     series = at_rest(store, "A")  # with the commit of the opening behind it
     store.append("A", np.arange(30.0, 60.0))  # of one chunk: a roll would have them committed
-    assert series.rest()
     head = store.path / "A" / HEAD_NAME
     head.rename(store.path / "kept")
     head.symlink_to(head)  # opened by nobody: too many levels of links
+    assert series.rest()
     with pytest.raises(SeriesReadOnly, match="disk failed"):
         store.sync()
     assert np.array_equal(store.window("A", 1000), np.arange(60.0))
@@ -417,6 +417,18 @@ def test_a_symbol_that_is_made_while_the_store_is_closed_takes_no_batch(
     assert open_files(store.path) == []
     with Store(store.path, limits=MANY) as again:
         assert again.append("A", [1.0]) == 1
+
+
+@pytest.mark.usefixtures("few_awake")
+@pytest.mark.parametrize("tier", Durability)
+def test_who_loses_its_files_is_committed_in_every_tier(data: Path, open_store: OpenStore, tier: Durability) -> None:
+    """Or in tier `process`, which asks for no commit, each symbol that was written to once would keep a file open."""
+    store = open_store(data, limits=MANY, durability=tier)
+    for symbol in SYMBOLS:
+        store.append_nowait(symbol, [5.0])
+    opened = [store.series(symbol) for symbol in SYMBOLS]
+    wait_until(lambda: sum(one.committed_total == 3 for one in opened) >= len(SYMBOLS) - 3, "the commits")
+    wait_until(lambda: len(open_files(data)) <= 6, "the files to be closed")
 
 
 @pytest.mark.usefixtures("few_awake")
