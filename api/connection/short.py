@@ -29,13 +29,14 @@ _ANSWER = STATUS_LINES[200] + b"%bcontent-length: %d\r\ncontent-type: applicatio
 class ShortWay:
     """The short way of one connection."""
 
-    __slots__ = ("_connection", "_head", "_prepared", "_watch", "used")
+    __slots__ = ("_connection", "_head", "_known", "_prepared", "_watch", "used")
 
     def __init__(self, connection: "HttpProtocol", watch: Connections) -> None:
         self.used = False  # a request was answered here
         self._connection = connection
         self._watch = watch
         self._prepared = watch.prepared
+        self._known = watch.prepared.known
         self._head: bytes | None = None  # of the request that now goes the long way
 
     def take(self, data: bytes) -> bytes:
@@ -43,7 +44,18 @@ class ShortWay:
 
         Only where nothing is under way on the connection, and its client takes its answers.
         """
-        known = self._prepared.known
+        # PERF: what is not remembered pays for the look: nothing is made before the first is found.
+        if (end := data.find(_END, 0, MAX_PREPARED_HEAD_BYTES) + 4) < len(_END):
+            return data
+        head = data if end == len(data) else data[:end]
+        if head not in self._known:
+            self._head = head
+            return data
+        return self._answered(data)
+
+    def _answered(self, data: bytes) -> bytes:
+        """Do the work of `take` where the first request is remembered."""
+        known = self._known
         pieces: list[bytes] = []
         begin = 0
         for _ in range(_MOST_IN_A_ROW):
