@@ -232,6 +232,9 @@ class Connections:
         return None
 
     def _end(self, connection: Connection) -> None:
+        if connection.budget.is_closed:  # it ends already, and was still writing: that is no second one
+            self._forget(connection)
+            return
         self.counts.evicted += 1
         idle = connection in self.idle or connection in self.idle_known
         waits_for_us = idle and connection not in self._owing and not connection.unsent_bytes()

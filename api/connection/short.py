@@ -120,6 +120,7 @@ class ShortWay:
         connection.transport.write(data)
         self.used = True
         self._prepared.answered += len(pieces)
+        connection.parser.head_bytes = 0  # of empty lines that came before
         connection.standing.busy()
         connection.standing.idle()  # the newest of them
         connection.sent_bytes += len(data)

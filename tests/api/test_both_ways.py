@@ -144,6 +144,13 @@ def test_a_remembered_request_may_come_in_pieces(pair: Pair, cut: int) -> None:
         assert_alike(pair, one, one, one, one + one[:cut], one[cut:] + one + LAST)
 
 
+def test_empty_lines_between_requests_are_part_of_no_head(pair: Pair) -> None:
+    """However many come in all, and whichever way the requests between them go."""
+    assert_alike(pair, TABLE["health"] + LAST)
+    answers = assert_alike(pair, *[TABLE["health"] + b"\r\n" * 2000] * 20, LAST)
+    assert answers.count(b"HTTP/1.1 200 OK\r\n") == 21
+
+
 def test_answers_keep_their_order(pair: Pair) -> None:
     """Three hundred in one write, more than are answered in a row; each batch is seen by the question behind it."""
     both = TABLE["a batch"] + TABLE["stats"] + TABLE["health"]

@@ -9,7 +9,7 @@ import pytest
 from api.access.tokens import READ, WRITE
 from api.connection.budget import ANSWERS, BODIES, CONNECTIONS, REQUESTS, Budget, Ledger, network_of
 from tests.api.test_auth import bearer, make_tokens
-from tests.api.test_metrics import value
+from tests.api.test_metrics import samples, scraped, value
 from tests.api.test_protocol import answer, get, post
 from tests.api.test_strangers_share import HALF_HEAD, authorized
 from tests.conftest import StartService
@@ -165,6 +165,29 @@ def test_answers_that_are_not_taken_are_bounded_together(start_service: StartSer
                 pass
     wait_until(lambda: account(service, sent, "answers", "held") == 0, "the end of all")
     assert account(service, sent, "requests", "held") == 0
+
+
+def test_a_connection_that_is_ended_for_others_is_counted_once(start_service: StartService) -> None:
+    """Also where it still has requests that are being answered."""
+    service = start_service(server__max_answer_memory_bytes="1 MiB", server__body_timeout_s=3600)
+    assert service.add("A", [1.1234567, 2.0, 3.0] * 1000).status_code == 200
+    question = get("/stats?symbol=A")
+    with ExitStack() as stack:
+        clients = [stack.enter_context(service.connect()) for _ in range(20)]
+        for client in clients:
+            client.setblocking(False)
+        wait_until(lambda: value(service, "hft_mmap_connections") == 1 + len(clients), "all of them")
+
+        def one_is_ended() -> bool:
+            for client in clients:
+                with suppress(BlockingIOError, ConnectionError):
+                    client.send(question * 16)
+            return value(service, "hft_mmap_connections_cut_total", reason="evicted") > 0
+
+        wait_until(one_is_ended, "the end of one")
+        now = samples(scraped(service))
+        gone = 1 + len(clients) - now["hft_mmap_connections", frozenset()]  # this client is another one
+        assert now["hft_mmap_connections_cut_total", frozenset({("reason", "evicted")})] == gone
 
 
 def test_pipelined_requests_find_no_room_where_others_hold_it(start_service: StartService, tmp_path: Path) -> None:
