@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from api.connection.budget import BODIES
 from api.http import problems
-from api.http.exchange import Message, Scope
+from api.http.exchange import CALLER, Message, Scope
 
 if TYPE_CHECKING:
     import asyncio
@@ -142,7 +142,8 @@ class Cycle:
             self._send_body(message)
         elif kind == "http.response.start" and not self.started:
             self.started = True
-            self.protocol.know(self.scope)
+            if CALLER in self.scope:
+                self.protocol.know(self.scope)
             self.awaits_continue = False
             self._head = message
             if self.in_task:  # the body may be long in coming; while the request is run at once, `run` sees to it

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from api.connection.flow import Address
 from api.http.exchange import Scope
-from api.http.prepared import QUESTION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,11 +60,13 @@ class PreparedRequests:
         self._seen = array("q", bytes(8 * most))  # hashes
 
     def learn(self, head: bytes, scope: Scope, server: Address | None) -> None:
-        """Remember the request `scope`, which came to `server` by the bytes `head` and was answered, the second time.
+        """Remember the request `scope`, which came to `server` by the bytes `head`, was answered and left a question.
+
+        The second time that it comes.
 
         PERF: one that comes once, such as a batch with an offset in its query, costs 0.3 us and takes no place.
         """
-        if QUESTION not in scope or scope["method"] == "HEAD" or not self._was_seen(head):
+        if scope["method"] == "HEAD" or not self._was_seen(head):
             return
         asked = self.prepare(scope)
         body_bytes = None if asked is None else _body_bytes(head, scope)

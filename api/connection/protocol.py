@@ -131,11 +131,10 @@ class HttpProtocol(CountedProtocol):
         Thousands of tiny requests fit into what is read at once. They are parsed as they are run, not before: as
         objects they would take twenty times the memory.
         """
-        if self.standing.is_idle() and not (self._ending or self.flow.write_paused):
-            data = self._short.take(data)
-            if not data:
-                return
+        data = self._short.take(data)
         size = len(data)
+        if not size:
+            return
         if (size <= _STRANGERS_SLICE_BYTES or size <= self._slice_bytes()) and not self._unparsed:
             self._take(data)
             return
@@ -225,7 +224,7 @@ class HttpProtocol(CountedProtocol):
             if turns == _MAX_TURNS:
                 self._rest()
                 return
-            if self.budget.token is None and not self._has_turn(waiting[0].scope):
+            if self.watch.guarded and self.budget.token is None and not self._has_turn(waiting[0].scope):
                 self._wait_for_turn(self._resume)
                 return
             turns += 1
@@ -262,7 +261,7 @@ class HttpProtocol(CountedProtocol):
     def _note_state(self) -> None:
         """Tell the watch whether a request is arriving, or the connection idle; hold back a client that is ahead."""
         running, parser = self.running, self.parser
-        if parser.arriving or self._charged or self._unparsed or self.waiting or self.standing.is_timed:
+        if parser.arriving or self._charged or self._unparsed or self.waiting or self.standing.told_body is not None:
             if not (self._slicing or self._charge()):
                 return
             self.standing.arriving(parser, answering=running is not None)
@@ -342,6 +341,11 @@ class HttpProtocol(CountedProtocol):
         self._resting = False
         if not (self.parted or self.transport.is_closing()) and self.running is None:
             self._go_on()
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the next request can be answered at once: nothing is under way, and the client takes its answers."""
+        return self.standing.is_idle() and not (self._ending or self.flow.write_paused)
 
     def is_ending(self, cycle: Cycle) -> bool:
         """Return whether the answer to `cycle` is the last one on this connection."""

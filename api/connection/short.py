@@ -13,7 +13,7 @@ from api.connection.connections import Connections
 from api.connection.counted import MOST_UNCOUNTED_BYTES
 from api.connection.cycle import STATUS_LINES
 from api.connection.prepared import MAX_PREPARED_HEAD_BYTES, Prepared
-from api.http.prepared import NotStored
+from api.http.prepared import QUESTION, NotStored
 
 if TYPE_CHECKING:
     from api.connection.cycle import Cycle
@@ -40,10 +40,7 @@ class ShortWay:
         self._head: bytes | None = None  # of the request that now goes the long way
 
     def take(self, data: bytes) -> bytes:
-        """Answer the remembered requests at the beginning of `data`; return the rest, which is for the parser.
-
-        Only where nothing is under way on the connection, and its client takes its answers.
-        """
+        """Answer the remembered requests at the beginning of `data`; return the rest, which is for the parser."""
         # PERF: what is not remembered pays for the look: nothing is made before the first is found.
         if (end := data.find(_END, 0, MAX_PREPARED_HEAD_BYTES) + 4) < len(_END):
             return data
@@ -51,7 +48,7 @@ class ShortWay:
         if head not in self._known:
             self._head = head
             return data
-        return self._answered(data)
+        return self._answered(data) if self._connection.is_free else data
 
     def _answered(self, data: bytes) -> bytes:
         """Do the work of `take` where the first request is remembered."""
@@ -129,6 +126,8 @@ class ShortWay:
 
     def learn(self, cycle: "Cycle") -> None:
         """Remember the request of `cycle`, which was answered the long way, where it may go the short way next time."""
-        head, self._head = self._head, None
-        if head is not None and cycle.keep_alive:
-            self._prepared.learn(head, cycle.scope, self._connection.server)
+        head = self._head
+        if head is not None:
+            self._head = None
+            if cycle.keep_alive and QUESTION in cycle.scope:
+                self._prepared.learn(head, cycle.scope, self._connection.server)

@@ -12,18 +12,14 @@ if TYPE_CHECKING:
 class Standing:
     """What the watch was told of one connection, and is told when that changes."""
 
-    __slots__ = ("_connection", "_idle", "_told_body", "_watch")
+    __slots__ = ("_connection", "_idle", "_watch", "told_body")
 
     def __init__(self, connection: "HttpProtocol", watch: Connections) -> None:
         self._connection = connection
         self._watch = watch
         self._idle = watch.idle
-        self._told_body: bool | None = None  # that a request is arriving: False for its head, True for its body
-
-    @property
-    def is_timed(self) -> bool:
-        """Whether the watch looks how long a request takes to arrive."""
-        return self._told_body is not None
+        self.told_body: bool | None = None
+        """That a request is arriving, whose time the watch looks at: False for its head, True for its body."""
 
     def is_idle(self) -> bool:
         """Say whether nothing is under way, and nothing has arrived of a request."""
@@ -44,16 +40,16 @@ class Standing:
         # A head behind a request that is being answered is not the cheapest thing to end.
         if not (parser.arriving and (parser.in_body or not answering)):
             self.arrived()
-        elif self._told_body is not parser.in_body:
-            self._told_body = parser.in_body
+        elif self.told_body is not parser.in_body:
+            self.told_body = parser.in_body
             self._watch.reading(self._connection, body=parser.in_body, wasted=parser.is_wasted)
 
     def arrived(self) -> None:
         """Note that a request is whole: the next one has its own time, also when it has begun in the same bytes."""
-        if self._told_body is not None:
-            self._told_body = None
+        if self.told_body is not None:
+            self.told_body = None
             self._watch.read(self._connection)
 
     def timed_out(self) -> None:
         """Note that the watch has ended the request that was arriving, and looks at it no more."""
-        self._told_body = None
+        self.told_body = None
