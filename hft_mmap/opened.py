@@ -52,7 +52,7 @@ class Opened(Appender):
         """
         trusted = partial(trust, self._head, boot, self.directory, self._layout)
         recovered = recovery.settle(self._head, trusted(), trusted)
-        recovery.check_chunks(self.directory, recovered, self._layout.points)
+        recovery.check_chunks(self.directory, recovered, self._layout)
         # Nothing is written or removed before every chunk has proved sound: a series set aside stays as it is.
         view = self._mapped(View.empty(self._layout, self._floor(recovered.start)), recovered.total)
         self._commits.begin(boot, recovered.committed_total)
@@ -93,7 +93,7 @@ class Opened(Appender):
             except FileNotFoundError:
                 # A cleanup in another process may have moved `start` since: then look again, else a chunk is missing.
                 if not self.attached or self._words[START] == recovered.start:
-                    recovery.check_chunks(self.directory, recovered, self._layout.points)
+                    recovery.check_chunks(self.directory, recovered, self._layout)
                     raise
             else:
                 self._check_nodes(recovered)

@@ -122,7 +122,11 @@ def _sync_points(head: Head, directory: Path, layout: Layout, found: Trusted) ->
     SeriesReadOnly, from now on, where a sync fails; OSError where a file can't be opened, which says nothing of it.
     """
     begin = max(found.committed_total, found.start) // layout.points * layout.points
-    chunks = [directory / chunk_name(first) for first in range(begin, found.total, layout.points)]
+    chunks = [
+        directory / name
+        for first in range(begin, found.total, layout.points)
+        for name in (*(chunk_name(first, kind.suffix) for kind in layout.kinds), chunk_name(first))
+    ]
     for path in (*chunks, directory):
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:

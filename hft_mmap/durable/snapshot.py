@@ -16,7 +16,6 @@ from hft_mmap.files.boot import Boot
 from hft_mmap.files.chunk import Chunk
 from hft_mmap.files.disk import sync_directory, sync_file
 from hft_mmap.files.head import Head
-from hft_mmap.files.names import chunk_name
 from hft_mmap.tree.words import START
 
 NO_BOOT = Boot(bytes(16), 0)
@@ -38,7 +37,7 @@ def _copy_tail(chunk: Chunk, directory: Path, series_id: bytes, end: int) -> Non
     """Write the first `end` points of `chunk`, and their nodes, into a chunk file of their own."""
     Chunk.create(directory, series_id, chunk.first, chunk.layout, base=chunk.base())
     copy = Chunk(directory, series_id, chunk.first, chunk.layout)
-    copy.write(0, chunk.values[:end])
+    copy.write(0, chunk.values[:end], [column.values[:end] for column in chunk.columns])
     copy.sync()
     copy.close_writer()
 
@@ -62,7 +61,8 @@ def _copy_series(head: Head, source: Path, making: Path, boot: Boot) -> int:
     for first in range(recovered.start // layout.points * layout.points, recovered.total, layout.points):
         chunk = Chunk(source, series_id, first, layout)
         if first + layout.points <= certain:
-            _share(chunk.path, making / chunk_name(first))
+            for path in chunk.paths:
+                _share(path, making / path.name)
         else:
             _copy_tail(chunk, making, series_id, min(recovered.total - first, layout.points))
     commit = Commit(1, recovered.total, recovered.start, 0, NO_BOOT, clean=True, mark=recovered.mark)
