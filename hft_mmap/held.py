@@ -156,6 +156,7 @@ class Held(Ranges):
         view = self._current(total)
         if view.chunks and view.end > total:
             tail = view.chunks[-1]
-            os.pwrite(tail.writer(), bytes(8), 8 * (total - tail.first))
+            for fd in tail.writers():
+                os.pwrite(fd, bytes(8), 8 * (total - tail.first))
         else:
             try_to_create(self.directory)

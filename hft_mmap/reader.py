@@ -29,6 +29,7 @@ from hft_mmap.files.head import FLAG_LEFT, Head
 from hft_mmap.files.view import View
 from hft_mmap.span import Span
 from hft_mmap.stats import STANDARD_WINDOWS, WindowStats
+from hft_mmap.ticks import Ticks, ticks_of
 from hft_mmap.tree.buckets import Buckets, in_bars, in_buckets
 from hft_mmap.tree.fold import fold_newest, fold_window, fold_windows
 from hft_mmap.tree.words import FLAGS, SALT, START, TOTAL
@@ -120,9 +121,21 @@ class Reader:
 
     def _mapped(self, view: View, total: int) -> View:
         """Return `view` with the chunks added that exist for the points up to `total`."""
+        if view.end < total and not view.chunks and self._look_at_columns():
+            view = View.empty(self._layout, view.first, view.era)
         while view.end < total:
             view = view.extended(Chunk(self.directory, self._head.identity.series_id, view.end, self._layout))
         return view
+
+    def _look_at_columns(self) -> bool:
+        """Look which columns the series has, and say whether these are others: its first batch chooses them.
+
+        Whoever has opened it before that batch, in whichever process, maps its first chunk after it.
+        """
+        layout = recovery.layout_of(self._head.look_at_identity())
+        changed = layout.kinds != self._layout.kinds
+        self._layout = layout
+        return changed
 
     def _current(self, total: int) -> View:
         """Return the view of all kept chunks up to `total`. Other processes are held out: what is kept exists."""
@@ -272,6 +285,21 @@ class Reader:
         n = checked_window(n)
         view, start, total = self._snapshot()
         return view.read(max(start, total - n), total)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the points have beside their prices: "times", "sizes", both or nothing; nothing before the first."""
+        view, _, total = self._snapshot()
+        return tuple(kind.name for kind in view.layout.kinds) if total else ()
+
+    def ticks(self, n: int) -> Ticks:
+        """Return the newest `n` points, oldest first, with their times and sizes, as `window` does their prices.
+
+        None stands for a column that the series does not have.
+        """
+        n = checked_window(n)
+        view, start, total = self._snapshot()
+        return ticks_of(view, max(start, total - n), total)
 
     def span(self, *, last: int | None = None, first: int | None = None, end: int | None = None) -> Span:
         """Return the newest `last` points, or the points [first, end), as they stand now; all that are kept by default.

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hft_mmap.durable import recovery
-from hft_mmap.durable.trust import Trusted, trust
+from hft_mmap.durable.trust import Trusted
 from hft_mmap.errors import FormatError, SeriesBusy, SeriesReadOnly
 from hft_mmap.files.blocks import Commit
 from hft_mmap.files.boot import Boot
@@ -98,8 +98,7 @@ def _leave(head: Head, directory: Path, to: Path) -> None:
 
 def _rename(head: Head, directory: Path, target: Path, symbol: str, boot: Boot) -> int:
     """Do the work of `rename_series`; the caller holds the series and is committing."""
-    layout = recovery.layout_of(head.identity)
-    found = trust(head, boot, directory, layout)
+    found, layout = recovery.look(head, boot, directory)
     if found.origin != "live" or found.lost or found.sync_failed:
         why = found.why or "a sync of it has failed" if found.lost or found.sync_failed else "it has to be opened first"
         raise SeriesReadOnly(f"{head.identity.symbol} can't be renamed now: {why}; restart the service, and try again")

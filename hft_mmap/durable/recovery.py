@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hft_mmap.durable.trust import Trusted
+from hft_mmap.durable.trust import Trusted, trust
 from hft_mmap.errors import FormatError
 from hft_mmap.files.blocks import Identity
 from hft_mmap.files.boot import Boot
@@ -48,6 +48,18 @@ def layout_of(identity: Identity) -> Layout:
         return Layout.of(identity.chunk_points, identity.kinds)
     except ValueError as error:
         raise FormatError(f"head file: {error}") from error
+
+
+def look(head: Head, boot: Boot, directory: Path) -> tuple[Trusted, Layout]:
+    """Return how far a series may be believed, as `trust` does, and the layout of its chunks. FormatError.
+
+    Its first batch chooses the columns, maybe at this very moment: what was found is looked at with those that it had.
+    """
+    while True:
+        layout = layout_of(head.look_at_identity())
+        found = trust(head, boot, directory, layout)
+        if layout_of(head.look_at_identity()).kinds == layout.kinds:
+            return found, layout
 
 
 def kept_chunks(directory: Path, found: Trusted, points: int) -> Iterator[tuple[int, int, bool]]:

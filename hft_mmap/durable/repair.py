@@ -76,8 +76,7 @@ def repair_directory(directory: Path, symbol: str, boot: Boot) -> RepairReport:
     except (FormatError, OSError) as error:
         return RepairReport(symbol, (), (f"head: {error}",))
     try:
-        layout = recovery.layout_of(head.identity)
-        recovered = trust(head, boot, directory, layout)
+        recovered, layout = recovery.look(head, boot, directory)
         proof = proof_of(head, recovered, directory, layout)
         for first, end, _ in recovery.kept_chunks(directory, recovered, layout.points):
             try:

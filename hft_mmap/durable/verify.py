@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hft_mmap.durable import recovery
-from hft_mmap.durable.trust import Proof, Trusted, prove, trust
+from hft_mmap.durable.trust import Proof, Trusted, prove
 from hft_mmap.errors import FormatError
 from hft_mmap.files.blocks import is_damaged_slot, used_identity
 from hft_mmap.files.boot import Boot
@@ -230,8 +230,7 @@ def verify_directory(directory: Path, symbol: str, boot: Boot) -> VerifyReport:
     except (FormatError, OSError) as error:
         return VerifyReport(symbol, 0, 0, (f"head: {error}",))
     try:
-        layout = recovery.layout_of(head.identity)
-        recovered = trust(head, boot, directory, layout)
+        recovered, layout = recovery.look(head, boot, directory)
         faults = head_faults(head, boot)
         proof = proof_of(head, recovered, directory, layout)
     except FormatError as error:

@@ -67,7 +67,7 @@ _F8 = types.Array(types.float64, 1, "C")
 _F8_READONLY = types.Array(types.float64, 1, "C", readonly=True)
 
 
-@njit([types.Tuple((int64, int64))(_I8, int64, int64, _I8)], **OPTIONS)
+@njit([types.Tuple((int64, int64))(_I8, int64, int64, raw) for raw in (_I8, _I8_READONLY)], **OPTIONS)
 def write_column(file: NDArray[np.int64], first: int, begin: int, raw: NDArray[np.int64]) -> tuple[int, int]:
     """Write the bits `raw` at place `begin` of a column; return 0 or an errno, and their checksum."""
     n = raw.shape[0]
