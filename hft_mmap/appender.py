@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hft_mmap.batch import as_row, check_prices
 from hft_mmap.counters import EventSink

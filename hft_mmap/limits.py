@@ -66,7 +66,7 @@ class Limits:
             )
             raise ValueError(message)
         Layout.of(self.chunk_points)
-        Late(self.late)
+        object.__setattr__(self, "late", Late(self.late))
 
     def check_batch(self, n: int) -> None:
         """Refuse a batch of `n` values that could not be kept even alone; InvalidValues."""

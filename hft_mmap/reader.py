@@ -16,6 +16,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from hft_mmap.by_time import Window, is_time, newest
 from hft_mmap.durable import recovery
 from hft_mmap.errors import (
     FormatError,
@@ -27,6 +28,7 @@ from hft_mmap.errors import (
 from hft_mmap.files.chunk import Chunk
 from hft_mmap.files.head import FLAG_LEFT, Head
 from hft_mmap.files.view import View
+from hft_mmap.moment import Moment
 from hft_mmap.span import Span
 from hft_mmap.stats import STANDARD_WINDOWS, WindowStats
 from hft_mmap.ticks import Ticks, ticks_of
@@ -208,13 +210,17 @@ class Reader:
                         "are, `hft-mmap verify` says which points are affected"
                     ) from error
 
-    def stats(self, window: int) -> WindowStats:
+    def stats(self, window: Window) -> WindowStats:
         """Return the statistics of the newest `window` points, or of all that are kept if those are fewer.
 
-        O(log N), lock-free, about 1 us. InvalidWindow unless `window` is a whole number from 1; SymbolNotFound while
-        nothing was ever appended.
+        A window with a unit ("5m", a timedelta) has the points that came within that time before the newest, it
+        included and the beginning not. O(log N), lock-free, about 1 us, 3 us by time. InvalidWindow unless `window` is
+        a whole number from 1 or a time; SymbolNotFound while nothing was ever appended; ColumnsDiffer by time where
+        there are no times.
         """
         if type(window) is not int or not 0 < window <= MAX_WINDOW:
+            if is_time(window):
+                return self._stats_lasting(window)
             window = min(checked_window(window), MAX_WINDOW)
         view = self._view
         _alive, total_address = self._bounds  # the words may not be unmapped before the call has ended
@@ -236,6 +242,12 @@ class Reader:
             raise SymbolNotFound(self.symbol)
         low, high, last, avg, var = fold_window(view.table, view.roots, total - count, total)
         return WindowStats(low, high, last, avg, var, count)
+
+    def _stats_lasting(self, window: Window) -> WindowStats:
+        """Answer `stats` for a window by time."""
+        moment = Moment(self.symbol, *self._snapshot())
+        lo, hi = newest(moment, window)
+        return window_stats((*fold_window(moment.view.table, moment.view.roots, lo, hi), hi - lo))
 
     def windows(self) -> tuple[WindowStats, ...]:
         """Return the statistics of the eight standard windows, all of one moment."""

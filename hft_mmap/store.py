@@ -150,7 +150,7 @@ class Store(Watch):
         self._forget(symbol)
         return self.append_ticks_nowait(symbol, batch, offset=offset, wait_s=wait_s)
 
-    def append(  # noqa: PLR0913 - the columns, and where they belong
+    def append(
         self, symbol: str, values: Prices, *, times: Times | None = None, sizes: Sizes | None = None,
         time_unit: str = "ns", offset: int | None = None,
     ) -> int:  # fmt: skip

@@ -45,7 +45,7 @@ class TickAppender(Appender):
                     and batch.kinds == self._layout.kinds
                     and (offset is None or 0 <= offset <= MAX_OFFSET)
                 ):
-                    refusing = self._limits.late is Late.REFUSE
+                    refusing = int(self._limits.late is Late.REFUSE)
                     where = -1 if offset is None else offset
                     total = append_ticks(plan, self._files, batch.prices, times, sizes, where, refusing, self._late)
                     if total != NOT_SHORT:

@@ -1,7 +1,7 @@
 """What one append takes where points have a time or a size: columns beside the prices, checked as a whole.
 
-A time is a whole number of nanoseconds since 1970 UTC. A size is a finite number; its sign is the aggressor's (+ bought,
-- sold). Which of the two a series has, its first batch says, and every later batch has the same.
+A time is a whole number of nanoseconds since 1970 UTC. A size is a finite number; its sign is the aggressor's: + for
+bought, - for sold. Which of the two a series has, its first batch says, and every later batch has the same.
 """
 
 import operator
@@ -80,7 +80,9 @@ def as_ticks(prices: Prices, times: Times | None, sizes: Sizes | None, time_unit
     InvalidValues, InvalidTimes, InvalidSizes for what is no row of numbers, or of another length.
     """
     row = as_row(prices)
-    found = Ticks(row, None if times is None else as_times(times, time_unit), None if sizes is None else as_sizes(sizes))
+    found = Ticks(
+        row, None if times is None else as_times(times, time_unit), None if sizes is None else as_sizes(sizes)
+    )
     for name, column, error in (("times", found.times, InvalidTimes), ("sizes", found.sizes, InvalidSizes)):
         if column is not None and len(column) != len(row):
             message = f"{name} must have one number for each of the {len(row)} values, not {len(column)}"
@@ -185,12 +187,13 @@ def time_ns(time: object, unit: str = "ns", name: str = "time") -> int:
         whole = (naive.days * 86_400 + naive.seconds) * 1_000_000 + naive.microseconds
         return whole * 1_000 + int(getattr(time, "nanosecond", 0))  # those of pandas have one
     try:
-        if isinstance(time, (bool, np.bool_)):
-            raise TypeError
-        return operator.index(time) * UNITS_NS[unit]  # type: ignore[arg-type]
+        found = None if isinstance(time, (bool, np.bool_)) else operator.index(time)  # type: ignore[arg-type]
     except TypeError:
+        found = None
+    if found is None:
         message = f"{name} must be a whole number or a datetime, not {type(time).__name__}"
-        raise InvalidTimes(message) from None
+        raise InvalidTimes(message)
+    return found * UNITS_NS[unit]
 
 
 def ticks_of(view: View, lo: int, hi: int) -> Ticks:
@@ -213,14 +216,16 @@ def check_ticks(batch: Ticks) -> Ticks:
         copy = np.empty(len(sizes))
         bad = check_sizes(sizes, copy)
         if bad != VALID:
-            message = f"sizes[{bad}] is {float(copy[bad])!r}: a size must be finite, and from -{MAX_PRICE:g} to {MAX_PRICE:g}"
+            message = (
+                f"sizes[{bad}] is {float(copy[bad])!r}: a size must be finite, and from -{MAX_PRICE:g} to {MAX_PRICE:g}"
+            )
             raise InvalidSizes(message)
         sizes = copy
     return Ticks(prices, None if batch.times is None else np.array(batch.times), sizes)
 
 
 def clamped(batch: Ticks, before: int | None) -> tuple[Ticks, int, int]:
-    """Return `batch` with the times that are stored behind one of `before`: how many were late, and the largest lateness.
+    """Return `batch` with the times that are stored behind one of `before`: how many came late, and by how much.
 
     before: None where no point is kept.
     """

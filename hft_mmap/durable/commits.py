@@ -200,7 +200,7 @@ class Commits:
         """Seal the chunks that are full and on the disk; O(C) for each, once in their life."""
         for chunk in view.chunks:
             if not chunk.sealed and chunk.first + self._layout.points <= total:
-                for part in (*chunk.columns, chunk):
+                for part in chunk.parts:
                     # A damaged seal stays as it is, for verify to find.
                     with suppress(FormatError), self._unless_cleaned_up(chunk):
                         if part.read_seal() is None:

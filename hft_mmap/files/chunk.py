@@ -12,8 +12,8 @@ end - 3072                      512             base: epoch, running checksum be
 ==============================  ==============  ======================================================
 
 Its columns (`files.column`) are files of their own beside it; a chunk is opened, written, synced and sealed with all of
-them. The file has its full length from the start (sparse), is mapped once, read-only, written with pwrite only, and never
-truncated. Values and nodes below the published total never change.
+them. The file has its full length from the start (sparse), is mapped once, read-only, written with pwrite only, and
+never truncated. Values and nodes below the published total never change.
 """
 
 import os
@@ -101,7 +101,7 @@ def _allocate(fd: int, layout: Layout, points: int) -> None:
 
 
 class Chunk:
-    """An open chunk file, with its columns. Reads need no lock; the series that owns it makes sure of one writer at a time."""
+    """An open chunk file, with its columns. Reads need no lock; the series that owns it has one writer at a time."""
 
     __slots__ = (
         "_fd", "_file", "_mapping", "address", "columns", "files", "first", "layout", "path", "plan", "sealed", "values"
@@ -150,7 +150,7 @@ class Chunk:
         directory: Path, series_id: bytes, first: int, layout: Layout, allocated_points: int = 0,
         base: Mark | None = None,
     ) -> None:  # fmt: skip
-        """Create its files at their full length, with space on the disk for the first `allocated_points` and their nodes.
+        """Create its files at their full length, with space on the disk for the first `allocated_points`, nodes too.
 
         base: the mark of the points before the first, if it is known.
 
@@ -348,6 +348,11 @@ class Chunk:
             return sum(os.stat(path).st_blocks for path in self.paths) * 512
         except OSError:
             return 0
+
+    @property
+    def parts(self) -> "tuple[Column | Chunk, ...]":
+        """What is sealed, each by itself: the columns, and the chunk."""
+        return *self.columns, self
 
     @property
     def paths(self) -> tuple[Path, ...]:

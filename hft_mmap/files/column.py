@@ -69,7 +69,7 @@ class Column:
 
     __slots__ = ("_fd", "_file", "_mapping", "address", "first", "kind", "layout", "path", "plan", "values")
 
-    def __init__(  # noqa: PLR0913 - what tells one file from all others
+    def __init__(
         self, directory: Path, series_id: bytes, first: int, layout: Layout, kind: Kind, plan: NDArray[np.int64]
     ) -> None:  # fmt: skip
         """Map the file read-only. FileNotFoundError if there is none, FormatError if it is not this column.
@@ -99,7 +99,7 @@ class Column:
         plan[FILE_FD], plan[FILE_ADDRESS], plan[FILE_SEED] = -1, self.address, seed_of(series_id, kind.number)
 
     @staticmethod
-    def create(  # noqa: PLR0913 - what tells one file from all others
+    def create(
         directory: Path, series_id: bytes, first: int, layout: Layout, kind: Kind, allocated_points: int
     ) -> None:  # fmt: skip
         """Create the file at its full length, with space for the first `allocated_points`. OSError; see `Chunk.create`.

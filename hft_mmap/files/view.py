@@ -57,7 +57,9 @@ class View:
         # What `fold_newest` takes: asking an array for its address costs more than a fold.
         self.address = self.table.ctypes.data
         place = layout.kinds.index(TIME) if TIME in layout.kinds else None
-        self.times = np.array([] if place is None else [chunk.columns[place].address for chunk in chunks], dtype=np.int64)
+        self.times = np.array(
+            [] if place is None else [chunk.columns[place].address for chunk in chunks], dtype=np.int64
+        )
         """Where the times of each chunk lie; empty where the series has none."""
 
     @staticmethod
@@ -114,4 +116,5 @@ class View:
 
     def time_of(self, point: int) -> int:
         """Return the time of one point of a series that has times."""
-        return int(self.read_column(TIME, point, point + 1)[0])
+        chunk = self.chunks[(point - self.first) // self.layout.points]
+        return int(chunk.columns[self.layout.kinds.index(TIME)].values[point - chunk.first])

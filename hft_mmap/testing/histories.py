@@ -145,7 +145,7 @@ class Told:
         """Forget the points from `total` on, and what was under way."""
         self.maybe = []
         for column in (self.values, self.times, self.sizes):
-            del column[total:]  # type: ignore[attr-defined]
+            del column[total:]
 
 
 class History:

@@ -162,14 +162,14 @@ def _write_sizes(file: NDArray[np.int64], first: int, begin: int, sizes: NDArray
 
 @njit(
     [
-        int64(_I8, _FILES, prices, times, sizes, int64, types.boolean, _I8)
+        int64(_I8, _FILES, prices, times, sizes, int64, int64, _I8)
         for prices, times, sizes in ((_F8, _I8, _F8), (_F8_READONLY, _I8_READONLY, _F8_READONLY))
     ],
     **OPTIONS,
 )
-def append_ticks(
+def append_ticks(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
     plan: NDArray[np.int64], files: NDArray[np.int64], values: NDArray[np.float64], times: NDArray[np.int64],
-    sizes: NDArray[np.float64], offset: int, is_refusing: bool, out: NDArray[np.int64],
+    sizes: NDArray[np.float64], offset: int, is_refusing: int, out: NDArray[np.int64],
 ) -> int:  # fmt: skip
     """Append points with their columns if that is plain, as `append_short` does those without. Return the new total.
 
@@ -202,7 +202,7 @@ def append_ticks(
             error, of_times, late = _write_times(files[TIME_ROW], first, begin, times, out)
         if error == 0 and files[SIZE_ROW, FILE_ADDRESS] != 0:
             error, of_sizes = _write_sizes(files[SIZE_ROW], first, begin, sizes)
-        if error == 0 and not (late and is_refusing) and write_points(plan, begin, values) == 0:
+        if error == 0 and (late == 0 or is_refusing == 0) and write_points(plan, begin, values) == 0:
             result = total + n
             following = (words[NEWEST] + 1) % RING_PLACES
             place = RING + 2 * following
