@@ -173,7 +173,10 @@ def between(moment: Moment, start: object, end: object) -> tuple[int, int]:
         hi = _first_from(moment, time)
     lo, hi = moment.start if lo is None else lo, moment.total if hi is None else hi
     if lo == hi and (is_instant(start) or is_instant(end)):
-        raise _nothing(moment, f"from {start} to {end}", before=hi == moment.start)
+        where = " ".join(
+            part for part, at in ((f"from {start} on", start), (f"before {end}", end)) if at is not None
+        )  # fmt: skip
+        raise _nothing(moment, where, before=hi == moment.start)
     return lo, hi  # type: ignore[return-value] # what is no index is refused by who takes them
 
 

@@ -84,7 +84,9 @@ class Ranges(Reader):
             if found[5]:
                 return window_stats(found)
         moment = self._moment()
-        lo, hi = self._part(moment, None, start, end)
+        if not (is_index(start) and is_index(end)):
+            start, end = by_time.between(moment, start, end)
+        lo, hi = answers.checked_range(moment, start, end)
         return window_stats((*fold_window(moment.view.table, moment.view.roots, lo, hi), hi - lo))
 
     def statistics(

@@ -13,7 +13,7 @@ from api.body.durable import wait_durable
 from api.body.intake import Intake
 from api.body.lines import Lines
 from api.body.media import LINES, body_type
-from api.body.patience import Patience, append_now
+from api.body.patience import Patience, Stored, append_now
 from api.body.reading import read_body
 from api.http.exchange import BATCH
 from api.http.problems import answer, problem
@@ -22,7 +22,8 @@ from api.http.request import Request
 from api.operation.beside import Beside
 from api.operation.settings import ServerSettings
 from api.routes.named import answer_named, parse_named_query
-from hft_mmap import Durability, Series, Store, SymbolNotFound, WindowStats
+from hft_mmap import Durability, Series, Store, SymbolNotFound, Ticks, WindowStats
+from hft_mmap.by_time import Window
 
 _LEAST_QUESTIONS = 1024  # remembered, or one for each symbol; one with its answer takes at most 2.5 kB
 _MAX_QUESTION_BYTES = 512  # a symbol takes at most 192 of them
@@ -91,7 +92,7 @@ class AddBatch:
         """Append, and answer once the batch is as durable as the settings promise."""
         if req.is_plain_json():
             body = await read_body(req, self._max_body_bytes)
-            symbol, values, offset = self._decoder.quick(body) or await self._decoder.decode(body)
+            symbol, values, offset = self._decoder.quick(body) or await self._decoder.decode_rows(body)
         else:
             kind = body_type(req.content_type)
             if kind == LINES:
@@ -102,7 +103,7 @@ class AddBatch:
                 return
             symbol, values, offset = await self._intake.batch(req, kind)
         check_symbol(req.scope, WRITE, symbol)
-        added = len(values)
+        added = len(values.prices if isinstance(values, Ticks) else values)
         req.scope[BATCH] = symbol, added
         total = append_now(self._store, symbol, values, offset)
         if total is None:
@@ -110,6 +111,8 @@ class AddBatch:
         if self._waits:
             await wait_durable(self._store, symbol, total)
         resp.data = self._answer % (added, total)
+        if isinstance(total, Stored) and total.late:
+            resp.data = b'%s,"late":%d,"latest_ns":%d}' % (resp.data[:-1], total.late, total.latest_ns)
 
 
 class _Question:
@@ -117,7 +120,7 @@ class _Question:
 
     __slots__ = ("answer", "bounds", "series", "window")
 
-    def __init__(self, series: Series, window: int | None) -> None:
+    def __init__(self, series: Series, window: Window | None) -> None:
         self.series = series
         self.window = window
         self.bounds = (-1, -1)
