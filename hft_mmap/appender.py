@@ -187,10 +187,8 @@ class Appender(Held):
         self._check_writable()
         n: int = len(batch.prices)
         total: int = self._words[TOTAL]
-        if not total:
-            if self._look_at_columns():
-                self._set_tail(View.empty(self._layout, 0, self._words[SALT]))
-        elif batch.kinds != self._layout.kinds:
+        self._know_columns()
+        if total and batch.kinds != self._layout.kinds:
             raise other_columns(self.symbol, self._layout.kinds, batch.kinds)
         if offset is not None and offset != total:
             return self._repeated(batch, offset, total)
@@ -220,6 +218,14 @@ class Appender(Held):
         if TIME not in self._layout.kinds or point <= self._words[START]:
             return None
         return self._covering(self._words[TOTAL]).time_of(point - 1)
+
+    def _know_columns(self) -> None:
+        """Look which columns the series has, unless its chunks are mapped: another process may have chosen them since.
+
+        The caller holds the series.
+        """
+        if (not self._view.chunks or self._view.era != self._words[SALT]) and self._look_at_columns():
+            self._set_tail(View.empty(self._layout, self._floor(self._words[START]), self._words[SALT]))
 
     def _choose_columns(self, kinds: tuple[Kind, ...]) -> None:
         """Give a series to which nothing was ever appended the columns `kinds`; costs a sync. Holds the series."""

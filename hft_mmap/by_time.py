@@ -54,8 +54,8 @@ def duration_ns(window: object) -> int:
         found = None
     if found is None or found < 1:
         message = (
-            "window must be a whole number of points from 1, or a time above 0 with a unit of "
-            f"{', '.join(UNITS_NS)}, such as 5m, not {str(window)[:_MOST_CHARS]!r}"
+            f"window must be a whole number from 1, not {str(window)[:_MOST_CHARS]!r}; a time is above 0 and has a unit "
+            f"of {', '.join(UNITS_NS)}, such as 5m"
         )
         raise InvalidWindow(message)
     return found
@@ -74,18 +74,21 @@ def _number_with_unit(text: str) -> int | None:
 
 
 def instant_ns(instant: object, name: str = "time") -> int:
-    """Return a time as nanoseconds since 1970 UTC, of any size; InvalidTimes, which calls it `name`."""
+    """Return a time as nanoseconds since 1970 UTC, of any size; InvalidRange, which calls it `name`."""
     if not isinstance(instant, str):
-        return time_ns(instant, name=name)
+        try:
+            return time_ns(instant, name=name)
+        except InvalidTimes as error:
+            raise InvalidRange(str(error)) from error
     found = _number_with_unit(instant)
     if found is None:
         found = _rfc_3339(instant)
     if found is None:
         message = (
-            f"{name} must be a time: RFC 3339 with its zone, such as 2026-01-31T09:30:00Z, or a number since 1970 "
-            f"with a unit of {', '.join(UNITS_NS)}, not {instant[:_MOST_CHARS]!r}"
+            f"{name} must be a whole number from 0, not {instant[:_MOST_CHARS]!r}; a time is RFC 3339 with its zone, "
+            f"such as 2026-01-31T09:30:00Z, or a number since 1970 with a unit of {', '.join(UNITS_NS)}"
         )
-        raise InvalidTimes(message)
+        raise InvalidRange(message)
     return found
 
 

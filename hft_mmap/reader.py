@@ -302,7 +302,8 @@ class Reader:
     def columns(self) -> tuple[str, ...]:
         """What the points have beside their prices: "times", "sizes", both or nothing; nothing before the first."""
         view, _, total = self._snapshot()
-        return tuple(kind.name for kind in view.layout.kinds) if total else ()
+        layout = view.layout if view.chunks else recovery.layout_of(self._head.look_at_identity())
+        return tuple(kind.name for kind in layout.kinds) if total else ()
 
     def ticks(self, n: int) -> Ticks:
         """Return the newest `n` points, oldest first, with their times and sizes, as `window` does their prices.

@@ -111,7 +111,7 @@ COMMIT = Commit(7, 1000, 64, 3, BOOT, clean=True)
         (lambda path: path.write_bytes(b""), "0 bytes instead of 4096"),
         (lambda path: write_at(path, 0, b"PAR1"), "magic"),
         (lambda path: write_at(path, 20, b"\1"), "identity checksum"),
-        (lambda path: rewrite_with_crc(path, 0, IDENTITY_BYTES, 8, b"\2"), "format version 2, this release reads"),
+        (lambda path: rewrite_with_crc(path, 0, IDENTITY_BYTES, 8, b"\3"), "format version 3, this release reads"),
         (lambda path: rewrite_with_crc(path, 0, IDENTITY_BYTES, 50, b"\xff"), "not UTF-8"),
     ],
     ids=["short", "long", "empty", "magic", "torn", "version", "symbol"],
