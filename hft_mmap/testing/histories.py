@@ -20,7 +20,7 @@ import numpy as np
 
 from hft_mmap.directory import opening, starting
 from hft_mmap.durable.flusher import Committing
-from hft_mmap.errors import HftMmapError, SeriesSetAside, StoreUnusable, SymbolNotFound
+from hft_mmap.errors import ColumnsDiffer, HftMmapError, SeriesSetAside, StoreUnusable, SymbolNotFound
 from hft_mmap.limits import Durability, Limits
 from hft_mmap.series import Series
 from hft_mmap.span import Span
@@ -232,6 +232,8 @@ class History:
         told = self._told[symbol]
         try:
             total = self._append_rows(store, symbol, told, batch)
+        except ColumnsDiffer as error:
+            raise WrongError(f"{symbol} does not take what its first batch chose: {error}") from error
         except HftMmapError:
             told.forget(len(told.values))
             return
