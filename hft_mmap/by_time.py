@@ -54,8 +54,8 @@ def duration_ns(window: object) -> int:
         found = None
     if found is None or found < 1:
         message = (
-            f"window must be a whole number from 1, not {str(window)[:_MOST_CHARS]!r}; a time is above 0 and has a unit "
-            f"of {', '.join(UNITS_NS)}, such as 5m"
+            f"window must be a whole number from 1, not {str(window)[:_MOST_CHARS]!r}; a time is above 0 and has a "
+            f"unit of {', '.join(UNITS_NS)}, such as 5m"
         )
         raise InvalidWindow(message)
     return found

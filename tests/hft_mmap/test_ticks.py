@@ -133,7 +133,7 @@ def test_the_columns_of_a_batch_that_failed_are_no_choice(tmp_path: Path, monkey
     """While nothing was ever stored, the next batch is the first one, and leaves no file of a column behind."""
     real = os.ftruncate
 
-    def full(fd: int, size: int) -> None:
+    def full(_fd: int, _size: int) -> None:
         raise OSError(errno.ENOSPC, "full")
 
     with Store(tmp_path / "data", limits=SMALL) as store:
@@ -402,7 +402,7 @@ def test_a_series_at_rest_opens_its_columns_again(data: Path, monkeypatch: pytes
         found = store.ticks("A", 3)
         assert found.sizes is not None
         assert found.sizes.tolist() == [0.0, 1.0, 2.0]
-        links = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if _is_open(fd)]
+        links = [str(Path(f"/proc/self/fd/{fd}").readlink()) for fd in os.listdir("/proc/self/fd") if _is_open(fd)]
         assert [link for link in links if "/data/A/" in link] == []
 
 

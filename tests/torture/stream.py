@@ -59,7 +59,7 @@ def stored_times(salt: int, begin: int, end: int) -> NDArray[np.int64]:
 
 def volumes(salt: int, begin: int, end: int) -> NDArray[np.float64]:
     """Return the sizes of the points [begin, end): bought, sold, and nothing at all."""
-    return (prices(salt + 5, begin, end) % 7 - 3) * 0.5
+    return (prices(salt + 5, begin, end) % 7 - 3).astype(np.float64) * 0.5
 
 
 def exact_stats(kept: NDArray[np.int64], window: int) -> WindowStats:
@@ -150,7 +150,7 @@ class Stream:
         """Return batch k as it is sent."""
         return prices(self.salt, self.bounds[k], self.bounds[k + 1]).astype(np.float64)
 
-    def columns(self, k: int) -> dict[str, NDArray[Any]]:
+    def columns(self, k: int) -> dict[str, Any]:
         """Return the times and sizes of batch k as they are sent; nothing where its points have none."""
         where = self.salt, self.bounds[k], self.bounds[k + 1]
         return {"times": times(*where), "sizes": volumes(*where)} if self.ticks else {}
@@ -188,16 +188,24 @@ def check_series(store: Store, stream: Stream, least: int, most: int) -> tuple[i
     kept = prices(stream.salt, start, total)
     if not np.array_equal(store.window(stream.symbol, total), kept):
         raise Fault(f"{stream.symbol}: the points {start} to {total - 1} are not those that were sent")
-    if stream.ticks:
-        rows, where = store.ticks(stream.symbol, total), (stream.salt, start, total)
-        if not (np.array_equal(rows.times, stored_times(*where)) and np.array_equal(rows.sizes, volumes(*where))):
-            raise Fault(f"{stream.symbol}: of the points {start} to {total - 1} times or sizes are not those sent")
+    check_columns(store, stream, start, total)
     exact = {window: exact_stats(kept, window) for window in WINDOWS}
     for window, expected in exact.items():
         assert_close(store.stats(stream.symbol, window), expected)
     for k, actual in enumerate(store.windows(stream.symbol), start=1):
         assert_close(actual, exact_stats(kept, 10**k))
     return total, start
+
+
+def check_columns(store: Store, stream: Stream, start: int, total: int) -> None:
+    """Hold the times and sizes of all kept points against those that were sent, where there are any."""
+    if not stream.ticks:
+        return
+    rows, where = store.ticks(stream.symbol, total), (stream.salt, start, total)
+    if rows.times is None or rows.sizes is None:
+        raise Fault(f"{stream.symbol}: times and sizes are gone")
+    if not (np.array_equal(rows.times, stored_times(*where)) and np.array_equal(rows.sizes, volumes(*where))):
+        raise Fault(f"{stream.symbol}: of the points {start} to {total - 1} times or sizes are not those sent")
 
 
 def check_open(store: Store, all_streams: tuple[Stream, ...], least: Totals, most: Totals) -> State:
