@@ -122,7 +122,7 @@ class Appender(Held):
             with self._lock:
                 # PERF: one compiled call where nothing special is to be done; see writer.py.
                 plan = self._plan
-                if plan is not None and not self._layout.kinds and (offset is None or 0 <= offset <= MAX_OFFSET):
+                if plan is not None and (offset is None or 0 <= offset <= MAX_OFFSET):
                     total = append_short(plan, row, -1 if offset is None else offset)
             if total == NOT_SHORT:
                 # A copy of our own: what is checked here is written later, and the caller's array may change meanwhile.
@@ -206,7 +206,9 @@ class Appender(Held):
         view, checksum = self._write(total, stored)
         self._head.publish(total + n, checksum)
         # After another process had rolled, a query may have mapped the chunk before this process wrote to it.
-        if view is not self._view or self._plan is not view.chunks[-1].plan:
+        if view is not self._view or view.chunks[-1].plan is not (
+            self._tick_plan if self._layout.kinds else self._plan
+        ):
             self._set_tail(view)
         self._move_start(start)
         done = Appended(total + n, late, latest_ns)
@@ -266,7 +268,7 @@ class Appender(Held):
     def _set_tail(self, view: View) -> None:
         """Make `view` the current one, and the last chunk of it the one that short appends go to."""
         self._view = view
-        self._plan = None
+        self._plan = self._tick_plan = None
         # A full tail takes no more points; a cleanup that keeps none may have unlinked it.
         if view.chunks and view.end > self._words[TOTAL]:
             tail = view.chunks[-1]
@@ -277,7 +279,10 @@ class Appender(Held):
             plan[PLAN_MAX_RETENTION] = self._limits.max_data_retention
             plan[PLAN_ERA] = view.era
             self._files = tail.files
-            self._plan = plan
+            if self._layout.kinds:
+                self._tick_plan = plan
+            else:
+                self._plan = plan
 
     def _covering(self, total: int) -> View:
         """Return the view as it is, if it covers what is there, else the current one. The caller holds the series."""
@@ -393,7 +398,7 @@ class Appender(Held):
             "survive a power loss; check the disk, then restart the service"
         )
         self._refused = Refusal(SeriesReadOnly, text)
-        self._plan = None
+        self._plan = self._tick_plan = None
         self._commits.sync_failed = True
         self._told_of_failure()
         self.ask()  # for a commit tells of it where that was not possible, and keeps what is in memory

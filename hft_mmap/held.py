@@ -34,6 +34,8 @@ class Held(Ranges):
     _descriptors: Descriptors | None = None
     _is_committing = False
     _plan: NDArray[np.int64] | None = None
+    _tick_plan: NDArray[np.int64] | None = None
+    """The plan of short appends: the one of prices alone, the other of points with columns."""
     _unlinked_below = 0
     """What a cleanup has let go of up to here is gone from the disk."""
     _refused: Refusal | None = None
@@ -95,7 +97,7 @@ class Held(Ranges):
                 return True
             if self._is_committing or self._refused is not None or self._trouble is not None or self._head.unsettled:
                 return False
-            self._plan = None
+            self._plan = self._tick_plan = None
             self._head.rest()
             if self._is_committed:
                 for chunk in self._view.chunks:
@@ -112,7 +114,7 @@ class Held(Ranges):
         """Make sure that the series, which was about to lose its name, has it; SeriesRemoved. The caller holds it."""
         if self._has_left():
             self._refused = Refusal(SeriesRemoved, self._left_text())
-            self._plan = None
+            self._plan = self._tick_plan = None
             raise self._refused.error()
 
     def _left_text(self) -> str:

@@ -39,7 +39,7 @@ class TickAppender(Appender):
             self._look_after_waker()
         try:
             with self._lock:
-                plan = self._plan
+                plan = self._tick_plan
                 if (
                     plan is not None
                     and batch.kinds == self._layout.kinds
