@@ -176,7 +176,7 @@ def test_every_example_of_a_body_is_taken_as_it_stands(service: Service) -> None
         ("application/json", 3), ("application/x-ndjson", 1)
     ]  # fmt: skip
     media = content("/add_batch", "post", 200)["application/json"]
-    batch, again = examples(bodies["application/json"])
+    batch, _ticks, again = examples(bodies["application/json"])
     for _ in range(2):
         answer = service.client.post("/add_batch", json=again)
         assert (answer.status_code, answer.json()["total"]) == (200, len(again["values"]))
