@@ -1,11 +1,12 @@
 """Which run of the machine this is: what tells a dead process (page cache intact) from a dead machine."""
 
+import os
 import time
-import uuid
 from pathlib import Path
 from typing import NamedTuple
 
 BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
+_UUID_CHARACTERS = 36
 
 
 class Boot(NamedTuple):
@@ -17,7 +18,13 @@ class Boot(NamedTuple):
 
 def current_boot() -> Boot:
     """Return the present run of the machine and the time on its clock."""
-    return Boot(uuid.UUID(BOOT_ID_FILE.read_text().strip()).bytes, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+    # PERF: for each series that is opened: with pathlib and uuid this takes five times as long.
+    fd = os.open(BOOT_ID_FILE, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        text = os.read(fd, _UUID_CHARACTERS)
+    finally:
+        os.close(fd)
+    return Boot(bytes.fromhex(text.replace(b"-", b"").decode()), time.clock_gettime_ns(time.CLOCK_BOOTTIME))
 
 
 def is_same_boot(recorded: Boot, now: Boot) -> bool:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hft_mmap.errors import FormatError, SeriesBusy
 from hft_mmap.files.blocks import (
@@ -259,15 +260,16 @@ class Head:
         that of a total looks at the total first.
         """
         epoch, salt = self.words[EPOCH], self.words[SALT]
-        ring = self._array[RING : RING + 2 * RING_PLACES].reshape(RING_PLACES, 2)
-        places, again = ring.tolist(), ring.tolist()
-        whole = (place for place, same in zip(places, again, strict=True) if place == same) if epoch else ()
         # A place that was never taken is the mark of no points, which is no harm.
-        return {
-            tagged & ~(TAG_MASK << TAG_BITS): Mark(epoch, wrapped(checksum - salt))
-            for tagged, checksum in whole
-            if tagged >> TAG_BITS == salt & TAG_MASK
-        }
+        return {total: Mark(epoch, wrapped(checksum - salt)) for total, checksum in self._ring(salt).tolist() if epoch}
+
+    def _ring(self, salt: int) -> NDArray[np.int64]:
+        """Return the places of the ring of `salt` that nobody wrote between two looks: rows of a total, a checksum."""
+        ring = self._array[RING : RING + 2 * RING_PLACES].reshape(RING_PLACES, 2)
+        places: NDArray[np.int64] = ring.copy()
+        places = places[(places == ring).all(axis=1) & (places[:, 0] >> TAG_BITS == salt & TAG_MASK)]
+        places[:, 0] &= ~(TAG_MASK << TAG_BITS)
+        return places
 
     def is_in_order(self) -> bool:
         """Say whether the ring ends with the live total, or with a publication that was about to follow it."""
@@ -282,7 +284,7 @@ class Head:
 
     def is_ahead(self, total: int) -> bool:
         """Say whether the ring has a publication of more than `total` points."""
-        return any(noted > total for noted in self.marks())
+        return bool(self.words[EPOCH]) and bool((self._ring(self.words[SALT])[:, 0] > total).any())
 
     def publish(self, total: int, checksum: int) -> None:
         """Make the points below `total` visible: a place of the ring, with their running checksum, then `total`.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from hft_mmap.tree.kernels import FAN_OUT, MAX_LEVELS, NODE_BYTES
@@ -64,6 +65,7 @@ class Layout:
     kinds: tuple[Kind, ...] = ()
 
     @staticmethod
+    @lru_cache(maxsize=16)  # chunks are of a few sizes in a process, often of one
     def of(points: int, kinds: tuple[Kind, ...] = ()) -> "Layout":
         """Return the layout of chunks of `points` values, a multiple of 64 up to MAX_CHUNK_POINTS; else ValueError."""
         if not 0 < points <= MAX_CHUNK_POINTS or points % FAN_OUT:

@@ -1,6 +1,7 @@
 """Symbols, the directory names they are kept under, and the names of chunk files."""
 
 import os
+import re
 import unicodedata
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
@@ -13,6 +14,8 @@ CHUNK_SUFFIX = ".chunk"
 NAME_DIGITS = 20
 
 _CONTROL_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_AS_IT_IS = re.compile("[A-Za-z0-9_~-][A-Za-z0-9_~.-]*")
+"""Symbols that are the names of their directories."""
 
 
 def validate_symbol(symbol: object) -> str:
@@ -43,6 +46,8 @@ def validate_symbol(symbol: object) -> str:
 
 def directory_name(symbol: str) -> str:
     """Return the directory name of `symbol`: percent-encoded, never starting with a dot, at most 192 bytes."""
+    if _AS_IT_IS.fullmatch(symbol):
+        return symbol
     name = quote(symbol, safe="")
     return "%2E" + name[1:] if name.startswith(".") else name
 

@@ -94,10 +94,6 @@ class SteppedStore(Store):
         """Say whether batches for `symbol` are taken, as far as is known without a look at it."""
         return symbol not in self._series or self._series[symbol].refusal is None
 
-    def end(self, symbol: str) -> int:
-        """Return where an open symbol ends."""
-        return self._series[symbol].total
-
     def step(self) -> None:
         """Make the commits that were asked for."""
         self._flusher.step()  # type: ignore[union-attr]
@@ -495,14 +491,16 @@ class History:
             self._verify(store)
 
     def _is_checked(self, store: SteppedStore, symbol: str) -> bool:
-        """Check a symbol where that is due; False where it can't be, as a call fails at present."""
+        """Check a symbol where that is due; False where it can't be, as a call fails at present, or all met a failure.
+
+        One that met a failed sync tells where it stopped itself: others may have gone on since, and are gone.
+        """
         if symbol in self._unchecked:
-            # Not of one that met a failed sync: others may have gone on since, until they met it too.
-            stores = (store, *self._stores)
-            going_on = next((one for one in stores if one.goes_on(symbol)), None)
-            store = going_on or max(stores, key=lambda one: one.end(symbol))
+            going_on = next((one for one in (store, *self._stores) if one.goes_on(symbol)), None)
+            if going_on is None:
+                return False
             try:
-                self._check_opened(store, symbol, self._told[symbol])
+                self._check_opened(going_on, symbol, self._told[symbol])
             except HftMmapError:
                 return False
             self._unchecked.discard(symbol)
