@@ -83,11 +83,17 @@ def as_ticks(prices: Prices, times: Times | None, sizes: Sizes | None, time_unit
     found = Ticks(
         row, None if times is None else as_times(times, time_unit), None if sizes is None else as_sizes(sizes)
     )
-    for name, column, error in (("times", found.times, InvalidTimes), ("sizes", found.sizes, InvalidSizes)):
-        if column is not None and len(column) != len(row):
-            message = f"{name} must have one number for each of the {len(row)} values, not {len(column)}"
-            raise error(message)
+    _check_lengths(found)
     return found
+
+
+def _check_lengths(batch: Ticks) -> None:
+    """Refuse a batch whose columns are not of the length of its prices; InvalidTimes, InvalidSizes."""
+    n = len(batch.prices)
+    for name, column, error in (("times", batch.times, InvalidTimes), ("sizes", batch.sizes, InvalidSizes)):
+        if column is not None and len(column) != n:
+            message = f"{name} must have one number for each of the {n} values, not {len(column)}"
+            raise error(message)
 
 
 def as_sizes(sizes: Sizes) -> NDArray[np.float64]:
@@ -211,6 +217,7 @@ def check_ticks(batch: Ticks) -> Ticks:
 
     InvalidValues, InvalidSizes name the first that is none.
     """
+    _check_lengths(batch)
     prices, sizes = check_prices(np.array(batch.prices)), batch.sizes
     if sizes is not None:
         copy = np.empty(len(sizes))
@@ -260,7 +267,8 @@ def raise_late(batch: Ticks, before: int | None, symbol: str, total: int) -> Non
 
 
 def plain(batch: Ticks) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the columns as compiled code takes them: empty where there is none."""
+    """Return the columns as compiled code takes them: empty where there is none. InvalidTimes, InvalidSizes."""
+    _check_lengths(batch)
     return (
         _NOTHING_I8 if batch.times is None else batch.times,
         _NOTHING_F8 if batch.sizes is None else batch.sizes,

@@ -287,6 +287,20 @@ def test_what_is_no_size_is_refused_by_its_place(data: Path, n: int, bad: float)
         assert_whole(store)
 
 
+def test_a_batch_that_was_put_together_by_hand_is_looked_at_as_well(data: Path) -> None:
+    """Columns that are not of the length of its prices are refused, whatever way it would take."""
+    with Store(data, limits=SMALL) as store:
+        whole = as_ticks(*rows(3))
+        assert whole.times is not None
+        for symbol in ("A", "NEW"):
+            with pytest.raises(InvalidTimes, match="one number for each of the 3 values, not 2"):
+                store.append_ticks_nowait(symbol, whole._replace(times=whole.times[:2]))
+            with pytest.raises(InvalidSizes, match="one number for each of the 3 values, not 4"):
+                store.append_ticks_nowait(symbol, whole._replace(sizes=np.ones(4)))
+        assert "NEW" not in store
+        assert_whole(store)
+
+
 def test_a_size_of_minus_zero_is_zero(tmp_path: Path) -> None:
     """As a price of -0.0 is; the largest sizes of both signs are sizes."""
     with Store(tmp_path / "data", limits=SMALL) as store:
