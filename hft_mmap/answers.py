@@ -376,8 +376,14 @@ def rank(moment: Moment, lo: int, hi: int, value: float) -> Rank:
 
 
 def asof(moment: Moment, at: object) -> Point:
-    """Return the newest point at or before the index `at`; OutOfRange if that is no longer kept, or nothing is."""
-    index = min(checked_index("at", at), moment.total - 1)
+    """Return the newest point at or before the index `at`; OutOfRange if that is no longer kept, or nothing is.
+
+    InvalidRange for one behind the newest point, where there are times: most likely it is one.
+    """
+    index = min(asked := checked_index("at", at), moment.total - 1)
+    if asked > index >= moment.start and len(moment.view.times):
+        behind = f"at is {asked}, an index behind the newest point of {moment.symbol}, {index}"
+        raise InvalidRange(f"{behind}; a time in nanoseconds since 1970 has its unit: {asked}ns")
     if index < moment.start:
         raise _out_of_range(moment, max(index, 0), max(index, 0) + 1)
     return point_of(moment, index)

@@ -25,10 +25,14 @@ Instant: TypeAlias = str | datetime | np.datetime64
 UNITS_NS = {
     "ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86_400 * 10**9,
 }  # fmt: skip
+_NUMPY_UNITS_NS = {unit: ns for unit, ns in UNITS_NS.items() if unit != "d"} | {
+    "D": UNITS_NS["d"], "W": 7 * UNITS_NS["d"],
+}  # fmt: skip
+"""Months and years have no one length."""
 _MOST_CHARS = 40
 _WITH_UNIT = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,12})?)(ns|us|ms|s|m|h|d)")
 _RFC_3339 = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?([Zz]|[+-][0-9]{2}:[0-5][0-9])"
 )
 
 
@@ -42,19 +46,23 @@ def is_instant(at: object) -> bool:
     return isinstance(at, (str, datetime, np.datetime64))
 
 
-def duration_ns(window: object) -> int:
-    """Return a window that is given as a time in nanoseconds; InvalidWindow."""
+def duration_ns(window: object, name: str = "window") -> int:
+    """Return a window that is given as a time in nanoseconds; InvalidWindow, which calls it `name`."""
     if isinstance(window, str):
         found = _number_with_unit(window)
-    elif isinstance(window, np.timedelta64):  # before timedelta: those of pandas are both
-        found = None if np.isnat(window) else int(window.astype("m8[ns]").view(np.int64))
+    elif isinstance(window, np.timedelta64):
+        unit, step = np.datetime_data(window.dtype)
+        # Not by `astype`, which goes round behind 292 years.
+        exact = int(window.view(np.int64)) * step * _NUMPY_UNITS_NS.get(unit, 0)
+        found = None if np.isnat(window) else exact
     elif isinstance(window, timedelta):
         found = (window.days * 86_400 + window.seconds) * 10**9 + window.microseconds * 1_000
+        found += int(getattr(window, "nanoseconds", 0))  # those of pandas have some
     else:
         found = None
     if found is None or found < 1:
         message = (
-            f"window must be a whole number from 1, not {str(window)[:_MOST_CHARS]!r}; a time is above 0 and has a "
+            f"{name} must be a whole number from 1, not {str(window)[:_MOST_CHARS]!r}; a time is above 0 and has a "
             f"unit of {', '.join(UNITS_NS)}, such as 5m"
         )
         raise InvalidWindow(message)

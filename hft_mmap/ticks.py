@@ -111,7 +111,7 @@ def as_times(times: Times, unit: str = "ns") -> NDArray[np.int64]:
     unit: of whole numbers, one of UNITS_NS; datetimes have their own. Refused are floats, which can't hold nanoseconds,
     nulls, datetimes without a time zone, and what lies beyond 64 bits of nanoseconds (1677 to 2262).
     """
-    if unit not in UNITS_NS:
+    if type(unit) is not str or unit not in UNITS_NS:
         message = f"time_unit must be one of {', '.join(UNITS_NS)}, not {unit!r}"
         raise InvalidTimes(message)
     if isinstance(times, np.ndarray):
@@ -185,13 +185,7 @@ def time_ns(time: object, unit: str = "ns", name: str = "time") -> int:
             raise InvalidTimes(message)
         return int(_from_array(np.array([time]), unit)[0])
     if isinstance(time, datetime):
-        offset = time.utcoffset()
-        if offset is None:
-            message = f"{name} is {time.isoformat()}, which has no time zone: give one, such as datetime.UTC"
-            raise InvalidTimes(message)
-        naive = time.replace(tzinfo=None) - offset - datetime(1970, 1, 1)  # noqa: DTZ001 - both are UTC
-        whole = (naive.days * 86_400 + naive.seconds) * 1_000_000 + naive.microseconds
-        return whole * 1_000 + int(getattr(time, "nanosecond", 0))  # those of pandas have one
+        return _datetime_ns(time, name)
     try:
         found = None if isinstance(time, (bool, np.bool_)) else operator.index(time)  # type: ignore[arg-type]
     except TypeError:
@@ -200,6 +194,21 @@ def time_ns(time: object, unit: str = "ns", name: str = "time") -> int:
         message = f"{name} must be a whole number or a datetime, not {type(time).__name__}"
         raise InvalidTimes(message)
     return found * UNITS_NS[unit]
+
+
+def _datetime_ns(time: datetime, name: str) -> int:
+    try:
+        offset = time.utcoffset()
+    except ValueError:  # the NaT of pandas is a datetime
+        message = f"{name} is {time!r}, which is no time"
+        raise InvalidTimes(message) from None
+    if offset is None:
+        message = f"{name} is {time.isoformat()}, which has no time zone: give one, such as datetime.UTC"
+        raise InvalidTimes(message)
+    # Not before it is a difference: the first and the last datetimes there are have no room for an offset.
+    since = time.replace(tzinfo=None) - datetime(1970, 1, 1) - offset  # noqa: DTZ001 - of one zone
+    whole = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    return whole * 1_000 + int(getattr(time, "nanosecond", 0))  # those of pandas have one
 
 
 def ticks_of(view: View, lo: int, hi: int) -> Ticks:

@@ -173,7 +173,7 @@ class Decoder:
             _check_flat(body, first, end, name)
         parts = self._strict(frame + body[begin:])
         lists = {name: await self._cut_list(body, first, end, parts.lists[name], name) for name, first, end in cuts}
-        return parts._replace(lists=lists)
+        return parts._replace(lists=parts.lists | lists)  # an escaped name, as "\u0074imes", stands in the frame
 
     async def _cut_list(self, body: bytes, first: int, end: int, empty: NDArray[Any], name: str) -> NDArray[Any]:
         """Return the list `name` that lies in `body` [first, end), read in pieces."""

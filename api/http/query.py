@@ -24,7 +24,6 @@ MAX_NAME_CHARS = 64
 """What a refusal repeats of the name of a statistic that there is not."""
 LARGEST_OFFSET = 2**63 - 1
 _MOST_DIGITS = 18
-_UNIT_ENDS = frozenset("smhd")
 _TIME = re.compile(r"[0-9]{4}-|[0-9.]+[a-z]")
 MOST_SYMBOLS = 1_000
 """Symbols of one question."""
@@ -71,9 +70,9 @@ def parse_window(name: str, value: str) -> int | str:
 
 def parse_lasting(name: str, value: str) -> int | str:
     """Return a number of points, or the text of a time with its unit, as "5m"; Refusal (400), InvalidWindow."""
-    if value[-1:] not in _UNIT_ENDS:
+    if not value[-1:].isalpha():
         return whole_number(name, value, least=1)
-    duration_ns(value)
+    duration_ns(value, name)
     return value
 
 

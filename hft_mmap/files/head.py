@@ -101,6 +101,17 @@ def identity_in(directory: Path) -> Identity:
         head.close()
 
 
+def identity_of_bytes(read: Callable[[], bytes]) -> Identity:
+    """Return the identity in what `read` returns, read again for a moment where it is not sound. FormatError.
+
+    The first batch of another process may be about to choose the columns of its series.
+    """
+    for _ in attempts(_WRITTEN_AFTER_S):
+        with suppress(FormatError):
+            return decode_identity(read())
+    return decode_identity(read())
+
+
 class Head:
     """An open head file. Not locked: the series that owns it decides who may write, and when."""
 
@@ -142,18 +153,13 @@ class Head:
         """Open the file and read what it says it is."""
         self.path = path
         self.fd = os.open(path, self._mode | os.O_CLOEXEC)
-        for _ in attempts(_WRITTEN_AFTER_S):  # the first batch of another process may be about to choose its columns
-            with suppress(FormatError):
-                self.identity = decode_identity(os.pread(self.fd, HEAD_BYTES + 1, 0))
-                break
-        else:
-            self.identity = decode_identity(os.pread(self.fd, HEAD_BYTES + 1, 0))
+        self.identity = identity_of_bytes(lambda: os.pread(self.fd, HEAD_BYTES + 1, 0))
         self.device, self.inode = identity_of(os.fstat(self.fd))
         """The number of the file: in a copy it is another one. Asked once: a device that went away tells nothing."""
 
     def look_at_identity(self) -> Identity:
         """Return what the file says it is now: the columns of a series are chosen by its first batch."""
-        self.identity = decode_identity(self._array.tobytes())
+        self.identity = identity_of_bytes(self._array.tobytes)
         return self.identity
 
     def choose(self, kinds: tuple[Kind, ...]) -> None:

@@ -162,6 +162,18 @@ def test_a_list_that_is_given_twice_is_refused(shared_service: Service, twice: b
     refused(shared_service.client.post("/add_batch/", content=content, headers=JSON), 400, "A field is given twice")
 
 
+@pytest.mark.parametrize("name", ["times", "sizes"])
+def test_a_list_whose_name_is_escaped_is_a_list_as_well(shared_service: Service, name: str) -> None:
+    """A large body is cut at the names of its lists; one that is written otherwise is not lost."""
+    escaped = f"\\u{ord(name[0]):04x}{name[1:]}"
+    for at, (listed, status) in enumerate((("[1]", 200), ("[1,2]", 400), ("7", 422))):
+        content = f'{{"symbol":"ESCAPED{name}{at}","values":[{" " * 70_000}1],"{escaped}":{listed}}}'.encode()
+        answer = shared_service.client.post("/add_batch/", content=content, headers=JSON)
+        assert answer.status_code == status, answer.text
+    found = shared_service.client.get("/values", params={"symbol": f"ESCAPED{name}0"}).json()
+    assert (found["values"], found[name]) == ([1], [1])
+
+
 def test_a_batch_with_other_columns_is_refused(shared_service: Service) -> None:
     """By name, whatever its format; nothing is left out unsaid."""
     missing = f"{SYMBOL} has prices, times and sizes, and the batch has prices"
@@ -275,7 +287,11 @@ def test_other_answers_are_given_by_time(shared_service: Service) -> None:
         ("/stats", {"from": START, "to": START}, 400, "start must be before end"),
         ("/stats", {"from": "2027-01-01T00:00:00Z"}, 409, "no point of T/ß lies from 2027-01-01T00:00:00Z on"),
         ("/asof", {"at": "2025-01-01T00:00:00Z"}, 409, "no point of T/ß lies at or before 2025-01-01T00:00:00Z"),
-        ("/values", {"last": "5y"}, 400, "last must be a whole number from 1"),
+        ("/values", {"last": "5y"}, 400, "last must be a whole number from 1, not '5y'; a time is above 0 and has a"),
+        ("/stats", {"window": "5min"}, 400, "window must be a whole number from 1, not '5min'; a time is above 0"),
+        ("/stats", {"window": "5M"}, 400, "a unit of ns, us, ms, s, m, h, d, such as 5m"),
+        ("/stats", {"window": "1s", "at": "0001-01-01T00:00:00+01:00"}, 409, "no point of T/ß lies in the 1s up to"),
+        ("/asof", {"at": START_NS}, 400, f"a time in nanoseconds since 1970 has its unit: {START_NS}ns"),
         ("/bars", {"points": 1, "window": "5m"}, 400, "window must be a whole number from 1"),
         ("/stats", {"symbol": PRICES, "window": "5m"}, 422, "T2 has no times, so that nothing can be asked"),
     ],

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ from hft_mmap import (
     Store,
     SymbolNotFound,
 )
-from hft_mmap.by_time import instant_ns
+from hft_mmap.by_time import duration_ns, instant_ns
 from hft_mmap.stats import exact_window_stats
 from hft_mmap.testing import assert_close
 
@@ -134,7 +135,7 @@ def test_a_range_of_which_points_may_be_gone_is_refused(store: Store) -> None:
     ("at", "point"),
     [
         (START, (0, 1.0, 0)), (after(0.5), (0, 1.0, 0)), (after(55), (50, 51.0, 50)), (after(100), (92, 93.0, 100)),
-        (after(10**9), (191, 192.0, 199)), (0, (0, 1.0, 0)), (10**6, (191, 192.0, 199)),
+        (after(10**9), (191, 192.0, 199)), (0, (0, 1.0, 0)), (191, (191, 192.0, 199)),
     ],
 )  # fmt: skip
 def test_a_point_is_found_as_of_a_time(store: Store, at: Any, point: tuple[int, float, int]) -> None:
@@ -164,7 +165,11 @@ def test_a_series_without_times_is_not_asked_by_time(store: Store, question: Cal
 
 @pytest.mark.parametrize(
     "window",
-    ["5", "0s", "-5s", "5 s", "5S", "1.5ns", "m", "5mm", "s", "1e3s", "٣s", timedelta(0), timedelta(-1), "x" * 99],
+    [
+        "5", "0s", "-5s", "5 s", "5S", "1.5ns", "m", "5mm", "s", "1e3s", "٣s", timedelta(0), timedelta(-1), "x" * 99,
+        np.timedelta64(1, "M"), np.timedelta64(1, "Y"), np.timedelta64(1500, "ps"), np.timedelta64(5),
+        np.timedelta64(-1, "s"), np.timedelta64("NaT", "s"),
+    ],
 )  # fmt: skip
 def test_what_is_no_window_is_refused(store: Store, window: Any) -> None:
     """With what one looks like; what is refused is not repeated without an end."""
@@ -180,7 +185,7 @@ def test_what_is_no_window_is_refused(store: Store, window: Any) -> None:
     [
         "2026-01-01T00:00:00", "2026-01-01", "2026-06-31T00:00:00Z", "2026-01-01T24:00:00Z", "5", "now", "", "5x",
         "2026-01-01T00:00:00.1234567891Z", "x" * 99, datetime(2026, 1, 1),  # noqa: DTZ001
-        np.datetime64("NaT"),
+        "2026-01-01T00:00:00+00:60", "2026-01-01T00:00:00+24:00", np.datetime64("NaT"), pd.NaT,
     ],
 )  # fmt: skip
 def test_what_is_no_time_is_refused(store: Store, at: Any) -> None:
@@ -204,11 +209,35 @@ def test_a_range_that_ends_before_it_begins_is_refused(store: Store) -> None:
         ("2026-01-01T00:00:00Z", START_NS), ("2026-01-01t01:00:00.5+01:00", START_NS + SECOND // 2),
         ("2025-12-31 23:59:59.999999999-00:00", START_NS - 1), ("1767225600s", START_NS), ("0.000000001s", 1),
         ("1969-12-31T23:59:59Z", -SECOND), ("0001-01-01T00:00:00Z", -62135596800 * SECOND), ("3d", 259200 * SECOND),
+        ("0001-01-01T00:00:00+01:00", -62135600400 * SECOND), ("9999-12-31T23:59:59-01:00", 253402304399 * SECOND),
     ],
 )  # fmt: skip
 def test_a_time_is_exact_to_the_nanosecond(text: str, nanoseconds: int) -> None:
     """In all of its forms."""
     assert instant_ns(text) == nanoseconds
+
+
+@pytest.mark.parametrize(
+    ("window", "nanoseconds"),
+    [
+        (np.timedelta64(213_504, "D"), 213_504 * 86_400 * SECOND), (np.timedelta64(3, "W"), 21 * 86_400 * SECOND),
+        (np.timedelta64(5, "25s"), 125 * SECOND), (np.timedelta64(MOST, "h"), MOST * 3_600 * SECOND),
+        (pd.Timedelta(1_500, "ns"), 1_500), (timedelta(days=1, microseconds=1), 86_400 * SECOND + 1_000),
+    ],
+)  # fmt: skip
+def test_a_window_is_exact_to_the_nanosecond(window: Any, nanoseconds: int) -> None:
+    """However long it is: what is longer than 64 bits of them is longer than every series."""
+    assert duration_ns(window) == nanoseconds
+
+
+def test_an_index_behind_a_series_with_times_is_taken_for_the_time_that_it_is(store: Store) -> None:
+    """It would be answered with the newest point, which came later. A series of prices alone has no times to ask by."""
+    total = store.series("A").total
+    assert store.asof("A", total - 1).index == total - 1
+    for at in (total, START_NS):
+        with pytest.raises(InvalidRange, match=rf"a time in nanoseconds since 1970 has its unit: {at}ns"):
+            store.asof("A", at)
+    assert store.asof("PRICES", START_NS).index == store.series("PRICES").total - 1
 
 
 _times = st.lists(
