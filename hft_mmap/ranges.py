@@ -194,7 +194,8 @@ class Ranges(Reader):
     def asof(self, at: int | Instant) -> Point:
         """Return the newest point at or before index `at`, or the time `at`; OutOfRange if it is no longer kept.
 
-        InvalidRange for an index behind the newest point where the series has times: nanoseconds are written "5ns". O(1) by index, O(log N) by time; lock-free.
+        InvalidRange for an index behind the newest point where the series has times: nanoseconds are written "5ns".
+        O(1) by index, O(log N) by time; lock-free.
         """
         moment = self._moment()
         return answers.asof(moment, at if is_index(at) else by_time.until(moment, at))

@@ -221,7 +221,7 @@ def test_a_time_is_exact_to_the_nanosecond(text: str, nanoseconds: int) -> None:
     ("window", "nanoseconds"),
     [
         (np.timedelta64(213_504, "D"), 213_504 * 86_400 * SECOND), (np.timedelta64(3, "W"), 21 * 86_400 * SECOND),
-        (np.timedelta64(5, "25s"), 125 * SECOND), (np.timedelta64(MOST, "h"), MOST * 3_600 * SECOND),
+        (np.timedelta64(5, ("s", 25)), 125 * SECOND), (np.timedelta64(MOST, "h"), MOST * 3_600 * SECOND),
         (pd.Timedelta(1_500, "ns"), 1_500), (timedelta(days=1, microseconds=1), 86_400 * SECOND + 1_000),
     ],
 )  # fmt: skip

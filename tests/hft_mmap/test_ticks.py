@@ -262,7 +262,10 @@ def test_a_repeat_is_known_where_the_point_before_it_is_gone(tmp_path: Path) -> 
         (np.array(["2026-01-01", "NaT"], dtype="M8[s]"), r"times\[1\] is NaT"),
         (np.array(["2026-01-01", "3000-01-01"], dtype="M8[s]"), r"times\[1\] is 3000-01-01T00:00:00, and times are"),
         ([0, pd.NaT], r"times\[1\] is NaT, which is no time"),
-        ([datetime.min.replace(tzinfo=timezone(timedelta(hours=1)))] * 2, r"times\[0\] is 0001-01-01 00:00:00\+01:00, and"),
+        (
+            [datetime.min.replace(tzinfo=timezone(timedelta(hours=1)))] * 2,
+            r"times\[0\] is 0001-01-01 00:00:00\+01:00, and",
+        ),
         ([datetime(2026, 1, 1)] * 2, r"times\[0\] is 2026-01-01T00:00:00, which has no time zone"),  # noqa: DTZ001
     ],
 )
