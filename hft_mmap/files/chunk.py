@@ -20,7 +20,6 @@ import os
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -185,15 +184,6 @@ class Chunk:
             raise
         finally:
             os.close(fd)
-
-    @staticmethod
-    def try_space(directory: Path, layout: Layout, points: int) -> None:
-        """Make sure that a file with space for `points` points fits on the disk, by one that has no name. OSError."""
-        with TemporaryFile(dir=directory, buffering=0) as file:
-            _allocate(file.fileno(), layout, points)
-            os.posix_fallocate(file.fileno(), layout.footer, FOOTER_BYTES)
-            if layout.kinds:  # behind it, as if they were one file
-                os.posix_fallocate(file.fileno(), layout.size, len(layout.kinds) * layout.column_bytes(points))
 
     def nodes(self, level: int) -> NDArray[np.float64]:
         """Return all nodes of `level` (1 …) as a read-only array, shape (n, 4); those not complete are undefined."""

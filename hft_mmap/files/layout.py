@@ -85,10 +85,6 @@ class Layout:
         """Where the footer of a column begins."""
         return -(-8 * self.points // FOOTER_BYTES) * FOOTER_BYTES
 
-    def column_bytes(self, points: int) -> int:
-        """Return what a column takes on the disk that has space for `points` points."""
-        return 8 * min(points, self.points) + FOOTER_BYTES
-
     def nodes(self, level: int) -> int:
         """Return how many nodes a full chunk has at `level`."""
         return self.points // int(FAN_OUT**level)
