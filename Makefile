@@ -79,8 +79,8 @@ audit: $(VENV)/created ## ask the advisory databases about every pinned package;
 	$(BIN)/uv tool run $(PIP_AUDIT) --strict --require-hashes --disable-pip --requirement requirements-dev.lock
 
 # Only where all run: starting the processes costs seconds. The tests of a file stay together, for they share services.
-# One more than there are cores, up to four: many a test waits for a disk, a clock or another process.
-WORKERS := $(shell cores=$$(nproc); echo $$((cores < 4 ? cores + 1 : 4)))
+# Two more than there are cores, up to six: half of their time tests wait for a disk, a clock or another process.
+WORKERS := $(shell cores=$$(nproc); echo $$((cores < 4 ? cores + 2 : 6)))
 ON_ALL_CORES := --numprocesses $(WORKERS) --dist loadfile
 
 test: $(VENV)/dev $(VENV)/warm ## run the tests (ARGS="tests/api -k ready")
@@ -188,6 +188,8 @@ _ := $(shell cd -P . && { [[ ! -e $(VENV)/created ]] || { $(BIN)/python -c '' &&
 $(VENV)/created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "make: $(PYTHON) is not Python 3.11 or newer; name one that is: make PYTHON=/usr/bin/python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 14))' \
+	  || { echo "make: for the Python of $(PYTHON) not every dependency has a package; name one from 3.11 to 3.13: make PYTHON=/usr/bin/python3.13" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo "make: $(PYTHON) has no venv or ensurepip; on Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)

@@ -9,6 +9,7 @@ of it is remembered in a flag that an interrupt could leave wrong.
 
 import errno
 import os
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -36,7 +37,7 @@ from hft_mmap.files.marks import Mark
 from hft_mmap.files.names import chunk_name
 from hft_mmap.files.view import View
 from hft_mmap.health import Refusal
-from hft_mmap.held import Held
+from hft_mmap.held import NOBODY, Held
 from hft_mmap.limits import Late, Limits
 from hft_mmap.ticks import Appended, Ticks, clamped, other_columns, raise_late, ticks_of
 from hft_mmap.tree.words import FLAGS, SALT, START, TOTAL
@@ -49,7 +50,6 @@ MAX_OFFSET = 2**62
 """Offsets from 0 to this one can be compared in compiled code; the others fit nowhere."""
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_NOBODY = -1
 
 
 class Waker(Protocol):
@@ -86,10 +86,8 @@ class Appender(Held):
         """Where the columns of the chunk of `_plan` are."""
         self.late = self.latest_ns = 0
         """Points that this process has stored with a later time than they came with; and by how much at most."""
-        self._begun = 0
-        """Commits that were begun. One that begins later than a point was published, puts that on the disk."""
-        self._asked_at = _NOBODY
-        """`_begun` when a commit was last asked for: while that is so, it is still to come."""
+        self.has_new_chunk = False
+        """Whether the first chunk was made with the series, by this process, and nobody has written to it."""
         self._ask_from = 0
         """The `total` from which on a commit is asked for."""
 
@@ -146,11 +144,11 @@ class Appender(Held):
     def _look_after_waker(self) -> None:
         """Have somebody who hears what is asked for."""
         if self._waker is not None and self._waker.look_after() is not None:
-            self._asked_at = _NOBODY
+            self._asked_at = NOBODY
 
     def uncommitted(self) -> None:
         """Ask again at the next append: the flusher has died, or was never there."""
-        self._asked_at = _NOBODY
+        self._asked_at = NOBODY
 
     def ask(self) -> None:
         """Ask the flusher for a commit."""
@@ -161,7 +159,7 @@ class Appender(Held):
     @property
     def is_asked(self) -> bool:
         """Whether a commit was asked for since the last one began, or may have been: else a request is an old one."""
-        return self._asked_at in {self._begun, _NOBODY}
+        return self._asked_at in {self._begun, NOBODY}
 
     def _append_waiting(self, batch: Ticks, offset: int | None, wait_s: float | None) -> Appended:
         """Append as `_append_long`, tried until `wait_s` seconds are over; no lock is held between the tries."""
@@ -378,7 +376,15 @@ class Appender(Held):
     def _roll(self, view: View, n: int, mark: Mark) -> View:
         """Return `view` with the next chunk, new and empty, at its end, for a batch of `n` points."""
         series_id = self._head.identity.series_id
-        # The file that came with the series is replaced like any other leftover, and must take its space again.
+        if self.has_new_chunk and not view.end:
+            self.has_new_chunk = False
+            with suppress(FileNotFoundError, FormatError):  # another process may be at its first batch, or was
+                chunk = Chunk(self.directory, series_id, 0, self._layout)
+                if chunk.base() == mark:
+                    # By the descriptor that the next commit asks: nobody had it open between its making and this.
+                    chunk.write_footer_again()
+                    return view.extended(chunk)
+        # A file of that name is replaced like any other leftover, and must take its space again.
         allocated_points = 0 if view.end else max(self._limits.starting_capacity, n)
         Chunk.create(self.directory, series_id, view.end, self._layout, allocated_points, mark)
         if view.chunks:

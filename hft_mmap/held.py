@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from fcntl import LOCK_UN, flock
 from time import monotonic
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,11 @@ from hft_mmap.health import LOCKED_AFTER_S, Refusal, Trouble, try_to_create
 from hft_mmap.ranges import Ranges
 from hft_mmap.tree.words import FLAGS, START, TOTAL
 
+if TYPE_CHECKING:
+    from queue import SimpleQueue
+
 _T = TypeVar("_T")
+NOBODY = -1
 CLOSED = Refusal(StoreClosed, "the store was closed")
 
 
@@ -33,6 +37,11 @@ class Held(Ranges):
     _commits: Commits
     _descriptors: Descriptors | None = None
     _is_committing = False
+    _requests: "SimpleQueue[Any] | None" = None
+    _begun = 0
+    """Commits that were begun. One that begins later than a point was published, puts that on the disk."""
+    _asked_at = NOBODY
+    """`_begun` when a commit was last asked for: while that is so, it is still to come."""
     _plan: NDArray[np.int64] | None = None
     _tick_plan: NDArray[np.int64] | None = None
     """The plan of short appends: the one of prices alone, the other of points with columns."""
@@ -86,7 +95,7 @@ class Held(Ranges):
         """Close the descriptors that nothing needs now; return False where somebody writes or commits at this moment.
 
         Who writes next opens them again, and who reads needs none. Points that are not committed keep their chunk open:
-        its descriptor sees that they could not be written, whoever else has seen it.
+        its descriptor sees that they could not be written, whoever else has seen it. A commit of them is asked for.
         """
         # Not `acquire(blocking=False)`, which an interrupt may leave taken. Who calls this holds the lock of another
         # series, taken before this look: no ring of such calls can wait for each other.
@@ -102,6 +111,10 @@ class Held(Ranges):
             if self._is_committed:
                 for chunk in self._view.chunks:
                     chunk.close_writer()
+            elif self._asked_at != self._begun and self._requests is not None:
+                # In tier `process` nobody else asks: each symbol that was written to once would keep its chunk open.
+                self._asked_at = self._begun
+                self._requests.put(self)
             return True
 
     @property

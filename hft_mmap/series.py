@@ -119,6 +119,8 @@ class Series(Opened):
             return self._put(clean=clean)
         finally:
             self._is_committing = False
+            if self._descriptors is not None:  # those that were committed at once could not rest meanwhile
+                self._descriptors.let_rest()
 
     def _put(self, *, clean: bool) -> bool:
         """Do the work of `commit`; nobody closes the descriptors meanwhile."""

@@ -34,11 +34,15 @@ def place(tmp_path: Path) -> Path:
     return folder
 
 
+def own_variables() -> dict[str, str]:
+    """Return the variables of this process, but for those that another make has left."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+
+
 def would_do(folder: Path) -> str:
     """Return what `make serve` would do in a folder."""
     command = ["make", "--dry-run", "serve"]
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-    return subprocess.run(command, cwd=folder, env=own, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, cwd=folder, env=own_variables(), capture_output=True, text=True, check=True).stdout
 
 
 def moved(folder: Path) -> Path:
@@ -65,6 +69,24 @@ def of_an_older_release(folder: Path) -> Path:
     (folder / ".venv/created").write_text("")
     os.utime(folder / ".venv/created", (0, 0))
     return folder
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [("(3, 10, 9)", "is not Python 3.11 or newer"), ("(3, 14, 0)", "not every dependency has a package")],
+)
+def test_a_python_that_will_not_do_is_told_before_anything_is_made(tmp_path: Path, version: str, told: str) -> None:
+    """With the versions that will, and how to name one."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    python = tmp_path / "python"
+    as_if = f"import sys; sys.version_info = {version}; exec(sys.argv[1])"
+    python.write_text(f"""#!/bin/sh\nexec {sys.executable} -c '{as_if}' "$2"\n""")
+    python.chmod(0o755)
+    command = ["make", f"PYTHON={python}", ".venv/created"]
+    done = subprocess.run(command, cwd=tmp_path, env=own_variables(), capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"make: {'for the Python of ' if '14' in version else ''}{python} {told}; name one" in done.stderr
+    assert not (tmp_path / ".venv").exists()
 
 
 @pytest.mark.parametrize(

@@ -233,7 +233,13 @@ async function drawPictures() {
   const some = due.slice(nextPicture % Math.max(due.length, 1)).concat(due).slice(0, Math.min(due.length, PICTURES_A_TICK));
   nextPicture += some.length;
   await Promise.all(some.map(async ({ symbol, total }) => {
-    const series = await ask("series", { symbol, window: 10_000, buckets: 60 });
+    let series;
+    try {
+      series = await ask("series", { symbol, window: 10_000, buckets: 60 });
+    } catch (error) {
+      if (error.status === 404) return; // it was removed just now, and the next list is without it
+      throw error;
+    }
     const picture = shownIn.picture(symbol);
     picture?.show(series);
     pictures.set(symbol, { picture, total, at: now });

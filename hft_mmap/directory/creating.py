@@ -104,6 +104,8 @@ class Creating(Opening):
                 found = self._series.get(symbol)
                 if found is None and number is not None and not self._closed:
                     found = self._try_open(symbol, named=True, wait_s=OPEN_WAIT_S)
+                    if found is not None:
+                        found.has_new_chunk = True
                 return found or self._find(symbol)
         finally:
             if making.exists():
@@ -156,15 +158,14 @@ class Creating(Opening):
     def _fill(self, making: Path, fd: int, symbol: str, n: int, kinds: tuple[Kind, ...]) -> None:
         """Make the files of a new series in the directory `making`, open as `fd`, and put them on the disk. OSError.
 
-        There is space for the first batch, of `n` points: a full disk refuses the symbol, and leaves no empty series
-        that would count against the limit.
+        The first chunk has space for the first batch, of `n` points: a full disk refuses the symbol, and leaves no
+        empty series that would count against the limit.
         """
         layout = Layout.of(self.limits.chunk_points, kinds)
         identity = Identity(symbol, layout.points, FAN_OUT, uuid.uuid4().bytes, time.time_ns(), kinds)
-        mark, room = Mark.begin(), max(self.limits.starting_capacity, n)
-        Head.create(making, identity, Commit(1, 0, 0, 0, self._boot, clean=False, mark=mark), live=self._boot)
-        if self.limits.starting_capacity:
+        mark, room, boot = Mark.begin(), max(self.limits.starting_capacity, n), self._boot
+        # The head last: on ext4 its sync puts all these names on the disk, and that of the directory finds nothing.
+        if room:
             Chunk.create(making, identity.series_id, 0, layout, room, mark)
-        else:  # whatever the file system says it has: a quota is not in it
-            Chunk.try_space(making, layout, room)
+        Head.create(making, identity, Commit(1, 0, 0, 0, boot, clean=False, mark=mark), live=boot)
         os.fsync(fd)

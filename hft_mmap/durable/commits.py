@@ -80,17 +80,22 @@ class Commits:
         has to be done again.
         """
         begin = monotonic()
-        # Under the lock of the commits: a failure is noted before any other process can vouch for the same points.
-        self._committing(partial(self._sync_chunks, view, total))
-        # The next slot, of whichever process, is written when this one is on the disk: one of the two always is.
         commit = Commit(0, total, start, 0, self.boot, hold is not None, mark)
+        # Under the lock of the commits: a failure is noted before any other process can vouch for the same points. The
+        # next slot, of whichever process, is written when this one is on the disk: one of the two always is.
         if hold is None:
-            self._committing(partial(self._record, commit))
+            self._committing(partial(self._put, view, commit))
         else:
+            self._committing(partial(self._sync_chunks, view, total))
             hold(partial(self._committing, partial(self._record, commit)))
         self.total = total
         end = monotonic()
         self.syncs = Syncs(self.syncs.count + 1, self.syncs.seconds + end - begin, end)
+
+    def _put(self, view: View, commit: Commit) -> None:
+        """Put the points on the disk, and then the slot that speaks of them."""
+        self._sync_chunks(view, commit.total)
+        self._record(commit)
 
     def _committing(self, work: Callable[[], None]) -> None:
         """Do `work` while nobody else commits; where a sync of it fails, the flag says so before anybody else can."""
@@ -120,7 +125,7 @@ class Commits:
             self._head.raise_flag(FLAG_CLEAN)
         self._head.write_commit(commit)
         self._sync(self._head.fd)
-        if not commit.clean:
+        if not commit.clean and self._head.words[FLAGS] & FLAG_CLEAN:
             self._head.lower_flag(FLAG_CLEAN)
 
     def _sync(self, fd: int, *, names: bool = False) -> None:

@@ -145,6 +145,8 @@ def remove_leftovers(directory: Path, found: Trusted, points: int, gone: list[st
     In the boot they were written in, chunks above the total may belong to an append under way in another process:
     those are left for the next append to replace.
     """
+    if found.origin == "live" and found.committed_start < points:
+        return
     for first, name in list_files(directory):
         below = first + points <= found.committed_start
         above = first >= found.total and first > 0 and found.origin != "live"

@@ -1,7 +1,7 @@
 """The same work for many series at once, in a few threads: syncs that come together are few for the disk.
 
-A sync waits for the disk, and a file system puts all that is waited for into one write of its journal: eight threads
-sync ten thousand small files in a tenth of the time that one takes.
+A sync waits for the disk, and a file system puts all that is waited for into one write of its journal. On an ext4 with
+a journal sixteen threads commit two thousand series in a sixth of the time that two take; more of them gain nothing.
 """
 
 import threading
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-MOST_THREADS = 8
+MOST_THREADS = 16
 _ITEMS_A_THREAD = 4
 """A thread is started for no less: it takes 0.1 ms, and few series are done as soon by one."""
 
@@ -22,8 +22,9 @@ _R = TypeVar("_R")
 def together(work: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
     """Return what `work` gives for each of `items`, in their order.
 
-    Few of them are done by the calling thread alone, one after the other; more by up to 8 threads, this one among them,
-    or as many as the system lets it have. What `work` raises ends all of it, and is raised when no thread is at it.
+    Few of them are done by the calling thread alone, one after the other; more by up to 16 threads, this one among
+    them, or as many as the system lets it have. What `work` raises ends all of it, and is raised when no thread is
+    at it.
     """
     results: dict[int, _R] = {}
     failures: list[BaseException] = []

@@ -9,7 +9,7 @@ import numpy as np
 from hft_mmap.durable import recovery
 from hft_mmap.durable.trust import Proof, Trusted, prove
 from hft_mmap.errors import FormatError
-from hft_mmap.files.blocks import is_damaged_slot, used_identity
+from hft_mmap.files.blocks import decode_identity, is_damaged_slot, used_identity
 from hft_mmap.files.boot import Boot
 from hft_mmap.files.chunk import Chunk
 from hft_mmap.files.column import Column
@@ -177,7 +177,7 @@ def head_faults(head: Head, boot: Boot) -> list[str]:
             faults.append("head: the live words do not fit their checksum" if ordered else _NO_MARK)
         if newest and newest[0].total > head.words[TOTAL]:
             faults.append("head: the live total lies below the newest commit")
-    if any(raw[used_identity(head.identity) : LIVE_OFFSET]) or any(raw[8 * (SALT + 1) : SLOT_OFFSETS[0]]):
+    if any(raw[used_identity(decode_identity(raw)) : LIVE_OFFSET]) or any(raw[8 * (SALT + 1) : SLOT_OFFSETS[0]]):
         faults.append("head: unused bytes are not 0")
     if any(raw[SLOT_OFFSETS[0] + 512 : SLOT_OFFSETS[1]]) or any(raw[SLOT_OFFSETS[1] + 512 : RING_OFFSET]):
         faults.append("head: unused bytes between the slots are not 0")

@@ -33,6 +33,8 @@ _MARK = struct.Struct("<qq")
 _MARK_OFFSET = 72
 _KINDS = struct.Struct("<Q")
 _KINDS_OFFSET = 120
+SLOT_USED_BYTES = _MARK_OFFSET + _MARK.size + _CRC.size
+"""What a commit takes of its sector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,10 @@ class Commit(NamedTuple):
     clean: bool
     mark: Mark | None = None
     """The running checksum of the points below total; releases that had none left it out."""
+
+
+Decoded = dict[int, tuple[bytes, Commit | None]]
+"""Slots by their place: the bytes, and the commit in them."""
 
 
 def _with_crc(block: bytes) -> bytes:
@@ -155,6 +161,16 @@ def decode_commit(raw: bytes) -> Commit | None:
     )
 
 
+def commit_in(head: bytes, offset: int, decoded: Decoded) -> Commit | None:
+    """Return the commit in the slot at `offset` of a head's bytes; `decoded` has those that were decoded before."""
+    raw = head[offset : offset + SLOT_USED_BYTES]
+    known = decoded.get(offset)
+    if known is None or known[0] != raw:
+        # PERF: 12 us, and of two slots one is new in a commit.
+        known = decoded[offset] = (raw, decode_commit(raw))
+    return known[1]
+
+
 def used_identity(identity: Identity) -> int:
     """Return how many bytes of its sector the identity takes, checksums included."""
     return len(encode_identity(identity))
@@ -162,7 +178,7 @@ def used_identity(identity: Identity) -> int:
 
 def is_damaged_slot(raw: bytes) -> bool:
     """Say whether the 512 bytes of a slot that was written are not what some release has written there."""
-    end = _MARK_OFFSET + _MARK.size + _CRC.size
+    end = SLOT_USED_BYTES
     marked = _checked(raw, _MARK_OFFSET + _MARK.size) is not None
     return decode_commit(raw) is None or any(raw[end:]) or not (marked or not any(raw[_SLOT.size + _CRC.size :]))
 

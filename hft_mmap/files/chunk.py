@@ -19,9 +19,7 @@ never truncated. Values and nodes below the published total never change.
 import os
 import struct
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -152,16 +150,26 @@ class Chunk:
     ) -> None:  # fmt: skip
         """Create its files at their full length, with space on the disk for the first `allocated_points`, nodes too.
 
-        base: the mark of the points before the first, if it is known.
-
-        A file of that name is left from an append that was never published, or from before a power loss: nothing
-        reads it, and it is replaced. The caller syncs the directory before it relies on the file after a power loss.
+        base: the mark of the points before the first, if it is known. A file of that name is left from an append that
+        was never published, or from before a power loss: nothing reads it, and it is replaced. The caller syncs the
+        directory before it relies on the file after a power loss.
         """
-        for kind in layout.kinds:
-            Column.create(directory, series_id, first, layout, kind, allocated_points)
+        try:
+            for kind in layout.kinds:
+                Column.create(directory, series_id, first, layout, kind, allocated_points)
+            Chunk._create(directory, series_id, first, layout, allocated_points, base)
+        except BaseException:
+            for kind in layout.kinds:
+                (directory / chunk_name(first, kind.suffix)).unlink(missing_ok=True)
+            raise
+
+    @staticmethod
+    def _create(
+        directory: Path, series_id: bytes, first: int, layout: Layout, allocated_points: int, base: Mark | None
+    ) -> None:  # fmt: skip
+        """Create the file of the chunk itself. OSError."""
         path = directory / chunk_name(first)
-        with suppress(FileNotFoundError):
-            path.unlink()
+        path.unlink(missing_ok=True)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
             os.ftruncate(fd, layout.size)
@@ -176,15 +184,6 @@ class Chunk:
             raise
         finally:
             os.close(fd)
-
-    @staticmethod
-    def try_space(directory: Path, layout: Layout, points: int) -> None:
-        """Make sure that a file with space for `points` points fits on the disk, by one that has no name. OSError."""
-        with TemporaryFile(dir=directory, buffering=0) as file:
-            _allocate(file.fileno(), layout, points)
-            os.posix_fallocate(file.fileno(), layout.footer, FOOTER_BYTES)
-            if layout.kinds:  # behind it, as if they were one file
-                os.posix_fallocate(file.fileno(), layout.size, len(layout.kinds) * (8 * points + FOOTER_BYTES))
 
     def nodes(self, level: int) -> NDArray[np.float64]:
         """Return all nodes of `level` (1 …) as a read-only array, shape (n, 4); those not complete are undefined."""

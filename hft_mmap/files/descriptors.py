@@ -50,8 +50,11 @@ class Descriptors:
         Waits for no series. The caller has the lock of `series` between threads.
         """
         self._note(series)
-        over = len(self._awake) - self.most
-        for _ in range(over):
+        self.let_rest()
+
+    def let_rest(self) -> None:
+        """Have those beyond the bound close theirs, the one used longest ago first; each is asked once."""
+        for _ in range(len(self._awake) - self.most):
             idle = self._take_first()
             if idle is not None and not idle.rest():
                 self._note(idle)
@@ -69,5 +72,6 @@ class Descriptors:
             awake[ref(series, lambda gone: awake.pop(gone, None))] = None
 
     def _take_first(self) -> Resting | None:
+        """Take the one used longest ago, if there is one too many by now: other threads take some as well."""
         with self._lock:
-            return self._awake.popitem(last=False)[0]() if self._awake else None
+            return self._awake.popitem(last=False)[0]() if len(self._awake) > self.most else None

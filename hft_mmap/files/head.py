@@ -28,8 +28,9 @@ from numpy.typing import NDArray
 from hft_mmap.errors import FormatError, SeriesBusy
 from hft_mmap.files.blocks import (
     Commit,
+    Decoded,
     Identity,
-    decode_commit,
+    commit_in,
     decode_identity,
     encode_commit,
     encode_identity,
@@ -116,8 +117,8 @@ class Head:
     """An open head file. Not locked: the series that owns it decides who may write, and when."""
 
     __slots__ = (
-        "_array", "_lock_type", "_turn", "address", "device", "fd", "identity", "inode", "path", "rests", "unsettled",
-        "wait_s", "words",
+        "_array", "_decoded", "_lock_type", "_turn", "address", "device", "fd", "identity", "inode", "path", "rests",
+        "unsettled", "wait_s", "words",
     )  # fmt: skip
 
     def __init__(self, directory: Path, *, writable: bool, name: str | None = None) -> None:
@@ -128,6 +129,7 @@ class Head:
         """
         self._lock_type = F_WRLCK if writable else F_RDLCK
         self._turn: dict[str, object] = {}
+        self._decoded: Decoded = {}
         self.unsettled = False
         self.wait_s: float | None = None
         self.fd = -1
@@ -356,7 +358,7 @@ class Head:
     def commits(self) -> list[Commit]:
         """Return the valid commits, newest first; while it rests, as memory has them, which is the same."""
         whole = os.pread(self.fd, HEAD_BYTES, 0) if self.fd >= 0 else self._array.tobytes()
-        found = [decode_commit(whole[offset : offset + 512]) for offset in SLOT_OFFSETS]
+        found = [commit_in(whole, offset, self._decoded) for offset in SLOT_OFFSETS]
         return sorted((commit for commit in found if commit is not None), key=lambda one: one.sequence, reverse=True)
 
     def write_commit(self, commit: Commit) -> Commit:

@@ -43,7 +43,8 @@ def open_again(path: Path, flags: int, file: tuple[int, int], address: int, size
     It is opened at `path`, or wherever its directory was moved to. FileNotFoundError where it has no name any more, or
     where the system does not tell of one; OSError.
     """
-    for where in (path, mapped_path(address, size)):
+    for elsewhere in (False, True):
+        where = mapped_path(address, size) if elsewhere else path
         with suppress(FileNotFoundError, NotADirectoryError):
             fd = os.open(where or path, flags | os.O_CLOEXEC)
             found = None

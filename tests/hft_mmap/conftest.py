@@ -1,5 +1,6 @@
 """What the tests of the store share: small limits, and stores that are closed when the test ends."""
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 from hft_mmap import Limits, Store
-from hft_mmap.testing import SMALL_LIMITS, StoreProcess
+from hft_mmap.testing import MEMORY, SMALL_LIMITS, StoreProcess
 
 # Tests make no claim about time, and the first call into a kernel may load it from the disk.
 settings.register_profile("hft_mmap", deadline=None)
@@ -34,6 +35,13 @@ class StartStore(Protocol):
 def limits() -> Limits:
     """Return limits at which a few hundred points fill several chunks and trigger cleanup."""
     return SMALL_LIMITS
+
+
+@pytest.fixture
+def memory_path() -> Iterator[Path]:
+    """Yield a directory in memory, for tests that would wait for the disk most of their time and ask nothing of it."""
+    with tempfile.TemporaryDirectory(prefix="hft-mmap-", dir=MEMORY if MEMORY.is_dir() else None) as path:
+        yield Path(path)
 
 
 @pytest.fixture

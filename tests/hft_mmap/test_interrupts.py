@@ -146,6 +146,14 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
+
+
+@pytest.fixture
+def tmp_path(memory_path: Path) -> Path:
+    """Return a directory in memory: hundreds of stores are made, and each is put on the disk."""
+    return memory_path
+
+
 DURABILITIES = pytest.mark.parametrize("durability", ["interval", "sync"])
 
 

@@ -26,16 +26,23 @@ from hft_mmap.directory.starting import OPENED_AT_ONCE
 from hft_mmap.files.head import FLAG_SYNC_FAILED, HEAD_NAME, Head
 from hft_mmap.files.layout import Layout
 from hft_mmap.files.names import chunk_name
+from hft_mmap.series import Series
 from hft_mmap.testing.disk import SimulatedDisk
 from hft_mmap.testing.histories import SteppedStore
 from hft_mmap.tree.words import FLAGS
 from tests.hft_mmap.conftest import OpenStore, StartStore
 from tests.hft_mmap.damage import flip, set_flags, write_at
 from tests.hft_mmap.descriptors import descriptors_left, open_files
-from tests.service import wait_until
+from tests.service import PATIENCE_S, wait_until
 
 SYMBOLS = [f"S{number:03}" for number in range(OPENED_AT_ONCE + 5)]
 MANY = Limits(max_symbols=500, starting_capacity=0, chunk_points=64)
+
+
+@pytest.fixture
+def tmp_path(memory_path: Path) -> Path:
+    """Return a directory in memory: a hundred series are made for each test, and put on the disk."""
+    return memory_path
 
 
 @pytest.fixture
@@ -191,6 +198,18 @@ def few_awake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hft_mmap.directory.opening.most_awake", lambda: 3)
 
 
+def at_rest(store: Store, symbol: str) -> Series:
+    """Return the series of `symbol` without files: also where its commit came late, and was the last of all."""
+    series = store.series(symbol)
+    wait_until(lambda: not series.is_asked and series.rest(), f"the commit of {symbol}")
+    return series
+
+
+def have_files(store: Store) -> set[int]:
+    """Return how many symbols have files open: as the store counts them, and as the system does."""
+    return {store.counters().with_files, len({Path(name).parent.name for name in open_files(store.path)})}
+
+
 @pytest.mark.usefixtures("few_awake")
 @pytest.mark.parametrize("tier", Durability)
 def test_a_bounded_number_of_symbols_has_files_open(data: Path, open_store: OpenStore, tier: Durability) -> None:
@@ -199,8 +218,7 @@ def test_a_bounded_number_of_symbols_has_files_open(data: Path, open_store: Open
     for number, symbol in enumerate(SYMBOLS):
         assert store.append(symbol, [number + 2.0]) == 3
     store.sync()
-    wait_until(lambda: len({Path(name).parent.name for name in open_files(data)}) <= 3, "the files to be closed")
-    assert store.counters().with_files == 3
+    wait_until(lambda: have_files(store) == {3}, "the files of the others to be closed")
     assert [store.stats(symbol, 3).avg for symbol in SYMBOLS] == [number + 1.0 for number in range(len(SYMBOLS))]
     assert len(open_files(data)) <= 6
     assert [store.append(symbol, [0.0], offset=3) for symbol in SYMBOLS] == [4] * len(SYMBOLS)
@@ -210,6 +228,39 @@ def test_a_bounded_number_of_symbols_has_files_open(data: Path, open_store: Open
     assert open_files(data) == []
     with Store(data, mode="r", limits=MANY) as again:
         assert {info.total for info in again.symbols()} == {4}
+
+
+@pytest.mark.usefixtures("few_awake")
+def test_what_is_committed_at_once_closes_its_files_when_that_is_done(
+    open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though nobody uses any of them after that, and none could be closed while all were at it."""
+    store = open_store(limits=MANY, sync_interval_ms=1)
+    last, at_it = set(SYMBOLS[25:33]), set[str]()
+    begun, appended, together = threading.Event(), threading.Event(), threading.Event()
+    really = os.fdatasync
+
+    def fdatasync(fd: int) -> None:
+        symbol = Path(f"/proc/self/fd/{fd}").readlink().parent.name
+        if symbol == SYMBOLS[0]:
+            begun.set()
+            assert appended.wait(PATIENCE_S)
+        if symbol in last:
+            at_it.add(symbol)
+            if at_it == last:
+                together.set()
+            assert together.wait(PATIENCE_S)
+        really(fd)
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    store.append(SYMBOLS[0], [1.0])
+    assert begun.wait(PATIENCE_S)
+    for symbol in SYMBOLS[1:33]:  # all of them are committed when the first is, by as many threads as there may be
+        store.append(symbol, [1.0])
+    appended.set()  # no `sync`, which would use each once more
+    wait_until(lambda: all(one.durable_total == 1 for one in store.counters().series), "the commits")
+    wait_until(lambda: have_files(store) == {3}, "the files of the others to be closed")
+    assert (store.reasons(), at_it) == ([], last)
 
 
 @pytest.mark.usefixtures("few_awake")
@@ -244,9 +295,9 @@ def test_a_symbol_without_files_whose_directory_is_moved_is_not_removed(
     for symbol in SYMBOLS:
         store.append(symbol, [7.0])
     store.sync()
+    series = at_rest(store, SYMBOLS[0])
     moved = data.parent / "moved"
     (data / SYMBOLS[0]).rename(moved)
-    series = store.series(SYMBOLS[0])
     assert not [name for name in open_files(moved) if HEAD_NAME in name]
     assert store.reasons() == []
     assert (series.append_nowait(np.array([8.0])), series.stats(4).last) == (4, 8.0)
@@ -269,6 +320,7 @@ def test_a_symbol_without_files_is_not_written_to_another_file(data: Path, open_
         store.append(symbol, [7.0])
     store.sync()
     for symbol, file in ((SYMBOLS[0], HEAD_NAME), (SYMBOLS[1], chunk_name(0))):
+        at_rest(store, symbol)
         copy = data.parent / "copy"
         shutil.copy2(data / symbol / file, copy)
         content = copy.read_bytes()
@@ -282,23 +334,22 @@ def test_a_symbol_without_files_is_not_written_to_another_file(data: Path, open_
 def test_who_waits_for_a_symbol_whose_files_cannot_be_opened_again_is_told(open_store: OpenStore) -> None:
     """It is read-only, with every point in memory; and none is lost where the next start can open them."""
     store = open_store(durability="process")
-    store.append("A", np.arange(50.0))
-    series = store.series("A")
-    wait_until(lambda: not series.is_asked and series.rest(), "the commit of the opening")
-    store.append("A", np.arange(50.0, 100.0))
-    assert series.rest()
+    store.append("A", np.arange(30.0))
+    series = at_rest(store, "A")  # with the commit of the opening behind it
+    store.append("A", np.arange(30.0, 60.0))  # of one chunk: a roll would have them committed
     head = store.path / "A" / HEAD_NAME
     head.rename(store.path / "kept")
     head.symlink_to(head)  # opened by nobody: too many levels of links
+    assert series.rest()
     with pytest.raises(SeriesReadOnly, match="disk failed"):
         store.sync()
-    assert np.array_equal(store.window("A", 1000), np.arange(100.0))
+    assert np.array_equal(store.window("A", 1000), np.arange(60.0))
     assert store.losses() == []
     store.close()
     (store.path / "kept").rename(head)
     again = open_store()
-    assert np.array_equal(again.window("A", 1000), np.arange(100.0))
-    assert again.append("A", [1.0]) == 101
+    assert np.array_equal(again.window("A", 1000), np.arange(60.0))
+    assert again.append("A", [1.0]) == 61
 
 
 @pytest.mark.usefixtures("few_awake")
@@ -310,6 +361,7 @@ def test_a_symbol_without_files_that_was_removed_by_hand_says_so_to_who_appends(
     for symbol in SYMBOLS:
         store.append(symbol, [7.0])
     store.sync()
+    at_rest(store, SYMBOLS[0])
     shutil.rmtree(data / SYMBOLS[0])
     for _ in range(2):
         with pytest.raises(SeriesRemoved):
@@ -365,6 +417,18 @@ def test_a_symbol_that_is_made_while_the_store_is_closed_takes_no_batch(
     assert open_files(store.path) == []
     with Store(store.path, limits=MANY) as again:
         assert again.append("A", [1.0]) == 1
+
+
+@pytest.mark.usefixtures("few_awake")
+@pytest.mark.parametrize("tier", Durability)
+def test_who_loses_its_files_is_committed_in_every_tier(data: Path, open_store: OpenStore, tier: Durability) -> None:
+    """Or in tier `process`, which asks for no commit, each symbol that was written to once would keep a file open."""
+    store = open_store(data, limits=MANY, durability=tier)
+    for symbol in SYMBOLS:
+        store.append_nowait(symbol, [5.0])
+    opened = [store.series(symbol) for symbol in SYMBOLS]
+    wait_until(lambda: sum(one.committed_total == 3 for one in opened) >= len(SYMBOLS) - 3, "the commits")
+    wait_until(lambda: len(open_files(data)) <= 6, "the files to be closed")
 
 
 @pytest.mark.usefixtures("few_awake")

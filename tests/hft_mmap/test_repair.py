@@ -121,9 +121,9 @@ def test_a_head_that_cannot_be_trusted_is_reported(data: Path) -> None:
     head = data / "A" / "head"
     raw = head.read_bytes()
     with Store(data) as store:
-        head.write_bytes(b"x" + raw[1:])
+        write_at(head, 0, b"x")  # not by a file that is cut first: the store has it mapped, and may be committing
         assert store.repair() == [("A", (), ("head: head file does not start with the magic of a head file",))]
-        head.write_bytes(raw)
+        write_at(head, 0, raw)
         tear_slots(data / "A", 0, 1)
         restart_machine(data)
         (report,) = store.repair()

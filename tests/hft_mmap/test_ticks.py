@@ -143,6 +143,7 @@ def test_the_columns_of_a_batch_that_failed_are_no_choice(tmp_path: Path, monkey
         with pytest.raises(Exception, match="no space for 1 values"):
             store.append("A", [1.0], times=[1], sizes=[1.0])
         monkeypatch.setattr(os, "ftruncate", real)
+        assert sorted(contents(tmp_path / "data" / "A")) == [HEAD_NAME]
         assert store.append("A", [1.0]) == 1
         assert sorted(contents(tmp_path / "data" / "A")) == [chunk_name(0), HEAD_NAME]
         assert store.verify()[0].faults == ()

@@ -41,6 +41,13 @@ SERVICE_ENVIRONMENT = {
     "APP_STORE__SYNC_INTERVAL_MS": "1",
 }  # fmt: skip
 
+_AS_SET = threading.Lock()
+"""Held while the number of symbols that a store opens at its start is that of a setting.
+
+Two threads that each set it would give back what they found one after the other, and leave what the second one found,
+the setting of the first, to every test that comes after.
+"""
+
 
 @contextmanager
 def scratch() -> Iterator[Path]:
@@ -74,7 +81,7 @@ def check_twice(
     states = []
     for mode in ("r", "a", "a") if writable else ("r",):
         try:
-            with patch.object(starting, "OPENED_AT_ONCE", setting.opened_at_once):
+            with _AS_SET, patch.object(starting, "OPENED_AT_ONCE", setting.opened_at_once):
                 store = Store(path, mode="a", limits=setting.limits) if mode == "a" else Store(path, mode="r")
         except Exception as error:
             raise Unopenable(f"mode {mode}: {error!r}") from error

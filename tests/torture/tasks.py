@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+import hft_mmap.store
 from api.cli.command import main as command_line
 from hft_mmap import (
     Durability,
@@ -87,11 +88,16 @@ def _watch(tell: Tell, store: Store, i: int, symbol: str, total: int) -> None:
     store.on_durable(symbol, total, told)
 
 
-def session(out: int, path: str, setting: dict[str, Any], batches: int, most_tries: int) -> None:
+def session(
+    out: int, path: str, setting: dict[str, Any], batches: int, most_tries: int, close_wait_s: float | None = None
+) -> None:
     """Append so many batches to each symbol, whatever fails on the way; start the store again where it says so.
 
     Ends with a store that was closed in order and opened again. An error that hft_mmap does not document ends it.
+    close_wait_s: how long a close waits for what does not come (None: as ever).
     """
+    if close_wait_s is not None:
+        vars(hft_mmap.store)["CLOSE_WAIT_S"] = close_wait_s
     tell = _teller(out)
     own = Setting(**setting)
     all_streams = streams(own, FEW_BATCHES)
