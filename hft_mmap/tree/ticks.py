@@ -11,7 +11,7 @@ import numpy as np
 from numba import carray, int64, njit, types
 from numpy.typing import NDArray
 
-from hft_mmap.tree.checksum import checksum
+from hft_mmap.tree.checksum import column_checksum
 from hft_mmap.tree.kernels import MAX_BITS, OPTIONS, VALID, find_invalid
 from hft_mmap.tree.pointers import int64_pointer
 from hft_mmap.tree.words import (
@@ -72,7 +72,7 @@ def write_column(file: NDArray[np.int64], first: int, begin: int, raw: NDArray[n
     """Write the bits `raw` at place `begin` of a column; return 0 or an errno, and their checksum."""
     n = raw.shape[0]
     error = write_fully(file[FILE_FD], raw.ctypes.data, 8 * n, 8 * begin)
-    return error, checksum(raw.ctypes.data, n, first + begin, file[FILE_SEED])[0]
+    return error, column_checksum(raw.ctypes.data, n, first + begin, file[FILE_SEED])
 
 
 @njit([types.Tuple((int64, int64))(kind, int64, _I8) for kind in (_I8, _I8_READONLY)], **OPTIONS)
