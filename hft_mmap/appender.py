@@ -293,8 +293,8 @@ class Appender(Held):
         if self._words[START] <= offset and end <= total:
             stored = ticks_of(self._covering(total), offset, end)
             before = self._time_before(offset)
-            if before is None and stored.times is not None and batch.times is not None:
-                # The time before it is not known any more: if it was late, it has that one now.
+            if before is None and offset and stored.times is not None and batch.times is not None:
+                # The time before it is not known any more: if it was late, it has that one now. The first never was.
                 before = max(int(stored.times[0]), int(batch.times[0]))
             same, late, latest_ns = clamped(batch, before)
             if stored.is_same(same):

@@ -244,6 +244,28 @@ def test_a_repeat_is_known_where_the_point_before_it_is_gone(tmp_path: Path) -> 
             store.append("A", [2.0, 3.0], times=[90, 111], offset=1)
 
 
+def test_the_first_point_of_all_was_never_late(tmp_path: Path) -> None:
+    """So a batch whose first time lies before that of what is stored at 0 is another one."""
+    with Store(tmp_path / "data", limits=SMALL) as store:
+        store.append("A", [1.0, 2.0], times=[10, 5], offset=0)
+        assert store.append("A", [1.0, 2.0], times=[10, 5], offset=0) == 2
+        for first in (9, 11):
+            with pytest.raises(OffsetConflict, match="other rows are stored there"):
+                store.append("A", [1.0, 2.0], times=[first, 5], offset=0)
+
+
+def test_a_batch_of_ticks_without_columns_is_one_of_prices(tmp_path: Path) -> None:
+    """It takes the way of prices, and is refused where there are columns."""
+    with Store(tmp_path / "data", limits=SMALL) as store:
+        batch = as_ticks([1.0, 2.0], None, None)
+        assert [store.append_ticks_nowait("A", batch) for _ in range(3)] == [Appended(2), Appended(4), Appended(6)]
+        assert (store.series("A").columns, store.window("A", 9).tolist()) == ((), [1.0, 2.0] * 3)
+        assert [report.faults for report in store.verify()] == [()]
+        store.append("B", [1.0], times=[1])
+        with pytest.raises(ColumnsDiffer, match="B has prices and times, and the batch has prices"):
+            store.append_ticks_nowait("B", batch)
+
+
 # -- what is refused --------------------------------------------------------------------------------------------------
 
 
