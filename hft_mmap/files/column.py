@@ -151,7 +151,8 @@ class Column:
 
     def checksum(self, begin: int, end: int) -> int:
         """Return the running checksum of the places [begin, end); O(n), 0.5 ns a point."""
-        return int(column_checksum(self.address + 8 * begin, end - begin, self.first + begin, int(self.plan[FILE_SEED])))
+        seed = int(self.plan[FILE_SEED])
+        return int(column_checksum(self.address + 8 * begin, end - begin, self.first + begin, seed))
 
     def keep_in_memory(self, begin: int, end: int) -> None:
         """Keep the points [begin, end) and the footer in memory, as far as the system allows that."""
