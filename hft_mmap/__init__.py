@@ -11,14 +11,18 @@ from hft_mmap.counters import SeriesCounters, StoreCounters
 from hft_mmap.durable.repair import RepairReport
 from hft_mmap.durable.verify import VerifyReport
 from hft_mmap.errors import (
+    ColumnsDiffer,
     DiskFull,
     FormatError,
     HftMmapError,
     InvalidRange,
+    InvalidSizes,
     InvalidStatistic,
     InvalidSymbol,
+    InvalidTimes,
     InvalidValues,
     InvalidWindow,
+    LateTimes,
     OffsetConflict,
     OutOfRange,
     SeriesBusy,
@@ -36,13 +40,14 @@ from hft_mmap.errors import (
     WriteFailed,
 )
 from hft_mmap.health import Loss, Reason
-from hft_mmap.limits import Durability, Limits
+from hft_mmap.limits import Durability, Late, Limits
 from hft_mmap.named import STATISTICS, Columns
 from hft_mmap.reader import SeriesInfo
 from hft_mmap.series import Series
 from hft_mmap.span import Span
 from hft_mmap.stats import STANDARD_WINDOWS, WindowStats
 from hft_mmap.store import Store
+from hft_mmap.ticks import Appended, Ticks, as_ticks
 from hft_mmap.tree.buckets import Buckets
 
 __version__ = "0.1.0"
@@ -50,17 +55,23 @@ __version__ = "0.1.0"
 __all__ = [
     "STANDARD_WINDOWS",
     "STATISTICS",
+    "Appended",
     "Buckets",
     "Columns",
+    "ColumnsDiffer",
     "DiskFull",
     "Durability",
     "FormatError",
     "HftMmapError",
     "InvalidRange",
+    "InvalidSizes",
     "InvalidStatistic",
     "InvalidSymbol",
+    "InvalidTimes",
     "InvalidValues",
     "InvalidWindow",
+    "Late",
+    "LateTimes",
     "Limits",
     "Loss",
     "OffsetConflict",
@@ -88,8 +99,10 @@ __all__ = [
     "SymbolLimitReached",
     "SymbolNotFound",
     "SymbolUnknown",
+    "Ticks",
     "VerifyReport",
     "WindowStats",
     "WriteFailed",
     "__version__",
+    "as_ticks",
 ]

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from hft_mmap.batch import arrow_array, is_arrow_only, nulls_of
 from hft_mmap.errors import InvalidRange, InvalidValues, OutOfRange
 from hft_mmap.files.view import View
+from hft_mmap.moment import Moment
 from hft_mmap.named import (
     ARGMAX,
     ARGMIN,
@@ -30,6 +31,7 @@ from hft_mmap.named import (
     Paths,
     checked_names,
 )
+from hft_mmap.ticks import ticks_of
 from hft_mmap.tree import path
 from hft_mmap.tree.buckets import bar_edges
 from hft_mmap.tree.order import select, split
@@ -61,16 +63,6 @@ _LARGEST_SCALE = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """A series as it stood at one moment: it held the points [start, total), which `view` maps."""
-
-    symbol: str
-    view: View
-    start: int
-    total: int
-
-
-@dataclass(frozen=True, slots=True)
 class Passage:
     """The first point that met a barrier: its index, its value, and which barrier it was."""
 
@@ -81,10 +73,12 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One point of a series."""
+    """One point of a series; its time in nanoseconds since 1970, and its size, where it has them."""
 
     index: int
     value: float
+    time: int | None = None
+    size: float | None = None
 
 
 class Newest(Protocol):
@@ -382,11 +376,25 @@ def rank(moment: Moment, lo: int, hi: int, value: float) -> Rank:
 
 
 def asof(moment: Moment, at: object) -> Point:
-    """Return the newest point at or before the index `at`; OutOfRange if that is no longer kept, or nothing is."""
-    index = min(checked_index("at", at), moment.total - 1)
+    """Return the newest point at or before the index `at`; OutOfRange if that is no longer kept, or nothing is.
+
+    InvalidRange for one behind the newest point, where there are times: most likely it is one.
+    """
+    index = min(asked := checked_index("at", at), moment.total - 1)
+    if asked > index >= moment.start and len(moment.view.times):
+        behind = f"at is {asked}, an index behind the newest point of {moment.symbol}, {index}"
+        raise InvalidRange(f"{behind}; a time in nanoseconds since 1970 has its unit: {asked}ns")
     if index < moment.start:
         raise _out_of_range(moment, max(index, 0), max(index, 0) + 1)
-    return Point(index, _value(moment, index))
+    return point_of(moment, index)
+
+
+def point_of(moment: Moment, index: int) -> Point:
+    """Return one kept point, with its time and size where the series has them."""
+    (price,), times, sizes = ticks_of(moment.view, index, index + 1)
+    return Point(
+        index, float(price), None if times is None else int(times[0]), None if sizes is None else float(sizes[0])
+    )
 
 
 def _value(moment: Moment, index: int) -> float:

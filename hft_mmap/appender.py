@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hft_mmap.batch import as_row, check_prices
 from hft_mmap.counters import EventSink
@@ -32,19 +31,22 @@ from hft_mmap.errors import (
 )
 from hft_mmap.files.chunk import Chunk
 from hft_mmap.files.head import FLAG_LEFT, FLAG_SYNC_FAILED
+from hft_mmap.files.layout import KINDS, TIME, Kind
 from hft_mmap.files.locks import attempts
 from hft_mmap.files.marks import Mark
+from hft_mmap.files.names import chunk_name
 from hft_mmap.files.view import View
 from hft_mmap.health import Refusal
 from hft_mmap.held import NOBODY, Held
-from hft_mmap.limits import Limits
+from hft_mmap.limits import Late, Limits
+from hft_mmap.ticks import Appended, Ticks, clamped, other_columns, raise_late, ticks_of
 from hft_mmap.tree.words import FLAGS, SALT, START, TOTAL
 from hft_mmap.tree.writer import NOT_SHORT, PLAN_ERA, PLAN_HEAD_ADDRESS, PLAN_HEAD_FD, PLAN_MAX_RETENTION, append_short
 
 if TYPE_CHECKING:
     from queue import SimpleQueue
 
-_MAX_OFFSET = 2**62
+MAX_OFFSET = 2**62
 """Offsets from 0 to this one can be compared in compiled code; the others fit nowhere."""
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -80,6 +82,10 @@ class Appender(Held):
         self._commits = Commits(directory, self._head, self._layout)
         self._refused = Refusal(StoreReadOnly, 'the store was opened with mode="r"') if waker is None else None
         self.disk_full = False
+        self._files = np.zeros((0, 0), dtype=np.int64)
+        """Where the columns of the chunk of `_plan` are."""
+        self.late = self.latest_ns = 0
+        """Points that this process has stored with a later time than they came with; and by how much at most."""
         self.has_new_chunk = False
         """Whether the first chunk was made with the series, by this process, and nobody has written to it."""
         self._ask_from = 0
@@ -114,11 +120,11 @@ class Appender(Held):
             with self._lock:
                 # PERF: one compiled call where nothing special is to be done; see writer.py.
                 plan = self._plan
-                if plan is not None and (offset is None or 0 <= offset <= _MAX_OFFSET):
+                if plan is not None and (offset is None or 0 <= offset <= MAX_OFFSET):
                     total = append_short(plan, row, -1 if offset is None else offset)
             if total == NOT_SHORT:
                 # A copy of our own: what is checked here is written later, and the caller's array may change meanwhile.
-                total = self._append_waiting(check_prices(np.array(row)), offset, wait_s)
+                total = self._append_waiting(Ticks(check_prices(np.array(row))), offset, wait_s).total
         finally:
             # What was published is asked for, whatever came after that; no call but one, which is in C, is made for it,
             # as the last step: an interrupt comes after a call.
@@ -129,6 +135,11 @@ class Appender(Held):
                 self._asked_at = begun
                 self._requests.put(self)
         return total
+
+    def _count_late(self, done: Appended) -> None:
+        """Count the late points of a batch that was stored. The caller has the lock between threads."""
+        self.late += done.late
+        self.latest_ns = max(self.latest_ns, done.latest_ns)
 
     def _look_after_waker(self) -> None:
         """Have somebody who hears what is asked for."""
@@ -150,7 +161,7 @@ class Appender(Held):
         """Whether a commit was asked for since the last one began, or may have been: else a request is an old one."""
         return self._asked_at in {self._begun, NOBODY}
 
-    def _append_waiting(self, batch: NDArray[np.float64], offset: int | None, wait_s: float | None) -> int:
+    def _append_waiting(self, batch: Ticks, offset: int | None, wait_s: float | None) -> Appended:
         """Append as `_append_long`, tried until `wait_s` seconds are over; no lock is held between the tries."""
         busy = ""
         self._look_after_waker()  # before a point is published that is asked for
@@ -161,33 +172,74 @@ class Appender(Held):
                 busy = str(error)
         raise SeriesBusy(busy)
 
-    def _append_long(self, batch: NDArray[np.float64], offset: int | None) -> int:
+    def _append_long(self, batch: Ticks, offset: int | None) -> Appended:
         """Append what `append_short` left: a batch that rolls, cleans up, repeats, has to wait or is refused."""
         self._check_writable()
         try:
             return self._hold(partial(self._append_held, batch, offset), 0)
         except (OSError, FormatError) as error:
-            raise self._not_written(batch.shape[0], error) from error
+            raise self._not_written(len(batch.prices), error) from error
 
-    def _append_held(self, batch: NDArray[np.float64], offset: int | None) -> int:
+    def _append_held(self, batch: Ticks, offset: int | None) -> Appended:
         """Do the work of `_append_long`; the caller holds the series. OSError, FormatError."""
         self._check_writable()
-        n: int = batch.shape[0]
+        n: int = len(batch.prices)
         total: int = self._words[TOTAL]
+        self._know_columns()
+        if total and batch.kinds != self._layout.kinds:
+            raise other_columns(self.symbol, self._layout.kinds, batch.kinds)
         if offset is not None and offset != total:
             return self._repeated(batch, offset, total)
+        before = self._time_before(total)
+        stored, late, latest_ns = clamped(batch, before)
+        if late and self._limits.late is Late.REFUSE:
+            raise_late(batch, before, self.symbol, total)
         if self._words[FLAGS]:
             self._take_back_clean()
+        if batch.kinds != self._layout.kinds:
+            self._choose_columns(batch.kinds)
         start = self._words[START]
         if total - start + n > self._limits.max_data_retention:
             start = self._retain(total, n)
-        view, checksum = self._write(total, batch)
+        view, checksum = self._write(total, stored)
         self._head.publish(total + n, checksum)
         # After another process had rolled, a query may have mapped the chunk before this process wrote to it.
-        if view is not self._view or self._plan is not view.chunks[-1].plan:
+        if view is not self._view or view.chunks[-1].plan is not (
+            self._tick_plan if self._layout.kinds else self._plan
+        ):
             self._set_tail(view)
         self._move_start(start)
-        return total + n
+        done = Appended(total + n, late, latest_ns)
+        self._count_late(done)
+        return done
+
+    def _time_before(self, point: int) -> int | None:
+        """Return the time of the point before `point`, None where that is not kept or has none. Holds the series."""
+        if TIME not in self._layout.kinds or point <= self._words[START]:
+            return None
+        return self._covering(self._words[TOTAL]).time_of(point - 1)
+
+    def _know_columns(self) -> None:
+        """Look which columns the series has, unless its chunks are mapped: another process may have chosen them since.
+
+        The caller holds the series.
+        """
+        if (not self._view.chunks or self._view.era != self._words[SALT]) and self._look_at_columns():
+            self._set_tail(View.empty(self._layout, self._floor(self._words[START]), self._words[SALT]))
+
+    def _choose_columns(self, kinds: tuple[Kind, ...]) -> None:
+        """Give a series to which nothing was ever appended the columns `kinds`; costs a sync. Holds the series."""
+        try:
+            self._commits.choose(kinds)
+        except OSError as error:
+            if self._words[FLAGS] & FLAG_SYNC_FAILED:
+                raise self._fail(error) from error
+            raise
+        self._look_at_columns()
+        self._set_tail(View.empty(self._layout, 0, self._words[SALT]))
+        for kind in KINDS:
+            if kind not in kinds:
+                (self.directory / chunk_name(0, kind.suffix)).unlink(missing_ok=True)
 
     def _take_back_clean(self) -> None:
         """Take back the clean flag of an orderly stop; SeriesReadOnly if a sync fails or has failed. Holds the series.
@@ -214,29 +266,39 @@ class Appender(Held):
     def _set_tail(self, view: View) -> None:
         """Make `view` the current one, and the last chunk of it the one that short appends go to."""
         self._view = view
-        self._plan = None
+        self._plan = self._tick_plan = None
         # A full tail takes no more points; a cleanup that keeps none may have unlinked it.
         if view.chunks and view.end > self._words[TOTAL]:
             tail = view.chunks[-1]
-            tail.writer()
+            tail.writers()
             plan = tail.plan
             plan[PLAN_HEAD_FD] = self._head.fd
             plan[PLAN_HEAD_ADDRESS] = self._head.address
             plan[PLAN_MAX_RETENTION] = self._limits.max_data_retention
             plan[PLAN_ERA] = view.era
-            self._plan = plan
+            self._files = tail.files
+            if self._layout.kinds:
+                self._tick_plan = plan
+            else:
+                self._plan = plan
 
     def _covering(self, total: int) -> View:
         """Return the view as it is, if it covers what is there, else the current one. The caller holds the series."""
         view = self._view
         return view if total <= view.end and view.era == self._words[SALT] else self._current(total)
 
-    def _repeated(self, batch: NDArray[np.float64], offset: int, total: int) -> int:
+    def _repeated(self, batch: Ticks, offset: int, total: int) -> Appended:
         """Return the total after `batch` if it is already stored at `offset`; OffsetConflict if not."""
-        end = offset + batch.shape[0]
-        view = self._covering(total)
-        if self._words[START] <= offset and end <= total and np.array_equal(view.read(offset, end), batch):
-            return int(end)
+        end = offset + len(batch.prices)
+        if self._words[START] <= offset and end <= total:
+            stored = ticks_of(self._covering(total), offset, end)
+            before = self._time_before(offset)
+            if before is None and offset and stored.times is not None and batch.times is not None:
+                # The time before it is not known any more: if it was late, it has that one now. The first never was.
+                before = max(int(stored.times[0]), int(batch.times[0]))
+            same, late, latest_ns = clamped(batch, before)
+            if stored.is_same(same):
+                return Appended(end, late, latest_ns)
         if offset < 0:
             reason = "offsets count from 0"
         elif offset > total:
@@ -246,7 +308,7 @@ class Appender(Held):
         elif end > total:
             reason = "it overlaps what is stored only in part"
         else:
-            reason = "other values are stored there"
+            reason = f"other {'rows' if batch.columns else 'values'} are stored there"
         message = f"offset {offset} does not fit: {reason}; the series {self.symbol} ends at total {total}"
         raise OffsetConflict(message, total)
 
@@ -270,12 +332,12 @@ class Appender(Held):
         self._on_event("cleanup", {"symbol": self.symbol, "removed": start - old, "start": start, "total": total})
         return start
 
-    def _write(self, total: int, batch: NDArray[np.float64]) -> tuple[View, int]:
+    def _write(self, total: int, batch: Ticks) -> tuple[View, int]:
         """Write `batch` behind `total`, rolling to new chunks; nothing of it is visible yet. OSError if that fails.
 
         Returns the view for when it is, and the running checksum of all points with the batch.
         """
-        done, n = 0, batch.shape[0]
+        done, n = 0, len(batch.prices)
         mark = self._head.mark(total)
         if mark is None:
             # An old release has published it: the checksums begin anew, and the next commit vouches for the first.
@@ -291,7 +353,8 @@ class Appender(Held):
                 view = self._roll(view, n, mark)
             chunk = view.chunks[-1]
             take = min(n - done, view.end - position)
-            mark = mark.after(chunk.write(position - chunk.first, batch if take == n else batch[done : done + take]))
+            part = batch if take == n else batch.cut(done, done + take)
+            mark = mark.after(chunk.write(position - chunk.first, part.prices, part.columns))
             done += take
         self.disk_full = False
         return view, mark.checksum
@@ -341,7 +404,7 @@ class Appender(Held):
             "survive a power loss; check the disk, then restart the service"
         )
         self._refused = Refusal(SeriesReadOnly, text)
-        self._plan = None
+        self._plan = self._tick_plan = None
         self._commits.sync_failed = True
         self._told_of_failure()
         self.ask()  # for a commit tells of it where that was not possible, and keeps what is in memory

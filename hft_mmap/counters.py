@@ -21,7 +21,8 @@ class SeriesCounters:
 
     durable_total: points that are on the disk as far as this process knows. syncs, sync_s: how often this process has
     put points on the disk, and how long that took in all. last_sync_age_s: since the last of them, or since the series
-    was opened. cleanups, recoveries: in this process. read_only: the disk has failed, batches are refused.
+    was opened. cleanups, recoveries: in this process. late, latest_s: points that this process has stored with a later
+    time than they came with, and by how much at most. read_only: the disk has failed, batches are refused.
     """
 
     symbol: str
@@ -36,6 +37,8 @@ class SeriesCounters:
     cleanups: int
     recoveries: int
     read_only: bool
+    late: int = 0
+    latest_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,32 @@ class InvalidValues(HftMmapError, ValueError):
     """The batch holds something that is no price, nothing at all, or more than can ever be kept."""
 
 
+class InvalidTimes(HftMmapError, ValueError):
+    """What was given as a time, or as the times of a batch, is none."""
+
+
+class InvalidSizes(HftMmapError, ValueError):
+    """What was given as the sizes of a batch is not finite, no numbers, or of another length."""
+
+
+class ColumnsDiffer(HftMmapError, ValueError):
+    """The batch has other columns (times, sizes) than the series, or a column was asked for that it does not have."""
+
+
+class LateTimes(HftMmapError):
+    """A time of the batch lies before that of the point before it, and late points are refused (409)."""
+
+    def __init__(self, message: str, index: int, total: int) -> None:
+        """Keep the place in the batch, and where the series ends."""
+        super().__init__(message, index, total)
+        self.index = index
+        self.total = total
+
+    def __str__(self) -> str:
+        """Return the message alone."""
+        return str(self.args[0])
+
+
 class InvalidWindow(HftMmapError, ValueError):
     """The window is not a whole number from 1."""
 

@@ -43,6 +43,8 @@ class Held(Ranges):
     _asked_at = NOBODY
     """`_begun` when a commit was last asked for: while that is so, it is still to come."""
     _plan: NDArray[np.int64] | None = None
+    _tick_plan: NDArray[np.int64] | None = None
+    """The plan of short appends: the one of prices alone, the other of points with columns."""
     _unlinked_below = 0
     """What a cleanup has let go of up to here is gone from the disk."""
     _refused: Refusal | None = None
@@ -104,7 +106,7 @@ class Held(Ranges):
                 return True
             if self._is_committing or self._refused is not None or self._trouble is not None or self._head.unsettled:
                 return False
-            self._plan = None
+            self._plan = self._tick_plan = None
             self._head.rest()
             if self._is_committed:
                 for chunk in self._view.chunks:
@@ -125,7 +127,7 @@ class Held(Ranges):
         """Make sure that the series, which was about to lose its name, has it; SeriesRemoved. The caller holds it."""
         if self._has_left():
             self._refused = Refusal(SeriesRemoved, self._left_text())
-            self._plan = None
+            self._plan = self._tick_plan = None
             raise self._refused.error()
 
     def _left_text(self) -> str:
@@ -169,6 +171,7 @@ class Held(Ranges):
         view = self._current(total)
         if view.chunks and view.end > total:
             tail = view.chunks[-1]
-            os.pwrite(tail.writer(), bytes(8), 8 * (total - tail.first))
+            for fd in tail.writers():
+                os.pwrite(fd, bytes(8), 8 * (total - tail.first))
         else:
             try_to_create(self.directory)

@@ -7,6 +7,16 @@ from hft_mmap.errors import InvalidValues
 from hft_mmap.files.layout import Layout
 
 
+class Late(StrEnum):
+    """What becomes of a point whose time lies before that of the point before it.
+
+    CLAMP: it is stored with the time of the point before it: when it was known. REFUSE: its batch is refused.
+    """
+
+    CLAMP = "clamp"
+    REFUSE = "refuse"
+
+
 class Durability(StrEnum):
     """When an append counts as done.
 
@@ -29,6 +39,7 @@ class Limits:
     max_symbols: series a store may hold, those set aside included.
     starting_capacity: points allocated on the disk when a series is created.
     chunk_points: points of one chunk file in series created from now on; 64^k times a small number.
+    late: what becomes of points that come late, where they have times.
     """
 
     max_data_retention: int = 150_000_000
@@ -36,6 +47,7 @@ class Limits:
     max_symbols: int = 10
     starting_capacity: int = 1_000_000
     chunk_points: int = 4_194_304
+    late: Late = Late.CLAMP
 
     def __post_init__(self) -> None:
         """Check every field and each against the others."""
@@ -54,6 +66,7 @@ class Limits:
             )
             raise ValueError(message)
         Layout.of(self.chunk_points)
+        object.__setattr__(self, "late", Late(self.late))
 
     def check_batch(self, n: int) -> None:
         """Refuse a batch of `n` values that could not be kept even alone; InvalidValues."""

@@ -6,7 +6,6 @@ from functools import partial
 
 import numpy as np
 
-from hft_mmap.appender import Appender
 from hft_mmap.durable import recovery
 from hft_mmap.durable.trust import Trusted, trust
 from hft_mmap.errors import FormatError, SeriesRemoved
@@ -15,10 +14,11 @@ from hft_mmap.files.disk import SHORT_OF
 from hft_mmap.files.head import FLAG_LEFT
 from hft_mmap.files.view import View
 from hft_mmap.health import Loss
+from hft_mmap.tick_appender import TickAppender
 from hft_mmap.tree.words import FLAGS, SALT, START, TOTAL
 
 
-class Opened(Appender):
+class Opened(TickAppender):
     """The part of a series that finds out how far it goes. Made by `Series`."""
 
     _untold: Trusted | None = None
@@ -50,9 +50,10 @@ class Opened(Appender):
         Returns why the disk does not take it, if it does not, and adds the names of the leftovers to `leftovers`. The
         caller holds the series and is committing.
         """
+        self._look_at_columns()
         trusted = partial(trust, self._head, boot, self.directory, self._layout)
         recovered = recovery.settle(self._head, trusted(), trusted)
-        recovery.check_chunks(self.directory, recovered, self._layout.points)
+        recovery.check_chunks(self.directory, recovered, self._layout)
         # Nothing is written or removed before every chunk has proved sound: a series set aside stays as it is.
         view = self._mapped(View.empty(self._layout, self._floor(recovered.start)), recovered.total)
         self._commits.begin(boot, recovered.committed_total)
@@ -79,7 +80,7 @@ class Opened(Appender):
         """Open for reading only: follow the live words if a process of this boot wrote them, else the newest commit."""
         while True:
             era = self._head.words[SALT]  # before the look: what is lost after it is seen
-            recovered = trust(self._head, boot, self.directory, self._layout)
+            recovered, self._layout = recovery.look(self._head, boot, self.directory)
             self.attached = recovered.origin == "live" and not recovered.lost
             if self.attached:
                 self._follow_words(self._head.words)
@@ -93,7 +94,7 @@ class Opened(Appender):
             except FileNotFoundError:
                 # A cleanup in another process may have moved `start` since: then look again, else a chunk is missing.
                 if not self.attached or self._words[START] == recovered.start:
-                    recovery.check_chunks(self.directory, recovered, self._layout.points)
+                    recovery.check_chunks(self.directory, recovered, self._layout)
                     raise
             else:
                 self._check_nodes(recovered)

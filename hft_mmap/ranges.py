@@ -5,17 +5,24 @@ from collections.abc import Sequence
 
 from numpy.typing import ArrayLike
 
-from hft_mmap import answers
-from hft_mmap.answers import Moment, Passage, Point, Rank
+from hft_mmap import answers, by_time
+from hft_mmap.answers import Passage, Point, Rank
+from hft_mmap.by_time import Instant, Window
 from hft_mmap.errors import (
     InvalidRange,
     SymbolNotFound,
 )
+from hft_mmap.moment import Moment
 from hft_mmap.named import FIVE, Columns
 from hft_mmap.reader import MAX_WINDOW, Reader, checked_window, window_stats
 from hft_mmap.stats import STANDARD_WINDOWS, WindowStats
 from hft_mmap.tree.fold import fold_between, fold_window
 from hft_mmap.tree.passage import NOWHERE, UNANSWERED, find_between
+
+
+def is_index(at: object) -> bool:
+    """Say whether a place is given as an index, and not as a time; what is neither is refused as an index."""
+    return not by_time.is_instant(at)
 
 
 class Ranges(Reader):
@@ -26,41 +33,48 @@ class Ranges(Reader):
         return Moment(self.symbol, *self._snapshot())
 
     def part(
-        self, *, window: int | None = None, at: int | None = None, start: int | None = None, end: int | None = None
-    ) -> tuple[Moment, int, int]:
+        self, *, window: Window | None = None, at: int | Instant | None = None, start: int | Instant | None = None,
+        end: int | Instant | None = None,
+    ) -> tuple[Moment, int, int]:  # fmt: skip
         """Return the series as it stands now, and the bounds [lo, hi) of what is asked for; see `statistics`."""
         moment = self._moment()
         return moment, *self._part(moment, window, start, end, at)
 
     def _part(
-        self, moment: Moment, window: int | None, start: int | None, end: int | None, at: int | None = None
-    ) -> tuple[int, int]:
+        self, moment: Moment, window: Window | None, start: int | Instant | None, end: int | Instant | None,
+        at: int | Instant | None = None,
+    ) -> tuple[int, int]:  # fmt: skip
         """Return the newest `window` points of `moment`, or [start, end), or all that are kept where nothing is said.
 
-        With `at` the window ends with that point. InvalidRange where both are said; what `stats` and `range` raise.
+        With `at` the window ends with that point. InvalidRange where both are said; what `stats` and `range` raise. A
+        window by time ends at the time `at`, the others with the newest point up to it where `at` is a time.
         """
         if at is not None:
             if window is None or start is not None or end is not None:
                 message = "at goes with a window, which ends there, and with nothing else"
                 raise InvalidRange(message)
-            last = answers.checked_index("at", at)
+            if by_time.is_time(window):
+                return by_time.ending(moment, window, at)
+            last = answers.checked_index("at", at) if is_index(at) else by_time.until(moment, at)
             answers.checked_range(moment, last, last + 1)
             return max(moment.start, last + 1 - checked_window(window)), last + 1
         if window is not None:
             if start is not None or end is not None:
                 message = "give window, or start and end, not both"
                 raise InvalidRange(message)
+            if by_time.is_time(window):
+                return by_time.newest(moment, window)
             start = max(moment.start, moment.total - checked_window(window))
         if moment.start == moment.total:
             raise SymbolNotFound(self.symbol)
-        start = moment.start if start is None else start
-        return answers.checked_range(moment, start, moment.total if end is None else end)
+        return answers.checked_range(moment, *by_time.between(moment, start, end))
 
-    def range(self, start: int, end: int) -> WindowStats:
+    def range(self, start: int | Instant, end: int | Instant) -> WindowStats:
         """Return the statistics of the points [start, end), wherever they lie.
 
         O(log N + chunks), lock-free. InvalidRange unless 0 <= start < end, whole numbers; OutOfRange where
-        a point of it is not kept, or not there yet: a part of it would be another answer.
+        a point of it is not kept, or not there yet: a part of it would be another answer. By time, as RFC 3339, a
+        datetime or datetime64, it has the points of that time or later, before that of `end`.
         """
         # PERF: what is plainly a kept range needs no further look, which would take longer than the fold.
         if type(start) is type(end) is int and 0 <= start < end <= MAX_WINDOW:
@@ -70,24 +84,28 @@ class Ranges(Reader):
             if found[5]:
                 return window_stats(found)
         moment = self._moment()
-        start, end = answers.checked_range(moment, start, end)
-        return window_stats((*fold_window(moment.view.table, moment.view.roots, start, end), end - start))
+        if not (is_index(start) and is_index(end)):
+            start, end = by_time.between(moment, start, end)
+        lo, hi = answers.checked_range(moment, start, end)
+        return window_stats((*fold_window(moment.view.table, moment.view.roots, lo, hi), hi - lo))
 
     def statistics(
         self,
         stats: Sequence[str],
         *,
-        window: int | None = None,
-        at: int | None = None,
-        start: int | None = None,
-        end: int | None = None,
+        window: Window | None = None,
+        at: int | Instant | None = None,
+        start: int | Instant | None = None,
+        end: int | Instant | None = None,
     ) -> dict[str, float | int | None]:
         """Return the statistics named by `stats` (see STATISTICS), None where one is undefined, all of one moment.
 
         Of the newest `window` points, or those of them that are kept; of the window that ends with the point `at`; of
-        [start, end); or of all that are kept. O(log N + chunks), lock-free; those of a path (`named.PATHS`) read every
+        [start, end); or of all that are kept. Each may be by time: the window "5m" has the points in (T - 5m, T], T
+        being `at` or the time of the newest point; at, start and end are RFC 3339, a datetime or datetime64, and of a
+        window by time `at` may be nanoseconds. O(log N + chunks), lock-free; those of a path (`named.PATHS`) read every
         point, 2 to 40 ns each, with the GIL released, and so wherever statistics are named. InvalidStatistic,
-        InvalidWindow, InvalidRange, OutOfRange, SymbolNotFound.
+        InvalidWindow, InvalidRange, InvalidTimes, OutOfRange, ColumnsDiffer where there are no times, SymbolNotFound.
         """
         return answers.one(*self.part(window=window, at=at, start=start, end=end), stats)
 
@@ -153,8 +171,9 @@ class Ranges(Reader):
         return answers.first(self._moment(), after, above=above, below=below, until=until)
 
     def quantile(
-        self, q: Sequence[float], *, window: int | None = None, start: int | None = None, end: int | None = None
-    ) -> tuple[float, ...]:
+        self, q: Sequence[float], *, window: Window | None = None, start: int | Instant | None = None,
+        end: int | Instant | None = None,
+    ) -> tuple[float, ...]:  # fmt: skip
         """Return the exact quantiles `q` of the newest `window` points, of [start, end), or of all that are kept.
 
         Each is a stored value, the least one such that at least the share q of the points are up to it: 0 gives the
@@ -165,12 +184,18 @@ class Ranges(Reader):
         return answers.quantiles(moment, *self._part(moment, window, start, end), q)
 
     def rank(
-        self, value: float, *, window: int | None = None, start: int | None = None, end: int | None = None
-    ) -> Rank:
+        self, value: float, *, window: Window | None = None, start: int | Instant | None = None,
+        end: int | Instant | None = None,
+    ) -> Rank:  # fmt: skip
         """Return how many points are below `value`, equal to it and above it; of which points, see `quantile`."""
         moment = self._moment()
         return answers.rank(moment, *self._part(moment, window, start, end), value)
 
-    def asof(self, at: int) -> Point:
-        """Return the newest point at or before index `at`; OutOfRange if it is no longer kept. O(1), lock-free."""
-        return answers.asof(self._moment(), at)
+    def asof(self, at: int | Instant) -> Point:
+        """Return the newest point at or before index `at`, or the time `at`; OutOfRange if it is no longer kept.
+
+        InvalidRange for an index behind the newest point where the series has times: nanoseconds are written "5ns".
+        O(1) by index, O(log N) by time; lock-free.
+        """
+        moment = self._moment()
+        return answers.asof(moment, at if is_index(at) else by_time.until(moment, at))

@@ -181,7 +181,7 @@ class Series(Opened):
             self.removed = True
             with self._lock:
                 self._refused = Refusal(SeriesRemoved, self._left_text())
-                self._plan = None
+                self._plan = self._tick_plan = None
                 self.attached = False
         if not (self.removed or self._head.closed):
             with suppress(OSError):  # a disk that can't be asked says nothing of names
@@ -194,7 +194,7 @@ class Series(Opened):
             if self.removed:
                 with self._lock:
                     self._refused = Refusal(SeriesRemoved, self._removed_text())
-                    self._plan = None
+                    self._plan = self._tick_plan = None
                     # The next to look for the series goes the long way, and meets the refusal.
                     self.attached = False
                 self._on_event("removed", {"symbol": self.symbol, "durable_total": self.committed_total})
@@ -363,7 +363,7 @@ class Series(Opened):
         if clean:
             # From here on nothing is appended: a point behind the last commit would miss its promise.
             self._refused = CLOSED
-            self._plan = None
+            self._plan = self._tick_plan = None
         return view, total, start, self._head.mark(total)
 
     def let_go(self) -> bool:
@@ -384,7 +384,7 @@ class Series(Opened):
                 if self._refused is CLOSED:
                     self._refused = None
                 return False
-        self._refused, self._plan = CLOSED, None
+        self._refused, self._plan, self._tick_plan = CLOSED, None, None
         self._close_files()
         return True
 
@@ -418,7 +418,7 @@ class Series(Opened):
                 self._head.raise_flag(FLAG_SYNC_FAILED)  # better without the lock than not at all
             if not self.removed:
                 self._refused = CLOSED
-            self._plan = None
+            self._plan = self._tick_plan = None
             self._close_files()
         # Those who wait for points that never came.
         why = self._not_committed

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hft_mmap.files.view import View
+from hft_mmap.ticks import Ticks, ticks_of
 
 PIECE_POINTS = 32_768
 
@@ -48,3 +49,13 @@ class Span:
         """Yield the points in order, as read-only float64 arrays over the mapped files: nothing is copied."""
         for begin, end in self.cuts(points):
             yield self.view.read(begin, end)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the points have beside their prices: "times", "sizes", both or nothing."""
+        return tuple(kind.name for kind in self.view.layout.kinds)
+
+    def rows(self, points: int = PIECE_POINTS) -> Iterator[Ticks]:
+        """Yield the points in order, with their times and sizes, as `pieces` does their prices."""
+        for begin, end in self.cuts(points):
+            yield ticks_of(self.view, begin, end)

@@ -31,8 +31,9 @@ from hft_mmap.errors import (
 )
 from hft_mmap.files.disk import make_directory
 from hft_mmap.files.names import directory_name, validate_symbol
-from hft_mmap.limits import Durability, Limits
+from hft_mmap.limits import Durability, Late, Limits
 from hft_mmap.series import Series
+from hft_mmap.ticks import Appended, Sizes, Ticks, Times, as_ticks, check_ticks, raise_late
 
 MAX_SYNC_INTERVAL_MS = 60_000
 CLOSE_WAIT_S = 5.0
@@ -122,8 +123,43 @@ class Store(Watch):
         self._forget(symbol)
         return self.append_nowait(symbol, values, offset=offset, wait_s=wait_s)
 
-    def append(self, symbol: str, values: Prices, *, offset: int | None = None) -> int:
+    def append_ticks_nowait(
+        self, symbol: str, batch: Ticks, *, offset: int | None = None, wait_s: float | None = None
+    ) -> Appended:  # fmt: skip
+        """Append points with times, sizes or both, as `append_nowait` those without, and say how many came late.
+
+        batch: of `as_ticks`. See `Series.append_ticks_nowait`.
+        """
+        series = self._series.get(symbol)
+        if series is None:
+            validate_symbol(symbol)
+            batch = check_ticks(batch)
+            n = len(batch.prices)
+            if offset and not self._exists(symbol):
+                message = f"offset {offset} does not fit: {symbol} does not exist yet, its total is 0"
+                raise OffsetConflict(message, 0)
+            self.limits.check_batch(n)
+            if self.limits.late is Late.REFUSE and not self._exists(symbol):
+                raise_late(batch, None, symbol, 0)
+            series = self._find_or_create(symbol, n, wait_s, create=self.create_on_append, kinds=batch.kinds)
+        try:
+            return series.append_ticks_nowait(batch, offset=offset, wait_s=wait_s)
+        except SeriesRemoved:
+            if not series.has_left:
+                raise
+        self._forget(symbol)
+        return self.append_ticks_nowait(symbol, batch, offset=offset, wait_s=wait_s)
+
+    def append(
+        self, symbol: str, values: Prices, *, times: Times | None = None, sizes: Sizes | None = None,
+        time_unit: str = "ns", offset: int | None = None,
+    ) -> int:  # fmt: skip
         """Append a batch whole or refuse it untouched, creating the symbol; return the new total.
+
+        times, sizes: one for each value. The first batch of a series says which of them it has, and every later one
+        brings the same (ColumnsDiffer). times: whole numbers of `time_unit` ("ns", "us", "ms", "s") since 1970 UTC,
+        datetime64, or datetimes with a time zone. One that lies before that of the point before it is late, and stored
+        as that, or refused (`Limits.late`: LateTimes). sizes: finite, + bought and - sold. InvalidTimes, InvalidSizes.
 
         values: one row of prices (finite, 0 <= x <= 1e140), a float64 array for speed. Visible to every reader, in
         any process, when this returns; in tier `sync` also on the disk. Errors: InvalidSymbol, InvalidValues,
@@ -131,7 +167,10 @@ class Store(Watch):
         StoreClosed (in tier `sync`, from an append that waited for the disk during `close`: the batch was stored).
         O(n): about 4 us and 4 ns a point.
         """
-        total = self.append_nowait(symbol, values, offset=offset)
+        if times is None and sizes is None:
+            total = self.append_nowait(symbol, values, offset=offset)
+        else:
+            total = self.append_ticks_nowait(symbol, as_ticks(values, times, sizes, time_unit), offset=offset).total
         if self.durability is Durability.SYNC:
             self.wait_durable(symbol, total)
         return total

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 
 from api.body.arrow import arrow_values
-from api.body.decode import Batch, Decoder
+from api.body.decode import Decoder, Rows
 from api.body.inflate import inflate
 from api.body.media import ARROW, JSON, body_coding
 from api.body.raw import raw_values
@@ -46,7 +46,7 @@ class Intake:
             async with self._inflating:
                 yield await inflate(body, coding, self._max_body_bytes)
 
-    async def batch(self, req: Request, kind: str) -> Batch:
+    async def batch(self, req: Request, kind: str) -> Rows:
         """Return the batch that `req` carries in a body of type `kind`. Raises Refusal."""
         if kind == JSON:
             return await self._json(req)
@@ -64,11 +64,11 @@ class Intake:
                 "Each line says its own symbol and offset; /add_batch takes no query and no X-Offset beside them"
             )
 
-    async def _json(self, req: Request) -> Batch:
+    async def _json(self, req: Request) -> Rows:
         if req.scope["query_string"]:
             raise _bad("A JSON body says everything itself, and /add_batch takes no query beside it")
         async with self.body(req) as body:
-            symbol, values, offset = self._decoder.quick(body) or await self._decoder.decode(body)
+            symbol, values, offset = self._decoder.quick(body) or await self._decoder.decode_rows(body)
         return symbol, values, _offset(req, offset)
 
 

@@ -17,17 +17,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.http.problems import Refusal
-from hft_mmap import HftMmapError, SeriesBusy, Store
+from hft_mmap import HftMmapError, SeriesBusy, Store, Ticks
 
 LOCK_WAIT_S = 2.0
 _PAUSE_S = 0.002
 
 
-def append_now(store: Store, symbol: str, values: NDArray[np.float64], offset: int | None) -> int | None:
-    """Append a batch and return the new total; None, with nothing done, where something has to be waited for."""
+class Stored(int):
+    """The total after a batch that had times, and how many of them were late."""
+
+    late: int
+    latest_ns: int
+
+
+def _append(store: Store, symbol: str, rows: NDArray[np.float64] | Ticks, offset: int | None) -> int:
+    """Append a batch with or without columns, and wait for nobody."""
+    if not isinstance(rows, Ticks):
+        return store.append_nowait(symbol, rows, offset=offset, wait_s=0)
+    done = store.append_ticks_nowait(symbol, rows, offset=offset, wait_s=0)
+    total = Stored(done.total)
+    total.late, total.latest_ns = done.late, done.latest_ns
+    return total
+
+
+def append_now(store: Store, symbol: str, values: NDArray[np.float64] | Ticks, offset: int | None) -> int | None:
+    """Append a batch and return the new total, of one with columns as `Stored`.
+
+    None, with nothing done, where something has to be waited for.
+    """
     if store.is_open(symbol):
         try:
-            return store.append_nowait(symbol, values, offset=offset, wait_s=0)
+            return _append(store, symbol, values, offset)
         except SeriesBusy:
             pass
     return None
@@ -43,7 +63,7 @@ class Patience:
         self,
         store: Store,
         symbol: str,
-        values: NDArray[np.float64],
+        values: NDArray[np.float64] | Ticks,
         offset: int | None,
         note: Callable[[int], object] = int,
     ) -> int:
@@ -56,10 +76,10 @@ class Patience:
         while True:
             try:
                 if store.is_open(symbol):
-                    total = store.append_nowait(symbol, values, offset=offset, wait_s=0)
+                    total = _append(store, symbol, values, offset)
                     note(total)
                     return total
-                first = asyncio.to_thread(store.append_nowait, symbol, values, offset=offset, wait_s=0)
+                first = asyncio.to_thread(_append, store, symbol, values, offset)
                 return await _to_its_end(asyncio.ensure_future(first), note)
             except SeriesBusy as error:
                 if monotonic() >= self._deadline_s:

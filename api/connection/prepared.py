@@ -1,4 +1,4 @@
-"""Requests that were understood once, by the very bytes of their heads; docs/design/0003 says what this may never do.
+"""Requests that were understood once, by the very bytes of their heads; docs/design/0004 says what this may never do.
 
 It remembers what a head means and whose it is, nothing else. Whether the token still counts, what the store holds and
 how the connection stands is asked at each request.

@@ -1,7 +1,7 @@
 """What a resource leaves in the scope of a request that it has answered, so that the next one like it comes sooner.
 
 A question that can be asked again as it stands, by the same bytes and with the same answer to who may ask it, is handed
-on as a `Question`. The resource itself answers by it too: both ways run the same code (docs/design/0003).
+on as a `Question`. The resource itself answers by it too: both ways run the same code (docs/design/0004).
 """
 
 from typing import Any, Protocol, TypeAlias

@@ -25,14 +25,18 @@ _MAX_SHOWN_CHARS = 80
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 _STATUS_OF: Mapping[type[Exception], HTTPStatus] = {
+    errors.ColumnsDiffer: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.InvalidRange: HTTPStatus.BAD_REQUEST,
+    errors.InvalidSizes: HTTPStatus.BAD_REQUEST,
     errors.InvalidStatistic: HTTPStatus.BAD_REQUEST,
     errors.InvalidSymbol: HTTPStatus.BAD_REQUEST,
+    errors.InvalidTimes: HTTPStatus.BAD_REQUEST,
     errors.InvalidValues: HTTPStatus.BAD_REQUEST,
     errors.InvalidWindow: HTTPStatus.BAD_REQUEST,
     errors.SymbolLimitReached: HTTPStatus.BAD_REQUEST,
     errors.SymbolExists: HTTPStatus.CONFLICT,
     errors.SymbolNotFound: HTTPStatus.NOT_FOUND,
+    errors.LateTimes: HTTPStatus.CONFLICT,
     errors.OffsetConflict: HTTPStatus.CONFLICT,
     errors.OutOfRange: HTTPStatus.CONFLICT,
     errors.DiskFull: HTTPStatus.INSUFFICIENT_STORAGE,
@@ -114,6 +118,8 @@ def told(error: Exception, scope: Scope, **members: object) -> tuple[HTTPStatus,
         return HTTPStatus.INTERNAL_SERVER_ERROR, internal_error(**members)
     if isinstance(error, errors.OffsetConflict):
         members["total"] = error.total
+    elif isinstance(error, errors.LateTimes):
+        members |= {"index": error.index, "total": error.total}
     elif isinstance(error, errors.OutOfRange):
         members |= {"start": error.start, "total": error.total}
     return status, problem(status, str(error), **members)

@@ -4,12 +4,14 @@ A lenient reader (`int(" 3")`, the last of two values, "٣") answers a question 
 """
 
 import re
+import time
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from api.http.problems import Refusal, shown
+from hft_mmap.by_time import duration_ns, instant_ns
 from hft_mmap.files.names import validate_symbol
 from hft_mmap.named import checked_names
 
@@ -22,6 +24,7 @@ MAX_NAME_CHARS = 64
 """What a refusal repeats of the name of a statistic that there is not."""
 LARGEST_OFFSET = 2**63 - 1
 _MOST_DIGITS = 18
+_TIME = re.compile(r"[0-9]{4}-|[0-9.]+[a-z]")
 MOST_SYMBOLS = 1_000
 """Symbols of one question."""
 MOST = 10**_MOST_DIGITS
@@ -29,10 +32,10 @@ MOST = 10**_MOST_DIGITS
 
 
 class StatsQuery(NamedTuple):
-    """What one request asks: `window` newest points of `symbol`, or all standard windows where it is None."""
+    """What one request asks: a window of `symbol`, points or a time, or all standard windows where it is None."""
 
     symbol: str
-    window: int | None
+    window: int | str | None
 
 
 def parse_stats_query(query: bytes) -> StatsQuery:
@@ -50,8 +53,11 @@ def parse_stats_query(query: bytes) -> StatsQuery:
     return StatsQuery(symbol, parse_window(ways[0], given[ways[0]]))
 
 
-def parse_window(name: str, value: str) -> int:
-    """Return the window that the parameter `name`, which is window, exponent or k, has as its text; Refusal (400)."""
+def parse_window(name: str, value: str) -> int | str:
+    """Return the window that the parameter `name`, which is window, exponent or k, has as its text; Refusal (400).
+
+    A number with a unit is a time, and stays a text. InvalidWindow.
+    """
     if name != "window":
         if not _EXPONENT.fullmatch(value):
             raise bad_query(
@@ -59,7 +65,30 @@ def parse_window(name: str, value: str) -> int:
                 f"not {shown(value)}"
             )
         return int(10 ** int(value))
-    return whole_number(name, value, least=1)
+    return parse_lasting(name, value)
+
+
+def parse_lasting(name: str, value: str) -> int | str:
+    """Return a number of points, or the text of a time with its unit, as "5m"; Refusal (400), InvalidWindow."""
+    if not value[-1:].isalpha():
+        return whole_number(name, value, least=1)
+    duration_ns(value, name)
+    return value
+
+
+def parse_place(name: str, text: str) -> int | str:
+    """Return the index that a text of digits is, or the text of a time. Raises Refusal (400), InvalidTimes."""
+    if text == "now":
+        return f"{time.time_ns()}ns"
+    if text.isascii() and text.isdecimal():
+        return parse_index(name, text)
+    if not _TIME.match(text):
+        raise bad_query(
+            f"{name} must be a whole number from 0 to {LARGEST_OFFSET}, digits only, or a time such as "
+            f"2026-01-31T09:30:00Z, not {shown(text)}"
+        )
+    instant_ns(text, name)
+    return text
 
 
 def parse_names(text: str | None) -> tuple[str, ...]:

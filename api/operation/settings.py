@@ -19,7 +19,7 @@ from typing import Any
 from dotenv.parser import parse_stream
 from environs import Env, EnvError
 
-from hft_mmap import Durability, Limits
+from hft_mmap import Durability, Late, Limits
 
 DEFAULT_CONFIG = Path("config.toml")
 DOTENV = Path(".env")
@@ -229,6 +229,7 @@ class StoreSettings:
     starting_capacity: int = _key(_LIMITS.starting_capacity, _limit("starting_capacity"))
     durability: str = _key(Durability.INTERVAL.value, _one_of(*Durability), kind="str")
     sync_interval_ms: int = _key(50, _whole(1, 60_000))
+    late: str = _key(Late.CLAMP.value, _one_of(*Late), kind="str")  # what becomes of points that come late
 
     def limits(self) -> Limits:
         """Return the limits of the store. Raises ValueError where they contradict each other."""

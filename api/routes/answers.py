@@ -10,7 +10,7 @@ import falcon.asgi
 import orjson
 
 from api.http.problems import shown
-from api.http.query import bad_query, parameters, parse_index, symbol_of, whole_number
+from api.http.query import bad_query, parameters, parse_index, parse_lasting, parse_place, symbol_of
 from api.http.request import Request
 from api.operation.beside import Beside
 from hft_mmap import Store
@@ -42,9 +42,9 @@ class FirstQuery(NamedTuple):
 class Part(NamedTuple):
     """Which points of a series: the newest `window`, those of [begin, end), or all that are kept."""
 
-    window: int | None
-    begin: int | None
-    end: int | None
+    window: int | str | None
+    begin: int | str | None
+    end: int | str | None
 
 
 class QuantileQuery(NamedTuple):
@@ -64,10 +64,10 @@ class RankQuery(NamedTuple):
 
 
 class AsofQuery(NamedTuple):
-    """What one request asks: the newest point at or before the index `at`."""
+    """What one request asks: the newest point at or before the index, or the time, `at`."""
 
     symbol: str
-    at: int
+    at: int | str
 
 
 def parse_first_query(query: bytes) -> FirstQuery:
@@ -111,18 +111,18 @@ def parse_asof_query(query: bytes) -> AsofQuery:
     symbol = symbol_of(given, _ASOF_EXAMPLE)
     if "at" not in given:
         raise bad_query(f"The parameter at is missing: the index as of which a price is asked for; ask {_ASOF_EXAMPLE}")
-    return AsofQuery(symbol, parse_index("at", given["at"]))
+    return AsofQuery(symbol, parse_place("at", given["at"]))
 
 
 def _part(given: Mapping[str, str]) -> Part:
     if "window" in given and not given.keys().isdisjoint({"from", "to"}):
         raise bad_query("Give either window, for the newest points, or from and to, for those of two indexes")
-    window = whole_number("window", given["window"], least=1) if "window" in given else None
+    window = parse_lasting("window", given["window"]) if "window" in given else None
     return Part(window, _bound(given, "from"), _bound(given, "to"))
 
 
-def _bound(given: Mapping[str, str], name: str) -> int | None:
-    return parse_index(name, given[name]) if name in given else None
+def _bound(given: Mapping[str, str], name: str) -> int | str | None:
+    return parse_place(name, given[name]) if name in given else None
 
 
 def _share(text: str) -> float:
@@ -208,6 +208,8 @@ class Asof:
         asked = parse_asof_query(req.scope["query_string"])
         # Its page may have to be read from the disk first, as for a barrier.
         found = await asyncio.to_thread(self._store.series(asked.symbol).asof, asked.at)
-        resp.data = orjson.dumps({"symbol": asked.symbol, "index": found.index, "value": found.value})
+        columns = {"time": found.time, "size": found.size}
+        beside = {name: value for name, value in columns.items() if value is not None}
+        resp.data = orjson.dumps({"symbol": asked.symbol, "index": found.index, "value": found.value, **beside})
 
     on_head = on_get

@@ -52,6 +52,8 @@ _OF_SERIES = (
     (GaugeMetricFamily, "hft_mmap_series_last_sync_age_seconds", "Time since the last of them.", "last_sync_age_s"),
     (CounterMetricFamily, "hft_mmap_series_cleanups", "Cleanups: the oldest points were removed.", "cleanups"),
     (CounterMetricFamily, "hft_mmap_series_recoveries", "Starts after a crash or power loss.", "recoveries"),
+    (CounterMetricFamily, "hft_mmap_series_late_points", "Points stored with a later time than they had.", "late"),
+    (GaugeMetricFamily, "hft_mmap_series_latest_seconds", "By how much the latest of them was late.", "latest_s"),
     (GaugeMetricFamily, "hft_mmap_series_read_only", "1 if batches are refused: the disk has failed.", "read_only"),
 )
 _OF_ACCOUNTS = (
@@ -241,7 +243,7 @@ def _store_families(store: Store, asked: Sequence[str], mine: Callable[[str], bo
     unopened = "Symbols that were neither used nor looked at since the start."
     yield _gauge("hft_mmap_symbols_unopened", unopened, counters.unopened)
     yield _gauge("hft_mmap_symbols_open", "Symbols that were used since the start, and are mapped.", counters.open)
-    with_files = "Symbols among them that have files open now: at most two each."
+    with_files = "Symbols among them that have files open now: two each, with times and sizes at most four."
     yield _gauge("hft_mmap_symbols_with_files", with_files, counters.with_files)
     oldest = "How long the oldest point has waited to be put on the disk, at most."
     yield _gauge("hft_mmap_oldest_uncommitted_seconds", oldest, counters.oldest_s)

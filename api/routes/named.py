@@ -16,8 +16,8 @@ from api.http.query import (
     bad_query,
     pairs,
     parameters,
-    parse_index,
     parse_names,
+    parse_place,
     parse_window,
     symbol_of,
     whole_number,
@@ -44,10 +44,10 @@ class NamedQuery(NamedTuple):
 
     symbols: tuple[str, ...]
     names: tuple[str, ...]
-    window: int | None
-    at: int | None
-    begin: int | None
-    end: int | None
+    window: int | str | None
+    at: int | str | None
+    begin: int | str | None
+    end: int | str | None
 
     @property
     def is_range(self) -> bool:
@@ -81,7 +81,7 @@ def parse_named_query(query: bytes) -> NamedQuery | None:
     return NamedQuery(tuple(symbols), parse_names(given.get("stats")), *asked)
 
 
-def _located(given: Mapping[str, str]) -> tuple[int | None, int | None, int | None, int | None]:
+def _located(given: Mapping[str, str]) -> tuple[int | str | None, ...]:
     """Return window, at, from and to, each None where it was not given."""
     ways = [name for name in ("exponent", "k", "window") if name in given]
     if len(ways) > 1:
@@ -91,7 +91,7 @@ def _located(given: Mapping[str, str]) -> tuple[int | None, int | None, int | No
     if "at" in given and not ways:
         raise bad_query("at is where a window ends: give a window beside it, and neither from nor to")
     window = parse_window(ways[0], given[ways[0]]) if ways else None
-    at, begin, end = (parse_index(name, given[name]) if name in given else None for name in ("at", "from", "to"))
+    at, begin, end = (parse_place(name, given[name]) if name in given else None for name in ("at", "from", "to"))
     return window, at, begin, end
 
 

@@ -14,7 +14,7 @@ from api.body.durable import wait_durable
 from api.body.intake import Intake
 from api.body.lines import Lines
 from api.body.media import JSON, LINES, RAW, body_type
-from api.body.patience import Patience, append_now
+from api.body.patience import Patience, Stored, append_now
 from api.body.raw import raw_values
 from api.body.reading import read_body
 from api.http.exchange import BATCH, Scope
@@ -26,7 +26,8 @@ from api.http.request import Request
 from api.operation.beside import Beside
 from api.operation.settings import ServerSettings
 from api.routes.named import answer_named, parse_named_query
-from hft_mmap import Durability, Series, Store, SymbolNotFound, WindowStats
+from hft_mmap import Durability, Series, Store, SymbolNotFound, Ticks, WindowStats
+from hft_mmap.by_time import Window
 
 _LEAST_QUESTIONS = 1024  # remembered, or one for each symbol; one with its answer takes at most 2.5 kB
 _MAX_QUESTION_BYTES = 512  # a symbol takes at most 192 of them
@@ -122,7 +123,7 @@ class AddBatch:
             _tell_again(scope, scope[RAISED])
         if req.is_plain_json():
             body = await read_body(req, self._max_body_bytes)
-            symbol, values, offset = self._decoder.quick(body) or await self._decoder.decode(body)
+            symbol, values, offset = self._decoder.quick(body) or await self._decoder.decode_rows(body)
         else:
             kind = body_type(req.content_type)
             if kind == LINES:
@@ -133,7 +134,7 @@ class AddBatch:
                 return
             symbol, values, offset = await self._intake.batch(req, kind)
         check_symbol(scope, WRITE, symbol)
-        added = len(values)
+        added = len(values.prices if isinstance(values, Ticks) else values)
         scope[BATCH] = symbol, added
         total = append_now(self._store, symbol, values, offset)
         if total is None:
@@ -143,6 +144,8 @@ class AddBatch:
         else:
             scope[QUESTION] = self._question(req, kind, symbol, offset)
         resp.data = self._answer % (added, total)
+        if isinstance(total, Stored) and total.late:
+            resp.data = b'%s,"late":%d,"latest_ns":%d}' % (resp.data[:-1], total.late, total.latest_ns)
 
     def _question(self, req: Request, kind: str, symbol: str, offset: int | None) -> Question | None:
         """Return what reads the next body behind the same head; None where more than the body has to be looked at."""
@@ -232,7 +235,7 @@ class _Question:
     __slots__ = ("_last", "bounds", "kept_bytes", "series", "window")
     batch: Noted | None = None
 
-    def __init__(self, series: Series, window: int | None) -> None:
+    def __init__(self, series: Series, window: Window | None) -> None:
         self.series = series
         self.window = window
         self.kept_bytes = 384 if window is not None else 1408

@@ -19,7 +19,7 @@ from api.body import arrow
 from api.body.media import ARROW, JSON, RAW
 from api.http.exchange import RECEIVE, Scope
 from api.http.problems import Refusal, shown
-from api.http.query import bad_query, parameters, parse_index, symbol_of, whole_number
+from api.http.query import bad_query, parameters, parse_lasting, parse_place, symbol_of
 from api.http.request import Request
 from hft_mmap import Span, Store
 
@@ -31,12 +31,15 @@ _JSON_PIECE_POINTS = 8_192
 
 
 class ValuesQuery(NamedTuple):
-    """What one request asks: the newest `last` points, or those of [first, end); None where nothing was said."""
+    """What one request asks: the newest `last` points, or those of [first, end); None where nothing was said.
+
+    Each may be a time, as its text.
+    """
 
     symbol: str
-    last: int | None
-    first: int | None
-    end: int | None
+    last: int | str | None
+    first: int | str | None
+    end: int | str | None
     media_type: str | None
 
 
@@ -46,9 +49,9 @@ def parse_values_query(query: bytes) -> ValuesQuery:
     symbol = symbol_of(given, _EXAMPLE)
     if "last" in given and not given.keys().isdisjoint({"from", "to"}):
         raise bad_query("Give either last, for the newest points, or from and to, for those of two indexes")
-    last = whole_number("last", given["last"], least=1) if "last" in given else None
-    first, end = (parse_index(name, given[name]) if name in given else None for name in ("from", "to"))
-    if first is not None and end is not None and first > end:
+    last = parse_lasting("last", given["last"]) if "last" in given else None
+    first, end = (parse_place(name, given[name]) if name in given else None for name in ("from", "to"))
+    if isinstance(first, int) and isinstance(end, int) and first > end:
         raise bad_query(f"from must not be above to, and {first} is above {end}")
     if given.get("format", "json") not in _FORMATS:
         raise bad_query(f"format must be one of {', '.join(_FORMATS)}, not {shown(given['format'])}")
@@ -65,7 +68,9 @@ class Values:
         """Answer the newest points, those between two indexes, or all that are kept."""
         asked = parse_values_query(req.scope["query_string"])
         media_type = asked.media_type or accepted(req.header(b"accept"), (JSON, ARROW, RAW))
-        span = self._store.span(asked.symbol, last=asked.last, first=asked.first, end=asked.end)
+        span = _span(self._store, asked)
+        if span.columns and media_type != JSON:
+            raise _prices_alone(span, media_type)
         if media_type == ARROW:
             stream = await _arrow(span)
         elif media_type == RAW:
@@ -89,6 +94,22 @@ class Values:
         resp.stream = sent(stream.pieces, req.scope)  # type: ignore[assignment]
 
     on_head = on_get
+
+
+def _span(store: Store, asked: ValuesQuery) -> Span:
+    """Return the points that are asked for. Raises what `Store.span` and `Series.part` raise."""
+    last, first, end = asked.last, asked.first, asked.end
+    if isinstance(last, str) or isinstance(first, str) or isinstance(end, str):
+        moment, lo, hi = store.series(asked.symbol).part(window=last, start=first, end=end)
+        return Span(moment.symbol, moment.start, moment.total, lo, hi, moment.view)
+    return store.span(asked.symbol, last=last, first=first, end=end)
+
+
+def _prices_alone(span: Span, media_type: str) -> Refusal:
+    """Return the refusal of a format that has no place for times and sizes: none of them is left out unsaid."""
+    columns = " and ".join(span.columns)
+    detail = f"{span.symbol} has {columns}, which {media_type} does not carry; ask for {JSON} (format=json)"
+    return Refusal(HTTPStatus.NOT_ACCEPTABLE, detail)
 
 
 class _Stream(NamedTuple):
@@ -122,7 +143,14 @@ def _json(span: Span) -> Iterator[bytes | memoryview]:
     for piece in span.pieces(_JSON_PIECE_POINTS):
         yield before + orjson.dumps(piece, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
         before = b","
-    yield b"]}" if len(span) else before + b"]}"
+    yield b"]" if len(span) else before + b"]"
+    for name in span.columns:
+        before = b',"%s":[' % name.encode()
+        for rows in span.rows(_JSON_PIECE_POINTS):
+            yield before + orjson.dumps(getattr(rows, name), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+            before = b","
+        yield b"]" if len(span) else before + b"]"
+    yield b"}"
 
 
 async def _arrow(span: Span) -> _Stream:

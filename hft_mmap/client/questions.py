@@ -111,7 +111,7 @@ def asof(symbol: str, at: int) -> Ask[Point]:
 
     def read(response: httpx.Response) -> Point:
         found: dict[str, Any] = response.json()
-        return Point(found["index"], float(found["value"]))
+        return Point(found["index"], float(found["value"]), found.get("time"), found.get("size"))
 
     return Ask(read, "GET", "/asof", {"symbol": symbol, **_given(at=at)}, {})
 

@@ -22,7 +22,7 @@ from hft_mmap.errors import (
 from hft_mmap.files.blocks import Commit, Identity
 from hft_mmap.files.chunk import Chunk
 from hft_mmap.files.head import Head
-from hft_mmap.files.layout import Layout
+from hft_mmap.files.layout import Kind, Layout
 from hft_mmap.files.locks import attempts, locked, try_lock
 from hft_mmap.files.marks import Mark
 from hft_mmap.files.names import directory_name
@@ -35,8 +35,10 @@ _TAKEN = "{} was taken for what a crash has left; try again"
 class Creating(Opening):
     """The part of a store that makes series. Made by `Store`."""
 
-    def _find_or_create(self, symbol: str, n: int, wait_s: float | None = None, *, create: bool = True) -> Series:
-        """Return the series of `symbol`, made now, with space for `n` points, if there is none.
+    def _find_or_create(
+        self, symbol: str, n: int, wait_s: float | None = None, *, create: bool = True, kinds: tuple[Kind, ...] = ()
+    ) -> Series:  # fmt: skip
+        """Return the series of `symbol`, made now, with space for `n` points in columns of `kinds`, if there is none.
 
         SymbolUnknown instead if `create` is False, SymbolLimitReached when there is no place for it, SeriesBusy where
         another process keeps it from being made, or opened, for longer than `wait_s`.
@@ -44,12 +46,12 @@ class Creating(Opening):
         busy: SeriesBusy | None = None
         for _ in attempts(wait_s):
             try:
-                return self._found_or_created(symbol, n, create=create)
+                return self._found_or_created(symbol, n, kinds, create=create)
             except SeriesBusy as error:
                 busy = error
         raise busy or SeriesBusy(symbol)
 
-    def _found_or_created(self, symbol: str, n: int, *, create: bool) -> Series:
+    def _found_or_created(self, symbol: str, n: int, kinds: tuple[Kind, ...], *, create: bool) -> Series:
         """Do the work of `_find_or_create`, with no more than one try at the lock."""
         try:
             return self.series(symbol)
@@ -59,7 +61,7 @@ class Creating(Opening):
                 raise StoreReadOnly(message) from None
             if not create:
                 raise SymbolUnknown(symbol) from None
-        return self._telling_failures(symbol, partial(self._made, symbol, n))
+        return self._telling_failures(symbol, partial(self._made, symbol, n, kinds))
 
     def _telling_failures(self, symbol: str, make: Callable[[], Series]) -> Series:
         """Return what `make` returns; tell a full disk from whatever else keeps a symbol from being made."""
@@ -80,7 +82,7 @@ class Creating(Opening):
         self._creation_failure = None
         return found
 
-    def _made(self, symbol: str, n: int) -> Series:
+    def _made(self, symbol: str, n: int, kinds: tuple[Kind, ...]) -> Series:
         """Make a series, unless somebody has. OSError.
 
         What waits for the disk is done first, with nobody held out: threads that make symbols at the same time share
@@ -92,7 +94,7 @@ class Creating(Opening):
         try:
             fd = self._begun(making)
             self._claim(making, fd)
-            self._fill(making, fd, symbol, n)
+            self._fill(making, fd, symbol, n, kinds)
             with self._lock:
                 number = locked(self.path / LOCK_NAME, partial(self._name, making, symbol), 0)
             if number is not None:
@@ -153,17 +155,17 @@ class Creating(Opening):
         if not (try_lock(fd) and making.is_dir()):
             raise SeriesBusy(_TAKEN.format(making))
 
-    def _fill(self, making: Path, fd: int, symbol: str, n: int) -> None:
+    def _fill(self, making: Path, fd: int, symbol: str, n: int, kinds: tuple[Kind, ...]) -> None:
         """Make the files of a new series in the directory `making`, open as `fd`, and put them on the disk. OSError.
 
         The first chunk has space for the first batch, of `n` points: a full disk refuses the symbol, and leaves no
         empty series that would count against the limit.
         """
-        points = self.limits.chunk_points
-        identity = Identity(symbol, points, FAN_OUT, uuid.uuid4().bytes, time.time_ns())
+        layout = Layout.of(self.limits.chunk_points, kinds)
+        identity = Identity(symbol, layout.points, FAN_OUT, uuid.uuid4().bytes, time.time_ns(), kinds)
         mark, room, boot = Mark.begin(), max(self.limits.starting_capacity, n), self._boot
         # The head last: on ext4 its sync puts all these names on the disk, and that of the directory finds nothing.
         if room:
-            Chunk.create(making, identity.series_id, 0, Layout.of(points), room, mark)
+            Chunk.create(making, identity.series_id, 0, layout, room, mark)
         Head.create(making, identity, Commit(1, 0, 0, 0, boot, clean=False, mark=mark), live=boot)
         os.fsync(fd)

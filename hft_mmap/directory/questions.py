@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hft_mmap.answers import Passage, Point, Rank, across, across_newest
+from hft_mmap.by_time import Instant, Window, is_time
 from hft_mmap.directory.starting import Starting
 from hft_mmap.errors import InvalidSymbol, SeriesBusy, SeriesSetAside, SymbolNotFound
 from hft_mmap.named import FIVE, Columns
@@ -16,20 +17,21 @@ from hft_mmap.reader import MAX_WINDOW, SeriesInfo, checked_window
 from hft_mmap.series import Series
 from hft_mmap.span import Span
 from hft_mmap.stats import WindowStats
+from hft_mmap.ticks import Ticks
 
 
 class Questions(Starting):
     """The part of a store that is read. Made by `Store`."""
 
-    def stats(self, symbol: str, window: int) -> WindowStats:
-        """Return min, max, last, avg and var of the newest `window` points of `symbol`; see `Series.stats`."""
+    def stats(self, symbol: str, window: Window) -> WindowStats:
+        """Return min, max, last, avg and var of the newest points of `symbol`, or of a time; see `Series.stats`."""
         return self.series(symbol).stats(window)
 
     def windows(self, symbol: str) -> tuple[WindowStats, ...]:
         """Return the statistics of the eight standard windows of `symbol`, all of one moment."""
         return self.series(symbol).windows()
 
-    def range(self, symbol: str, start: int, end: int) -> WindowStats:
+    def range(self, symbol: str, start: int | Instant, end: int | Instant) -> WindowStats:
         """Return min, max, last, avg and var of the points [start, end) of `symbol`; see `Series.range`."""
         return self.series(symbol).range(start, end)
 
@@ -38,10 +40,10 @@ class Questions(Starting):
         symbol: str,
         stats: Sequence[str],
         *,
-        window: int | None = None,
-        at: int | None = None,
-        start: int | None = None,
-        end: int | None = None,
+        window: Window | None = None,
+        at: int | Instant | None = None,
+        start: int | Instant | None = None,
+        end: int | Instant | None = None,
     ) -> dict[str, float | int | None]:
         """Return named statistics of a window or a range of `symbol`; see `Series.statistics`."""
         return self.series(symbol).statistics(stats, window=window, at=at, start=start, end=end)
@@ -51,10 +53,10 @@ class Questions(Starting):
         symbols: Sequence[str],
         stats: Sequence[str] = FIVE,
         *,
-        window: int | None = None,
-        at: int | None = None,
-        start: int | None = None,
-        end: int | None = None,
+        window: Window | None = None,
+        at: int | Instant | None = None,
+        start: int | Instant | None = None,
+        end: int | Instant | None = None,
     ) -> Columns:
         """Return columns start, end and `stats` of a window or a range of each of `symbols`, in their order.
 
@@ -65,7 +67,7 @@ class Questions(Starting):
             message = f"symbols must be a sequence of symbols, not the text {symbols!r}; write ({symbols!r},)"
             raise InvalidSymbol(message)
         many = [self.series(symbol) for symbol in symbols]
-        if window is not None and at is start is end is None:
+        if window is not None and not is_time(window) and at is start is end is None:
             return across_newest(many, min(checked_window(window), MAX_WINDOW), stats)
         return across([one.part(window=window, at=at, start=start, end=end) for one in many], stats)
 
@@ -102,26 +104,31 @@ class Questions(Starting):
         symbol: str,
         q: Sequence[float],
         *,
-        window: int | None = None,
-        start: int | None = None,
-        end: int | None = None,
+        window: Window | None = None,
+        start: int | Instant | None = None,
+        end: int | Instant | None = None,
     ) -> tuple[float, ...]:
         """Return exact quantiles of a window or a range of `symbol`; see `Series.quantile`."""
         return self.series(symbol).quantile(q, window=window, start=start, end=end)
 
     def rank(
-        self, symbol: str, value: float, *, window: int | None = None, start: int | None = None, end: int | None = None
-    ) -> Rank:
+        self, symbol: str, value: float, *, window: Window | None = None, start: int | Instant | None = None,
+        end: int | Instant | None = None,
+    ) -> Rank:  # fmt: skip
         """Return how many points of `symbol` are below `value`, equal to it and above it; see `Series.rank`."""
         return self.series(symbol).rank(value, window=window, start=start, end=end)
 
-    def asof(self, symbol: str, at: int) -> Point:
-        """Return the newest point of `symbol` at or before index `at`; see `Series.asof`."""
+    def asof(self, symbol: str, at: int | Instant) -> Point:
+        """Return the newest point of `symbol` at or before an index, or a time; see `Series.asof`."""
         return self.series(symbol).asof(at)
 
     def window(self, symbol: str, n: int) -> NDArray[np.float64]:
         """Return the newest `n` points of `symbol`, oldest first, as a read-only array; see `Series.window`."""
         return self.series(symbol).window(n)
+
+    def ticks(self, symbol: str, n: int) -> Ticks:
+        """Return the newest `n` points of `symbol` with their times and sizes, oldest first; see `Series.ticks`."""
+        return self.series(symbol).ticks(n)
 
     def span(self, symbol: str, *, last: int | None = None, first: int | None = None, end: int | None = None) -> Span:
         """Return points of `symbol` to be read piece by piece, with no copy; see `Series.span`."""

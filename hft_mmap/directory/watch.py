@@ -153,4 +153,5 @@ class Watch(Lives, Questions):
             last_sync_age_s=max(now_s - syncs.last_at_s, 0.0),
             cleanups=self._on_event.of("cleanup", info.symbol), recoveries=self._on_event.of("recovery", info.symbol),
             read_only=not (self.read_only or isinstance(series.refusal, StoreReadOnly | None)),
+            late=series.late, latest_s=series.latest_ns / 1e9,
         )  # fmt: skip

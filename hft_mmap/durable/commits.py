@@ -22,9 +22,9 @@ from hft_mmap.files.boot import Boot
 from hft_mmap.files.chunk import Chunk
 from hft_mmap.files.disk import sync_directory
 from hft_mmap.files.head import FLAG_CLEAN, FLAG_SYNC_FAILED, Head
-from hft_mmap.files.layout import Layout
+from hft_mmap.files.layout import Kind, Layout
 from hft_mmap.files.marks import Mark
-from hft_mmap.files.names import chunk_name, list_chunks
+from hft_mmap.files.names import list_files
 from hft_mmap.files.view import View
 from hft_mmap.tree.kernels import FAN_OUT
 from hft_mmap.tree.words import FLAGS, FLAGS_CHECK, HOME, START, TOTAL
@@ -161,6 +161,18 @@ class Commits:
         """
         self._committing(self._take_back_clean)
 
+    def choose(self, kinds: tuple[Kind, ...]) -> None:
+        """Put on the disk which columns the series has, before its first point is published.
+
+        The caller holds the series. OSError if that can't be written, or with the flag that a sync failed.
+        """
+
+        def work() -> None:
+            self._head.choose(kinds)
+            self._sync(self._head.fd)
+
+        self._committing(work)
+
     def _take_back_clean(self) -> None:
         if self._head.words[FLAGS] & FLAG_CLEAN:
             # It vouches for what the newest slot does.
@@ -174,7 +186,8 @@ class Commits:
         for chunk in view.chunks:
             if chunk.first + self._layout.points > self.total and chunk.first < total:
                 with self._unless_cleaned_up(chunk):
-                    self._sync(chunk.writer())
+                    for fd in chunk.writers():
+                        self._sync(fd)
                 rolled |= chunk.first >= self.total
         if rolled:
             self._sync_names()
@@ -192,11 +205,12 @@ class Commits:
         """Seal the chunks that are full and on the disk; O(C) for each, once in their life."""
         for chunk in view.chunks:
             if not chunk.sealed and chunk.first + self._layout.points <= total:
-                # A damaged seal stays as it is, for verify to find.
-                with suppress(FormatError), self._unless_cleaned_up(chunk):
-                    if chunk.read_seal() is None:
-                        chunk.seal()
-                        self._sync(chunk.writer())
+                for part in chunk.parts:
+                    # A damaged seal stays as it is, for verify to find.
+                    with suppress(FormatError), self._unless_cleaned_up(chunk):
+                        if part.read_seal() is None:
+                            part.seal()
+                            self._sync(part.writer())
                 chunk.sealed = True
                 chunk.close_writer()
                 chunk.forget_pages()
@@ -211,9 +225,9 @@ class Commits:
     def _unlink_below(self, start: int) -> None:
         if os.stat(self._head.path).st_ino != self._head.inode:
             return
-        for first in list_chunks(self._directory):
+        for first, name in list_files(self._directory):
             if first + self._layout.points <= start:
-                (self._directory / chunk_name(first)).unlink(missing_ok=True)
+                (self._directory / name).unlink(missing_ok=True)
         self._sync_names()
 
     # -- after a failed sync ------------------------------------------------------------------------------------------
@@ -243,7 +257,8 @@ class Commits:
             if found.origin == "copy" and not chunk.has_nodes(0, end):
                 begin = 0  # the values have proved themselves, and may have been copied without their nodes
             if begin < end:
-                chunk.write(begin, chunk.values[begin:end].copy())
+                columns = [column.values[begin:end].copy() for column in chunk.columns]
+                chunk.write(begin, chunk.values[begin:end].copy(), columns)
                 chunk.write_footer_again()
 
     def make_good(self, view: View, found: Trusted) -> None:

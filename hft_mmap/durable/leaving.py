@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hft_mmap.durable import recovery
-from hft_mmap.durable.trust import Trusted, trust
+from hft_mmap.durable.trust import Trusted
 from hft_mmap.errors import FormatError, SeriesBusy, SeriesReadOnly
 from hft_mmap.files.blocks import Commit
 from hft_mmap.files.boot import Boot
@@ -98,8 +98,7 @@ def _leave(head: Head, directory: Path, to: Path) -> None:
 
 def _rename(head: Head, directory: Path, target: Path, symbol: str, boot: Boot) -> int:
     """Do the work of `rename_series`; the caller holds the series and is committing."""
-    layout = recovery.layout_of(head.identity)
-    found = trust(head, boot, directory, layout)
+    found, layout = recovery.look(head, boot, directory)
     if found.origin != "live" or found.lost or found.sync_failed:
         why = found.why or "a sync of it has failed" if found.lost or found.sync_failed else "it has to be opened first"
         raise SeriesReadOnly(f"{head.identity.symbol} can't be renamed now: {why}; restart the service, and try again")
@@ -122,7 +121,11 @@ def _sync_points(head: Head, directory: Path, layout: Layout, found: Trusted) ->
     SeriesReadOnly, from now on, where a sync fails; OSError where a file can't be opened, which says nothing of it.
     """
     begin = max(found.committed_total, found.start) // layout.points * layout.points
-    chunks = [directory / chunk_name(first) for first in range(begin, found.total, layout.points)]
+    chunks = [
+        directory / name
+        for first in range(begin, found.total, layout.points)
+        for name in (*(chunk_name(first, kind.suffix) for kind in layout.kinds), chunk_name(first))
+    ]
     for path in (*chunks, directory):
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:

@@ -7,14 +7,14 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hft_mmap.durable.trust import Trusted
+from hft_mmap.durable.trust import Trusted, trust
 from hft_mmap.errors import FormatError
 from hft_mmap.files.blocks import Identity
 from hft_mmap.files.boot import Boot
 from hft_mmap.files.head import FLAG_CLEAN, FLAG_SYNC_FAILED, Head, belongs_to, identity_in
 from hft_mmap.files.layout import Layout
 from hft_mmap.files.marks import Mark
-from hft_mmap.files.names import chunk_name, directory_name, list_chunks
+from hft_mmap.files.names import CHUNK_SUFFIX, chunk_name, directory_name, list_chunks, list_files
 from hft_mmap.tree.kernels import FAN_OUT
 from hft_mmap.tree.words import FLAGS, HOME, START, TOTAL
 
@@ -45,9 +45,21 @@ def layout_of(identity: Identity) -> Layout:
         message = f"head file has nodes of {identity.fan_out} children, this release reads nodes of {FAN_OUT}"
         raise FormatError(message)
     try:
-        return Layout.of(identity.chunk_points)
+        return Layout.of(identity.chunk_points, identity.kinds)
     except ValueError as error:
         raise FormatError(f"head file: {error}") from error
+
+
+def look(head: Head, boot: Boot, directory: Path) -> tuple[Trusted, Layout]:
+    """Return how far a series may be believed, as `trust` does, and the layout of its chunks. FormatError.
+
+    Its first batch chooses the columns, maybe at this very moment: what was found is looked at with those that it had.
+    """
+    while True:
+        layout = layout_of(head.look_at_identity())
+        found = trust(head, boot, directory, layout)
+        if layout_of(head.look_at_identity()).kinds == layout.kinds:
+            return found, layout
 
 
 def kept_chunks(directory: Path, found: Trusted, points: int) -> Iterator[tuple[int, int, bool]]:
@@ -64,17 +76,24 @@ def kept_chunks(directory: Path, found: Trusted, points: int) -> Iterator[tuple[
             yield present, min(first, found.total), True
 
 
-def check_chunks(directory: Path, found: Trusted, points: int) -> None:
-    """Make sure that a file exists for every chunk that holds a kept point (step 5); FormatError names the first."""
-    for first, end, exists in kept_chunks(directory, found, points):
+def check_chunks(directory: Path, found: Trusted, layout: Layout) -> None:
+    """Make sure that all files exist of every chunk that holds a kept point (step 5); FormatError names the first."""
+    names = {name for _, name in list_files(directory)} if layout.kinds else set()
+    for first, end, exists in kept_chunks(directory, found, layout.points):
+        last = min(end, first + layout.points) - 1
         if not exists:
-            last = min(end, first + points) - 1
             raise FormatError(f"chunk {chunk_name(first)} is missing: it held the points {first} to {last}")
+        for kind in layout.kinds:
+            if (name := chunk_name(first, kind.suffix)) not in names:
+                raise FormatError(f"column {name} is missing: it held the {kind.name} of the points {first} to {last}")
 
 
 def describe(error: OSError | FormatError) -> str:
-    """Return what is wrong with a chunk that could not be mapped, with its name."""
-    return f"chunk {Path(error.filename).name} is missing" if isinstance(error, FileNotFoundError) else str(error)
+    """Return what is wrong with a chunk, or a column, that could not be mapped, with its name."""
+    if not isinstance(error, FileNotFoundError):
+        return str(error)
+    name = Path(error.filename).name
+    return f"{'chunk' if name.endswith(CHUNK_SUFFIX) else 'column'} {name} is missing"
 
 
 def publish(head: Head, found: Trusted, boot: Boot) -> None:
@@ -128,9 +147,9 @@ def remove_leftovers(directory: Path, found: Trusted, points: int, gone: list[st
     """
     if found.origin == "live" and found.committed_start < points:
         return
-    for first in list_chunks(directory):
+    for first, name in list_files(directory):
         below = first + points <= found.committed_start
         above = first >= found.total and first > 0 and found.origin != "live"
         if below or above:
-            (directory / chunk_name(first)).unlink(missing_ok=True)
-            gone.append(chunk_name(first))
+            (directory / name).unlink(missing_ok=True)
+            gone.append(name)

@@ -39,9 +39,8 @@ def _repair_chunk(chunk: Chunk, end: int, proof: Proof | None) -> tuple[list[str
     except FormatError:
         seal = None
     damaged = find_invalid(chunk.values[:end]) != VALID
-    proved = (seal is not None and chunk.checksums()[0] == seal.values_crc) or (
-        proof is not None and proof.point >= chunk.first + end
-    )
+    all_proved = proof is not None and proof.point >= chunk.first + end
+    proved = all_proved or (seal is not None and chunk.checksums()[0] == seal.values_crc)
     if damaged or not proved:
         # A seal would vouch for values that were never appended. And the nodes may be the only trace of what the
         # values were: leave both for whoever has a backup.
@@ -54,6 +53,9 @@ def _repair_chunk(chunk: Chunk, end: int, proof: Proof | None) -> tuple[list[str
             chunk.write_nodes(level, nodes)
     if full:
         chunk.seal()
+        if all_proved:  # the columns among them, of which no seal of prices knows
+            for column in chunk.columns:
+                column.seal()
     chunk.sync()
     chunk.close_writer()
     _, remaining = verify_chunk(chunk, end)
@@ -74,8 +76,7 @@ def repair_directory(directory: Path, symbol: str, boot: Boot) -> RepairReport:
     except (FormatError, OSError) as error:
         return RepairReport(symbol, (), (f"head: {error}",))
     try:
-        layout = recovery.layout_of(head.identity)
-        recovered = trust(head, boot, directory, layout)
+        recovered, layout = recovery.look(head, boot, directory)
         proof = proof_of(head, recovered, directory, layout)
         for first, end, _ in recovery.kept_chunks(directory, recovered, layout.points):
             try:

@@ -9,14 +9,14 @@ import shutil
 from pathlib import Path
 
 from hft_mmap.durable import recovery
-from hft_mmap.durable.trust import Trusted, trust
+from hft_mmap.durable.trust import Trusted
 from hft_mmap.errors import StoreUnusable
 from hft_mmap.files.blocks import Commit
 from hft_mmap.files.boot import Boot
 from hft_mmap.files.chunk import Chunk
 from hft_mmap.files.disk import sync_directory, sync_file
 from hft_mmap.files.head import Head
-from hft_mmap.files.names import chunk_name
+from hft_mmap.files.layout import Layout
 from hft_mmap.tree.words import START
 
 NO_BOOT = Boot(bytes(16), 0)
@@ -38,7 +38,7 @@ def _copy_tail(chunk: Chunk, directory: Path, series_id: bytes, end: int) -> Non
     """Write the first `end` points of `chunk`, and their nodes, into a chunk file of their own."""
     Chunk.create(directory, series_id, chunk.first, chunk.layout, base=chunk.base())
     copy = Chunk(directory, series_id, chunk.first, chunk.layout)
-    copy.write(0, chunk.values[:end])
+    copy.write(0, chunk.values[:end], [column.values[:end] for column in chunk.columns])
     copy.sync()
     copy.close_writer()
 
@@ -48,21 +48,21 @@ def _copy_series(head: Head, source: Path, making: Path, boot: Boot) -> int:
 
     FileNotFoundError if a cleanup unlinks a chunk meanwhile.
     """
-    layout = recovery.layout_of(head.identity)
 
-    def look() -> Trusted:
-        found = trust(head, boot, source, layout)
+    def look() -> tuple[Trusted, Layout]:
+        found = recovery.look(head, boot, source)
         # What was read may come from memory alone. A chunk that can still be rolled back is no chunk to share.
         os.fdatasync(head.fd)
         return found
 
-    recovered = head.committing(look)
+    recovered, layout = head.committing(look)
     certain = 0 if recovered.sync_failed else recovered.committed_total
     series_id = head.identity.series_id
     for first in range(recovered.start // layout.points * layout.points, recovered.total, layout.points):
         chunk = Chunk(source, series_id, first, layout)
         if first + layout.points <= certain:
-            _share(chunk.path, making / chunk_name(first))
+            for path in chunk.paths:
+                _share(path, making / path.name)
         else:
             _copy_tail(chunk, making, series_id, min(recovered.total - first, layout.points))
     commit = Commit(1, recovered.total, recovered.start, 0, NO_BOOT, clean=True, mark=recovered.mark)

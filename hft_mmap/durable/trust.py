@@ -204,7 +204,8 @@ def prove(
             first = point // layout.points * layout.points
             chunk = _opened(directory, head, layout, first)
             if chunk is None:
-                return replace(proved, why=f"{chunk_name(first)} is not there, or not sound")
+                what = chunk_name(first) + (", or a column of it," if layout.kinds else "")
+                return replace(proved, why=f"{what} is not there, or not sound")
             known = chunk.base() if point == first else None
             if known is not None and known.epoch == mark.epoch and known.checksum != running:
                 return replace(proved, why=f"the points before {first} are not those that were appended")

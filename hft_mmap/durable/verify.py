@@ -7,13 +7,14 @@ from typing import NamedTuple
 import numpy as np
 
 from hft_mmap.durable import recovery
-from hft_mmap.durable.trust import Proof, Trusted, prove, trust
+from hft_mmap.durable.trust import Proof, Trusted, prove
 from hft_mmap.errors import FormatError
-from hft_mmap.files.blocks import is_damaged_slot, used_identity
+from hft_mmap.files.blocks import decode_identity, is_damaged_slot, used_identity
 from hft_mmap.files.boot import Boot
 from hft_mmap.files.chunk import Chunk
+from hft_mmap.files.column import Column
 from hft_mmap.files.head import SLOT_OFFSETS, Head
-from hft_mmap.files.layout import Layout
+from hft_mmap.files.layout import TIME, Layout
 from hft_mmap.files.locks import attempts
 from hft_mmap.files.marks import Mark
 from hft_mmap.tree.kernels import (
@@ -25,6 +26,7 @@ from hft_mmap.tree.kernels import (
     summarise_nodes,
     summarise_values,
 )
+from hft_mmap.tree.ticks import check_sizes, first_fall
 from hft_mmap.tree.words import (
     FLAGS,
     FLAGS_CHECK,
@@ -124,7 +126,33 @@ def verify_chunk(chunk: Chunk, end: int) -> tuple[int, list[str]]:
             faults.append(f"{name}: the checksum of the nodes is wrong ({covered})")
         if tuple(chunk.root().tolist()) != seal.root:
             faults.append(f"{name}: the sealed root node is wrong ({covered})")
+    for column in chunk.columns:
+        faults += column_faults(column, end)
     return nodes, faults
+
+
+def column_faults(column: Column, end: int) -> list[str]:
+    """Return what is wrong in the first `end` places of a column: the first number that can't be, seal and footer."""
+    name, first = column.path.name, column.first
+    faults = column.footer_faults()
+    if column.kind is TIME:
+        fall = first_fall(column.address, end)
+        if fall != VALID:
+            faults.append(f"{name}: the time of point {first + fall} is before that of point {first + fall - 1}")
+    else:
+        copy = np.empty(end)
+        bad = check_sizes(np.ascontiguousarray(column.values[:end], dtype=np.float64), copy)
+        if bad != VALID:
+            faults.append(f"{name}: the size of point {first + bad} is {column.values[bad]!r}, which is none")
+        elif not np.array_equal(copy.view(np.int64), column.values[:end].view(np.int64)):
+            faults.append(f"{name}: sizes are -0.0, which is never stored")
+    try:
+        seal = column.read_seal()
+    except FormatError as error:
+        return [*faults, str(error)]
+    if seal is not None and end == column.layout.points and column.values_crc() != seal:
+        faults.append(f"{name}: the checksum of the {column.kind.name} is wrong (points {first} to {first + end - 1})")
+    return faults
 
 
 def head_faults(head: Head, boot: Boot) -> list[str]:
@@ -149,7 +177,7 @@ def head_faults(head: Head, boot: Boot) -> list[str]:
             faults.append("head: the live words do not fit their checksum" if ordered else _NO_MARK)
         if newest and newest[0].total > head.words[TOTAL]:
             faults.append("head: the live total lies below the newest commit")
-    if any(raw[used_identity() : LIVE_OFFSET]) or any(raw[8 * (SALT + 1) : SLOT_OFFSETS[0]]):
+    if any(raw[used_identity(decode_identity(raw)) : LIVE_OFFSET]) or any(raw[8 * (SALT + 1) : SLOT_OFFSETS[0]]):
         faults.append("head: unused bytes are not 0")
     if any(raw[SLOT_OFFSETS[0] + 512 : SLOT_OFFSETS[1]]) or any(raw[SLOT_OFFSETS[1] + 512 : RING_OFFSET]):
         faults.append("head: unused bytes between the slots are not 0")
@@ -202,8 +230,7 @@ def verify_directory(directory: Path, symbol: str, boot: Boot) -> VerifyReport:
     except (FormatError, OSError) as error:
         return VerifyReport(symbol, 0, 0, (f"head: {error}",))
     try:
-        layout = recovery.layout_of(head.identity)
-        recovered = trust(head, boot, directory, layout)
+        recovered, layout = recovery.look(head, boot, directory)
         faults = head_faults(head, boot)
         proof = proof_of(head, recovered, directory, layout)
     except FormatError as error:

@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 
 from hft_mmap.errors import FormatError
 from hft_mmap.files.boot import Boot
+from hft_mmap.files.layout import Kind, bits_of, kinds_of
 from hft_mmap.files.marks import Mark
 from hft_mmap.tree.words import EPOCH, FLAGS, HEAD_BYTES, HOME, SALT, START
 
 HEAD_MAGIC = b"HFTMMAP\0"
 FORMAT_VERSION = 1
+VERSION_WITH_COLUMNS = 2
+"""Only where the series has columns: older releases, which know of none, refuse it by this number."""
 
 MAX_TOTAL = 1 << 62
 """At a million points a second that takes 146,000 years; a larger number is a damaged one."""
@@ -28,6 +31,8 @@ _SLOT = struct.Struct("<Qqqq16sqQ")
 _SLOT_CLEAN = 1
 _MARK = struct.Struct("<qq")
 _MARK_OFFSET = 72
+_KINDS = struct.Struct("<Q")
+_KINDS_OFFSET = 120
 SLOT_USED_BYTES = _MARK_OFFSET + _MARK.size + _CRC.size
 """What a commit takes of its sector."""
 
@@ -41,6 +46,8 @@ class Identity:
     fan_out: int
     series_id: bytes
     created_ns: int
+    kinds: tuple[Kind, ...] = ()
+    """The columns beside its prices; its first batch says which (`chosen`)."""
 
 
 class Commit(NamedTuple):
@@ -74,12 +81,15 @@ def _checked(raw: bytes, size: int) -> bytes | None:
 def encode_identity(identity: Identity) -> bytes:
     """Return the identity block, CRC included."""
     symbol = identity.symbol.encode()
-    return _with_crc(
+    block = _with_crc(
         _IDENTITY.pack(
-            HEAD_MAGIC, FORMAT_VERSION, identity.fan_out, identity.chunk_points, identity.series_id,
-            identity.created_ns, len(symbol), symbol,
+            HEAD_MAGIC, VERSION_WITH_COLUMNS if identity.kinds else FORMAT_VERSION, identity.fan_out,
+            identity.chunk_points, identity.series_id, identity.created_ns, len(symbol), symbol,
         )
     )  # fmt: skip
+    if not identity.kinds:
+        return block
+    return _with_crc(block.ljust(_KINDS_OFFSET, b"\0") + _KINDS.pack(bits_of(identity.kinds)))
 
 
 def decode_identity(raw: bytes) -> Identity:
@@ -95,16 +105,34 @@ def decode_identity(raw: bytes) -> Identity:
     if block is None:
         message = "head file has a wrong identity checksum"
         raise FormatError(message)
-    if version != FORMAT_VERSION:
-        message = f"head file has format version {version}, this release reads version {FORMAT_VERSION}"
+    if version not in {FORMAT_VERSION, VERSION_WITH_COLUMNS}:
+        message = (
+            f"head file has format version {version}, this release reads versions {FORMAT_VERSION} and "
+            f"{VERSION_WITH_COLUMNS}"
+        )
         raise FormatError(message)
+    kinds = _kinds_in(raw) if version == VERSION_WITH_COLUMNS else ()
     _, _, fan_out, chunk_points, series_id, created_ns, size, symbol = _IDENTITY.unpack(block)
     try:
         text = symbol[:size].decode()
     except UnicodeDecodeError as error:
         message = "head file has a symbol that is not UTF-8"
         raise FormatError(message) from error
-    return Identity(text, chunk_points, fan_out, series_id, created_ns)
+    return Identity(text, chunk_points, fan_out, series_id, created_ns, kinds)
+
+
+def _kinds_in(raw: bytes) -> tuple[Kind, ...]:
+    """Return the columns that a head of VERSION_WITH_COLUMNS names; FormatError."""
+    block = _checked(raw, _KINDS_OFFSET + _KINDS.size)
+    if block is None:
+        raise FormatError("head file has a wrong checksum of its columns")
+    try:
+        kinds = kinds_of(_KINDS.unpack_from(block, _KINDS_OFFSET)[0])
+    except ValueError as error:
+        raise FormatError(f"head file: {error}") from error
+    if not kinds:
+        raise FormatError(f"head file has format version {VERSION_WITH_COLUMNS}, and no columns")
+    return kinds
 
 
 def encode_commit(commit: Commit) -> bytes:
@@ -143,9 +171,9 @@ def commit_in(head: bytes, offset: int, decoded: Decoded) -> Commit | None:
     return known[1]
 
 
-def used_identity() -> int:
-    """Return how many bytes of its sector the identity takes, checksum included."""
-    return _IDENTITY.size + _CRC.size
+def used_identity(identity: Identity) -> int:
+    """Return how many bytes of its sector the identity takes, checksums included."""
+    return len(encode_identity(identity))
 
 
 def is_damaged_slot(raw: bytes) -> bool:

@@ -11,28 +11,31 @@ end - 3584                      512             seal: root node, CRC-32 of value
 end - 3072                      512             base: epoch, running checksum before the first point, CRC
 ==============================  ==============  ======================================================
 
-The file has its full length from the start (sparse), is mapped once, read-only, written with pwrite only, and never
-truncated. Values and nodes below the published total never change.
+Its columns (`files.column`) are files of their own beside it; a chunk is opened, written, synced and sealed with all of
+them. The file has its full length from the start (sparse), is mapped once, read-only, written with pwrite only, and
+never truncated. Values and nodes below the published total never change.
 """
 
 import os
 import struct
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
 from hft_mmap.errors import FormatError, InvalidValues
+from hft_mmap.files.column import Column
 from hft_mmap.files.disk import write_fully
 from hft_mmap.files.layout import FOOTER_BYTES, Layout
-from hft_mmap.files.marks import Mark, seed_of
+from hft_mmap.files.marks import Mark, seed_of, wrapped
 from hft_mmap.files.memory import forget_pages, identity_of, keep_in_memory, mapped, open_again
 from hft_mmap.files.names import chunk_name
 from hft_mmap.tree.checksum import CHANGED, checksum
 from hft_mmap.tree.kernels import FAN_OUT, NODE_BYTES, NODE_FIELDS, summarise_nodes, summarise_values
+from hft_mmap.tree.ticks import FILE_ROWS, FILE_WORDS
 from hft_mmap.tree.writer import (
     PLAN_CHECKSUM,
     PLAN_CHUNK_ADDRESS,
@@ -96,12 +99,14 @@ def _allocate(fd: int, layout: Layout, points: int) -> None:
 
 
 class Chunk:
-    """An open chunk file. Reads need no lock; the series that owns it makes sure of one writer at a time."""
+    """An open chunk file, with its columns. Reads need no lock; the series that owns it has one writer at a time."""
 
-    __slots__ = ("_fd", "_file", "_mapping", "address", "first", "layout", "path", "plan", "sealed", "values")
+    __slots__ = (
+        "_fd", "_file", "_mapping", "address", "columns", "files", "first", "layout", "path", "plan", "sealed", "values"
+    )  # fmt: skip
 
     def __init__(self, directory: Path, series_id: bytes, first: int, layout: Layout) -> None:
-        """Map the file read-only. FileNotFoundError if there is none, FormatError if it is not this chunk."""
+        """Map its files read-only. FileNotFoundError if one is missing, FormatError if one is not of this chunk."""
         self.path = directory / chunk_name(first)
         self.first = first
         self.layout = layout
@@ -132,22 +137,39 @@ class Chunk:
         self.plan[PLAN_LEVELS] = layout.levels
         self.plan[PLAN_SEED] = seed_of(series_id)
         self.plan[PLAN_LEVEL_OFFSETS : PLAN_LEVEL_OFFSETS + len(layout.offsets)] = layout.offsets
+        self.files = np.zeros((FILE_ROWS if layout.kinds else 0, FILE_WORDS), dtype=np.int64)
+        """Where compiled code finds the columns; see `tree.ticks`."""
+        self.columns: tuple[Column, ...] = tuple(
+            Column(directory, series_id, first, layout, kind, self.files[kind.number - 1]) for kind in layout.kinds
+        )
 
     @staticmethod
     def create(
         directory: Path, series_id: bytes, first: int, layout: Layout, allocated_points: int = 0,
         base: Mark | None = None,
     ) -> None:  # fmt: skip
-        """Create the file at its full length, with space on the disk for the first `allocated_points` and their nodes.
+        """Create its files at their full length, with space on the disk for the first `allocated_points`, nodes too.
 
-        base: the mark of the points before the first, if it is known.
-
-        A file of that name is left from an append that was never published, or from before a power loss: nothing
-        reads it, and it is replaced. The caller syncs the directory before it relies on the file after a power loss.
+        base: the mark of the points before the first, if it is known. A file of that name is left from an append that
+        was never published, or from before a power loss: nothing reads it, and it is replaced. The caller syncs the
+        directory before it relies on the file after a power loss.
         """
+        try:
+            for kind in layout.kinds:
+                Column.create(directory, series_id, first, layout, kind, allocated_points)
+            Chunk._create(directory, series_id, first, layout, allocated_points, base)
+        except BaseException:
+            for kind in layout.kinds:
+                (directory / chunk_name(first, kind.suffix)).unlink(missing_ok=True)
+            raise
+
+    @staticmethod
+    def _create(
+        directory: Path, series_id: bytes, first: int, layout: Layout, allocated_points: int, base: Mark | None
+    ) -> None:  # fmt: skip
+        """Create the file of the chunk itself. OSError."""
         path = directory / chunk_name(first)
-        with suppress(FileNotFoundError):
-            path.unlink()
+        path.unlink(missing_ok=True)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
             os.ftruncate(fd, layout.size)
@@ -188,24 +210,28 @@ class Chunk:
             self.plan[PLAN_CHUNK_FD] = self._fd
         return self._fd
 
-    def write(self, begin: int, values: NDArray[np.float64]) -> int:
+    def write(self, begin: int, values: NDArray[np.float64], columns: Sequence[NDArray[Any]] = ()) -> int:
         """Write `values`, all of them prices, at place `begin`, and every node they complete; return their checksum.
+
+        columns: what goes into each column, sound, arrays that nobody else changes. The checksum is that of all.
 
         All points below `begin` must have been written. OSError as the system says (ENOSPC, EIO); what was written
         until then lies above the published total and is written again by the next append.
         """
+        of_columns = sum(column.write(begin, each) for column, each in zip(self.columns, columns, strict=True))
         self.writer()
         error = write_points(self.plan, begin, values)
         if error:
             if error == CHANGED:
                 raise InvalidValues("the values changed while they were written; nothing was stored")
             raise OSError(error, os.strerror(error), str(self.path))
-        return int(self.plan[PLAN_CHECKSUM])
+        return wrapped(int(self.plan[PLAN_CHECKSUM]) + of_columns)
 
     def checksum(self, begin: int, end: int) -> int:
-        """Return the running checksum of the places [begin, end); O(n), 0.5 ns a point."""
+        """Return the running checksum of the places [begin, end), columns included; O(n), 0.5 ns a number."""
         seed = int(self.plan[PLAN_SEED])
-        return int(checksum(self.address + 8 * begin, end - begin, self.first + begin, seed)[0])
+        found = int(checksum(self.address + 8 * begin, end - begin, self.first + begin, seed)[0])
+        return found + sum(column.checksum(begin, end) for column in self.columns)
 
     def base(self) -> Mark | None:
         """Return the mark of the points before the first one; None if it was never written, or is damaged."""
@@ -259,16 +285,25 @@ class Chunk:
             first, last = begin // FAN_OUT**level, end // FAN_OUT**level
             keep_in_memory(self.address + self.layout.offsets[level] + NODE_BYTES * first, NODE_BYTES * (last - first))
         keep_in_memory(self.address + self.layout.footer, FOOTER_BYTES)
+        for column in self.columns:
+            column.keep_in_memory(begin, end)
 
     def write_footer_again(self) -> None:
-        """Write identity, seal and base as they are, so that the next sync puts them on the disk. OSError."""
+        """Write identities, seals and base as they are, so that the next sync puts them on the disk. OSError."""
+        for column in self.columns:
+            column.write_footer_again()
         begin = self.layout.footer // 8
         footer = self._mapping[begin : begin + FOOTER_BYTES // 8].tobytes()
         write_fully(self.writer(), footer, self.layout.footer)
 
+    def writers(self) -> tuple[int, ...]:
+        """Return the descriptors for writing of all files; each is opened at first use, and kept. As `writer`."""
+        return *(column.writer() for column in self.columns), self.writer()
+
     def sync(self) -> None:
-        """Put what was written to the file on the disk (fdatasync); OSError if the disk fails."""
-        os.fdatasync(self.writer())
+        """Put what was written to the files on the disk (fdatasync); OSError if the disk fails."""
+        for fd in self.writers():
+            os.fdatasync(fd)
 
     def checksums(self) -> tuple[int, int]:
         """Return the CRC-32 of all values and of all nodes; O(C), with the GIL released."""
@@ -299,17 +334,29 @@ class Chunk:
         write_fully(self.writer(), block + _CRC.pack(isal_zlib.crc32(block)), self.layout.footer + SEAL_OFFSET)
 
     def unseal(self) -> None:
-        """Remove the seal of a chunk that is not full any more, since its newest points were never committed."""
+        """Remove the seals of a chunk that is not full any more, since its newest points were never committed."""
+        for column in self.columns:
+            column.unseal()
         begin = (self.layout.footer + SEAL_OFFSET) // 8
         if self._mapping[begin : begin + 64].any():
             write_fully(self.writer(), bytes(SEAL_BYTES), self.layout.footer + SEAL_OFFSET)
 
     def allocated_bytes(self) -> int:
-        """Return how much of the disk the file takes; 0 once it is unlinked, or its device does not answer."""
+        """Return how much of the disk its files take; 0 once they are unlinked, or their device does not answer."""
         try:
-            return os.stat(self.path).st_blocks * 512
+            return sum(os.stat(path).st_blocks for path in self.paths) * 512
         except OSError:
             return 0
+
+    @property
+    def parts(self) -> "tuple[Column | Chunk, ...]":
+        """What is sealed, each by itself: the columns, and the chunk."""
+        return *self.columns, self
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files of the columns, and that of the chunk."""
+        return *(column.path for column in self.columns), self.path
 
     def written_at(self) -> float | None:
         """Return when the file was last written to, in Unix seconds; None where `allocated_bytes` is 0."""
@@ -324,9 +371,13 @@ class Chunk:
         Else a process that has written 1e8 points counts as one of a gigabyte, for nodes it will hardly read again.
         """
         forget_pages(self.address, self.layout.size)
+        for column in self.columns:
+            column.forget_pages()
 
     def close_writer(self) -> None:
-        """Close the descriptor for writing, if any; reads go on."""
+        """Close the descriptors for writing, if any; reads go on."""
+        for column in self.columns:
+            column.close_writer()
         if self._fd >= 0:
             self.plan[PLAN_CHUNK_FD] = -1
             # First forgotten, then closed: an interrupt between must not leave the number, which others get next.

@@ -13,7 +13,7 @@ from weakref import ref
 LEAST = 100
 """So many series keep their descriptors in any case."""
 _OF_ALL = 8
-"""One series for so many files that the system allows: with two each they take a quarter of them."""
+"""One series for so many files that the system allows: with two each, four with columns, at most half of them."""
 _WITHOUT_LIMIT = 1 << 20
 
 

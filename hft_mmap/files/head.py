@@ -3,7 +3,7 @@
 =======  =====  ==========================================================================================
 offset   bytes  what
 =======  =====  ==========================================================================================
-0        512    identity: magic, format version, fan-out, chunk size, series id, creation time, symbol, CRC
+0        512    identity: magic, format version, fan-out, chunk size, series id, creation time, symbol, CRC, columns
 512      512    live words: total, start, boot id (2 words), boot clock, flags; one aligned 8-byte store each
 1024     512    commit slot 0: sequence, total, start, source position, boot id, boot clock, flags, CRC
 2048     512    commit slot 1
@@ -17,6 +17,7 @@ machine. Each block lies in a 512-byte sector of its own, so that a torn sector 
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from fcntl import F_OFD_SETLK, F_RDLCK, F_WRLCK, fcntl
 from pathlib import Path
 from typing import TypeVar
@@ -24,7 +25,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hft_mmap.errors import SeriesBusy
+from hft_mmap.errors import FormatError, SeriesBusy
 from hft_mmap.files.blocks import (
     Commit,
     Decoded,
@@ -37,6 +38,7 @@ from hft_mmap.files.blocks import (
 )
 from hft_mmap.files.boot import Boot
 from hft_mmap.files.disk import write_fully
+from hft_mmap.files.layout import Kind
 from hft_mmap.files.locks import HOW_TO_FIND_THE_HOLDER, UNLOCKED_SLOTS, attempts, try_lock_slots
 from hft_mmap.files.marks import Mark, wrapped
 from hft_mmap.files.memory import identity_of, keep_in_memory, mapped, mapped_path, open_again
@@ -49,6 +51,7 @@ from hft_mmap.tree.words import (
     FLAGS_CHECK,
     HEAD_BYTES,
     HOME,
+    LIVE_OFFSET,
     NEWEST,
     RING,
     RING_PLACES,
@@ -76,6 +79,8 @@ FLAG_LEFT = 4
 
 _T = TypeVar("_T")
 _HOLDER = "holder"
+_WRITTEN_AFTER_S = 0.002
+"""For so long a head that is not sound is looked at again: it may be written at this moment."""
 
 
 def _tagged(total: int, salt: int) -> int:
@@ -95,6 +100,17 @@ def identity_in(directory: Path) -> Identity:
         return head.identity
     finally:
         head.close()
+
+
+def identity_of_bytes(read: Callable[[], bytes]) -> Identity:
+    """Return the identity in what `read` returns, read again for a moment where it is not sound. FormatError.
+
+    The first batch of another process may be about to choose the columns of its series.
+    """
+    for _ in attempts(_WRITTEN_AFTER_S):
+        with suppress(FormatError):
+            return decode_identity(read())
+    return decode_identity(read())
 
 
 class Head:
@@ -139,9 +155,23 @@ class Head:
         """Open the file and read what it says it is."""
         self.path = path
         self.fd = os.open(path, self._mode | os.O_CLOEXEC)
-        self.identity = decode_identity(os.pread(self.fd, HEAD_BYTES + 1, 0))
+        self.identity = identity_of_bytes(lambda: os.pread(self.fd, HEAD_BYTES + 1, 0))
         self.device, self.inode = identity_of(os.fstat(self.fd))
         """The number of the file: in a copy it is another one. Asked once: a device that went away tells nothing."""
+
+    def look_at_identity(self) -> Identity:
+        """Return what the file says it is now: the columns of a series are chosen by its first batch."""
+        self.identity = identity_of_bytes(self._array.tobytes)
+        return self.identity
+
+    def choose(self, kinds: tuple[Kind, ...]) -> None:
+        """Write that the series has the columns `kinds`, as long as no point was ever published. OSError.
+
+        The whole sector, in one write. The caller is `committing`, and syncs it before anything is published.
+        """
+        identity = replace(self.identity, kinds=kinds)
+        write_fully(self.fd, encode_identity(identity).ljust(LIVE_OFFSET, b"\0"), 0)
+        self.identity = identity
 
     @property
     def _mode(self) -> int:

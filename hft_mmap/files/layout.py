@@ -1,7 +1,9 @@
-"""Where things lie in a chunk file."""
+"""Where things lie in a chunk file, and in the files of its columns."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from hft_mmap.tree.kernels import FAN_OUT, MAX_LEVELS, NODE_BYTES
 
@@ -10,11 +12,49 @@ MAX_CHUNK_POINTS = 1 << 40
 """Nine terabytes; what lies above is a damaged number, and byte offsets would leave 64 bits."""
 
 
+class Kind(NamedTuple):
+    """What a column holds: one number of 8 bytes for each point, beside its price, in a file of its own.
+
+    number: what the files call it, and 1 << (number - 1) its bit in the head. name: what callers call it.
+    """
+
+    number: int
+    name: str
+    suffix: str
+    dtype: str
+
+    @property
+    def bit(self) -> int:
+        """The bit of this kind in the head."""
+        return 1 << (self.number - 1)
+
+
+TIME = Kind(1, "times", ".time", "<i8")
+"""Nanoseconds since 1970 UTC; never less than that of the point before."""
+SIZE = Kind(2, "sizes", ".size", "<f8")
+"""A finite number of at most MAX_PRICE, whose sign is the aggressor's: + bought, - sold; never -0.0."""
+KINDS = (TIME, SIZE)
+
+
+def kinds_of(bits: int) -> tuple[Kind, ...]:
+    """Return the kinds whose bits are in `bits`, in the order of their numbers; ValueError for bits of none."""
+    if bits < 0 or bits >> len(KINDS):
+        message = f"columns of kinds {bits:#x}, this release knows {', '.join(kind.name for kind in KINDS)}"
+        raise ValueError(message)
+    return tuple(kind for kind in KINDS if bits & kind.bit)
+
+
+def bits_of(kinds: Iterable[Kind]) -> int:
+    """Return the bits of `kinds`."""
+    return sum(kind.bit for kind in kinds)
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where things lie in a chunk of `points` values.
+    """Where things lie in a chunk of `points` values, and which columns lie beside it.
 
-    `levels` node levels lie above the values; `offsets[k]` is the byte at which level k starts (0: the values).
+    `levels` node levels lie above the values; `offsets[k]` is the byte at which level k starts (0: the values). A
+    column has its values from its first byte on, and its footer at `column_footer`.
     """
 
     points: int
@@ -22,10 +62,11 @@ class Layout:
     offsets: tuple[int, ...]
     footer: int
     size: int
+    kinds: tuple[Kind, ...] = ()
 
     @staticmethod
     @lru_cache(maxsize=16)  # chunks are of a few sizes in a process, often of one
-    def of(points: int) -> "Layout":
+    def of(points: int, kinds: tuple[Kind, ...] = ()) -> "Layout":
         """Return the layout of chunks of `points` values, a multiple of 64 up to MAX_CHUNK_POINTS; else ValueError."""
         if not 0 < points <= MAX_CHUNK_POINTS or points % FAN_OUT:
             message = f"chunk_points must be a multiple of {FAN_OUT} from {FAN_OUT} to {MAX_CHUNK_POINTS}, not {points}"
@@ -37,7 +78,12 @@ class Layout:
             offsets.append(end)
             end += NODE_BYTES * nodes
         footer = -(-end // FOOTER_BYTES) * FOOTER_BYTES
-        return Layout(points, len(offsets) - 1, tuple(offsets), footer, footer + FOOTER_BYTES)
+        return Layout(points, len(offsets) - 1, tuple(offsets), footer, footer + FOOTER_BYTES, kinds)
+
+    @property
+    def column_footer(self) -> int:
+        """Where the footer of a column begins."""
+        return -(-8 * self.points // FOOTER_BYTES) * FOOTER_BYTES
 
     def nodes(self, level: int) -> int:
         """Return how many nodes a full chunk has at `level`."""

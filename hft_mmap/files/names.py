@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
 
 from hft_mmap.errors import InvalidSymbol
+from hft_mmap.files.layout import KINDS
 
 MAX_SYMBOL_BYTES = 64
 CHUNK_SUFFIX = ".chunk"
@@ -60,14 +61,14 @@ def symbol_of(name: str) -> str | None:
     return symbol if directory_name(symbol) == name else None
 
 
-def chunk_name(first: int) -> str:
-    """Return the file name of the chunk whose first point is `first`."""
-    return f"{first:0{NAME_DIGITS}d}{CHUNK_SUFFIX}"
+def chunk_name(first: int, suffix: str = CHUNK_SUFFIX) -> str:
+    """Return the file name of the chunk whose first point is `first`, or of its column with `suffix`."""
+    return f"{first:0{NAME_DIGITS}d}{suffix}"
 
 
-def first_of(name: str) -> int | None:
-    """Return the first point of the chunk file `name`, or None if it is no chunk file."""
-    digits = name.removesuffix(CHUNK_SUFFIX)
+def first_of(name: str, suffix: str = CHUNK_SUFFIX) -> int | None:
+    """Return the first point of the chunk file `name`, or None if it is no chunk file (no column with `suffix`)."""
+    digits = name.removesuffix(suffix)
     return (
         int(digits)
         if len(digits) == NAME_DIGITS and digits.isdecimal() and digits.isascii() and name != digits
@@ -78,3 +79,13 @@ def first_of(name: str) -> int | None:
 def list_chunks(directory: Path) -> list[int]:
     """Return the first points of the chunk files in `directory`, ascending."""
     return sorted(first for first in map(first_of, os.listdir(directory)) if first is not None)
+
+
+def list_files(directory: Path) -> list[tuple[int, str]]:
+    """Return first point and name of every chunk file in `directory`, and of every file of a column, in order."""
+    return sorted(
+        (first, name)
+        for name in os.listdir(directory)
+        for suffix in (CHUNK_SUFFIX, *(kind.suffix for kind in KINDS))
+        if (first := first_of(name, suffix)) is not None
+    )

@@ -1,12 +1,13 @@
 """The chunks of a series that are mapped now, in the form the fold kernels take."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hft_mmap.files.chunk import Chunk
-from hft_mmap.files.layout import Layout
+from hft_mmap.files.layout import TIME, Kind, Layout
 from hft_mmap.tree.fold import (
     TABLE_ADDRESSES,
     TABLE_CHUNK_POINTS,
@@ -30,7 +31,7 @@ class View:
     points were lost since: a chunk may be another file by now, and have another root.
     """
 
-    __slots__ = ("address", "chunks", "end", "era", "first", "layout", "roots", "table")
+    __slots__ = ("address", "chunks", "end", "era", "first", "layout", "roots", "table", "times")
 
     def __init__(
         self, layout: Layout, first: int, chunks: Sequence[Chunk], roots: NDArray[np.float64], era: int
@@ -55,6 +56,11 @@ class View:
         self.table[TABLE_ROOTS] = roots.ctypes.data
         # What `fold_newest` takes: asking an array for its address costs more than a fold.
         self.address = self.table.ctypes.data
+        place = layout.kinds.index(TIME) if TIME in layout.kinds else None
+        self.times = np.array(
+            [] if place is None else [chunk.columns[place].address for chunk in chunks], dtype=np.int64
+        )
+        """Where the times of each chunk lie; empty where the series has none."""
 
     @staticmethod
     def empty(layout: Layout, first: int, era: int = 0) -> "View":
@@ -92,3 +98,23 @@ class View:
         joined = np.concatenate(parts) if parts else np.empty(0)
         joined.flags.writeable = False
         return joined
+
+    def read_column(self, kind: Kind, lo: int, hi: int) -> NDArray[Any]:
+        """Return what the column `kind` has of the points [lo, hi), as `read` does with their prices."""
+        points, place = self.layout.points, self.layout.kinds.index(kind)
+        parts = []
+        while lo < hi:
+            chunk = self.chunks[(lo - self.first) // points]
+            end = min(hi, chunk.first + points)
+            parts.append(chunk.columns[place].values[lo - chunk.first : end - chunk.first])
+            lo = end
+        if len(parts) == 1:
+            return parts[0]
+        joined = np.concatenate(parts) if parts else np.empty(0, dtype=kind.dtype)
+        joined.flags.writeable = False
+        return joined
+
+    def time_of(self, point: int) -> int:
+        """Return the time of one point of a series that has times."""
+        chunk = self.chunks[(point - self.first) // self.layout.points]
+        return int(chunk.columns[self.layout.kinds.index(TIME)].values[point - chunk.first])

@@ -24,6 +24,7 @@ from unittest.mock import patch
 
 from hft_mmap.files import boot
 from hft_mmap.files.chunk import Chunk
+from hft_mmap.files.column import Column
 from hft_mmap.files.head import HEAD_NAME
 from hft_mmap.tree.kernels import FAN_OUT, NODE_BYTES
 
@@ -114,6 +115,7 @@ class SimulatedDisk:
             for name, kind in _BY_FD.items():
                 stack.enter_context(patch.object(os, name, self._by_fd(getattr(os, name), kind)))
             stack.enter_context(patch.object(Chunk, "write", self._writing_chunks(Chunk.write)))
+            stack.enter_context(patch.object(Column, "write", self._writing_columns(Column.write)))
             stack.enter_context(patch.object(os, "urandom", self._random.randbytes))
             stack.enter_context(patch.object(boot, "BOOT_ID_FILE", self._boot_id))
             yield
@@ -150,13 +152,25 @@ class SimulatedDisk:
     def _writing_chunks(self, real: Callable[..., int]) -> Callable[..., int]:
         """Return what stands before `Chunk.write`, which makes its calls in compiled code."""
 
-        def write(chunk: Chunk, begin: int, values: Any) -> int:  # noqa: ANN401 - as the method that it stands before
-            done = real(chunk, begin, values)
+        def write(chunk: Chunk, begin: int, values: Any, columns: Any = ()) -> int:  # noqa: ANN401 - as the method
+            done = real(chunk, begin, values, columns)
             inode, end = os.stat(chunk.path).st_ino, begin + len(values)
             self._written(inode, 8 * begin, 8 * len(values))
             for level in range(1, chunk.layout.levels + 1):
                 first, last = begin // FAN_OUT**level, end // FAN_OUT**level
                 self._written(inode, chunk.layout.offsets[level] + NODE_BYTES * first, NODE_BYTES * (last - first))
+            return done
+
+        return write
+
+    def _writing_columns(self, real: Callable[..., int]) -> Callable[..., int]:
+        """Return what stands before `Column.write`: a call that can be the last of its process, or fail."""
+
+        def write(column: Column, begin: int, values: Any) -> int:  # noqa: ANN401 - as the method
+            if self._call("write"):
+                raise OSError(FAILURES["write"], os.strerror(FAILURES["write"]), str(column.path))
+            done = real(column, begin, values)
+            self._written(os.stat(column.path).st_ino, 8 * begin, 8 * len(values))
             return done
 
         return write

@@ -20,11 +20,13 @@ import numpy as np
 
 from hft_mmap.directory import opening, starting
 from hft_mmap.durable.flusher import Committing
-from hft_mmap.errors import HftMmapError, SeriesSetAside, StoreUnusable, SymbolNotFound
+from hft_mmap.errors import ColumnsDiffer, HftMmapError, SeriesSetAside, StoreUnusable, SymbolNotFound
 from hft_mmap.limits import Durability, Limits
 from hft_mmap.series import Series
+from hft_mmap.span import Span
 from hft_mmap.store import Store
 from hft_mmap.testing.disk import FAILURES, Killed, SimulatedDisk
+from hft_mmap.ticks import Ticks, as_ticks, ticks_of
 
 LIMITS = Limits(max_data_retention=700, cleanup_keep_count=300, max_symbols=2, starting_capacity=0, chunk_points=64)
 SYMBOLS = ("A", "B")
@@ -125,17 +127,34 @@ class Told:
     """Points that the store has said are on the disk."""
     maybe: list[float] = field(default_factory=list)
     """A batch under way when the process was killed: it is there whole, or not at all."""
+    times: list[int] = field(default_factory=list)
+    """Of `values`, then of `maybe`, as they are stored; 0 where there are none."""
+    sizes: list[float] = field(default_factory=list)
+    kinds: frozenset[str] = frozenset()
+    """The columns that the first batch chose."""
+
+    def as_rows(self) -> Ticks:
+        """Return all of it, with what is under way."""
+        return Ticks(np.asarray(self.values + self.maybe), np.asarray(self.times), np.asarray(self.sizes))
+
+    def forget(self, total: int) -> None:
+        """Forget the points from `total` on, and what was under way."""
+        self.maybe = []
+        for column in (self.values, self.times, self.sizes):
+            del column[total:]
 
 
 class History:
     """One history. `run` raises WrongError, with the steps that led there, where a promise is broken."""
 
-    def __init__(self, root: Path, seed: int, *, lazy: bool = False) -> None:
+    def __init__(self, root: Path, seed: int, *, lazy: bool = False, ticks: bool = False) -> None:
         """Make everything that is to happen follow from `seed`, in the directory `root`, which is removed after it.
 
         lazy: a store opens each symbol at its first use, as those of many symbols do, and gives no series that is not
-        being used a descriptor.
+        being used a descriptor. ticks: the points have times and sizes, or one of the two.
         """
+        # Of its own as well: histories of prices alone stay what they are.
+        self._ticks = Random(-seed - 2) if ticks else None  # noqa: S311 - as below
         self.seed, self.lazy = seed, lazy
         self.counts: Counter[str] = Counter()
         self._random = Random(seed)  # noqa: S311 - to be made again from the seed
@@ -175,8 +194,8 @@ class History:
                     self._step()
                 self._end()
         except WrongError as error:
-            lazy = ", lazy" if self.lazy else ""
-            error.add_note(f"seed {self.seed}{lazy}, tier {self._durability}: {', '.join(self.steps)}")
+            kind = ", lazy" * self.lazy + ", ticks" * (self._ticks is not None)
+            error.add_note(f"seed {self.seed}{kind}, tier {self._durability}: {', '.join(self.steps)}")
             raise
         finally:
             self._disk.revive()
@@ -207,11 +226,12 @@ class History:
         zeros = self._chance(0.2)
         batch = [0.0 if zeros else float(next(self._numbers)) for _ in range(n)]
         told = self._told[symbol]
-        told.maybe = batch
         try:
-            total = store.append_nowait(symbol, batch, wait_s=0)
+            total = self._append_rows(store, symbol, told, batch)
+        except ColumnsDiffer as error:
+            raise WrongError(f"{symbol} does not take what its first batch chose: {error}") from error
         except HftMmapError:
-            told.maybe = []
+            told.forget(len(told.values))
             return
         told.maybe = []
         told.values += batch
@@ -220,6 +240,29 @@ class History:
             raise WrongError(f"{symbol} has {total} points after an append, and not {len(told.values)}")
         if self._durability is Durability.SYNC:
             store.on_durable(symbol, total, lambda error: self._acknowledged(symbol, total, error))
+
+    def _append_rows(self, store: SteppedStore, symbol: str, told: Told, batch: list[float]) -> int:
+        """Append `batch`, with times and sizes where this history has them, and return the total after it."""
+        told.maybe = batch
+        if self._ticks is None:
+            told.times += [0] * len(batch)
+            told.sizes += [0.0] * len(batch)
+            return store.append_nowait(symbol, batch, wait_s=0)
+        if not told.values:
+            told.kinds = self._ticks.choice(_COLUMNS)
+            if self._ticks.random() < 0.3:  # noqa: PLR2004 - now and then: its first batch chooses then
+                with suppress(HftMmapError):
+                    store.create(symbol, wait_s=0)
+        times = sizes = None
+        if "times" in told.kinds:
+            top = told.times[-1] if told.times else 0
+            times = [max(1, top + self._ticks.randrange(-3, 9)) for _ in batch]
+        if "sizes" in told.kinds:
+            sizes = [self._ticks.choice((0.0, 1.5, -2.0, float(value))) for value in batch]
+        stored = [max(times[: i + 1] + told.times[-1:]) for i in range(len(batch))] if times else [0] * len(batch)
+        told.times += stored
+        told.sizes += sizes or [0.0] * len(batch)
+        return store.append_ticks_nowait(symbol, as_ticks(batch, times, sizes), wait_s=0).total
 
     def _acknowledged(self, symbol: str, total: int, error: BaseException | None) -> None:
         if error is None:
@@ -481,7 +524,7 @@ class History:
         if total == len(told.values) + len(told.maybe) and told.maybe:
             told.values += told.maybe
             told.ends.append(total)
-        told.maybe = []
+        told.forget(len(told.values))
         if total > len(told.values) or total not in told.ends:
             raise WrongError(f"{symbol} ends at {total}, where no batch ended: {told.ends[-3:]}")
         if total < told.durable and not self._failing:
@@ -493,7 +536,7 @@ class History:
             if (total or symbol in self._restarted) and not self._events.get(symbol, set()) & {"lost", "recovery"}:
                 raise WrongError(f"{symbol} ends at {total} and not at {len(told.values)}, and nobody is told")
             told.start = start
-            del told.values[total:]
+            told.forget(total)
             told.ends = [end for end in told.ends if end <= total]
         told.durable = min(told.durable, total)
 
@@ -510,6 +553,7 @@ class History:
                 raise WrongError(f"{symbol} serves values that were not appended")
             if span.total == span.start:
                 continue
+            self._check_rows(store, symbol, told, span)
             # What was let go of stays so, also where points that came after it are lost.
             kept = len(values) - span.start
             if span.start > told.start and kept < min(len(values), LIMITS.cleanup_keep_count - _MOST_POINTS):
@@ -520,6 +564,16 @@ class History:
             right = (stats.min, stats.max, stats.last, stats.points) == (part.min(), part.max(), part[-1], window)
             if not right or abs(stats.avg - part.mean()) > 1e-9 * part.max():
                 raise WrongError(f"{symbol} answers {stats} of {window} points")
+
+    def _check_rows(self, store: Store, symbol: str, told: Told, span: Span) -> None:
+        """Check that the points of `span` have the times and sizes that they were appended with."""
+        found, rows = ticks_of(span.view, span.first, span.end), told.as_rows().cut(span.first, span.end)
+        columns = {name for name in ("times", "sizes") if getattr(found, name) is not None}
+        if columns != told.kinds or set(store.series(symbol).columns) != columns:
+            raise WrongError(f"{symbol} has {columns}, and was given {set(told.kinds)}")
+        for name in columns:
+            if not np.array_equal(getattr(found, name), getattr(rows, name)[: len(found.prices)]):
+                raise WrongError(f"{symbol} serves {name} that were not appended")
 
     def _verify(self, store: Store) -> None:
         """Check that `verify` finds nothing where nothing is wrong."""
@@ -549,6 +603,8 @@ class History:
         self._stores = []
         self._open(whole=True)
 
+
+_COLUMNS = (frozenset({"times", "sizes"}), frozenset({"times", "sizes"}), frozenset({"times"}), frozenset({"sizes"}))
 
 _STEPS = {
     "append": 30, "commit": 10, "sync": 4, "restart": 3, "second": 3, "read": 3, "check": 2, "kill": 5,

@@ -16,6 +16,7 @@ from hft_mmap.health import Reason
 from hft_mmap.reader import SeriesInfo
 from hft_mmap.stats import WindowStats
 from hft_mmap.store import Store
+from hft_mmap.ticks import Sizes, Times
 
 PROCESSES = multiprocessing.get_context("forkserver")
 """Starts processes that share nothing with this one, not even a lock that another thread holds, in some 10 ms."""
@@ -59,9 +60,12 @@ class StoreProcess:
             raise result
         return result
 
-    def append(self, symbol: str, values: Prices, *, offset: int | None = None) -> int:
+    def append(
+        self, symbol: str, values: Prices, *, times: Times | None = None, sizes: Sizes | None = None,
+        offset: int | None = None,
+    ) -> int:  # fmt: skip
         """Append a batch; see `Store.append`."""
-        return int(self._call("append", symbol, values, offset=offset))
+        return int(self._call("append", symbol, values, times=times, sizes=sizes, offset=offset))
 
     def stats(self, symbol: str, window: int) -> WindowStats:
         """Return the statistics of a window; see `Store.stats`."""

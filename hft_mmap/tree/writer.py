@@ -57,13 +57,13 @@ NOT_SHORT = -1
 _SLICE_POINTS = 8192
 """PERF: so many points are written, read back and summarised while they are in the nearest cache."""
 
-_LOCK_EX = 2
-_LOCK_NB = 4
-_LOCK_UN = 8
+LOCK_EX = 2
+LOCK_NB = 4
+LOCK_UN = 8
 _EIO = 5
 
 _pwrite = types.ExternalFunction("pwrite", types.intp(types.int32, types.uintp, types.uintp, types.int64))
-_flock = types.ExternalFunction("flock", types.int32(types.int32, types.int32))
+flock = types.ExternalFunction("flock", types.int32(types.int32, types.int32))
 _errno_location = types.ExternalFunction("__errno_location", types.CPointer(types.int32)())
 
 _I8 = types.Array(int64, 1, "C")
@@ -72,7 +72,7 @@ _F8_READONLY = types.Array(types.float64, 1, "C", readonly=True)
 
 
 @njit(**OPTIONS)
-def _write_fully(fd: int, address: int, size: int, offset: int) -> int:
+def write_fully(fd: int, address: int, size: int, offset: int) -> int:
     """Write `size` bytes from `address` at `offset`; return 0 or the errno of the write that failed."""
     done = 0
     while done < size:
@@ -102,7 +102,7 @@ def _write_nodes(plan: NDArray[np.int64], begin: int, end: int, nodes: NDArray[n
             nodes = np.empty((count, NODE_FIELDS))
             summarise_nodes(base + plan[PLAN_LEVEL_OFFSETS + level - 1], width // FAN_OUT, FAN_OUT, first, nodes)
         place = plan[PLAN_LEVEL_OFFSETS + level] + NODE_BYTES * first
-        error = _write_fully(fd, nodes.ctypes.data, NODE_BYTES * count, place)
+        error = write_fully(fd, nodes.ctypes.data, NODE_BYTES * count, place)
         level += 1
         width *= FAN_OUT
     return error
@@ -125,7 +125,7 @@ def write_points(plan: NDArray[np.int64], begin: int, values: NDArray[np.float64
     place = begin
     while place < end:
         upto = min((place // _SLICE_POINTS + 1) * _SLICE_POINTS, end)
-        error = _write_fully(fd, values.ctypes.data + 8 * (place - begin), 8 * (upto - place), 8 * place)
+        error = write_fully(fd, values.ctypes.data + 8 * (place - begin), 8 * (upto - place), 8 * place)
         if error != 0:
             return error
         found, sound = checksum(base + 8 * place, upto - place, plan[PLAN_CHUNK_FIRST] + place, plan[PLAN_SEED])
@@ -151,7 +151,7 @@ def append_short(plan: NDArray[np.int64], values: NDArray[np.float64], offset: i
     holds the lock of the series against other threads.
     """
     n = values.shape[0]
-    if n == 0 or find_invalid(values) != VALID or _flock(plan[PLAN_HEAD_FD], _LOCK_EX | _LOCK_NB) != 0:
+    if n == 0 or find_invalid(values) != VALID or flock(plan[PLAN_HEAD_FD], LOCK_EX | LOCK_NB) != 0:
         return NOT_SHORT
     words = carray(int64_pointer(plan[PLAN_HEAD_ADDRESS]), (HEAD_BYTES // 8,))
     total = words[TOTAL]
@@ -175,5 +175,5 @@ def append_short(plan: NDArray[np.int64], values: NDArray[np.float64], offset: i
         words[place + 1] = words[newest + 1] + plan[PLAN_CHECKSUM]
         words[NEWEST] = following
         words[TOTAL] = result
-    _flock(plan[PLAN_HEAD_FD], _LOCK_UN)
+    flock(plan[PLAN_HEAD_FD], LOCK_UN)
     return result

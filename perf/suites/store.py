@@ -7,6 +7,7 @@ from time import perf_counter
 
 from hft_mmap import Durability, Limits, Store
 from hft_mmap.batch import check_prices
+from hft_mmap.ticks import Ticks
 from perf.case import Case, Prepare, TimeFunction, Work, name, timed
 from perf.lab import ROOMY, SYMBOL, Lab
 from perf.memory import no_collection, touch
@@ -51,7 +52,7 @@ def _append_in_python(points: int) -> Prepare:
             store.append(SYMBOL, next(batches))
             series = store.series(SYMBOL)
             with no_collection():
-                yield timed(lambda: series._append_long(check_prices(next(batches)), None))
+                yield timed(lambda: series._append_long(Ticks(check_prices(next(batches))), None))
 
     return prepare
 

@@ -130,7 +130,7 @@ def test_a_refused_query_is_not_told_as_a_refused_body() -> None:
             assert not re.search("Arrow|JSON|batch|compression", text), (path, method)
 
 
-@pytest.mark.parametrize("name", ["batch", "exactlyOnce"])
+@pytest.mark.parametrize("name", ["batch", "exactlyOnce", "ticks"])
 def test_the_examples_of_batches_are_taken(shared_service: Service, name: str) -> None:
     """What the document shows can be sent as it is."""
     body = OPERATIONS["/add_batch", "post"]["requestBody"]["content"]["application/json"]["examples"][name]["value"]

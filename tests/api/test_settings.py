@@ -49,6 +49,7 @@ DEFAULTS = {
     "store.starting_capacity": 1_000_000,
     "store.durability": "interval",
     "store.sync_interval_ms": 50,
+    "store.late": "clamp",
 }
 
 

@@ -110,6 +110,14 @@ def test_symbols_are_made_renamed_and_removed(shared_service: Service, connect: 
         assert refusal.value.total == 0
 
 
+def test_a_point_comes_with_its_time_and_size(shared_service: Service, connect: Any, symbol: str) -> None:
+    """Where the series has them."""
+    ticks = {"symbol": symbol, "values": [1.5, 2.5], "times": [7, 9], "sizes": [3, -4]}
+    assert shared_service.client.post("/add_batch/", json=ticks).status_code == 200
+    with connect(shared_service.url) as client:
+        assert client.asof(symbol, 1) == Point(1, 2.5, 9, -4.0)
+
+
 def test_a_range_comes_in_buckets_and_bars(shared_service: Service, connect: Any, symbol: str) -> None:
     """As the store has them, from arrays; and what is stored of one symbol needs no search."""
     with connect(shared_service.url) as client:

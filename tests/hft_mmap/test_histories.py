@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 from hft_mmap import SeriesReadOnly, Store
+from hft_mmap.files.chunk import Chunk
+from hft_mmap.files.column import Column
 from hft_mmap.files.head import FLAG_SYNC_FAILED, Head
 from hft_mmap.testing.disk import SimulatedDisk
 from hft_mmap.testing.histories import LIMITS, History, SteppedStore, WrongError
+from hft_mmap.tree.writer import NOT_SHORT
 
 KEPT_SEEDS = (29, 379, 589, 1354, 1487, 2773, 10693, 11712, 11951, 7001880, 8600392, 21005044, 22005910)
 """Histories that have shown a fault: sectors of the head that came back without each other, roots of nodes that were
@@ -37,7 +40,7 @@ def test_a_lazy_history_that_was_wrong_once_is_right(tmp_path: Path, seed: int) 
 def test_no_history_breaks_a_promise(tmp_path: Path, first: int) -> None:
     """No point is wrong, none that was on the disk is lost, and what is lost is told; `make simulate` makes more."""
     for seed in range(first, first + 20):
-        History(tmp_path, seed, lazy=seed % 2 == 1).run()
+        History(tmp_path, seed, lazy=seed % 2 == 1, ticks=seed % 4 >= 2).run()
 
 
 def test_a_store_that_believes_every_page_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,6 +48,22 @@ def test_a_store_that_believes_every_page_is_found(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("hft_mmap.durable.trust.prove", _believe)
     with pytest.raises(WrongError, match=r"serves values|answers"):
         _run(tmp_path, 1000)
+
+
+@pytest.mark.parametrize("forgotten", ["sync", "checksum"])
+def test_a_store_that_forgets_its_columns_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forgotten: str
+) -> None:
+    """Where a commit leaves them out, or the running checksum does, a history is wrong before long."""
+    if forgotten == "sync":
+        monkeypatch.setattr(Chunk, "writers", lambda chunk: (chunk.writer(),))
+    else:
+        write = Column.write
+        monkeypatch.setattr(Column, "checksum", lambda *_: 0)
+        monkeypatch.setattr(Column, "write", lambda *arguments: 0 * write(*arguments))
+        monkeypatch.setattr("hft_mmap.tick_appender.append_ticks", lambda *_: NOT_SHORT)
+    with pytest.raises(WrongError, match=r"set aside|serves (times|sizes)"):
+        _run(tmp_path, 1000, ticks=True)
 
 
 class _Always(Random):
@@ -126,9 +145,9 @@ def test_who_met_the_failure_serves_what_is_left_though_another_goes_on_behind_i
         store.close()
 
 
-def _run(directory: Path, histories: int) -> None:
+def _run(directory: Path, histories: int, *, ticks: bool = False) -> None:
     for seed in range(histories):
-        History(directory, seed).run()
+        History(directory, seed, ticks=ticks).run()
 
 
 def _believe(_head: object, _directory: object, _layout: object, base: object, marks: dict[int, object]) -> object:

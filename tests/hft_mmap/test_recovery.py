@@ -282,7 +282,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "head torn": (lambda path: flip(head_of(path), 20), "head file has a wrong identity checksum"),
     "head magic": (lambda path: flip(head_of(path), 0), "does not start with the magic"),
     "head short": (lambda path: os.truncate(head_of(path), 2000), "head file has 2000 bytes instead of 4096"),
-    "head version": (lambda path: rewrite_head(path, 8, b"\2"), "head file has format version 2"),
+    "head version": (lambda path: rewrite_head(path, 8, b"\3"), "head file has format version 3"),
     "head fan-out": (lambda path: rewrite_head(path, 12, b"\7"), "nodes of 7 children"),
     "head chunk size": (lambda path: rewrite_head(path, 16, b"\7"), "multiple of 64 from 64 to 1099511627776, not 7"),
     "head of another symbol": (lambda path: rewrite_head(path, 50, b"C"), "belongs to the symbol 'C'"),

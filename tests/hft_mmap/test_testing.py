@@ -1,6 +1,6 @@
 """The state machine holds the store against the model, and it finds stores that are wrong."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -19,11 +19,11 @@ TestStore.settings = settings(
 class ForgetfulStore(StoreProcess):
     """A store that drops the last price of long batches."""
 
-    def append(self, symbol: str, values: Prices, *, offset: int | None = None) -> int:
+    def append(self, symbol: str, values: Prices, *, offset: int | None = None, **columns: Any) -> int:
         """Append all but the last price, and claim to have taken all."""
         row = as_row(values)
         kept = row[:-1] if len(row) > 60 else row
-        return super().append(symbol, kept, offset=offset) + len(row) - len(kept)
+        return super().append(symbol, kept, offset=offset, **columns) + len(row) - len(kept)
 
 
 class RoundingStore(StoreProcess):

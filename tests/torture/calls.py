@@ -23,7 +23,7 @@ DOCUMENTED = frozenset({"DiskFull", "WriteFailed", "SeriesReadOnly", "SeriesSetA
 
 _SHORT_WAIT_S = 0.2
 _CALL = re.compile(r"(\d+) +(\w+)\(")
-_OUR_FILE = re.compile(r"/data/[^\">]*(?:\.chunk|/head)[\">]")
+_OUR_FILE = re.compile(r"/data/[^\">]*(?:\.chunk|\.time|\.size|/head)[\">]")
 _SYNCED = "O_RDONLY|O_CLOEXEC|O_DIRECTORY"
 """How a directory is opened that is to be synced; other openings for reading count if they are of our files."""
 
@@ -36,14 +36,14 @@ class Session:
     batches: int
 
     @staticmethod
-    def short(durability: Durability, seed: int) -> "Session":
+    def short(durability: Durability, seed: int, *, ticks: bool = False) -> "Session":
         """Return the shortest session there is with everything in it: creation, append, roll, cleanup, commits."""
-        return Session(Setting(seed, durability.value, 64, 150, 20, symbols=1, sizes=(10, 70, 10, 70)), 4)
+        return Session(Setting(seed, durability.value, 64, 150, 20, symbols=1, sizes=(10, 70, 10, 70), ticks=ticks), 4)
 
     @staticmethod
     def drawn(durability: Durability, seed: int) -> "Session":
         """Return a session of two symbols with batches of any size."""
-        return Session(Setting(seed, durability.value, 64, 684, 292), 10)
+        return Session(Setting(seed, durability.value, 64, 684, 292, ticks=seed % 4 >= 2), 10)
 
 
 @dataclass(frozen=True, slots=True)

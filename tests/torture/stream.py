@@ -45,6 +45,23 @@ def prices(salt: int, begin: int, end: int) -> NDArray[np.int64]:
     return ((mixed >> np.uint64(40)) % np.uint64(1_000_000)).astype(np.int64)
 
 
+def times(salt: int, begin: int, end: int) -> NDArray[np.int64]:
+    """Return the times of the points [begin, end) as they are sent: every other one is late, by up to 30 ns."""
+    return 10 * np.arange(begin, end, dtype=np.int64) + prices(salt + 3, begin, end) % 40
+
+
+def stored_times(salt: int, begin: int, end: int) -> NDArray[np.int64]:
+    """Return them as they are stored: never before one of the last four, which are all that can be later."""
+    first = max(begin - 4, 0)
+    stored: NDArray[np.int64] = np.maximum.accumulate(times(salt, first, end))[begin - first :]
+    return stored
+
+
+def volumes(salt: int, begin: int, end: int) -> NDArray[np.float64]:
+    """Return the sizes of the points [begin, end): bought, sold, and nothing at all."""
+    return (prices(salt + 5, begin, end) % 7 - 3).astype(np.float64) * 0.5
+
+
 def exact_stats(kept: NDArray[np.int64], window: int) -> WindowStats:
     """Return the statistics of the newest `window` whole numbers, each rounded once; sums are exact integers."""
     newest = kept[-window:]
@@ -67,12 +84,16 @@ class Setting:
     """The sizes of the batches, again and again; drawn from the seed if there are none."""
     lazy: bool = False
     """Whether each symbol is opened at its first use, as in a store of many: so it is for every second seed."""
+    ticks: bool = False
+    """Whether points have times and sizes: so they have for two of every four seeds."""
 
     @staticmethod
     def drawn(seed: int, durability: Durability) -> "Setting":
         """Return the setting of a seed: chunks of one, two or no node levels above the first, few of them kept."""
         chunk = (64, 192, 4096)[seed % 3]
-        return Setting(seed, durability.value, chunk, 300 + 6 * chunk, 100 + 3 * chunk, lazy=seed % 2 == 1)
+        return Setting(
+            seed, durability.value, chunk, 300 + 6 * chunk, 100 + 3 * chunk, lazy=seed % 2 == 1, ticks=seed % 4 >= 2
+        )
 
     @property
     def opened_at_once(self) -> int:
@@ -98,6 +119,7 @@ class Stream:
     def __init__(self, setting: Setting, which: int, batches: int = BATCHES) -> None:
         """Draw the sizes of all batches: mostly small ones, some larger than a small chunk."""
         self.symbol = SYMBOLS[which]
+        self.ticks = setting.ticks
         self.salt = setting.seed % 65_536 * len(SYMBOLS) + which
         # One generator each, so that more batches begin like fewer.
         small, large, kind = (np.random.default_rng([setting.seed, which, i]) for i in range(3))
@@ -127,6 +149,11 @@ class Stream:
     def batch(self, k: int) -> NDArray[np.float64]:
         """Return batch k as it is sent."""
         return prices(self.salt, self.bounds[k], self.bounds[k + 1]).astype(np.float64)
+
+    def columns(self, k: int) -> dict[str, Any]:
+        """Return the times and sizes of batch k as they are sent; nothing where its points have none."""
+        where = self.salt, self.bounds[k], self.bounds[k + 1]
+        return {"times": times(*where), "sizes": volumes(*where)} if self.ticks else {}
 
 
 Totals = tuple[int, ...]
@@ -161,12 +188,24 @@ def check_series(store: Store, stream: Stream, least: int, most: int) -> tuple[i
     kept = prices(stream.salt, start, total)
     if not np.array_equal(store.window(stream.symbol, total), kept):
         raise Fault(f"{stream.symbol}: the points {start} to {total - 1} are not those that were sent")
+    check_columns(store, stream, start, total)
     exact = {window: exact_stats(kept, window) for window in WINDOWS}
     for window, expected in exact.items():
         assert_close(store.stats(stream.symbol, window), expected)
     for k, actual in enumerate(store.windows(stream.symbol), start=1):
         assert_close(actual, exact_stats(kept, 10**k))
     return total, start
+
+
+def check_columns(store: Store, stream: Stream, start: int, total: int) -> None:
+    """Hold the times and sizes of all kept points against those that were sent, where there are any."""
+    if not stream.ticks:
+        return
+    rows, where = store.ticks(stream.symbol, total), (stream.salt, start, total)
+    if rows.times is None or rows.sizes is None:
+        raise Fault(f"{stream.symbol}: times and sizes are gone")
+    if not (np.array_equal(rows.times, stored_times(*where)) and np.array_equal(rows.sizes, volumes(*where))):
+        raise Fault(f"{stream.symbol}: of the points {start} to {total - 1} times or sizes are not those sent")
 
 
 def check_open(store: Store, all_streams: tuple[Stream, ...], least: Totals, most: Totals) -> State:

@@ -62,6 +62,7 @@ def warm_up() -> None:
     setting = Setting.drawn(0, Durability.SYNC)
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as path, _opened(path, setting) as store:
         store.append(SYMBOLS[0], streams(setting, 1)[0].batch(0))
+        store.append(SYMBOLS[1], [1.0], times=[1], sizes=[1.0])
         store.windows(SYMBOLS[0])
         store.verify()
 
@@ -74,7 +75,7 @@ def append(out: int, path: str, setting: dict[str, Any]) -> None:
     todo = [(i, stream, stream.index(_total(store, stream.symbol))) for i, stream in enumerate(streams(own))]
     for step in range(min(len(stream.bounds) - 1 - k for _, stream, k in todo)):
         for i, stream, k in todo:
-            tell(f"ack {i} {store.append(stream.symbol, stream.batch(k + step))}")
+            tell(f"ack {i} {store.append(stream.symbol, stream.batch(k + step), **stream.columns(k + step))}")
 
 
 def _watch(tell: Tell, store: Store, i: int, symbol: str, total: int) -> None:
@@ -178,7 +179,7 @@ def _append_to_end(tell: Tell, store: Store, all_streams: tuple[Stream, ...], en
             k = stream.index(total)
             tell(f"sent {i} {stream.bounds[k + 1]}")
             try:
-                total = store.append(stream.symbol, stream.batch(k))
+                total = store.append(stream.symbol, stream.batch(k), **stream.columns(k))
             except (SeriesReadOnly, SeriesSetAside):
                 raise
             except HftMmapError as error:

@@ -26,6 +26,12 @@ WRITE_PATH = {
     ("unlink", "chunk"),  # roll, cleanup
 }  # fmt: skip
 """What the write path does with which files."""
+COLUMN_PATH = {
+    (call, column)
+    for call in ("openat", "ftruncate", "fallocate", "pwrite64", "fdatasync", "unlink")
+    for column in ("time", "size")
+}
+"""And with those of columns."""
 
 
 def kind_of(line: str) -> str:
@@ -41,10 +47,13 @@ def kind_of(line: str) -> str:
     return "making" if directory.startswith(".making-") else "series"
 
 
+@pytest.mark.parametrize("ticks", [False, True], ids=["prices", "ticks"])
 @pytest.mark.parametrize("durability", Durability)
-def test_the_session_of_the_faults_takes_the_whole_write_path(nursery: Nursery, durability: Durability) -> None:
+def test_the_session_of_the_faults_takes_the_whole_write_path(
+    nursery: Nursery, durability: Durability, *, ticks: bool
+) -> None:
     """The session that the next tests fail call by call creates, appends, rolls, cleans up and commits."""
-    session = Session.short(durability, 7)
+    session = Session.short(durability, 7, ticks=ticks)
     with scratch() as place:
         child = nursery.spawn(
             "session", path=str(place / "data"), setting=session.setting.fields(), batches=session.batches, most_tries=1
@@ -53,21 +62,22 @@ def test_the_session_of_the_faults_takes_the_whole_write_path(nursery: Nursery, 
             assert child.wait() == 0
         lines = (place / "trace").read_text().splitlines()
     found = {(call, kind_of(line)) for line in lines for call in CALLS if f" {call}(" in line}
-    assert WRITE_PATH - found == set()
+    assert (WRITE_PATH | COLUMN_PATH if ticks else WRITE_PATH) - found == set()
 
 
 @pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.torture), 3], ids=["each", "third"])
+@pytest.mark.parametrize("ticks", [False, True], ids=["prices", "ticks"])
 @pytest.mark.parametrize("durability", Durability)
 @pytest.mark.parametrize("fault", FAULTS, ids=["death", "full disk", "disk error"])
 def test_every_system_call_of_the_write_path_fails_once(
-    nursery: Nursery, durability: Durability, fault: str, every: int
+    nursery: Nursery, durability: Durability, fault: str, every: int, *, ticks: bool
 ) -> None:
     """Whichever call dies or fails, no acknowledged batch is lost, every append is answered, the store serves on.
 
     Each call with each fault in each tier in `make torture`. Else a Latin square of them, for a trial takes 50 ms of a
     processor: every call meets every fault, in one tier, and in every tier a fault.
     """
-    session = Session.short(durability, 7)
+    session = Session.short(durability, 7, ticks=ticks)
     numbers = uses(nursery, session)
     found = {call: Counts() for call in CALLS}
     shift = list(Durability).index(durability) + FAULTS.index(fault)

@@ -125,5 +125,5 @@ def misuse(directory: Path) -> None:
     Store(directory).append("A", None)  # type: ignore[arg-type]
     Store(directory).append("A", [None])  # type: ignore[list-item]
     Store(directory).append("A", ["1"])  # type: ignore[list-item]
-    Store(directory).stats("A", "10")  # type: ignore[arg-type]
+    Store(directory).stats("A", 10.0)  # type: ignore[arg-type]
     Limits(max_symbols="10")  # type: ignore[arg-type]

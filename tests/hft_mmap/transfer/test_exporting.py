@@ -188,3 +188,13 @@ def test_of_a_link_the_file_that_it_leads_to_is_replaced(filled: Store, tmp_path
         assert link.is_symlink()
         assert (tmp_path / "there" / "today.f64").read_bytes() == bits(VALUES[-last:])
     assert [path.name for path in (tmp_path / "there").iterdir()] == ["today.f64"]
+
+
+def test_points_with_columns_are_not_exported_without_them(store: Store, tmp_path: Path) -> None:
+    """No format has a place for times and sizes yet: the file that is there stays as it is."""
+    store.append("TICKS", VALUES, times=range(len(VALUES)), sizes=VALUES)
+    target = tmp_path / "ticks.csv"
+    target.write_text("before")
+    with pytest.raises(UnwritableFile, match="TICKS has times and sizes, which export does not write yet"):
+        export_span(store.span("TICKS"), str(target))
+    assert target.read_text() == "before"

@@ -1,0 +1,197 @@
+"""Windows, ranges and single points by time: which points they are, found by bisection of the column of times.
+
+Functions of a `Moment`; O(log N), no lock. A bare number is points, a number with a unit is time; what is a time, and
+what an index, its type says: a whole number is an index, a text or a datetime is a time.
+"""
+
+import re
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from typing import TypeAlias
+
+import numpy as np
+
+from hft_mmap.errors import ColumnsDiffer, InvalidRange, InvalidTimes, InvalidWindow, OutOfRange, SymbolNotFound
+from hft_mmap.moment import Moment
+from hft_mmap.ticks import MOST_NS, time_ns
+from hft_mmap.tree.ticks import find_time
+
+Window: TypeAlias = int | str | timedelta | np.timedelta64
+"""Points, as a whole number; or a time, as "5m" or a timedelta."""
+Instant: TypeAlias = str | datetime | np.datetime64
+"""A time: RFC 3339, nanoseconds since 1970 as "1700000000000000000ns", a datetime64, or a datetime with a time zone."""
+
+UNITS_NS = {
+    "ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86_400 * 10**9,
+}  # fmt: skip
+_NUMPY_UNITS_NS = {unit: ns for unit, ns in UNITS_NS.items() if unit != "d"} | {
+    "D": UNITS_NS["d"], "W": 7 * UNITS_NS["d"],
+}  # fmt: skip
+"""Months and years have no one length."""
+_MOST_CHARS = 40
+_WITH_UNIT = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,12})?)(ns|us|ms|s|m|h|d)")
+_RFC_3339 = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?([Zz]|[+-][0-9]{2}:[0-5][0-9])"
+)
+
+
+def is_time(window: object) -> bool:
+    """Say whether a window is given as a time."""
+    return isinstance(window, (str, timedelta, np.timedelta64))
+
+
+def is_instant(at: object) -> bool:
+    """Say whether a place is given as a time."""
+    return isinstance(at, (str, datetime, np.datetime64))
+
+
+def duration_ns(window: object, name: str = "window") -> int:
+    """Return a window that is given as a time in nanoseconds; InvalidWindow, which calls it `name`."""
+    if isinstance(window, str):
+        found = _number_with_unit(window)
+    elif isinstance(window, np.timedelta64):
+        unit, step = np.datetime_data(window.dtype)
+        # Not by `astype`, which goes round behind 292 years.
+        exact = int(window.view(np.int64)) * step * _NUMPY_UNITS_NS.get(unit, 0)
+        found = None if np.isnat(window) else exact
+    elif isinstance(window, timedelta):
+        found = (window.days * 86_400 + window.seconds) * 10**9 + window.microseconds * 1_000
+        found += int(getattr(window, "nanoseconds", 0))  # those of pandas have some
+    else:
+        found = None
+    if found is None or found < 1:
+        message = (
+            f"{name} must be a whole number from 1, not {str(window)[:_MOST_CHARS]!r}; a time is above 0 and has a "
+            f"unit of {', '.join(UNITS_NS)}, such as 5m"
+        )
+        raise InvalidWindow(message)
+    return found
+
+
+@lru_cache(maxsize=256)
+def _number_with_unit(text: str) -> int | None:
+    """Return "1.5s" in nanoseconds; None where it is no such text, or no whole number of them."""
+    if len(text) > _MOST_CHARS:
+        return None
+    match = _WITH_UNIT.fullmatch(text)
+    if match is None:
+        return None
+    exact = Decimal(match[1]) * UNITS_NS[match[2]]
+    return int(exact) if exact == exact.to_integral_value() else None
+
+
+def instant_ns(instant: object, name: str = "time") -> int:
+    """Return a time as nanoseconds since 1970 UTC, of any size; InvalidRange, which calls it `name`."""
+    if not isinstance(instant, str):
+        try:
+            return time_ns(instant, name=name)
+        except InvalidTimes as error:
+            raise InvalidRange(str(error)) from error
+    found = _number_with_unit(instant)
+    if found is None:
+        found = _rfc_3339(instant)
+    if found is None:
+        message = (
+            f"{name} must be a whole number from 0, not {instant[:_MOST_CHARS]!r}; a time is RFC 3339 with its zone, "
+            f"such as 2026-01-31T09:30:00Z, or a number since 1970 with a unit of {', '.join(UNITS_NS)}"
+        )
+        raise InvalidRange(message)
+    return found
+
+
+def _rfc_3339(text: str) -> int | None:
+    match = _RFC_3339.fullmatch(text)
+    if match is None:
+        return None
+    date, clock, fraction, zone = match.groups()
+    try:
+        whole = datetime.fromisoformat(f"{date}T{clock}{'+00:00' if zone in 'Zz' else zone}")
+    except ValueError:  # the 31st of June, 24:00:00, a leap second
+        return None
+    return time_ns(whole) + int((fraction or "").ljust(9, "0"))
+
+
+# -- of a series ------------------------------------------------------------------------------------------------------
+
+
+def _first_from(moment: Moment, time: int) -> int:
+    """Return the first kept point whose time is `time` or later, or the total."""
+    if time > MOST_NS:
+        return moment.total
+    view = moment.view
+    return int(
+        find_time(view.times, view.layout.points, view.first, moment.start, moment.total, max(time, -MOST_NS - 1))
+    )
+
+
+def check_times(moment: Moment) -> None:
+    """Make sure that there are points, and that they have times; SymbolNotFound, ColumnsDiffer."""
+    if moment.start == moment.total:
+        raise SymbolNotFound(moment.symbol)
+    if not len(moment.view.times):
+        message = f"{moment.symbol} has no times, so that nothing can be asked of it by time: ask by points"
+        raise ColumnsDiffer(message)
+
+
+def newest(moment: Moment, window: object) -> tuple[int, int]:
+    """Return the bounds of the points in (T - w, T], T being the time of the newest."""
+    lasting = duration_ns(window)
+    check_times(moment)
+    return _first_from(moment, moment.view.time_of(moment.total - 1) - lasting + 1), moment.total
+
+
+def ending(moment: Moment, window: object, at: object) -> tuple[int, int]:
+    """Return the bounds of the points in (at - w, at], as far as they are kept; OutOfRange where there is none."""
+    lasting, time = duration_ns(window), instant_ns(at, "at")
+    check_times(moment)
+    lo, hi = _first_from(moment, time - lasting + 1), _first_from(moment, time + 1)
+    if lo == hi:
+        raise _nothing(moment, f"in the {window} up to {at}", before=lo == moment.start)
+    return lo, hi
+
+
+def until(moment: Moment, at: object) -> int:
+    """Return the newest point whose time is `at` or earlier; OutOfRange where none is kept."""
+    time = instant_ns(at, "at")
+    check_times(moment)
+    found = _first_from(moment, time + 1) - 1
+    if found < moment.start:
+        raise _nothing(moment, f"at or before {at}", before=True)
+    return found
+
+
+def between(moment: Moment, start: object, end: object) -> tuple[int, int]:
+    """Return [start, end), either of which may be an index, or a time; None for where the series starts or ends.
+
+    OutOfRange where no point lies there, or where points are no longer kept that may have.
+    """
+    lo, hi = start, end
+    if is_instant(start):
+        time = instant_ns(start, "start")
+        check_times(moment)
+        if moment.start and time <= moment.view.time_of(moment.start):
+            message = f"points of {moment.symbol} from {start} on are no longer kept: it holds those from index "
+            oldest = f"{moment.start} up to {moment.total}, the first of them of {moment.view.time_of(moment.start)} ns"
+            raise OutOfRange(message + oldest, moment.start, moment.total)
+        lo = _first_from(moment, time)
+    if is_instant(end):
+        time = instant_ns(end, "end")
+        check_times(moment)
+        if is_instant(start) and time <= instant_ns(start, "start"):
+            message = f"start must be before end, and {start} is not before {end}"
+            raise InvalidRange(message)
+        hi = _first_from(moment, time)
+    lo, hi = moment.start if lo is None else lo, moment.total if hi is None else hi
+    if lo == hi and (is_instant(start) or is_instant(end)):
+        where = " ".join(
+            part for part, at in ((f"from {start} on", start), (f"before {end}", end)) if at is not None
+        )  # fmt: skip
+        raise _nothing(moment, where, before=hi == moment.start)
+    return lo, hi  # type: ignore[return-value] # what is no index is refused by who takes them
+
+
+def _nothing(moment: Moment, where: str, *, before: bool) -> OutOfRange:
+    why = "; what came before is no longer kept" if before and moment.start else ""
+    message = f"no point of {moment.symbol} lies {where}{why}"
+    return OutOfRange(message, moment.start, moment.total)
