@@ -9,6 +9,7 @@ of it is remembered in a flag that an interrupt could leave wrong.
 
 import errno
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -249,14 +250,31 @@ class Appender(Held):
         if self._words[FLAGS] & FLAG_LEFT:  # and it has not: whoever was about to take its name was killed
             self._head.committing(partial(self._head.lower_flag, FLAG_LEFT))
         if not self._words[FLAGS] & FLAG_SYNC_FAILED:
-            try:
-                self._commits.take_back_clean()
-            except OSError as error:
-                if self._words[FLAGS] & FLAG_SYNC_FAILED:
-                    raise self._fail(error) from error
-                raise
+            self._on_disk(self._commits.take_back_clean)
         if self._words[FLAGS] & FLAG_SYNC_FAILED:
             raise self._fail(None)
+
+    def _on_disk(self, work: Callable[[], None]) -> None:
+        """Do what puts something on the disk; SeriesReadOnly if a sync fails. Holds the series."""
+        try:
+            work()
+        except OSError as error:
+            if self._words[FLAGS] & FLAG_SYNC_FAILED:
+                raise self._fail(error) from error
+            raise
+
+    def _begin_marks(self, total: int, former: Mark | None) -> Mark:
+        """Begin the checksums anew where an earlier release has published `total`; return the first. Holds the series.
+
+        former: what that release noted. It proves what is not on the disk yet, so all of that is put there first, once
+        in the life of a series. A release that noted nothing is believed until the next commit, which vouches for it.
+        """
+        mark = Mark.begin()
+        if former is not None:
+            view, start = self._covering(total), self._words[START]
+            self._on_disk(partial(self._commits.put, view, total, start, mark))
+        self._head.begin_ring(total, mark)
+        return mark
 
     def _check_writable(self) -> None:
         """Raise what batches are refused with, if they are."""
@@ -339,10 +357,8 @@ class Appender(Held):
         """
         done, n = 0, len(batch.prices)
         mark = self._head.mark(total)
-        if mark is None:
-            # An old release has published it: the checksums begin anew, and the next commit vouches for the first.
-            mark = Mark.begin()
-            self._head.begin_ring(total, mark)
+        if mark is None or not mark.has_mixed_keys:
+            mark = self._begin_marks(total, mark)
             self._head.settle_words()
         # The view of the readers stays as it is until the batch is published: the root of a chunk that the batch fills
         # must not outlive it.

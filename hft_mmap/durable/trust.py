@@ -210,7 +210,7 @@ def prove(
             if known is not None and known.epoch == mark.epoch and known.checksum != running:
                 return replace(proved, why=f"the points before {first} are not those that were appended")
             upto = min(goal, first + layout.points)
-            running = wrapped(running + chunk.checksum(point - first, upto - first))
+            running = wrapped(running + chunk.checksum(point - first, upto - first, mark))
             point = upto
         if marks[goal] != Mark(mark.epoch, running):
             return replace(proved, why=f"the points {proved.point} to {goal - 1} are not those that were appended")

@@ -28,7 +28,7 @@ from hft_mmap.files.layout import FOOTER_BYTES, Kind, Layout
 from hft_mmap.files.marks import seed_of
 from hft_mmap.files.memory import forget_pages, identity_of, keep_in_memory, mapped, open_again
 from hft_mmap.files.names import chunk_name
-from hft_mmap.tree.checksum import column_checksum
+from hft_mmap.tree.checksum import checksum
 from hft_mmap.tree.ticks import FILE_ADDRESS, FILE_FD, FILE_SEED, write_column
 
 COLUMN_MAGIC = b"HFTCOLM\0"
@@ -152,7 +152,7 @@ class Column:
     def checksum(self, begin: int, end: int) -> int:
         """Return the running checksum of the places [begin, end); O(n), 0.5 ns a point."""
         seed = int(self.plan[FILE_SEED])
-        return int(column_checksum(self.address + 8 * begin, end - begin, self.first + begin, seed))
+        return int(checksum(self.address + 8 * begin, end - begin, self.first + begin, seed)[0])
 
     def keep_in_memory(self, begin: int, end: int) -> None:
         """Keep the points [begin, end) and the footer in memory, as far as the system allows that."""

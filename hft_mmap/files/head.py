@@ -40,7 +40,7 @@ from hft_mmap.files.boot import Boot
 from hft_mmap.files.disk import write_fully
 from hft_mmap.files.layout import Kind
 from hft_mmap.files.locks import HOW_TO_FIND_THE_HOLDER, UNLOCKED_SLOTS, attempts, try_lock_slots
-from hft_mmap.files.marks import Mark, wrapped
+from hft_mmap.files.marks import Mark, is_behind, wrapped
 from hft_mmap.files.memory import identity_of, keep_in_memory, mapped, mapped_path, open_again
 from hft_mmap.files.names import directory_name
 from hft_mmap.tree.words import (
@@ -364,12 +364,13 @@ class Head:
     def write_commit(self, commit: Commit) -> Commit:
         """Write `commit` with the next sequence into the older slot and return it as written; not yet synced.
 
-        A commit never goes back: where the newest slot already holds more points, or a later start, that stands.
+        A commit never goes back: where the newest slot already holds more points, or a later start, that stands. Nor
+        does its mark, where the checksums began anew after this commit was begun.
         """
         newest = self.commits()[:1]
         sequence = newest[0].sequence + 1 if newest else 1
         if newest:
-            if newest[0].total > commit.total or commit.mark is None:
+            if newest[0].total > commit.total or is_behind(commit.mark, newest[0].mark):
                 commit = commit._replace(
                     total=max(newest[0].total, commit.total),
                     mark=newest[0].mark if newest[0].total >= commit.total else None,

@@ -3,6 +3,8 @@
 import os
 from typing import NamedTuple
 
+from hft_mmap.tree.words import MIXED_KEYS
+
 _KIND_STEP = 0xD1B54A32D192ED03
 """Sets the kinds of columns apart; no product of a small number with the step from point to point."""
 
@@ -16,11 +18,21 @@ class Mark(NamedTuple):
     @staticmethod
     def begin() -> "Mark":
         """Return the first mark of an epoch of its own."""
-        return Mark(int.from_bytes(os.urandom(8), "little") >> 2 | 1, 0)
+        return Mark(int.from_bytes(os.urandom(8), "little") >> 2 | 1 | MIXED_KEYS, 0)
+
+    @property
+    def has_mixed_keys(self) -> bool:
+        """Whether the checksums of its epoch are those of this release; see `tree.checksum.former_checksum`."""
+        return bool(self.epoch & MIXED_KEYS)
 
     def after(self, checksum: int) -> "Mark":
         """Return the mark behind points that have `checksum`."""
         return Mark(self.epoch, wrapped(self.checksum + checksum))
+
+
+def is_behind(mark: Mark | None, newest: Mark | None) -> bool:
+    """Say whether `mark` is none, or of the checksums of an earlier release where `newest` is not."""
+    return mark is None or (newest is not None and newest.has_mixed_keys and not mark.has_mixed_keys)
 
 
 def wrapped(checksum: int) -> int:

@@ -27,9 +27,10 @@ _ZERO = np.uint64(0)
 
 @njit(types.Tuple((int64, types.boolean))(int64, int64, int64, int64), **OPTIONS)
 def checksum(address: int, n: int, index: int, seed: int) -> tuple[int, bool]:
-    """Return the checksum of the `n` points at `address`, the first of which has `index`; and whether all are prices.
+    """Return the checksum of the `n` numbers at `address`, the first of which has `index`; and whether all are prices.
 
-    A price has the bits of a float64 from 0.0 to MAX_PRICE, so -0.0 is none.
+    A price has the bits of a float64 from 0.0 to MAX_PRICE, so -0.0 is none. The keys are mixed by two steps of
+    SplitMix64 (Steele, Lea, Flood 2014); see `former_checksum` for why.
     """
     v = carray(int64_pointer(address), (n,))
     key = np.uint64(seed) + np.uint64(index + 1) * _STEP
@@ -37,26 +38,25 @@ def checksum(address: int, n: int, index: int, seed: int) -> tuple[int, bool]:
     for i in range(n):
         bits = np.uint64(v[i])
         top = max(top, bits)
-        x = bits ^ key
+        mixed = (key ^ (key >> _HALF)) * _MIX
+        x = bits ^ mixed ^ (mixed >> _HALF)
         key += _STEP
         total += (x & _LOW) * (x >> _HALF)
     return np.int64(total), top <= MAX_BITS  # type: ignore[return-value] # numba makes them what they should be
 
 
 @njit(int64(int64, int64, int64, int64), **OPTIONS)
-def column_checksum(address: int, n: int, index: int, seed: int) -> int:
-    """Return the checksum of the `n` numbers of a column at `address`, the first of which has `index`.
+def former_checksum(address: int, n: int, index: int, seed: int) -> int:
+    """Return the checksum that earlier releases took of prices: with keys that are not mixed.
 
-    As that of prices, but for their keys, which are mixed by two steps of SplitMix64 (Steele, Lea, Flood 2014): times
-    and sizes may be one number for long, with few bits set, and keys that go up in even steps cancel where a bit is
-    another one in all of them. A page of twos gave the sum of a page of zeros for one key in seven.
+    Such keys go up in even steps, and cancel where the same bit is another one in all of a page: 64 prices of 2.0, of
+    which one bit is set, gave the sum of a page that was never written for one series in eleven.
     """
     v = carray(int64_pointer(address), (n,))
     key = np.uint64(seed) + np.uint64(index + 1) * _STEP
     total = _ZERO
     for i in range(n):
-        mixed = (key ^ (key >> _HALF)) * _MIX
-        x = np.uint64(v[i]) ^ mixed ^ (mixed >> _HALF)
+        x = np.uint64(v[i]) ^ key
         key += _STEP
         total += (x & _LOW) * (x >> _HALF)
     return np.int64(total)  # type: ignore[return-value] # numba makes it an int

@@ -11,12 +11,14 @@ import numpy as np
 from numba import carray, int64, njit, types
 from numpy.typing import NDArray
 
-from hft_mmap.tree.checksum import column_checksum
+from hft_mmap.tree.checksum import checksum
 from hft_mmap.tree.kernels import MAX_BITS, OPTIONS, VALID, find_invalid
 from hft_mmap.tree.pointers import int64_pointer
 from hft_mmap.tree.words import (
+    EPOCH,
     FLAGS,
     HEAD_BYTES,
+    MIXED_KEYS,
     NEWEST,
     RING,
     RING_PLACES,
@@ -72,7 +74,7 @@ def write_column(file: NDArray[np.int64], first: int, begin: int, raw: NDArray[n
     """Write the bits `raw` at place `begin` of a column; return 0 or an errno, and their checksum."""
     n = raw.shape[0]
     error = write_fully(file[FILE_FD], raw.ctypes.data, 8 * n, 8 * begin)
-    return error, column_checksum(raw.ctypes.data, n, first + begin, file[FILE_SEED])
+    return error, checksum(raw.ctypes.data, n, first + begin, file[FILE_SEED])[0]
 
 
 @njit([types.Tuple((int64, int64))(kind, int64, _I8) for kind in (_I8, _I8_READONLY)], **OPTIONS)
@@ -195,6 +197,7 @@ def append_ticks(  # noqa: PLR0913, PLR0917 - compiled code takes them one by on
         and words[FLAGS] == 0
         and words[SALT] == plan[PLAN_ERA]
         and words[newest] == tag | total
+        and words[EPOCH] & MIXED_KEYS != 0
         and total - words[START] + n <= plan[PLAN_MAX_RETENTION]
     ):
         error = late = of_times = of_sizes = 0

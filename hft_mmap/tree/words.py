@@ -18,6 +18,8 @@ NEWEST = TOTAL + 6
 """The place of the newest publication in the ring, from 0."""
 EPOCH = TOTAL + 7
 """Which run of checksums those of the ring belong to: they compare with others of the same epoch only; 0 is none."""
+MIXED_KEYS = 1 << 62
+"""The bit of an epoch in which the keys of the checksums are mixed; earlier releases have other checksums."""
 HOME = TOTAL + 8
 """The inode of the head file. In a copy it is another one."""
 SETTLED = TOTAL + 9

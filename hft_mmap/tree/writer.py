@@ -25,8 +25,10 @@ from hft_mmap.tree.kernels import (
 )
 from hft_mmap.tree.pointers import int64_pointer
 from hft_mmap.tree.words import (
+    EPOCH,
     FLAGS,
     HEAD_BYTES,
+    MIXED_KEYS,
     NEWEST,
     RING,
     RING_PLACES,
@@ -165,6 +167,7 @@ def append_short(plan: NDArray[np.int64], values: NDArray[np.float64], offset: i
         and words[FLAGS] == 0
         and words[SALT] == plan[PLAN_ERA]
         and words[newest] == tag | total
+        and words[EPOCH] & MIXED_KEYS != 0
         and total - words[START] + n <= plan[PLAN_MAX_RETENTION]
         and write_points(plan, begin, values) == 0
     ):
