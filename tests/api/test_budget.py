@@ -88,6 +88,10 @@ def test_an_address_stands_for_who_has_it(address: str | None, holder: str) -> N
     assert network_of(address) == holder
 
 
+OF_METRICS = 32_768
+"""More than an answer of /metrics: who asks again at once finds the answer before counted, as not acknowledged yet."""
+
+
 def account(service: Service, sent: dict[str, str], name: str, field: str) -> float:
     """Return what /metrics tells of an account."""
     text = service.client.get("/metrics", headers=bearer(sent[READ])).text
@@ -163,7 +167,7 @@ def test_answers_that_are_not_taken_are_bounded_together(start_service: StartSer
         with suppress(ConnectionResetError):
             while waiting[0].recv(65_536):
                 pass
-    wait_until(lambda: account(service, sent, "answers", "held") == 0, "the end of all")
+    wait_until(lambda: account(service, sent, "answers", "held") <= OF_METRICS, "the end of all")
     assert account(service, sent, "requests", "held") == 0
 
 
