@@ -18,7 +18,10 @@ const words = (value) => (value ?? "").split("`").map((part, i) => (i % 2 ? el("
 const prose = (value) => el("p", {}, ...words(value));
 
 /** A bound as it is in the document, whose greatest numbers JavaScript rounds. */
-const bound = (value) => (value >= 2 ** 63 ? "2⁶³ − 1" : value);
+const bound = (value) => {
+  if (Math.abs(value) < 2 ** 63) return value;
+  return value > 0 ? "2⁶³ − 1" : "−2⁶³ + 1";
+};
 
 /** How many of something there may be, of which one end may be open. */
 function span(least, most, noun) {
