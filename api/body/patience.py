@@ -47,7 +47,9 @@ def append_now(store: Store, symbol: str, values: NDArray[np.float64] | Ticks, o
     """
     if store.is_open(symbol):
         try:
-            return _append(store, symbol, values, offset)
+            if isinstance(values, Ticks):
+                return _append(store, symbol, values, offset)
+            return store.append_nowait(symbol, values, offset=offset, wait_s=0)
         except SeriesBusy:
             pass
     return None

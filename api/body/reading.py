@@ -3,7 +3,7 @@
 from http import HTTPStatus
 
 from api.access.guard import check_revoked
-from api.http.exchange import RECEIVE, Message, Receive
+from api.http.exchange import CALLER, RECEIVE, Message, Receive
 from api.http.problems import Refusal
 from api.http.request import Request
 
@@ -30,7 +30,8 @@ async def read_body(req: Request, max_bytes: int) -> bytes:
         body: bytes = event["body"]
     else:
         body = await _read_on(receive, event, max_bytes)
-    check_revoked(req.scope)
+    if CALLER in req.scope:
+        check_revoked(req.scope)
     return body
 
 

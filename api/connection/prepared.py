@@ -53,8 +53,8 @@ class PreparedRequests:
         self.known: dict[bytes, Prepared] = {}
         self.held_bytes = 0
         self.answered = 0  # requests, since the start
-        self.prepare: Callable[[Scope], Asked | None] = lambda _scope: None
-        """Understands a request that was answered and left a `Question`. The application sets it."""
+        self.prepare: Callable[[Scope], Asked | None] | None = None
+        """Understands a request that was answered and left a `Question`. The application sets it, if it can."""
         self.most = most
         self._most_bytes = most * MEMORY_BYTES
         self._seen = array("q", bytes(8 * most))  # hashes
@@ -66,7 +66,7 @@ class PreparedRequests:
 
         PERF: one that comes once, such as a batch with an offset in its query, costs 0.3 us and takes no place.
         """
-        if scope["method"] == "HEAD" or not self._was_seen(head):
+        if self.prepare is None or scope["method"] == "HEAD" or not self._was_seen(head):
             return
         asked = self.prepare(scope)
         body_bytes = None if asked is None else _body_bytes(head, scope)

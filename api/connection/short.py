@@ -129,5 +129,5 @@ class ShortWay:
         head = self._head
         if head is not None:
             self._head = None
-            if cycle.keep_alive and QUESTION in cycle.scope:
+            if self._prepared.prepare is not None and cycle.keep_alive and QUESTION in cycle.scope:
                 self._prepared.learn(head, cycle.scope, self._connection.server)

@@ -17,7 +17,7 @@ from api.body.media import JSON, LINES, RAW, body_type
 from api.body.patience import Patience, Stored, append_now
 from api.body.raw import raw_values
 from api.body.reading import read_body
-from api.http.exchange import BATCH, Scope
+from api.http.exchange import BATCH, CALLER, Scope
 from api.http.prepared import QUESTION, RAISED, NotStored, Question
 from api.http.prepared import Batch as Noted
 from api.http.problems import Refusal, answer, problem
@@ -118,9 +118,10 @@ class AddBatch:
 
     async def on_post(self, req: Request, resp: falcon.asgi.Response) -> None:
         """Append, and answer once the batch is as durable as the settings promise."""
-        scope, kind = req.scope, JSON
+        scope = req.scope
         if RAISED in scope:
             _tell_again(scope, scope[RAISED])
+        question: Question | None = self._json
         if req.is_plain_json():
             body = await read_body(req, self._max_body_bytes)
             symbol, values, offset = self._decoder.quick(body) or await self._decoder.decode_rows(body)
@@ -133,7 +134,9 @@ class AddBatch:
                     resp.status = status.value
                 return
             symbol, values, offset = await self._intake.batch(req, kind)
-        check_symbol(scope, WRITE, symbol)
+            question = self._question(req, kind, symbol, offset)
+        if CALLER in scope:
+            check_symbol(scope, WRITE, symbol)
         added = len(values.prices if isinstance(values, Ticks) else values)
         scope[BATCH] = symbol, added
         total = append_now(self._store, symbol, values, offset)
@@ -142,7 +145,7 @@ class AddBatch:
         if self._waits:
             await wait_durable(self._store, symbol, total)
         else:
-            scope[QUESTION] = self._question(req, kind, symbol, offset)
+            scope[QUESTION] = question
         resp.data = self._answer % (added, total)
         if isinstance(total, Stored) and total.late:
             resp.data = b'%s,"late":%d,"latest_ns":%d}' % (resp.data[:-1], total.late, total.latest_ns)
