@@ -225,7 +225,8 @@ def test_a_series_that_takes_the_place_of_another_is_told_of(start_service: Star
     ):
         events = (json.loads(line.removeprefix("data: ")) for line in answer.iter_lines() if line.startswith("data"))
         assert [said(client)["windows"]["10"]["last"], next(events)["windows"]["10"]["last"]] == [1.0, 1.0]
-        while True:  # it may be suspended at a commit, with the lock that this takes
+        while True:  # it may be suspended at a commit, with the lock that this takes: then it has to go on for a while
+            service.client.get("/health").raise_for_status()
             with suppress(SeriesBusy), suspended(service), Store(service.data_dir, durability="process") as other:
                 other.remove("A", wait_s=0.5)
                 other.append("A", [7.0])
