@@ -22,7 +22,6 @@ class Opened(TickAppender):
     """The part of a series that finds out how far it goes. Made by `Series`."""
 
     _untold: Trusted | None = None
-    removed = False
     _commit_wait_s: float | None = None
     _looked_at: Boot | None = None
 

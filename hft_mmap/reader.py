@@ -76,6 +76,9 @@ class SeriesInfo:
 class Reader:
     """The part of a series that is read. Made by `Series`; safe to use from any number of threads."""
 
+    removed = False
+    """Whether its files are gone, or have another name, for certain: then it has let go of them."""
+
     def __init__(self, directory: Path, *, writable: bool) -> None:
         """Open the head in `directory`; FormatError if it is not one of this directory. Nothing can be read yet."""
         self.directory = directory
@@ -110,6 +113,8 @@ class Reader:
 
     def _has_left(self) -> bool:
         """Say whether the series, which was about to lose its name, has lost it: a look at the file system."""
+        if self.removed:  # the number of its head may be that of another file by now
+            return True
         try:
             there = os.stat(self._head.path)
         except (FileNotFoundError, NotADirectoryError):

@@ -181,10 +181,10 @@ class Opening(Listing):
         with self._lock:
             series = self._series.get(symbol)
             if series is not None and series.has_left:
-                # Not closed: the flusher may be at it. It has the waiters told, and the last to hold it closes it.
+                # Not closed: the flusher may be at it, which then closes it, and tells those who wait.
                 del self._series[symbol]
                 self._losses.pop(symbol, None)
-                series.ask()
+                series.is_gone()
             if (symbol in self._losses or symbol in self._held) and self._files_of(symbol) is None:
                 self._losses.pop(symbol, None)
                 self._held.pop(symbol, None)

@@ -425,6 +425,17 @@ class Head:
             return path is not None and identity_of(os.stat(path)) == (self.device, self.inode)
         return False
 
+    def detach(self) -> None:
+        """Go on with words of its own, which say that there are no points, as the file is gone; unmap it.
+
+        The file stays open where it is, and is not opened again. Whoever has taken the words keeps the mapping.
+        """
+        self.rests = False
+        array = self._array.copy()
+        array[START] = array[TOTAL]
+        self._array, self.address = array, array.ctypes.data
+        self.words = array.data.cast("B").cast("q")
+
     def close(self) -> None:
         """Close the file, if it is open; the mapping goes when its last reader does."""
         self.rests = False
