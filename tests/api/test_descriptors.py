@@ -42,7 +42,9 @@ def test_any_number_of_connections_leaves_files_for_the_store(tmp_path: Path) ->
         service.close()
 
 
-@pytest.mark.parametrize(("symbols", "told"), [(300, "with times and sizes 1412, and the system allows 1024"), (100, "")])
+@pytest.mark.parametrize(
+    ("symbols", "told"), [(300, "with times and sizes 1412, and the system allows 1024"), (100, "")]
+)
 def test_the_files_of_columns_are_counted(tmp_path: Path, symbols: int, told: str) -> None:
     """Symbols that would fit with prices alone, and not with times and sizes, are told of at the start."""
     launcher = ["prlimit", "--nofile=1024:1024"]
