@@ -47,12 +47,17 @@ class Parting(CountedProtocol):
         """Run the requests that are due."""
         raise NotImplementedError
 
+    def _parse_held(self) -> None:
+        """Have the parser read what it was not given yet of a request that is arriving."""
+        raise NotImplementedError
+
     def date_lines(self) -> bytes:
         """Return the header lines that every answer begins with."""
         return common_lines(self._state.default_headers)
 
     def time_out(self) -> None:
         """Refuse the request that has not arrived in time."""
+        self._parse_held()
         cycle = self.parser.cycle
         self.standing.timed_out()
         if self.parted:
@@ -112,6 +117,7 @@ class Parting(CountedProtocol):
     def leave(self) -> None:
         """End after the next answer, which says so: the client may still send a request until it has read that."""
         self._ending = True
+        self._parse_held()
 
     def shutdown(self) -> None:
         """End once what has begun to arrive is answered; an answer without end, once its reader has it."""

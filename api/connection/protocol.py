@@ -100,6 +100,7 @@ class HttpProtocol(Parting):
                 cycle.wake()
                 cycle.release()
         self.waiting.clear()
+        self._short.held = b""
         self._unparsed = memoryview(b"")
         self.flow.resume_writing()
         if exc is None:
@@ -111,6 +112,7 @@ class HttpProtocol(Parting):
 
         Not over TLS, where the transport ends in any case, nor where the answer has no end of its own.
         """
+        self._parse_held()
         arriving = self.parser.arriving
         if arriving or self.scheme == "https" or not (self.running or self.waiting or self._unparsed):
             return super().eof_received()
@@ -136,6 +138,12 @@ class HttpProtocol(Parting):
         self._take_slices()
         if self.parser.is_wasted and not (self.parted or self.transport.is_closing()):
             self._rest()
+
+    def _parse_held(self) -> None:
+        """Have the parser read a head that waits for its body: that may come otherwise than it mostly does, or not."""
+        held, self._short.held = self._short.held, b""
+        if held:
+            self._take(held)
 
     def _slice_bytes(self) -> int:
         strange = self.budget.token is None and self.watch.guarded
@@ -339,4 +347,9 @@ class HttpProtocol(Parting):
     @property
     def is_free(self) -> bool:
         """Whether the next request can be answered at once: nothing is under way, and the client takes its answers."""
-        return self.standing.is_idle() and not (self._ending or self.flow.write_paused)
+        return self.standing.is_idle() and self.may_answer
+
+    @property
+    def may_answer(self) -> bool:
+        """Whether an answer may be written as it stands: it is not the last, and the client takes what it is sent."""
+        return not (self._ending or self.flow.write_paused)

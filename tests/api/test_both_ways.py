@@ -137,6 +137,17 @@ def test_what_is_remembered_is_answered_the_short_way(pair: Pair, name: str) -> 
         talk(pair[1], one + LAST)  # so that both hold the same
 
 
+@pytest.mark.parametrize("name", ["a batch", "raw", "raw at an offset", "a price that is none", "x-offset", "no json"])
+def test_a_body_may_come_behind_its_head(pair: Pair, name: str) -> None:
+    """Whole, or in pieces, right or wrong, with other requests around it: each answer is the same."""
+    one, health = TABLE[name], TABLE["health"]
+    end = one.index(b"\r\n\r\n") + 4
+    head, body = one[:end], one[end:]
+    assert_alike(pair, one, one, one, health + head, body + LAST)
+    assert_alike(pair, one, one, one + head, body + one + head, body + one + LAST)
+    assert_alike(pair, one, health + head, body[:1] + b"x" * (len(body) - 1) + TABLE["stats"] + LAST)
+
+
 @pytest.mark.parametrize("cut", [1, 30, -1, -20, -60])
 def test_a_remembered_request_may_come_in_pieces(pair: Pair, cut: int) -> None:
     """Its head, or its body, with a whole one before and behind it."""
