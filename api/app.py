@@ -292,11 +292,12 @@ class Service:
 class Prepared:
     """A request that was understood: it is answered, counted and, where it was slow, written down as any other."""
 
-    __slots__ = ("_latencies", "_method", "_path", "_query", "_question", "_service", "caller", "kept_bytes")
+    __slots__ = ("_latencies", "_method", "_path", "_query", "_question", "_service", "caller", "kept_bytes", "offset")
 
     def __init__(self, service: Service, question: Question, scope: Scope, latencies: Latencies) -> None:
         self.caller = scope.get(CALLER)
         self.kept_bytes = question.kept_bytes
+        self.offset = question.offset
         self._service = service
         self._question = question
         self._latencies = latencies
@@ -304,10 +305,10 @@ class Prepared:
         self._path: str = scope["path"]
         self._query: bytes = scope["query_string"]
 
-    def answer(self, body: bytes, client: Address | None) -> bytes | None:
+    def answer(self, body: bytes, client: Address | None, offset: int | None = None) -> bytes | None:
         """Return JSON to answer with 200; as `api.http.prepared.Question.answer`."""
         begin = perf_counter()
-        answer = self._question.answer(body, self.caller)
+        answer = self._question.answer(body, self.caller, offset)
         if answer is None:
             return None
         duration_s = perf_counter() - begin

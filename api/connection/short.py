@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from api.connection.connections import Connections
 from api.connection.counted import MOST_UNCOUNTED_BYTES
 from api.connection.cycle import STATUS_LINES
-from api.connection.prepared import MAX_PREPARED_HEAD_BYTES, Prepared
+from api.connection.prepared import MAX_PREPARED_HEAD_BYTES, Prepared, without_offset
 from api.http.prepared import QUESTION, NotStored
+from api.http.query import parse_index
 
 if TYPE_CHECKING:
     from api.connection.cycle import Cycle
@@ -53,7 +54,7 @@ class ShortWay:
         if (end := data.find(_END, 0, MAX_PREPARED_HEAD_BYTES) + 4) < len(_END):
             return data
         head = data if end == len(data) else data[:end]
-        if head not in self._known:
+        if self._find(head) is None:
             self._head = head
             return data
         connection = self._connection
@@ -62,7 +63,6 @@ class ShortWay:
 
     def _answered(self, data: bytes) -> bytes:
         """Do the work of `take` where the first request is remembered."""
-        known = self._known
         pieces: list[bytes] = []
         begin = 0
         for _ in range(_MOST_IN_A_ROW):
@@ -70,7 +70,7 @@ class ShortWay:
             if end < len(_END):  # not there
                 break
             head = data[begin:end]
-            prepared = known.get(head)
+            prepared = self._find(head)
             if prepared is None:
                 self._head = head
                 break
@@ -94,6 +94,11 @@ class ShortWay:
             return b""
         return data[begin:]
 
+    def _find(self, head: bytes) -> Prepared | None:
+        """Return the request that is remembered by `head`, or by what it is but for an offset."""
+        found = self._known.get(head)
+        return self._known.get(without_offset(head)[0]) if found is None and b"ffset" in head else found
+
     def _may_pass(self, prepared: Prepared) -> bool:
         """Say whether a request may be answered here and now, and charge its caller."""
         connection = self._connection
@@ -115,12 +120,13 @@ class ShortWay:
     def _answer(self, prepared: Prepared, head: bytes, body: bytes) -> bytes | None:
         """Return the JSON to answer with; None where the request is to go the long way."""
         try:
-            answer = prepared.asked.answer(body, self._connection.client)
+            offset = parse_index("offset", without_offset(head)[1].decode()) if prepared.moves else None
+            answer = prepared.asked.answer(body, self._connection.client, offset)
         except NotStored as refused:
             self._connection.parser.raised = refused
             return None
         except Exception:  # noqa: BLE001 - whatever it is, the long way meets it too, and tells it
-            self._prepared.forget(head)
+            self._prepared.forget(prepared.head)
             answer = None
         if answer is None:
             self._head = head

@@ -41,6 +41,7 @@ class Constant:
 
     batch: Noted | None = None
     kept_bytes = 0
+    offset: int | None = None
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -52,7 +53,7 @@ class Constant:
 
     on_head = on_get
 
-    def answer(self, _body: bytes, _caller: object) -> bytes:
+    def answer(self, _body: bytes, _caller: object, _offset: int | None = None) -> bytes:
         """Answer a prepared request."""
         return self._body
 
@@ -62,11 +63,12 @@ class Ready:
 
     batch: Noted | None = None
     kept_bytes = 0
+    offset: int | None = None
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def answer(self, _body: bytes, _caller: object) -> bytes | None:
+    def answer(self, _body: bytes, _caller: object, _offset: int | None = None) -> bytes | None:
         """Answer a prepared request, while there is nothing to tell of."""
         return None if self._store.losses() or self._store.reasons() else _READY
 
@@ -156,7 +158,10 @@ class AddBatch:
             return None
         if kind == RAW:  # all but the numbers stands in the head
             return _Octets(self._store, self._answer, self._max_values, symbol, offset)
-        return self._json if kind == JSON and req.header(b"x-offset") is None else None
+        if kind != JSON:
+            return None
+        in_head = req.header(b"x-offset") is not None
+        return _JsonAt(self._store, self._answer, self._decoder, offset) if in_head else self._json
 
 
 def _tell_again(scope: Scope, raised: NotStored) -> NoReturn:
@@ -169,11 +174,12 @@ def _tell_again(scope: Scope, raised: NotStored) -> NoReturn:
 class _Batches:
     """What reads and stores the bodies that come behind one head, or behind any that says as much."""
 
-    __slots__ = ("_answer", "_store", "batch")
+    __slots__ = ("_answer", "_store", "batch", "offset")
     kept_bytes = 256
 
-    def __init__(self, store: Store, answer: bytes) -> None:
+    def __init__(self, store: Store, answer: bytes, offset: int | None = None) -> None:
         self.batch: Noted | None = None
+        self.offset = offset
         self._store = store
         self._answer = answer
 
@@ -181,7 +187,7 @@ class _Batches:
         """Return the batch in a body; None where there is more to be said about it. Raises Refusal."""
         raise NotImplementedError
 
-    def answer(self, body: bytes, caller: Token | None) -> bytes | None:
+    def answer(self, body: bytes, caller: Token | None, offset: int | None = None) -> bytes | None:
         """Store a batch and answer; None where something has to be waited for or to be told of the body itself.
 
         Raises NotStored.
@@ -192,7 +198,9 @@ class _Batches:
             return None
         if batch is None:
             return None
-        symbol, values, offset = batch
+        symbol, values, own = batch
+        if offset is None:
+            offset = own
         self.batch = None
         try:
             check_symbol_of(caller, WRITE, symbol)
@@ -217,19 +225,33 @@ class _Json(_Batches):
         return self._quick(body)
 
 
+class _JsonAt(_Json):
+    """Bodies of JSON, behind a head that says at which offset they belong."""
+
+    __slots__ = ()
+
+    def __init__(self, store: Store, answer: bytes, decoder: Decoder, offset: int | None) -> None:
+        super().__init__(store, answer, decoder)
+        self.offset = offset
+
+    def _read(self, body: bytes) -> Batch | None:
+        batch = super()._read(body)
+        # One that says its offset itself, too, is refused the long way.
+        return None if batch is None or batch[2] is not None else (batch[0], batch[1], self.offset)
+
+
 class _Octets(_Batches):
     """Bodies of raw numbers, behind a head that says where they go."""
 
-    __slots__ = ("_max_values", "_offset", "_symbol")
+    __slots__ = ("_max_values", "_symbol")
 
     def __init__(self, store: Store, answer: bytes, max_values: int, symbol: str, offset: int | None) -> None:
-        super().__init__(store, answer)
+        super().__init__(store, answer, offset)
         self._max_values = max_values
         self._symbol = symbol
-        self._offset = offset
 
     def _read(self, body: bytes) -> Batch:
-        return self._symbol, raw_values(body, self._max_values), self._offset
+        return self._symbol, raw_values(body, self._max_values), self.offset
 
 
 class _Question:
@@ -237,6 +259,7 @@ class _Question:
 
     __slots__ = ("_last", "bounds", "kept_bytes", "series", "window")
     batch: Noted | None = None
+    offset: int | None = None
 
     def __init__(self, series: Series, window: Window | None) -> None:
         self.series = series
@@ -245,7 +268,7 @@ class _Question:
         self.bounds = (-1, -1)
         self._last = b""
 
-    def answer(self, _body: bytes, _caller: object) -> bytes:
+    def answer(self, _body: bytes, _caller: object, _offset: int | None = None) -> bytes:
         """Answer as things stand. Raises SymbolNotFound where the series has gone."""
         # The bounds come from shared memory every time: whoever appended, and in whatever process, is seen here.
         bounds = self.series.bounds()

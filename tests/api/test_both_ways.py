@@ -8,7 +8,7 @@ import asyncio
 import os
 import secrets
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -57,6 +57,7 @@ TABLE = {
     "x-offset": post(BATCH, "X-Offset: 0"),
     "raw": post(RAW, kind=OCTETS, target="/add_batch?symbol=RAW"),
     "raw at an offset": post(RAW, kind=OCTETS, target="/add_batch?symbol=RAW&offset=0"),
+    "raw at an x-offset": post(RAW, "X-Offset: 0", kind=OCTETS, target="/add_batch?symbol=RAW"),
     "raw, refused": post(struct.pack("<d", -1), kind=OCTETS, target="/add_batch?symbol=RAW"),
     "half a number": post(b"1234567", kind=OCTETS, target="/add_batch?symbol=RAW"),
     "none": post(b"", kind=OCTETS, target="/add_batch?symbol=RAW"),
@@ -88,7 +89,8 @@ TABLE = {
 }
 SHORT = [
     "health", "health/", "ready", "ready/", "stats", "stats/", "a window", "all windows", "a batch", "a batch/",
-    "with a charset", "another length", "an offset", "raw", "raw at an offset", "keep-alive", "keep-alive, by name",
+    "with a charset", "another length", "an offset", "x-offset", "raw", "raw at an offset", "raw at an x-offset",
+    "keep-alive", "keep-alive, by name",
 ]  # fmt: skip
 """Those that the short way takes."""
 
@@ -146,6 +148,39 @@ def test_a_body_may_come_behind_its_head(pair: Pair, name: str) -> None:
     assert_alike(pair, one, one, one, health + head, body + LAST)
     assert_alike(pair, one, one, one + head, body + one + head, body + one + LAST)
     assert_alike(pair, one, health + head, body[:1] + b"x" * (len(body) - 1) + TABLE["stats"] + LAST)
+
+
+AT: dict[str, Callable[[object], bytes]] = {
+    "in the query": lambda at: post(RAW, kind=OCTETS, target=f"/add_batch?symbol=RAW&offset={at}"),
+    "first in the query": lambda at: post(RAW, kind=OCTETS, target=f"/add_batch?offset={at}&symbol=RAW"),
+    "behind a percent sign": lambda at: post(RAW, kind=OCTETS, target=f"/add_batch?symbol=R%41W&offset={at}"),
+    "in a header": lambda at: post(RAW, f"X-Offset: {at}", kind=OCTETS, target="/add_batch?symbol=RAW"),
+    "beside JSON": lambda at: post('{"symbol":"RAW","values":[1.5,2.5,3.5]}', f"x-offset:{at}"),
+}
+NOT_AT: dict[str, Callable[[object], bytes]] = {
+    "twice": lambda at: post(RAW, f"X-Offset: {at}", kind=OCTETS, target=f"/add_batch?symbol=RAW&offset={at}"),
+    "encoded": lambda at: post(RAW, f"A-offset: {at}", kind=OCTETS, target="/add_batch?symbol=RAW&o%66fset=0"),
+    "in a symbol": lambda at: post(RAW, "X-OFFSET: 0", kind=OCTETS, target=f"/add_batch?symbol=S?offset={at}"),
+    "in a word like it": lambda at: post(RAW, kind=OCTETS, target=f"/add_batch?symbol=xffset={at}&offset=0"),
+    "of nothing": lambda at: post(RAW, f"My-Offset: {at}", kind=OCTETS, target="/add_batch?symbol=RAW"),
+    "of a question": lambda at: request("GET", f"/stats?symbol=RAW&offset={at}"),
+    "a word behind it": lambda at: post(RAW, f"X-Offset: {at} 0", kind=OCTETS, target="/add_batch?symbol=RAW"),
+    "in the body, too": lambda at: post('{"symbol":"RAW","values":[1.5],"offset":0}', f"X-Offset: {at}"),
+}
+OFFSETS = ["0", "00", "3", "1", "000000000000000000003", "9223372036854775807", "9223372036854775808", "-1", "", "3_0"]
+
+
+@pytest.mark.parametrize("where", AT | NOT_AT)
+def test_an_offset_that_differs_each_time_is_read_alike(pair: Pair, where: str) -> None:
+    """Every offset behind every other, that belongs or not, that is one or none; and only what is one is left out."""
+    made = (AT | NOT_AT)[where]
+    before = metric(pair[0], "hft_mmap_prepared_answers_total")
+    for one in OFFSETS:
+        assert_alike(pair, *[made(one)] * 3, *map(made, OFFSETS), LAST)
+    for at in range(0, 30, 3):
+        assert_alike(pair, made(at) + LAST)
+    taken = metric(pair[0], "hft_mmap_prepared_answers_total") - before
+    assert taken >= 20 if where in AT else where != "twice" or taken == 0
 
 
 @pytest.mark.parametrize("cut", [1, 30, -1, -20, -60])
