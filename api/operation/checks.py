@@ -1,4 +1,4 @@
-"""What the value of a setting may be: each check returns it as it is used, or raises ValueError that says what may be."""
+"""What a setting may be: each check returns the value as it is used, or raises ValueError that says what is allowed."""
 
 import dataclasses
 import ipaddress

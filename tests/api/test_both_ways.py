@@ -47,6 +47,9 @@ TABLE = {
     "head of stats": request("HEAD", "/stats?symbol=ABC-USD"),
     "not found": request("GET", "/stats?symbol=NO"),
     "bad query": request("GET", "/stats?symbol=ABC-USD&exponent=9"),
+    "bars": request("GET", "/series?symbol=RAW&window=50&size=2"),
+    "many buckets": request("GET", "/series?symbol=RAW&window=1000"),
+    "buckets of a range": request("GET", "/series?symbol=RAW&from=0&to=5"),
     "buckets": request("GET", "/series?symbol=ABC-USD&window=3"),
     "a batch": post(BATCH),
     "a batch/": post(BATCH, target="/add_batch/"),
@@ -88,7 +91,8 @@ TABLE = {
     "bare line ends": b"GET /health HTTP/1.1\nHost: test\n\n",
 }
 SHORT = [
-    "health", "health/", "ready", "ready/", "stats", "stats/", "a window", "all windows", "a batch", "a batch/",
+    "health", "health/", "ready", "ready/", "stats", "stats/", "a window", "all windows", "buckets", "bars", "a batch",
+    "a batch/",
     "with a charset", "another length", "an offset", "x-offset", "raw", "raw at an offset", "raw at an x-offset",
     "keep-alive", "keep-alive, by name",
 ]  # fmt: skip
