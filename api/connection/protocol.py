@@ -22,7 +22,7 @@ from api.connection.counted import MOST_UNCOUNTED_BYTES
 from api.connection.cycle import Cycle
 from api.connection.drain import LINGER_S
 from api.connection.flow import Address, both_ends, is_tls
-from api.connection.head import NO_ROOM, UPGRADE_TOO_EARLY, Handshake, HeadRefused
+from api.connection.head import MAX_HEAD_BYTES, NO_ROOM, UPGRADE_TOO_EARLY, Handshake, HeadRefused
 from api.connection.parting import Parting
 from api.connection.requests import WAITED_FOR_BYTES, RequestParser
 from api.connection.rest import begin
@@ -39,6 +39,14 @@ _MAX_TURNS = 16
 """So many pipelined requests are run before other connections have their turn."""
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+
+def is_one_piece(data: bytes) -> bool:
+    """Whether no head ends in some bytes, so that they are no two requests, however long they are.
+
+    PERF: a head of 60 kB that is not whole takes 0.1 ms so, and 0.5 in slices.
+    """
+    return len(data) <= MAX_HEAD_BYTES and b"\n\r\n" not in data and b"\n\n" not in data
 
 
 class HttpProtocol(Parting):
@@ -131,7 +139,7 @@ class HttpProtocol(Parting):
         size = len(data)
         if not size:
             return
-        if (size <= _STRANGERS_SLICE_BYTES or size <= self._slice_bytes()) and not self._unparsed:
+        if not self._unparsed and (size <= _STRANGERS_SLICE_BYTES or size <= self._slice_bytes() or is_one_piece(data)):
             self._take(data)
             return
         self._unparsed = memoryview(bytes(self._unparsed) + data if self._unparsed else data)
