@@ -161,16 +161,19 @@ class Opened(TickAppender):
         """Write again what no slot vouches for, and after a failed sync put it on the disk; return how far that goes.
 
         And why not, if the disk still fails. The memory that the proof has read may have been dropped before it was
-        written again: so the proof is made once more, of what was written.
+        written again: so the proof is made once more, of what was written. Where less is left then, the series may
+        begin earlier as well, and all of that has to be written.
         """
         try:
             if recovered.proved:
                 self._commits.write_again(view, recovered)
             if recovered.sync_failed:
-                again = trusted()
-                if again.total < recovered.total:
+                while (again := trusted()).total < recovered.total:
                     recovered = replace(again, lost=again.lost + recovered.lost)
                     self._publish(recovered)
+                    view = self._mapped(View.empty(self._layout, self._floor(recovered.start)), recovered.total)
+                    if recovered.proved:
+                        self._commits.write_again(view, recovered)
                 self._commits.make_good(view, recovered)
             elif recovered.lost or recovered.origin == "rolled_back":
                 self._commits.sync_head()

@@ -530,15 +530,22 @@ class History:
         if total < told.durable and not self._failing:
             raise WrongError(f"{symbol} ends at {total}, and {told.durable} points were on the disk")
         if total < len(told.values):
-            if symbol not in self._excused:
-                raise WrongError(f"{symbol} ends at {total} and not at {len(told.values)}, for no reason")
-            # A device that comes back with a head that was never written since it was made can tell of nothing.
-            if (total or symbol in self._restarted) and not self._events.get(symbol, set()) & {"lost", "recovery"}:
-                raise WrongError(f"{symbol} ends at {total} and not at {len(told.values)}, and nobody is told")
+            self._check_loss(symbol, told, start, total)
             told.start = start
             told.forget(total)
             told.ends = [end for end in told.ends if end <= total]
         told.durable = min(told.durable, total)
+
+    def _check_loss(self, symbol: str, told: Told, start: int, total: int) -> None:
+        """Check that the points from `total` on may be lost, that this is told, and what is kept beside them."""
+        if symbol not in self._excused:
+            raise WrongError(f"{symbol} ends at {total} and not at {len(told.values)}, for no reason")
+        # A device that comes back with a head that was never written since it was made can tell of nothing.
+        if (total or symbol in self._restarted) and not self._events.get(symbol, set()) & {"lost", "recovery"}:
+            raise WrongError(f"{symbol} ends at {total} and not at {len(told.values)}, and nobody is told")
+        # A cleanup makes room for points before they are there: where they are lost, it counts no more.
+        if told.durable and total - start < min(total, LIMITS.cleanup_keep_count - _MOST_POINTS):
+            raise WrongError(f"{symbol} has lost what came after {total}, and keeps {total - start} points alone")
 
     def _check_values(self, store: Store) -> None:
         """Check that everything served is what was appended, and as much of it as is promised."""
@@ -554,7 +561,6 @@ class History:
             if span.total == span.start:
                 continue
             self._check_rows(store, symbol, told, span)
-            # What was let go of stays so, also where points that came after it are lost.
             kept = len(values) - span.start
             if span.start > told.start and kept < min(len(values), LIMITS.cleanup_keep_count - _MOST_POINTS):
                 raise WrongError(f"{symbol} keeps {kept} points alone")

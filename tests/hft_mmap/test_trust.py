@@ -93,6 +93,32 @@ def test_pages_that_were_dropped_are_told_as_lost(
     assert_ends_at(killed, total)
 
 
+@pytest.mark.parametrize("after", [lambda _: None, fail_a_sync], ids=["killed", "sync failed"])
+def test_the_room_that_was_made_for_lost_points_is_given_back(after: Callable[[Path], None], tmp_path: Path) -> None:
+    """A series begins where its newest commit has it begin, also for readers that have followed it further."""
+    limits = Limits(chunk_points=64, starting_capacity=0, max_data_retention=1000, cleanup_keep_count=600)
+    killed = SteppedStore(tmp_path, limits=limits, durability="process")
+    killed.append("A", EVERYTHING[:900])
+    killed.step()
+    for begin in range(900, 1500, 100):
+        killed.append("A", EVERYTHING[begin : begin + 100])
+    with Store(tmp_path, mode="r") as reader:
+        assert reader.series("A").bounds() == (800, 1500)
+        killed.abandon()
+        after(tmp_path / "A")
+        write_at(tmp_path / "A" / chunk_name(896), 8 * 4, bytes(8 * 60))
+        with Store(tmp_path, limits=limits) as store:
+            for one in (store, reader):
+                assert one.series("A").bounds() == (0, 900)
+                assert np.array_equal(one.window("A", 1000), EVERYTHING[:900])
+                assert one.stats("A", 900).min == 1.0
+            store.append("A", np.full(200, 5.0))
+            assert store.series("A").bounds() == reader.series("A").bounds() == (300, 1100)
+            assert store.reasons() == []
+            store.sync()
+            assert store.verify()[0].faults == ()
+
+
 def test_a_failed_sync_loses_nothing_while_the_memory_is_there(killed: Path) -> None:
     """What proves itself is written again with its nodes, synced, and vouched for."""
     fail_a_sync(killed)
