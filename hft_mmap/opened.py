@@ -54,6 +54,8 @@ class Opened(TickAppender):
         trusted = partial(trust, self._head, boot, self.directory, self._layout)
         recovered = recovery.settle(self._head, trusted(), trusted)
         recovery.check_chunks(self.directory, recovered, self._layout)
+        if recovered.origin == "live":
+            self._tell_of_untold()
         # Nothing is written or removed before every chunk has proved sound: a series set aside stays as it is.
         view = self._mapped(View.empty(self._layout, self._floor(recovered.start)), recovered.total)
         self._commits.begin(boot, recovered.committed_total)
@@ -152,8 +154,19 @@ class Opened(TickAppender):
             )  # fmt: skip
 
     def _tell_of_loss(self, found: Trusted) -> None:
-        """Tell what was lost."""
+        """Tell what was lost, and then note that somebody was told."""
         self._on_event("lost", Loss(self.symbol, found.lost, found.total, found.why)._asdict())
+        self._head.loss_told()
+
+    def _tell_of_untold(self) -> None:
+        """Tell what others found to be lost, that were killed before they could tell. The caller holds the series."""
+        noted = self._head.untold()
+        if noted is None or self._head.words[TOTAL] == noted[1]:  # nor did they publish it: it is found again
+            return
+        begin, end = noted
+        why = "it was found by a process that was killed before it could tell how it showed"
+        self._on_event("lost", Loss(self.symbol, end - begin, begin, why)._asdict())
+        self._head.loss_told()
 
     def _made_good(
         self, view: View, recovered: Trusted, trusted: Callable[[], Trusted]

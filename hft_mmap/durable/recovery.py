@@ -103,6 +103,10 @@ def publish(head: Head, found: Trusted, boot: Boot) -> None:
     lost can ever stand for others.
     """
     known = head.mark(found.total)
+    if found.origin != "live":
+        head.loss_told()  # what another run of the machine has left there says nothing, and this is told as a recovery
+    if found.lost:
+        head.note_loss(found.total, found.total + found.lost)
     if found.origin != "live" or found.lost:
         head.store(START, found.start)
         head.store(TOTAL, found.total)

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from hft_mmap.errors import FormatError, SeriesBusy
 from hft_mmap.files.blocks import (
+    MAX_TOTAL,
     Commit,
     Decoded,
     Identity,
@@ -61,6 +62,8 @@ from hft_mmap.tree.words import (
     TAG_BITS,
     TAG_MASK,
     TOTAL,
+    UNTOLD,
+    UNTOLD_FROM,
 )
 
 HEAD_NAME = "head"
@@ -325,6 +328,23 @@ class Head:
         self._array[RING : RING + 2 * following] = 0
         self._array[RING + 2 * following + 2 : RING + 2 * RING_PLACES] = 0
         self.store(EPOCH, mark.epoch)
+
+    def note_loss(self, begin: int, end: int) -> None:
+        """Note that the points [begin, end) are lost, before that is published: who does so may be killed untold."""
+        if noted := self.untold():
+            begin, end = min(begin, noted[0]), max(end, noted[1])
+        self.store(UNTOLD_FROM, begin)
+        self.store(UNTOLD, end)
+
+    def untold(self) -> tuple[int, int] | None:
+        """Return the points that were lost, and nobody was told of that; None if there are none."""
+        begin, end = self.words[UNTOLD_FROM], self.words[UNTOLD]
+        return (begin, end) if 0 <= begin < end <= MAX_TOTAL else None
+
+    def loss_told(self) -> None:
+        """Note that somebody was told of all that was lost."""
+        self.store(UNTOLD, 0)
+        self.store(UNTOLD_FROM, 0)
 
     def move_start(self, start: int) -> None:
         """Store `start`. The caller holds the series."""

@@ -31,6 +31,7 @@ from hft_mmap.ticks import Ticks, as_ticks, ticks_of
 LIMITS = Limits(max_data_retention=700, cleanup_keep_count=300, max_symbols=2, starting_capacity=0, chunk_points=64)
 SYMBOLS = ("A", "B")
 _MOST_POINTS = 150
+_CHANCE_TO_DIE = 0.4
 
 
 class SteppedFlusher:
@@ -147,14 +148,18 @@ class Told:
 class History:
     """One history. `run` raises WrongError, with the steps that led there, where a promise is broken."""
 
-    def __init__(self, root: Path, seed: int, *, lazy: bool = False, ticks: bool = False) -> None:
+    def __init__(
+        self, root: Path, seed: int, *, lazy: bool = False, ticks: bool = False, dying: bool = False
+    ) -> None:  # fmt: skip
         """Make everything that is to happen follow from `seed`, in the directory `root`, which is removed after it.
 
         lazy: a store opens each symbol at its first use, as those of many symbols do, and gives no series that is not
-        being used a descriptor. ticks: the points have times and sizes, or one of the two.
+        being used a descriptor. ticks: the points have times and sizes, or one of the two. dying: after anything that
+        loses points, the first processes that open the store may be killed meanwhile.
         """
-        # Of its own as well: histories of prices alone stay what they are.
+        # Of their own as well: histories of other kinds stay what they are.
         self._ticks = Random(-seed - 2) if ticks else None  # noqa: S311 - as below
+        self._dying = Random(-seed - 3) if dying else None  # noqa: S311 - as below
         self.seed, self.lazy = seed, lazy
         self.counts: Counter[str] = Counter()
         self._random = Random(seed)  # noqa: S311 - to be made again from the seed
@@ -173,6 +178,8 @@ class History:
         self._excused: set[str] = set()
         """Symbols with which something happened since their last opening that may lose what was not on the disk."""
         self._restarted: set[str] = set()
+        self._replaced: set[str] = set()
+        """Symbols whose head may be an older one since their last opening: it can't tell of what came after it."""
         self._failing = False
         """Whether a sync has failed since the machine was started, or the device came back."""
         self._calls_fail = False
@@ -364,7 +371,7 @@ class History:
         self._killed()
 
     def _killed(self) -> None:
-        """Go on without the processes: what they had under way may be there, and what they found may be untold."""
+        """Go on without the processes: what they had under way may be there."""
         self._disk.revive()
         self._restarted.clear()
         self._abandon()
@@ -376,15 +383,15 @@ class History:
         self._disk.cut(restart=True)
         # A head that told of nothing when its device came back (see `_check_opened`) may have been left in order since.
         self._restarted = set(SYMBOLS) - (self._unchecked & self._excused)
-        self._excused, self._failing = set(SYMBOLS), False
-        self._open()
+        self._excused, self._replaced, self._failing = set(SYMBOLS), set(SYMBOLS), False
+        self._open_again()
 
     def _remount(self) -> None:
         """Lose the device, with what was not synced, and have it back in the same run of the machine."""
         self._kill_all()
         self._disk.cut(restart=False)
-        self._excused, self._failing, self._restarted = set(SYMBOLS), False, set()
-        self._open()
+        self._excused, self._replaced, self._failing, self._restarted = set(SYMBOLS), set(SYMBOLS), False, set()
+        self._open_again()
 
     def _doings(self) -> list[Callable[[], None]]:
         """Return what may be under way when something goes wrong."""
@@ -441,7 +448,7 @@ class History:
         self._disk.evict()
         if self._failing:
             self._excused = set(SYMBOLS)
-        self._open()
+        self._open_again()
 
     def _write_back(self) -> None:
         """Have the system write pages by itself."""
@@ -467,6 +474,17 @@ class History:
         shutil.rmtree(copy)
 
     # -- opening, and what must hold ----------------------------------------------------------------------------------
+
+    def _open_again(self) -> None:
+        """Open the store after what may have lost points; in some histories, after others were killed at that."""
+        while self._dying is not None and self._dying.random() < _CHANCE_TO_DIE:
+            self._disk.kill_in(self._dying.randrange(16))
+            with suppress(Killed):
+                self._open()
+            self._disk.revive()
+            self._restarted.clear()
+            self._abandon()
+        self._open()
 
     def _open(self, *, whole: bool = False) -> None:
         """Open the store once more, and check what it serves against what was told before.
@@ -506,9 +524,11 @@ class History:
             self._unchecked.discard(symbol)
             self._excused.discard(symbol)
             self._restarted.discard(symbol)
+            self._replaced.discard(symbol)
         return True
 
     def _noted(self, name: str, fields: Mapping[str, object]) -> None:
+        self._disk.check_alive()
         self._events.setdefault(str(fields.get("symbol")), set()).add(name)
 
     def _check_opened(self, store: Store, symbol: str, told: Told) -> None:
@@ -541,7 +561,9 @@ class History:
         if symbol not in self._excused:
             raise WrongError(f"{symbol} ends at {total} and not at {len(told.values)}, for no reason")
         # A device that comes back with a head that was never written since it was made can tell of nothing.
-        if (total or symbol in self._restarted) and not self._events.get(symbol, set()) & {"lost", "recovery"}:
+        telling = {"lost", "recovery"} if symbol in self._replaced else {"lost"}
+        silent = not total and symbol in self._replaced - self._restarted
+        if not silent and not self._events.get(symbol, set()) & telling:
             raise WrongError(f"{symbol} ends at {total} and not at {len(told.values)}, and nobody is told")
         # A cleanup makes room for points before they are there: where they are lost, it counts no more.
         if told.durable and total - start < min(total, LIMITS.cleanup_keep_count - _MOST_POINTS):

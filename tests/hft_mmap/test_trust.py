@@ -119,6 +119,21 @@ def test_the_room_that_was_made_for_lost_points_is_given_back(after: Callable[[P
             assert store.verify()[0].faults == ()
 
 
+def test_a_loss_is_told_by_the_next_process_where_the_one_that_found_it_could_not(killed: Path) -> None:
+    """The one was ended between what it published and what it told; `verify` knows of it until somebody is told."""
+
+    def end(name: str, _: Mapping[str, object]) -> None:
+        if name == "lost":
+            raise KeyboardInterrupt
+
+    drop(killed, 2000, 3000)
+    with pytest.raises(KeyboardInterrupt):
+        Store(killed.parent, limits=LIMITS, on_event=end)
+    with Store(killed.parent, mode="r") as store:
+        assert any("points 1110 to 2999 were lost" in fault for fault in store.verify()[0].faults)
+    assert_ends_at(killed, 1110)
+
+
 def test_a_failed_sync_loses_nothing_while_the_memory_is_there(killed: Path) -> None:
     """What proves itself is written again with its nodes, synced, and vouched for."""
     fail_a_sync(killed)
