@@ -31,8 +31,8 @@ from hft_mmap.errors import (
     WriteFailed,
 )
 from hft_mmap.files.chunk import Chunk
-from hft_mmap.files.head import FLAG_LEFT, FLAG_SYNC_FAILED
 from hft_mmap.files.layout import KINDS, TIME, Kind
+from hft_mmap.files.live import FLAG_LEFT, FLAG_SYNC_FAILED
 from hft_mmap.files.locks import attempts
 from hft_mmap.files.marks import Mark
 from hft_mmap.files.names import chunk_name

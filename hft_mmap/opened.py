@@ -11,7 +11,7 @@ from hft_mmap.durable.trust import Trusted, trust
 from hft_mmap.errors import FormatError, SeriesRemoved
 from hft_mmap.files.boot import Boot, current_boot, is_same_boot
 from hft_mmap.files.disk import SHORT_OF
-from hft_mmap.files.head import FLAG_LEFT
+from hft_mmap.files.live import FLAG_LEFT
 from hft_mmap.files.view import View
 from hft_mmap.health import Loss
 from hft_mmap.tick_appender import TickAppender

@@ -26,7 +26,8 @@ from hft_mmap.errors import (
     SymbolNotFound,
 )
 from hft_mmap.files.chunk import Chunk
-from hft_mmap.files.head import FLAG_LEFT, Head
+from hft_mmap.files.head import Head
+from hft_mmap.files.live import FLAG_LEFT
 from hft_mmap.files.view import View
 from hft_mmap.moment import Moment
 from hft_mmap.span import Span

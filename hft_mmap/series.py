@@ -28,7 +28,7 @@ from hft_mmap.errors import (
 from hft_mmap.files.boot import Boot
 from hft_mmap.files.descriptors import Descriptors
 from hft_mmap.files.disk import SHORT_OF
-from hft_mmap.files.head import FLAG_CLEAN, FLAG_SYNC_FAILED
+from hft_mmap.files.live import FLAG_CLEAN, FLAG_SYNC_FAILED
 from hft_mmap.files.locks import attempts
 from hft_mmap.files.marks import Mark
 from hft_mmap.files.view import View

@@ -27,8 +27,9 @@ from hft_mmap.errors import FormatError
 from hft_mmap.files.blocks import MAX_TOTAL, Commit
 from hft_mmap.files.boot import Boot, is_same_boot
 from hft_mmap.files.chunk import Chunk
-from hft_mmap.files.head import FLAG_SYNC_FAILED, Head
+from hft_mmap.files.head import Head
 from hft_mmap.files.layout import Layout
+from hft_mmap.files.live import FLAG_SYNC_FAILED
 from hft_mmap.files.locks import attempts
 from hft_mmap.files.marks import Mark, wrapped
 from hft_mmap.files.names import chunk_name

@@ -9,7 +9,8 @@ import pytest
 from hft_mmap import SeriesReadOnly, Store
 from hft_mmap.files.chunk import Chunk
 from hft_mmap.files.column import Column
-from hft_mmap.files.head import FLAG_SYNC_FAILED, Head
+from hft_mmap.files.head import Head
+from hft_mmap.files.live import FLAG_SYNC_FAILED
 from hft_mmap.testing.disk import SimulatedDisk
 from hft_mmap.testing.histories import LIMITS, History, SteppedStore, WrongError
 from hft_mmap.tree.writer import NOT_SHORT

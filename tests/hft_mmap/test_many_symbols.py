@@ -23,8 +23,9 @@ from hft_mmap import (
     SymbolUnknown,
 )
 from hft_mmap.directory.starting import OPENED_AT_ONCE
-from hft_mmap.files.head import FLAG_SYNC_FAILED, HEAD_NAME, Head
+from hft_mmap.files.head import HEAD_NAME, Head
 from hft_mmap.files.layout import Layout
+from hft_mmap.files.live import FLAG_SYNC_FAILED
 from hft_mmap.files.names import chunk_name
 from hft_mmap.series import Series
 from hft_mmap.testing.disk import SimulatedDisk

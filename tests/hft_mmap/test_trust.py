@@ -12,8 +12,9 @@ import pytest
 
 from hft_mmap import InvalidValues, Limits, Reason, Store
 from hft_mmap.durable import verify
-from hft_mmap.files.head import FLAG_SYNC_FAILED, HEAD_NAME, SLOT_OFFSETS, Head
+from hft_mmap.files.head import HEAD_NAME, SLOT_OFFSETS, Head
 from hft_mmap.files.layout import Layout
+from hft_mmap.files.live import FLAG_SYNC_FAILED
 from hft_mmap.files.marks import Mark
 from hft_mmap.files.names import chunk_name
 from hft_mmap.testing import move_in, restart_machine
