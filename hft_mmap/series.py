@@ -11,7 +11,6 @@ from time import monotonic
 import numpy as np
 
 from hft_mmap import forks
-from hft_mmap.appender import Waker
 from hft_mmap.counters import EventSink, Syncs
 from hft_mmap.durable import recovery
 from hft_mmap.durable.commits import Waiter
@@ -36,6 +35,7 @@ from hft_mmap.health import LOCKED_AFTER_S, Refusal, Trouble
 from hft_mmap.held import CLOSED
 from hft_mmap.limits import Limits
 from hft_mmap.opened import Opened
+from hft_mmap.refusing import Waker
 from hft_mmap.tree.words import FLAGS, START, TOTAL
 
 _FAILING_FOR_S = 1.0

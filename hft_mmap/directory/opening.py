@@ -28,8 +28,8 @@ from hft_mmap.series import Series
 from hft_mmap.tree.words import FLAGS
 
 if TYPE_CHECKING:
-    from hft_mmap.appender import Waker
     from hft_mmap.durable.flusher import Flusher
+    from hft_mmap.refusing import Waker
 
 LOCK_NAME = ".lock"
 MAKING_PREFIX = ".making-"
