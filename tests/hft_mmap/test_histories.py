@@ -12,7 +12,9 @@ from hft_mmap.files.column import Column
 from hft_mmap.files.head import Head
 from hft_mmap.files.live import FLAG_SYNC_FAILED
 from hft_mmap.testing.disk import SimulatedDisk
-from hft_mmap.testing.histories import LIMITS, History, SteppedStore, WrongError
+from hft_mmap.testing.histories import History
+from hft_mmap.testing.promises import LIMITS, WrongError
+from hft_mmap.testing.stepped import SteppedStore
 from hft_mmap.tree.writer import NOT_SHORT
 
 KEPT_SEEDS = (29, 379, 589, 1354, 1487, 2773, 10693, 11712, 11951, 7001880, 8600392, 21005044, 22005910)

@@ -18,7 +18,7 @@ from hft_mmap.files.live import FLAG_SYNC_FAILED
 from hft_mmap.files.marks import Mark
 from hft_mmap.files.names import chunk_name
 from hft_mmap.testing import move_in, restart_machine
-from hft_mmap.testing.histories import SteppedStore
+from hft_mmap.testing.stepped import SteppedStore
 from hft_mmap.tree.words import EPOCH, FLAGS, RING, RING_OFFSET, RING_PLACES, SETTLED, TOTAL
 from tests.hft_mmap.damage import flip, write_at
 
