@@ -357,6 +357,9 @@ class History(Promises):
 
     def _open_again(self) -> None:
         """Open the store after what may have lost points; in some histories, after others were killed at that."""
+        # What one has told before it was killed counts.
+        self._events = {symbol: self._events.get(symbol, set()) for symbol in self._unchecked}
+        self._unchecked = set(SYMBOLS)
         while self._dying is not None and self._dying.random() < _CHANCE_TO_DIE:
             self._disk.kill_in(self._dying.randrange(16))
             with suppress(Killed):
