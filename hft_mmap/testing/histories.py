@@ -15,11 +15,13 @@ from unittest.mock import patch
 
 from hft_mmap.directory import opening, starting
 from hft_mmap.errors import ColumnsDiffer, HftMmapError, SeriesSetAside, StoreUnusable, SymbolNotFound
+from hft_mmap.files.head import HEAD_NAME
 from hft_mmap.limits import Durability
 from hft_mmap.testing.disk import FAILURES, Killed, SimulatedDisk
 from hft_mmap.testing.promises import LIMITS, MOST_POINTS, SYMBOLS, Promises, Told, WrongError
 from hft_mmap.testing.stepped import SteppedStore
 from hft_mmap.ticks import as_ticks
+from hft_mmap.tree.words import LIVE_OFFSET
 
 _CHANCE_TO_DIE = 0.4
 
@@ -328,7 +330,14 @@ class History(Promises):
         self._disk.evict()
         if self._failing:
             self._excused = set(SYMBOLS)
+            self._replaced |= {symbol for symbol in SYMBOLS if self._published(symbol) < len(self._told[symbol].values)}
         self._open_again()
+
+    def _published(self, symbol: str) -> int:
+        """Return the total that the head of a symbol has; its page may have been dropped as well."""
+        with suppress(FileNotFoundError):
+            return int.from_bytes((self._disk.data / symbol / HEAD_NAME).read_bytes()[LIVE_OFFSET:][:8], "little")
+        return 0
 
     def _write_back(self) -> None:
         """Have the system write pages by itself."""
