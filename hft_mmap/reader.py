@@ -129,21 +129,21 @@ class Reader:
 
     def _mapped(self, view: View, total: int) -> View:
         """Return `view` with the chunks added that exist for the points up to `total`."""
-        if view.end < total and not view.chunks and self._look_at_columns():
-            view = View.empty(self._layout, view.first, view.era)
+        if view.end < total and not view.chunks:
+            self._look_at_columns()
+            # Not where that has changed them: who looked before may have met an error before it took another view.
+            if view.layout.kinds != self._layout.kinds:
+                view = View.empty(self._layout, view.first, view.era)
         while view.end < total:
             view = view.extended(Chunk(self.directory, self._head.identity.series_id, view.end, self._layout))
         return view
 
-    def _look_at_columns(self) -> bool:
-        """Look which columns the series has, and say whether these are others: its first batch chooses them.
+    def _look_at_columns(self) -> None:
+        """Look which columns the series has: its first batch chooses them, in whichever process.
 
-        Whoever has opened it before that batch, in whichever process, maps its first chunk after it.
+        Whoever has opened it before that batch maps its first chunk after it.
         """
-        layout = recovery.layout_of(self._head.look_at_identity())
-        changed = layout.kinds != self._layout.kinds
-        self._layout = layout
-        return changed
+        self._layout = recovery.layout_of(self._head.look_at_identity())
 
     def _current(self, total: int) -> View:
         """Return the view of all kept chunks up to `total`. Other processes are held out: what is kept exists."""

@@ -319,10 +319,12 @@ class History(Promises):
         for store in self._stores:
             store.step()
             self._check_values(store)
-        if self._stores and not self.lazy:
-            for symbol, told in self._told.items():
-                with suppress(HftMmapError):
-                    self._check_opened(self._stores[0], symbol, told)
+        for symbol, told in self._told.items() if not self.lazy else ():
+            # One that refuses has stopped where it did, and another may have gone on since.
+            first = sorted(self._stores, key=lambda store: not store.goes_on(symbol))[:1]
+            with suppress(HftMmapError):
+                for store in first:
+                    self._check_opened(store, symbol, told)
 
     def _evict(self) -> None:
         """Have memory drop what a failed sync left there; the process that met the failure is gone, or is killed."""
