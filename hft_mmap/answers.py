@@ -182,6 +182,12 @@ def many(moment: Moment, starts: ArrayLike, ends: ArrayLike, names: Sequence[str
     """Return start, end and the statistics `names` of each range; see `Series.stats_many`."""
     wanted = wanted_of(moment, names)
     lo, hi = checked_indexes("starts", starts), checked_indexes("ends", ends)
+    lo, hi = check_ranges(moment, lo, hi)
+    return Columns({"start": lo, "end": hi} | statistics(moment.view, lo, hi, wanted))
+
+
+def check_ranges(moment: Moment, lo: Indexes, hi: Indexes) -> tuple[Indexes, Indexes]:
+    """Return the bounds of ranges; InvalidRange, OutOfRange unless each of them holds a point, and is kept."""
     if len(lo) != len(hi):
         raise InvalidRange(f"starts and ends must be of one length, not {len(lo)} and {len(hi)}")
     bad = np.flatnonzero((lo < 0) | (lo >= hi))
@@ -191,7 +197,7 @@ def many(moment: Moment, starts: ArrayLike, ends: ArrayLike, names: Sequence[str
     bad = np.flatnonzero((lo < moment.start) | (hi > moment.total))
     if len(bad):
         raise out_of_range(moment, int(lo[bad[0]]), int(hi[bad[0]]))
-    return Columns({"start": lo, "end": hi} | statistics(moment.view, lo, hi, wanted))
+    return lo, hi
 
 
 def one(moment: Moment, lo: int, hi: int, names: Sequence[str]) -> dict[str, float | int | None]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from hft_mmap import by_time
 from hft_mmap.answers import Point, checked_index, out_of_range
-from hft_mmap.errors import InvalidRange
+from hft_mmap.errors import InvalidRange, OutOfRange
 from hft_mmap.files.layout import SIZE, TIME, Kind
 from hft_mmap.moment import Moment
 from hft_mmap.named import Column, Columns, Indexes
@@ -66,6 +66,29 @@ def many(moment: Moment, times: Times, tolerance: object = None) -> Columns:
     if len(moment.view.sizes):
         columns["size"] = np.where(there, picked(moment, safe, SIZE), np.nan)
     return Columns(columns)
+
+
+def times_of(moment: Moment, index: Indexes) -> Indexes:
+    """Return the time of each of the points `index`; OutOfRange for one that is not kept, ColumnsDiffer."""
+    by_time.check_times(moment)
+    bad = np.flatnonzero((index < moment.start) | (index >= moment.total))
+    if len(bad):
+        raise out_of_range(moment, int(index[bad[0]]), int(index[bad[0]]) + 1)
+    return picked(moment, index, TIME)
+
+
+def indexes_of(moment: Moment, times: Indexes) -> Indexes:
+    """Return the newest point at or before each of `times`; OutOfRange where none is kept, ColumnsDiffer."""
+    by_time.check_times(moment)
+    index = by_time.firsts_behind(moment, times) - 1
+    bad = np.flatnonzero(index < moment.start)
+    if len(bad):
+        k = int(bad[0])
+        raise OutOfRange(
+            f"no point of {moment.symbol} that is kept lies at or before {times[k]} ns, which is time[{k}]",
+            moment.start, moment.total,
+        )  # fmt: skip
+    return index
 
 
 def picked(moment: Moment, index: Indexes, kind: Kind | None = None) -> NDArray[Any]:

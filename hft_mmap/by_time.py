@@ -147,7 +147,7 @@ def firsts_behind(moment: Moment, times: Indexes) -> Indexes:
 def many_ns(name: str, times: Times) -> Indexes:
     """Return one row of times as nanoseconds since 1970; InvalidRange, which calls it `name`."""
     try:
-        return as_times(times)
+        return np.array(as_times(times))  # theirs may be read-only, or changed meanwhile
     except InvalidTimes as error:
         raise InvalidRange(f"{name}: {error}") from error
 

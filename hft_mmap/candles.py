@@ -18,6 +18,7 @@ from hft_mmap.errors import ColumnsDiffer, InvalidRange, SymbolNotFound
 from hft_mmap.files.layout import TIME
 from hft_mmap.moment import Moment
 from hft_mmap.named import ARGMAX, ARGMIN, Column, Columns, Indexes
+from hft_mmap.tree.buckets import bar_edges
 from hft_mmap.tree.cuts import TOO_MANY
 from hft_mmap.tree.cuts import cut_by_sizes as cut_points
 
@@ -75,6 +76,13 @@ def cut_by_clock(  # noqa: PLR0913 - all by name but the first
         return cut
     there = cut.starts < cut.ends
     return cut if there.all() else Cut(edges[:-1][there], cut.starts[there], cut.ends[there])
+
+
+def cut_by_points(moment: Moment, size: int, start: int, end: int) -> Cut:
+    """Return the bars of `size` points over the kept points [start, end); see `Series.stats_bars`."""
+    edges = bar_edges((moment.start, moment.total), (start, end), size)
+    starts, ends = edges[:-1].copy(), edges[1:].copy()
+    return Cut(picked(moment, starts, TIME) if len(moment.view.times) else None, starts, ends)
 
 
 def cut_by_sizes(

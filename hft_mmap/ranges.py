@@ -30,7 +30,7 @@ def is_index(at: object) -> bool:
 class Ranges(Reader):
     """The part of a series that answers any range. Made by `Series`; safe to use from any number of threads."""
 
-    def _moment(self) -> Moment:
+    def moment(self) -> Moment:
         """Return the series as it stands now."""
         return Moment(self.symbol, *self._snapshot())
 
@@ -39,7 +39,7 @@ class Ranges(Reader):
         end: int | Instant | None = None,
     ) -> tuple[Moment, int, int]:  # fmt: skip
         """Return the series as it stands now, and the bounds [lo, hi) of what is asked for; see `statistics`."""
-        moment = self._moment()
+        moment = self.moment()
         return moment, *self._part(moment, window, start, end, at)
 
     def _part(
@@ -85,7 +85,7 @@ class Ranges(Reader):
             found = fold_between(view.address, total_address, start, end)
             if found[5]:
                 return window_stats(found)
-        moment = self._moment()
+        moment = self.moment()
         if not (is_index(start) and is_index(end)):
             start, end = by_time.between(moment, start, end)
         lo, hi = answers.checked_range(moment, start, end)
@@ -119,7 +119,7 @@ class Ranges(Reader):
         A window larger than what is kept gives all of it. O(n log N), lock-free. InvalidStatistic, InvalidWindow;
         SymbolNotFound while nothing was ever appended.
         """
-        moment = self._moment()
+        moment = self.moment()
         if moment.start == moment.total:
             raise SymbolNotFound(self.symbol)
         return moment.start, moment.total, answers.newest(moment, list(map(checked_window, windows)), stats)
@@ -133,7 +133,7 @@ class Ranges(Reader):
         that are not kept, or not there yet, are left out, so there may be none. O(n log N), lock-free, GIL released.
         InvalidRange unless 0 <= start <= end and size >= 1; InvalidStatistic.
         """
-        moment = self._moment()
+        moment = self.moment()
         asked = (0 if start is None else start, moment.total if end is None else end)
         return answers.bars(moment, asked, size, stats)
 
@@ -144,7 +144,7 @@ class Ranges(Reader):
         undefined. O(n log N), about 1 us a range whatever its length, lock-free, with the GIL released; those of a path
         (`named.PATHS`) read every point. Errors as `range`, naming the first range that is wrong; InvalidStatistic.
         """
-        return answers.many(self._moment(), starts, ends, stats)
+        return answers.many(self.moment(), starts, ends, stats)
 
     def first(
         self, after: int, *, above: float | None = None, below: float | None = None, until: int | None = None
@@ -170,7 +170,7 @@ class Ranges(Reader):
                 return None
             if found != UNANSWERED:
                 return Passage(found, value, "above" if value >= high else "below")
-        return searches.first(self._moment(), after, above=above, below=below, until=until)
+        return searches.first(self.moment(), after, above=above, below=below, until=until)
 
     def quantile(
         self, q: Sequence[float], *, window: Window | None = None, start: int | Instant | None = None,
@@ -182,7 +182,7 @@ class Ranges(Reader):
         minimum, 1 the maximum. Lock-free, with the GIL released; milliseconds for 1e8 points that wander, up to a few
         readings of all of them for white noise. InvalidRange unless each q is from 0 to 1; errors of `statistics`.
         """
-        moment = self._moment()
+        moment = self.moment()
         return searches.quantiles(moment, *self._part(moment, window, start, end), q)
 
     def rank(
@@ -190,7 +190,7 @@ class Ranges(Reader):
         end: int | Instant | None = None,
     ) -> Rank:  # fmt: skip
         """Return how many points are below `value`, equal to it and above it; of which points, see `quantile`."""
-        moment = self._moment()
+        moment = self.moment()
         return searches.rank(moment, *self._part(moment, window, start, end), value)
 
     def time_bars(
@@ -207,7 +207,7 @@ class Ranges(Reader):
         avg) are the price that held when the bar began. O(n log N), GIL released; what `statistics` says of paths.
         InvalidWindow, InvalidRange, InvalidStatistic, ColumnsDiffer, SymbolNotFound.
         """
-        moment = self._moment()
+        moment = self.moment()
         cut = candles.cut_by_clock(moment, every, start, end, tz=tz, fill=fill)
         return candles.folded(moment, cut, stats)
 
@@ -222,7 +222,7 @@ class Ranges(Reader):
         them where there are times: that of the first point. Every size is read, 2 ns each, with the GIL released.
         InvalidRange unless `volume` is above 0; ColumnsDiffer, InvalidStatistic, SymbolNotFound.
         """
-        moment = self._moment()
+        moment = self.moment()
         return candles.folded(moment, candles.cut_by_sizes(moment, volume, start, end), stats)
 
     def value_bars(
@@ -230,7 +230,7 @@ class Ranges(Reader):
         stats: Sequence[str] = FIVE,
     ) -> Columns:  # fmt: skip
         """Return what `volume_bars` does, of bars that end where price times absolute size adds up to `value`."""
-        moment = self._moment()
+        moment = self.moment()
         return candles.folded(moment, candles.cut_by_sizes(moment, value, start, end, by_value=True), stats)
 
     def stats_around(
@@ -243,14 +243,14 @@ class Ranges(Reader):
         start = end, and what `time_bars` says of empty bars. One that ends behind the newest point has what is there so
         far; one that may have had points that are no longer kept is OutOfRange. Otherwise as `stats_many`.
         """
-        moment = self._moment()
+        moment = self.moment()
         wanted = answers.wanted_of(moment, stats)
         lo, hi = by_time.many_around(moment, times, before, after)
         return Columns({"start": lo, "end": hi} | candles.of_any(moment, lo, hi, wanted))
 
     def stats_between(self, starts: Times, ends: Times, stats: Sequence[str] = FIVE) -> Columns:
         """Return columns start, end and `stats` of the points in [starts[k], ends[k]), times; see `stats_around`."""
-        moment = self._moment()
+        moment = self.moment()
         wanted = answers.wanted_of(moment, stats)
         lo, hi = by_time.many_between(moment, starts, ends)
         return Columns({"start": lo, "end": hi} | candles.of_any(moment, lo, hi, wanted))
@@ -268,7 +268,7 @@ class Ranges(Reader):
         for an index behind the newest point where the series has times: nanoseconds are written "5ns". O(1) by index,
         O(log N) by time; lock-free.
         """
-        return asof.asof(self._moment(), at, tolerance)
+        return asof.asof(self.moment(), at, tolerance)
 
     def asof_many(self, times: Times, tolerance: Lasting | None = None) -> Columns:
         """Return index, time, value, and size where there is one, of the newest point at or before each of `times`.
@@ -276,4 +276,4 @@ class Ranges(Reader):
         times: as in `stats_around`. Where no point is kept, or none within `tolerance`, index is -1, time 0 and value
         NaN. O(n log N), less for times in order; lock-free, GIL released. InvalidRange, InvalidWindow, ColumnsDiffer.
         """
-        return asof.many(self._moment(), times, tolerance)
+        return asof.many(self.moment(), times, tolerance)

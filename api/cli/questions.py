@@ -112,7 +112,7 @@ def bars_command(
     """
     with opened_store(config_path, data_dir) as store:
         from api.http.query import parse_names
-        from api.routes.named import BAR
+        from api.routes.bars import BAR
         from hft_mmap.answers import rows
 
         wanted = tuple(dict.fromkeys((*BAR, *parse_names(names))))

@@ -12,7 +12,7 @@ from api.http.query import MOST, bad_query, pairs, parse_index, parse_names, who
 from api.http.request import Request
 from hft_mmap import STANDARD_WINDOWS
 from hft_mmap.files.names import validate_symbol
-from hft_mmap.named import PATHS
+from hft_mmap.named import SCANNED
 
 INGEST, STATS = "ingest", "stats"
 AT_THE_END = "total"
@@ -132,7 +132,7 @@ def check_paths(windows: Iterable[int], names: Iterable[str]) -> None:
     points = sum(windows)
     if points > FEW_POINTS and reads_path(names):
         raise bad_query(
-            f"{', '.join(filter(PATHS.__contains__, names))} read every point of every window for each message, and "
+            f"{', '.join(filter(SCANNED.__contains__, names))} read every point of every window for each message, and "
             f"these windows have {points:,} points together; a stream has at most {FEW_POINTS:,} of a series: name "
             "shorter ones by window, or ask /stats now and then"
         )

@@ -129,7 +129,7 @@ def test_bars_begin_at_midnight_of_a_time_zone(
         assert found["time"][begin : begin + len(expected)].tolist() == expected
         assert int(found["count"].sum()) == len(minutes)
         # Nothing but an end of the range cuts a bar: each has the minutes until the next begins.
-        assert (np.diff(found["time"])[1:-1] == found["count"][1:-2] * MINUTE).all() or len(found["time"]) < 4  # noqa: PLR2004
+        assert (np.diff(found["time"])[1:-1] == found["count"][1:-2] * MINUTE).all() or len(found["time"]) < 4
 
 
 @settings(max_examples=60)
@@ -149,7 +149,7 @@ def test_the_clock_of_any_zone_shows_a_multiple_where_a_bar_begins(data: st.Data
     clock = [second + shown(second, zone) for second in seconds.tolist()]
     for k in range(1, len(clock)):
         second, before, now = int(seconds[k]), clock[k - 1], clock[k]
-        if now - before == 300:  # noqa: PLR2004 - nothing was changed
+        if now - before == 300:
             again = now < max(clock[:k]) + 300 and every > max(clock[:k]) + 300 - now
             assert (second in begins) == (now % every == 0 and not again), (zone.key, every, second)
         elif now > before:
@@ -189,7 +189,7 @@ def test_bars_are_what_a_search_through_all_points_finds(data: st.DataObject) ->
         bars: dict[int, list[int]] = {}
         for k in inside:
             bars.setdefault(int(times[k]) // every * every, []).append(k)
-        if (int(times[-1]) - int(times[0])) // every > 100_000:  # noqa: PLR2004
+        if (int(times[-1]) - int(times[0])) // every > 100_000:
             return
         found = store.time_bars("A", f"{every}ns", *asked, stats=("first", "last", "count"))
         assert found["time"].tolist() == list(bars)

@@ -24,7 +24,7 @@ UNDERFLOW = Fraction(1, 2**1060)
 MOST = 2**63 - 1
 
 
-def assert_near(found: float | int | None, exact: Fraction | None, error: Fraction, what: str) -> None:
+def assert_near(found: float | None, exact: Fraction | None, error: Fraction, what: str) -> None:
     """Assert that a statistic is undefined where it has to be, and off by no more than `error` elsewhere."""
     assert (found is None) == (exact is None), (what, found, exact)
     if found is not None and exact is not None:
