@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hft_mmap.batch import arrow_array, is_arrow_only, nulls_of
+from hft_mmap.by_time import Window, newest_of_each
 from hft_mmap.errors import ColumnsDiffer, InvalidRange, InvalidValues, OutOfRange
 from hft_mmap.files.view import View
 from hft_mmap.moment import Moment
@@ -213,9 +214,9 @@ def rows(columns: Mapping[str, Column]) -> list[dict[str, float | int | None]]:
     return [dict(zip(columns, one, strict=True)) for one in zip(*values, strict=True)]
 
 
-def newest(moment: Moment, windows: Sequence[int], names: Sequence[str]) -> Columns:
-    """Return start, end and the statistics `names` of each of the newest `windows` points; a point is kept at least."""
-    lo = np.array([max(moment.start, moment.total - window) for window in windows], dtype=np.int64)
+def newest(moment: Moment, windows: Sequence[Window], names: Sequence[str]) -> Columns:
+    """Return start, end and the statistics `names` of each of the newest `windows`; a point is kept at least."""
+    lo = newest_of_each(moment, windows)
     hi = np.full(len(lo), moment.total, dtype=np.int64)
     return Columns({"start": lo, "end": hi} | statistics(moment.view, lo, hi, wanted_of(moment, names)))
 

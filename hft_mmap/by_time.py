@@ -5,6 +5,7 @@ what an index, its type says: a whole number is an index, a text or a datetime i
 """
 
 import re
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -212,6 +213,14 @@ def newest(moment: Moment, window: object) -> tuple[int, int]:
     lasting = duration_ns(window)
     check_times(moment)
     return first_from(moment, moment.view.time_of(moment.total - 1) - lasting + 1), moment.total
+
+
+def newest_of_each(moment: Moment, windows: Sequence[object]) -> Indexes:
+    """Return where each of the newest `windows`, points or times, begins; a point is kept at least."""
+    found = np.empty(len(windows), dtype=np.int64)
+    for k, window in enumerate(windows):
+        found[k] = newest(moment, window)[0] if is_time(window) else max(moment.start, moment.total - window)  # type: ignore[operator]
+    return found
 
 
 def ending(moment: Moment, window: object, at: object) -> tuple[int, int]:

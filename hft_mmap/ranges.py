@@ -112,17 +112,18 @@ class Ranges(Reader):
         return answers.one(*self.part(window=window, at=at, start=start, end=end), stats)
 
     def stats_windows(
-        self, stats: Sequence[str] = FIVE, windows: Sequence[int] = STANDARD_WINDOWS
+        self, stats: Sequence[str] = FIVE, windows: Sequence[Window] = STANDARD_WINDOWS
     ) -> tuple[int, int, Columns]:
-        """Return start, total, and columns start, end and `stats` of the newest `windows` points, all of one moment.
+        """Return start, total, and columns start, end and `stats` of the newest `windows`, all of one moment.
 
-        A window larger than what is kept gives all of it. O(n log N), lock-free. InvalidStatistic, InvalidWindow;
-        SymbolNotFound while nothing was ever appended.
+        Each is points, or a time as in `statistics`; one larger than what is kept gives all of it. O(n log N),
+        lock-free. InvalidStatistic, InvalidWindow, ColumnsDiffer; SymbolNotFound while nothing was ever appended.
         """
         moment = self.moment()
         if moment.start == moment.total:
             raise SymbolNotFound(self.symbol)
-        return moment.start, moment.total, answers.newest(moment, list(map(checked_window, windows)), stats)
+        asked: list[Window] = [one if by_time.is_time(one) else checked_window(one) for one in windows]
+        return moment.start, moment.total, answers.newest(moment, asked, stats)
 
     def stats_bars(
         self, size: int, start: int | None = None, end: int | None = None, *, stats: Sequence[str] = FIVE

@@ -19,7 +19,7 @@ from api.http.query import (
     parse_window,
 )
 from api.operation.beside import Beside
-from hft_mmap import STANDARD_WINDOWS, Series, Store
+from hft_mmap import STANDARD_TIMES, STANDARD_WINDOWS, Series, Store
 from hft_mmap.answers import rows
 from hft_mmap.files.names import validate_symbol
 from hft_mmap.named import FIVE
@@ -109,8 +109,9 @@ def _answer_paths(store: Store, asked: NamedQuery) -> bytes:
 def _points(store: Store, asked: NamedQuery) -> int:
     """Return how many points all windows that are asked for have together."""
     if asked.window is None and not asked.is_range:
-        count = store.series(asked.symbols[0]).count
-        return sum(min(window, count) for window in STANDARD_WINDOWS)
+        series = store.series(asked.symbols[0])
+        _, total, windows = series.stats_windows(("count",), (*STANDARD_WINDOWS, *standard_times(series)))
+        return total and int(windows["count"].sum())
     parts = [
         store.series(symbol).part(window=asked.window, at=asked.at, start=asked.begin, end=asked.end)
         for symbol in asked.symbols
@@ -124,14 +125,23 @@ def _answer(store: Store, asked: NamedQuery) -> bytes:
     return _answer_many(store, asked)
 
 
+def standard_times(series: Series) -> tuple[str, ...]:
+    """Return the standard windows by time, where a series has times."""
+    return STANDARD_TIMES if "times" in series.columns else ()
+
+
 def answer_one(series: Series, asked: NamedQuery) -> bytes:
     """Return the five and the named statistics of one series: of a window, a range, or the eight windows."""
     names = tuple(dict.fromkeys(FIVE + asked.names))
     if asked.window is None and not asked.is_range:
-        start, total, found = series.stats_windows(names, STANDARD_WINDOWS)
-        by_exponent = {str(k): one for k, one in enumerate(rows({name: found[name] for name in names}), start=1)}
-        head = {"symbol": series.symbol, "total": total, "count": total - start}
-        return orjson.dumps({**head, "windows": by_exponent})
+        lasting = standard_times(series)
+        start, total, found = series.stats_windows(names, (*STANDARD_WINDOWS, *lasting))
+        fields = rows({name: found[name] for name in names})
+        by_exponent = {str(k): one for k, one in enumerate(fields[: len(STANDARD_WINDOWS)], start=1)}
+        document = {"symbol": series.symbol, "total": total, "count": total - start, "windows": by_exponent}
+        if lasting:
+            document["by_time"] = dict(zip(lasting, fields[len(STANDARD_WINDOWS) :], strict=True))
+        return orjson.dumps(document)
     return orjson.dumps(
         series.statistics(names, window=asked.window, at=asked.at, start=asked.begin, end=asked.end)
     )  # fmt: skip

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from tests.api import test_http_table
+from tests.api.streams.client import opened
 from tests.service import Service
 
 SYMBOL, PRICES, TIMED = "B/ß", "B2", "B3"
@@ -246,3 +247,52 @@ def test_what_is_no_body_is_refused(
 ) -> None:
     """Whole, and nothing of it is answered."""
     assert text in test_http_table.refused(post(shared_service, path, body, **parameters), status)
+
+
+def test_the_windows_of_a_series_with_times_are_of_points_and_of_time(shared_service: Service) -> None:
+    """Eight by count as ever, eight by time beside them; a series without times has what it had."""
+    found = ask(shared_service, "/stats")
+    assert list(found) == ["symbol", "total", "count", "windows", "by_time"]
+    assert list(found["by_time"]) == ["1s", "5s", "10s", "1m", "5m", "15m", "1h", "1d"]
+    for window, stats in found["by_time"].items():
+        assert stats == ask(shared_service, "/stats", window=window)
+    named = ask(shared_service, "/stats", stats="vwap,count")
+    assert [one["count"] for one in named["by_time"].values()] == [1, 1, 1, 1, 2, 4, 4, 4]
+    assert named["by_time"]["1d"]["vwap"] == named["windows"]["8"]["vwap"]
+    assert "by_time" not in shared_service.client.get("/stats", params={"symbol": PRICES}).json()
+
+
+def test_a_stream_tells_of_windows_by_time(shared_service: Service) -> None:
+    """Those that are asked for under their names, and the eight standard ones beside the eight by count."""
+    with opened(shared_service, mode="stats", symbol=TIMED, window=["5m", 2], interval_ms=10) as stream:
+        first = orjson.loads(stream.recv())
+        assert list(first["windows"]) == ["2", "5m"]
+        assert (first["windows"]["5m"]["min"], "by_time" in first) == (9.0, False)
+        stream.send('{"subscribe":"B3","windows":["291s",1],"stats":["rate","count"]}')
+        assert orjson.loads(stream.recv())["windows"]["291s"]["count"] == 2
+        stream.send('{"subscribe":"B3","windows":["5"]}')
+        assert "windows must be a whole number from 1, not '5'" in orjson.loads(stream.recv())["detail"]
+        stream.send('{"subscribe":"B3","windows":["5m"],"stats":["gap"]}')
+        assert "nothing bounds how many 5m has" in orjson.loads(stream.recv())["detail"]
+        stream.send('{"subscribe":"B2","windows":["5m"]}')
+        assert orjson.loads(stream.recv())["status"] == 422
+        stream.send('{"subscribe":"B3"}')
+        found = orjson.loads(stream.recv())
+        assert found["by_time"] == shared_service.client.get("/stats", params={"symbol": TIMED}).json()["by_time"]
+        assert next(iter(found["windows"])) == "10"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "status", "text"),
+    [
+        ({"symbol": PRICES, "window": "5m"}, 422, "B2 has no times"),
+        ({"symbol": TIMED, "window": "5m", "stats": "rv"}, 400, "nothing bounds how many 5m has"),
+        ({"symbol": TIMED, "window": 5, "stats": "vwap"}, 422, "B3 has no sizes"),
+        ({"symbol": TIMED, "window": "5x"}, 400, "window must be a whole number from 1"),
+    ],
+)
+def test_events_that_can_not_be_told_are_refused(
+    shared_service: Service, parameters: dict[str, Any], status: int, text: str
+) -> None:
+    """Before the first of them."""
+    assert text in test_http_table.refused(shared_service.client.get("/events", params=parameters), status)
