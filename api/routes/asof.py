@@ -131,4 +131,4 @@ def _row(one: Series, times: Indexes, tolerance: str | None) -> dict[str, Any]:
             name: [value if known else None for value, known in zip(column.tolist(), there.tolist(), strict=True)]
             for name, column in found.items()
         }
-    return {"size": None, **row} if "size" not in row else row
+    return {**row, "size": row.get("size")}
