@@ -220,7 +220,7 @@ class Ranges(Reader):
 
         A bar ends with the point with which the sum of its absolute sizes reaches `volume`; the last one may not. They
         are counted from the first point of the range on, so the same start gives the same bars. `time` stands before
-        them where there are times: that of the first point. Every size is read, 2 ns each, with the GIL released.
+        them where there are times: that of the first point. Every size is read, 5 ns each, with the GIL released.
         InvalidRange unless `volume` is above 0; ColumnsDiffer, InvalidStatistic, SymbolNotFound.
         """
         moment = self.moment()

@@ -286,7 +286,8 @@ def test_many_windows_and_points_are_what_a_search_finds(times: list[int], data:
         around = store.stats_around("A", asked, before=f"{before}ns", after=f"{after}ns", stats=("count", "first"))
         ends = [min(t + after, MOST) for t in asked]
         pairs = [(t, end) for t, end in zip(asked, ends, strict=True) if t < end]
-        between = store.stats_between("A", *zip(*pairs, strict=True), ("count",)) if pairs else None
+        starts, stops = [t for t, _ in pairs], [end for _, end in pairs]
+        between = store.stats_between("A", starts, stops, ("count",)) if pairs else None
         near = store.asof_many("A", asked, f"{before}ns")
         every = store.asof_many("A", asked)
     for k, t in enumerate(asked):
