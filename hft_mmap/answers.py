@@ -176,7 +176,7 @@ def bars(moment: Moment, asked: tuple[int, int], size: int, names: Sequence[str]
     """Return start, end and the statistics `names` of the bars of what is kept of `asked`; see `Series.stats_bars`."""
     edges = bar_edges((moment.start, moment.total), asked, size)
     lo, hi = edges[:-1].copy(), edges[1:].copy()
-    return Columns({"start": lo, "end": hi} | statistics(moment.view, lo, hi, wanted_of(moment, names)))
+    return Columns({"start": lo, "end": hi} | statistics(moment, lo, hi, wanted_of(moment, names)))
 
 
 def many(moment: Moment, starts: ArrayLike, ends: ArrayLike, names: Sequence[str]) -> Columns:
@@ -184,7 +184,7 @@ def many(moment: Moment, starts: ArrayLike, ends: ArrayLike, names: Sequence[str
     wanted = wanted_of(moment, names)
     lo, hi = checked_indexes("starts", starts), checked_indexes("ends", ends)
     lo, hi = check_ranges(moment, lo, hi)
-    return Columns({"start": lo, "end": hi} | statistics(moment.view, lo, hi, wanted))
+    return Columns({"start": lo, "end": hi} | statistics(moment, lo, hi, wanted))
 
 
 def check_ranges(moment: Moment, lo: Indexes, hi: Indexes) -> tuple[Indexes, Indexes]:
@@ -203,7 +203,7 @@ def check_ranges(moment: Moment, lo: Indexes, hi: Indexes) -> tuple[Indexes, Ind
 
 def one(moment: Moment, lo: int, hi: int, names: Sequence[str]) -> dict[str, float | int | None]:
     """Return the statistics `names` of the points [lo, hi), which are kept; None where one is undefined."""
-    return rows(statistics(moment.view, np.array([lo]), np.array([hi]), wanted_of(moment, names)))[0]
+    return rows(statistics(moment, np.array([lo]), np.array([hi]), wanted_of(moment, names)))[0]
 
 
 def rows(columns: Mapping[str, Column]) -> list[dict[str, float | int | None]]:
@@ -218,7 +218,7 @@ def newest(moment: Moment, windows: Sequence[Window], names: Sequence[str]) -> C
     """Return start, end and the statistics `names` of each of the newest `windows`; a point is kept at least."""
     lo = newest_of_each(moment, windows)
     hi = np.full(len(lo), moment.total, dtype=np.int64)
-    return Columns({"start": lo, "end": hi} | statistics(moment.view, lo, hi, wanted_of(moment, names)))
+    return Columns({"start": lo, "end": hi} | statistics(moment, lo, hi, wanted_of(moment, names)))
 
 
 def across(parts: Sequence[tuple[Moment, int, int]], names: Sequence[str]) -> Columns:
@@ -300,9 +300,9 @@ def _in_order(starts: Indexes) -> Indexes:
     return np.argsort(starts)
 
 
-def statistics(view: View, lo: Indexes, hi: Indexes, names: Sequence[str]) -> dict[str, Column]:
+def statistics(moment: Moment, lo: Indexes, hi: Indexes, names: Sequence[str]) -> dict[str, Column]:
     """Return the statistics `names` of the ranges [lo[k], hi[k]), each of which is kept and holds a point."""
-    order = _in_order(lo)
+    view, order = moment.view, _in_order(lo)
     rows = np.empty((6, len(lo)))
     fold_ranges(view.table, view.roots, order, lo, hi, rows)
 

@@ -160,8 +160,8 @@ def of_any(moment: Moment, starts: Indexes, ends: Indexes, names: Sequence[str])
     """
     there = starts < ends
     if there.all():
-        return statistics(moment.view, starts, ends, names)
-    some = statistics(moment.view, starts[there], ends[there], names)
+        return statistics(moment, starts, ends, names)
+    some = statistics(moment, starts[there], ends[there], names)
     found: dict[str, Column] = {}
     for name in names:
         dtype = np.float64 if name in {ARGMIN, ARGMAX} else some[name].dtype

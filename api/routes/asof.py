@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import falcon.asgi
+import numpy as np
 import orjson
 
 from api.body.decode import Decoder
@@ -14,6 +15,7 @@ from api.body.media import body_type
 from api.http.problems import shown
 from api.http.query import MOST_SYMBOLS, bad_query, pairs, parameters, parse_place
 from api.http.request import Request
+from api.http.times import TIMES, iso, wants_iso
 from api.operation.beside import Beside
 from api.operation.settings import ServerSettings
 from hft_mmap import Point, Series, Store
@@ -34,13 +36,14 @@ class AsofQuery(NamedTuple):
     symbols: tuple[str, ...]
     at: int | str | None
     tolerance: str | None
+    iso: bool
 
 
 def parse_asof_query(query: bytes, *, many: bool = False) -> AsofQuery:
     """Return what `query` asks for; with `many` the times are in the body. Raises Refusal (400), InvalidSymbol."""
     symbols = [value for name, value in pairs(query) if name == "symbol"]
     others = b"&".join(part for part in query.split(b"&") if not part.startswith(b"symbol="))
-    given = parameters(others, ("symbol", "tolerance") if many else ("symbol", "at", "tolerance"))
+    given = parameters(others, ("symbol", "tolerance", TIMES) if many else ("symbol", "at", "tolerance", TIMES))
     if not symbols:
         raise bad_query(f"The parameter symbol is missing; ask for {_EXAMPLE}")
     if len(symbols) > MOST_SYMBOLS:
@@ -57,7 +60,7 @@ def parse_asof_query(query: bytes, *, many: bool = False) -> AsofQuery:
         duration_ns(given["tolerance"], "tolerance")
         if at is not None and not is_instant(at):
             raise bad_query(f"tolerance goes with a time, and at is the index {at}: a time in nanoseconds is {at}ns")
-    return AsofQuery(tuple(symbols), at, given.get("tolerance"))
+    return AsofQuery(tuple(symbols), at, given.get("tolerance"), wants_iso(given))
 
 
 class Asof:
@@ -90,14 +93,14 @@ class Asof:
             )
         series = [self._store.series(symbol) for symbol in asked.symbols]
         _held = self._beside.hold(_ROW_BYTES * rows)
-        resp.data = await self._beside.answer("windows", partial(_many, series, times, asked.tolerance))
+        resp.data = await self._beside.answer("windows", partial(_many, series, times, asked))
 
 
 def _one(store: Store, asked: AsofQuery) -> bytes:
     found = store.asof(asked.symbols[0], asked.at or 0, asked.tolerance)
     if found is None:
         return orjson.dumps({"symbol": asked.symbols[0], "index": None, "value": None, "time": None})
-    columns = {"time": found.time, "size": found.size}
+    columns = {"time": _time(found, asked), "size": found.size}
     beside = {name: value for name, value in columns.items() if value is not None}
     return orjson.dumps({"symbol": asked.symbols[0], "index": found.index, "value": found.value, **beside})
 
@@ -105,14 +108,19 @@ def _one(store: Store, asked: AsofQuery) -> bytes:
 def _across(store: Store, asked: AsofQuery) -> bytes:
     found: list[Point | None] = [store.asof(symbol, asked.at or 0, asked.tolerance) for symbol in asked.symbols]
     columns = {
-        name: [None if point is None else getattr(point, name) for point in found]
+        name: [None if point is None else _time(point, asked) if name == "time" else getattr(point, name)
+               for point in found]
         for name in ("index", "time", "value", "size")
-    }
+    }  # fmt: skip
     return orjson.dumps({"symbols": asked.symbols, **columns})
 
 
-def _many(series: list[Series], times: Indexes, tolerance: str | None) -> bytes:
-    rows = [_row(one, times, tolerance) for one in series]
+def _time(point: Point, asked: AsofQuery) -> int | str | None:
+    return iso(np.array([point.time]))[0] if asked.iso and point.time is not None else point.time
+
+
+def _many(series: list[Series], times: Indexes, asked: AsofQuery) -> bytes:
+    rows = [_row(one, times, asked) for one in series]
     names = ("index", "time", "value", "size")
     if len(rows) == 1:
         found: dict[str, Any] = {"symbol": series[0].symbol, **rows[0]}
@@ -121,14 +129,14 @@ def _many(series: list[Series], times: Indexes, tolerance: str | None) -> bytes:
     return orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _row(one: Series, times: Indexes, tolerance: str | None) -> dict[str, Any]:
-    found = one.asof_many(times, tolerance)
+def _row(one: Series, times: Indexes, asked: AsofQuery) -> dict[str, Any]:
+    found = one.asof_many(times, asked.tolerance)
+    row: dict[str, Any] = dict(found)
+    if asked.iso:
+        row["time"] = iso(found["time"])
     there = found["index"] != NOWHERE
-    if there.all():
-        row: dict[str, Any] = dict(found)
-    else:
-        row = {
-            name: [value if known else None for value, known in zip(column.tolist(), there.tolist(), strict=True)]
-            for name, column in found.items()
-        }
+    if not there.all():
+        for name, column in row.items():
+            values = column if isinstance(column, list) else column.tolist()
+            row[name] = [value if known else None for value, known in zip(values, there.tolist(), strict=True)]
     return {**row, "size": row.get("size")}

@@ -13,6 +13,7 @@ from api.http.path_points import check_path_points, reads_path
 from api.http.problems import shown
 from api.http.query import bad_query, parameters, parse_lasting, parse_names, parse_place, symbol_of, whole_number
 from api.http.request import Request
+from api.http.times import TIMES, iso, wants_iso
 from api.operation.beside import Beside
 from hft_mmap import Store, by_time
 from hft_mmap.candles import FILLS, Cut, cut_by_clock, cut_by_points, cut_by_sizes, folded, kept_of
@@ -27,7 +28,7 @@ OF_SIZES = ("volume", "vwap")
 
 _EXAMPLE = "/bars?symbol=ABC-USD&points=1000"
 _WAYS = ("points", "every", "volume", "value")
-_PARAMETERS = ("symbol", *_WAYS, "window", "from", "to", "tz", "fill", "stats")
+_PARAMETERS = ("symbol", *_WAYS, "window", "from", "to", "tz", "fill", TIMES, "stats")
 _MAX_NUMBER_CHARS = 40
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
 
@@ -48,6 +49,7 @@ class BarsQuery(NamedTuple):
     end: int | str | None
     tz: str | None
     fill: str
+    iso: bool
     names: tuple[str, ...]
 
 
@@ -76,7 +78,9 @@ def parse_bars_query(query: bytes) -> BarsQuery:
     every = _every(given["every"]) if "every" in given else None
     names = parse_names(given.get("stats"))
     window, begin, end = _part(given)
-    return BarsQuery(symbol, points, every, limit, by_value, window, begin, end, given.get("tz"), fill, names)
+    return BarsQuery(
+        symbol, points, every, limit, by_value, window, begin, end, given.get("tz"), fill, wants_iso(given), names
+    )
 
 
 def _part(given: Mapping[str, str]) -> tuple[int | str | None, ...]:
@@ -126,7 +130,7 @@ def _answer(look: Callable[[], Moment], asked: BarsQuery, names: tuple[str, ...]
     moment = look()
     cut = _cut(moment, asked, reads=reads_path(names))
     found = folded(moment, cut, names)
-    times = {"time": found["time"]} if "time" in found else {}
+    times = {"time": iso(found["time"]) if asked.iso else found["time"]} if "time" in found else {}
     columns = {**times, "index": found["start"], **{BAR.get(name, name): found[name] for name in names}}
     document = {"symbol": asked.symbol, "total": moment.total, "start": moment.start, **columns}
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)

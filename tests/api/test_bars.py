@@ -192,6 +192,21 @@ def test_points_as_of_many_times(shared_service: Service) -> None:
     assert answer.json()["size"] == [[1, None, 0.25, 0.25], None]
 
 
+def test_times_are_nanoseconds_or_rfc_3339(shared_service: Service) -> None:
+    """As is asked for; with all nine digits, in UTC."""
+    moment = "2026-01-01T00:01:50.000000000Z"
+    assert ask(shared_service, "/asof", at="now", times="iso")["time"] == "2026-01-01T00:06:40.000000000Z"
+    assert ask(shared_service, "/bars", every="1m", times="iso")["time"][1] == "2026-01-01T00:01:00.000000000Z"
+    several = shared_service.client.get(
+        "/asof", params=[("symbol", SYMBOL), ("symbol", PRICES), ("at", 2), ("times", "iso")]
+    )
+    assert several.json()["time"] == [moment, None]
+    times = [START_NS + 115 * SECOND, START_NS - 1]
+    assert post(shared_service, "/asof", {"time": times}, times="iso").json()["time"] == [moment, None]
+    answer = shared_service.client.get("/asof", params={"symbol": SYMBOL, "at": 0, "times": "unix"})
+    assert "times must be one of ns, iso, not 'unix'" in test_http_table.refused(answer, 400)
+
+
 @pytest.mark.parametrize(
     ("path", "parameters", "status", "text"),
     [
