@@ -163,6 +163,8 @@ def wanted_of(moment: Moment, names: Sequence[str]) -> tuple[str, ...]:
 
 def check_columns(symbol: str, view: View, names: Sequence[str]) -> None:
     """Make sure that a series, which has points, has the columns of the statistics `names`; ColumnsDiffer."""
+    if TRADES.keys().isdisjoint(names):
+        return
     for column, of, there in (("sizes", SIZED, view.sizes), ("times", TIMED, view.times)):
         if view.chunks and not len(there) and not set(of).isdisjoint(names):
             name = next(name for name in names if name in of)

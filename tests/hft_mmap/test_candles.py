@@ -330,3 +330,20 @@ def test_a_point_must_be_near_enough(store: Store) -> None:
     assert store.asof("A", at_(723), timedelta(minutes=2)) == point
     assert store.asof("A", at_(723), "119s") is None
     assert store.asof("A", at_(1), "2m") is None
+
+
+def test_the_bounds_of_windows_by_time_are_in(tmp_path: Path) -> None:
+    """Of a tolerance, of both sides of a window, and of all the time there is."""
+    with Store(tmp_path) as store:
+        store.append("A", [1.0, 2.0, 3.0], times=[10, 20, MOST])
+        assert store.asof_many("A", [15, 16, MOST - 1, MOST], "5ns")["index"].tolist() == [0, -1, -1, 2]
+        around = store.stats_around("A", [15, MOST], before="5ns", after="5ns", stats=("count",))
+        assert around["count"].tolist() == [2, 1]
+        between = store.stats_between("A", [10, 11], [20, MOST], ("count",))
+        assert between["count"].tolist() == [1, 1]
+
+
+def test_a_point_holds_into_the_bar_behind_it(store: Store) -> None:
+    """Also where it is the only one before: its price fills what follows."""
+    bars = store.time_bars("A", "30s", at_(720), at_(721), fill="previous", stats=("last", "count"))
+    assert (bars["last"].tolist(), bars["count"].tolist()) == ([10, 10], [1, 0])
