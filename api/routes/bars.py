@@ -151,7 +151,8 @@ def _cut(moment: Moment, asked: BarsQuery, *, reads: bool) -> Cut:
     if asked.points is not None:
         _check_bars("points", asked.points, (hi - 1) // asked.points - lo // asked.points + 1 if lo < hi else 0)
         return cut_by_points(moment, asked.points, lo, hi)
-    cut = cut_by_clock(moment, asked.every, begin, end, tz=asked.tz, fill=asked.fill, most=MAX_EDGES)
+    most = MAX_EDGES if asked.fill == "none" else MAX_BARS
+    cut = cut_by_clock(moment, asked.every, begin, end, tz=asked.tz, fill=asked.fill, most=most)
     _check_bars("every", asked.every, len(cut.starts))
     return cut
 

@@ -225,7 +225,7 @@ def test_times_are_nanoseconds_or_rfc_3339(shared_service: Service) -> None:
         ("/bars", {"every": "1m", "window": 1, "from": 1}, 400, "Give either window"),
         ("/bars", {"every": "1m", "from": 2, "to": 1}, 400, "from must not be above to"),
         ("/bars", {"every": "1ns"}, 400, "at most 1,000,000 are cut"),
-        ("/bars", {"every": "1m", "fill": "null", "from": "2025-01-01T00:00:00Z"}, 400, "at most 5,000 are answered"),
+        ("/bars", {"every": "1m", "fill": "null", "from": "2025-01-01T00:00:00Z"}, 400, "at most 5,000 are cut"),
         ("/bars", {"symbol": PRICES, "every": "1m"}, 422, "B2 has no times"),
         ("/bars", {"symbol": TIMED, "volume": 1}, 422, "B3 has no sizes"),
         ("/asof", {"at": 1, "tolerance": "1s"}, 400, "tolerance goes with a time, and at is the index 1"),
