@@ -28,9 +28,10 @@ from api.http.request import Request
 from api.operation.beside import Beside
 from api.operation.latency import Latencies, RequestCounter, add
 from api.operation.settings import LogSettings, Settings
-from api.routes.answers import Asof, First, Quantile, Rank
+from api.routes.answers import First, Quantile, Rank
+from api.routes.asof import Asof
+from api.routes.bars import Bars
 from api.routes.metrics import Metrics
-from api.routes.named import Bars
 from api.routes.pages import Document, Page, Static
 from api.routes.resources import AddBatch, Constant, Ready, Stats
 from api.routes.series import SeriesBuckets
@@ -134,7 +135,7 @@ def routes(
         "/first": First(store),
         "/quantile": Quantile(store, beside),
         "/rank": Rank(store, beside),
-        "/asof": Asof(store),
+        "/asof": Asof(store, settings.server, beside),
         "/values": Values(store),
         "/symbols": Symbols(store, beside),
         "/symbols/{symbol}": Symbol(store, settings.server, beside),

@@ -16,7 +16,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from hft_mmap.by_time import Window, is_time, newest
+from hft_mmap.by_time import Window, is_time, newest, newest_of_each
 from hft_mmap.durable import recovery
 from hft_mmap.errors import (
     FormatError,
@@ -258,16 +258,24 @@ class Reader:
         """Return the statistics of the eight standard windows, all of one moment."""
         return self.windows_at()[2]
 
-    def windows_at(self, windows: tuple[int, ...] = STANDARD_WINDOWS) -> tuple[int, int, tuple[WindowStats, ...]]:
-        """Return start, total and the statistics of `windows`, which ascend, all of one moment."""
+    def windows_at(self, windows: tuple[Window, ...] = STANDARD_WINDOWS) -> tuple[int, int, tuple[WindowStats, ...]]:
+        """Return start, total and the statistics of `windows`, all of one moment.
+
+        Points ascend; windows by time (ColumnsDiffer where there are no times) stand anywhere among them.
+        """
         view, start, total = self._snapshot()
         if start == total:
             raise SymbolNotFound(self.symbol)
-        out = np.empty((len(windows), 5))
-        sizes = _WINDOWS if windows is STANDARD_WINDOWS else np.array([min(window, total) for window in windows])
+        if windows is not STANDARD_WINDOWS and any(map(is_time, windows)):
+            begins = newest_of_each(Moment(self.symbol, view, start, total), windows).tolist()
+            found = [(*fold_window(view.table, view.roots, lo, total), total - lo) for lo in begins]
+            return start, total, tuple(map(window_stats, found))
+        points = [window for window in windows if isinstance(window, int)]
+        out = np.empty((len(points), 5))
+        sizes = _WINDOWS if windows is STANDARD_WINDOWS else np.array([min(window, total) for window in points])
         fold_windows(view.table, view.roots, start, total, sizes, out)
         count = total - start
-        rows = zip(windows, out.tolist(), strict=True)
+        rows = zip(points, out.tolist(), strict=True)
         return (
             start,
             total,

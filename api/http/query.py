@@ -68,10 +68,10 @@ def parse_window(name: str, value: str) -> int | str:
     return parse_lasting(name, value)
 
 
-def parse_lasting(name: str, value: str) -> int | str:
+def parse_lasting(name: str, value: str, *, least: int = 1) -> int | str:
     """Return a number of points, or the text of a time with its unit, as "5m"; Refusal (400), InvalidWindow."""
     if not value[-1:].isalpha():
-        return whole_number(name, value, least=1)
+        return whole_number(name, value, least=least)
     duration_ns(value, name)
     return value
 

@@ -25,8 +25,8 @@ from api.http.query import parse_stats_query
 from api.http.request import Request
 from api.operation.beside import Beside
 from api.operation.settings import ServerSettings
-from api.routes.named import answer_named, parse_named_query
-from hft_mmap import Durability, Series, Store, SymbolNotFound, Ticks, WindowStats
+from api.routes.named import answer_named, parse_named_query, standard_times
+from hft_mmap import STANDARD_WINDOWS, Durability, Series, Store, SymbolNotFound, Ticks, WindowStats
 from hft_mmap.by_time import Window
 
 _LEAST_QUESTIONS = 1024  # remembered, or one for each symbol; one with its answer takes at most 2.5 kB
@@ -264,7 +264,7 @@ class _Question:
     def __init__(self, series: Series, window: Window | None) -> None:
         self.series = series
         self.window = window
-        self.kept_bytes = 384 if window is not None else 1408
+        self.kept_bytes = 384 if window is not None else 2560
         self.bounds = (-1, -1)
         self._last = b""
 
@@ -280,13 +280,19 @@ class _Question:
         A batch that another process appends meanwhile moves the bounds, so it is never hidden by what is remembered.
         """
         if self.window is None:
-            start, total, windows = self.series.windows_at()
+            lasting = standard_times(self.series)
+            start, total, windows = self.series.windows_at(
+                (*STANDARD_WINDOWS, *lasting) if lasting else STANDARD_WINDOWS
+            )
+            fields = list(map(_fields, windows))
             found = {
                 "symbol": self.series.symbol,
                 "total": total,
                 "count": total - start,
-                "windows": {str(exponent): _fields(stats) for exponent, stats in enumerate(windows, 1)},
+                "windows": {str(exponent): one for exponent, one in enumerate(fields[: len(STANDARD_WINDOWS)], 1)},
             }
+            if lasting:
+                found["by_time"] = dict(zip(lasting, fields[len(STANDARD_WINDOWS) :], strict=True))
         else:
             found = _fields(self.series.stats(self.window))
         # NOTE: a copy, because what orjson returns keeps 4 kB of memory, however short it is.

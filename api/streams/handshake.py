@@ -8,11 +8,12 @@ from typing import NamedTuple
 from api.http.exchange import CALLER
 from api.http.path_points import FEW_POINTS, reads_path
 from api.http.problems import Refusal, shown
-from api.http.query import MOST, bad_query, pairs, parse_index, parse_names, whole_number
+from api.http.query import MOST, bad_query, pairs, parse_index, parse_lasting, parse_names
 from api.http.request import Request
 from hft_mmap import STANDARD_WINDOWS
+from hft_mmap.by_time import duration_ns
 from hft_mmap.files.names import validate_symbol
-from hft_mmap.named import PATHS
+from hft_mmap.named import SCANNED
 
 INGEST, STATS = "ingest", "stats"
 AT_THE_END = "total"
@@ -40,7 +41,7 @@ class StatsQuery(NamedTuple):
     """
 
     symbols: tuple[str, ...]
-    windows: tuple[int, ...]
+    windows: tuple[int | str, ...]
     names: tuple[str, ...]
     interval_ms: int
 
@@ -101,7 +102,7 @@ def parse_stats(query: bytes, *, events: bool = False) -> StatsQuery:
         raise too_many_symbols(len(given["symbol"]))
     if len(given["window"]) > MAX_WINDOWS:
         raise _too_many_windows(len(given["window"]))
-    windows = check_windows([whole_number("window", text, least=1) for text in given["window"]] or STANDARD_WINDOWS)
+    windows = check_windows([parse_lasting("window", text) for text in given["window"]] or STANDARD_WINDOWS)
     interval_ms = DEFAULT_INTERVAL_MS
     if given["interval_ms"]:
         (text,) = given["interval_ms"]
@@ -113,26 +114,35 @@ def parse_stats(query: bytes, *, events: bool = False) -> StatsQuery:
     return StatsQuery(symbols, windows, names, interval_ms)
 
 
-def check_windows(windows: Iterable[int]) -> tuple[int, ...]:
-    """Return the windows in ascending order, each once; one that is longer than any series is MOST.
+def check_windows(windows: Iterable[int | str]) -> tuple[int | str, ...]:
+    """Return the windows in ascending order, each once, those by time last; one longer than any series is MOST.
 
     Raises Refusal (400) for more than MAX_WINDOWS.
     """
-    ascending = tuple(sorted({min(window, MOST) for window in windows}))
+    given = set(windows)
+    points = sorted({min(window, MOST) for window in given if isinstance(window, int)})
+    times = sorted((window for window in given if isinstance(window, str)), key=duration_ns)
+    ascending = (*points, *times)
     if len(ascending) > MAX_WINDOWS:
         raise _too_many_windows(len(ascending))
     return ascending
 
 
-def check_paths(windows: Iterable[int], names: Iterable[str]) -> None:
+def check_paths(windows: Iterable[int | str], names: Iterable[str]) -> None:
     """Raise Refusal (400) where the statistics of a path are to be sent of longer windows than a stream reads.
 
     Each message would read all their points again, on the event loop.
     """
-    points = sum(windows)
+    lasting = [window for window in windows if isinstance(window, str)]
+    if lasting and reads_path(names):
+        raise bad_query(
+            f"{', '.join(filter(SCANNED.__contains__, names))} read every point of every window for each message, and "
+            f"nothing bounds how many {lasting[0]} has: name windows of points, or ask /stats now and then"
+        )
+    points = sum(window for window in windows if isinstance(window, int))
     if points > FEW_POINTS and reads_path(names):
         raise bad_query(
-            f"{', '.join(filter(PATHS.__contains__, names))} read every point of every window for each message, and "
+            f"{', '.join(filter(SCANNED.__contains__, names))} read every point of every window for each message, and "
             f"these windows have {points:,} points together; a stream has at most {FEW_POINTS:,} of a series: name "
             "shorter ones by window, or ask /stats now and then"
         )

@@ -98,7 +98,17 @@ def test_the_installed_command_is_this_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "args", [["no-such-command"], ["serve", "--no-such-option"], ["stats"], ["stats", "A", "--window", "0"]]
+    "args",
+    [
+        ["no-such-command"],
+        ["serve", "--no-such-option"],
+        ["stats"],
+        ["stats", "A", "--window", "0"],
+        ["stats", "A", "--window", "5x"],
+        ["asof", "A", "noon"],
+        ["bars", "A"],
+        ["bars", "A", "2", "--every", "1m"],
+    ],
 )
 def test_wrong_usage_is_exit_code_2(args: list[str]) -> None:
     """As everywhere."""
@@ -433,6 +443,34 @@ def test_questions_as_json_are_what_the_service_answers(service: Service) -> Non
         table = hft_mmap(path[1:], "ABC-USD", *args, "--data-dir", str(service.data_dir))
         assert table.exit_code == 0
         assert len(table.stdout.splitlines()) > 1
+
+
+def test_questions_by_time_as_json_are_what_the_service_answers(service: Service) -> None:
+    """Windows, ranges and places by time, the windows by time beside the eight, bars of a time."""
+    body = {"symbol": "T", "values": [1, 2, 3], "times": [1, 2, 4], "sizes": [1, -2, 3], "time_unit": "s"}
+    assert service.client.post("/add_batch", json=body).status_code == 200
+    for path, query, args in (
+        ("/stats", "", []),
+        ("/stats", "stats=vwap", ["--stats", "vwap"]),
+        ("/stats", "window=3s&stats=gap", ["--window", "3s", "--stats", "gap"]),
+        ("/stats", "window=1s&at=2s", ["--window", "1s", "--at", "2s"]),
+        ("/stats", "from=1s&to=3s", ["--from", "1s", "--to", "3s"]),
+        ("/rank", "value=2&window=3s", ["2", "--window", "3s"]),
+        ("/asof", "at=3s", ["3s"]),
+        ("/bars", "points=2", ["2"]),
+        ("/bars", "every=1s&tz=UTC&fill=previous&from=1s&to=5s&stats=rate",
+         ["--every", "1s", "--tz", "UTC", "--fill", "previous", "--from", "1s", "--to", "5s", "--stats", "rate"]),
+    ):  # fmt: skip
+        answer = service.client.get(f"{path}?symbol=T&{query}").json()
+        told = as_json(path[1:], "T", *args, "--data-dir", str(service.data_dir))
+        if path == "/bars":
+            del answer["total"], answer["start"]
+        assert told == answer
+        table = hft_mmap(path[1:], "T", *args, "--data-dir", str(service.data_dir))
+        assert table.exit_code == 0
+        assert len(table.stdout.splitlines()) > 1
+    lines = hft_mmap("stats", "T", "--data-dir", str(service.data_dir)).stdout.splitlines()
+    assert [line.split()[0] for line in lines[-2:]] == ["1h", "1d"]
 
 
 @pytest.mark.usefixtures("data")

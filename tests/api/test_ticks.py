@@ -292,7 +292,7 @@ def test_other_answers_are_given_by_time(shared_service: Service) -> None:
         ("/stats", {"window": "5M"}, 400, "a unit of ns, us, ms, s, m, h, d, such as 5m"),
         ("/stats", {"window": "1s", "at": "0001-01-01T00:00:00+01:00"}, 409, "no point of T/ß lies in the 1s up to"),
         ("/asof", {"at": START_NS}, 400, f"a time in nanoseconds since 1970 has its unit: {START_NS}ns"),
-        ("/bars", {"points": 1, "window": "5m"}, 400, "window must be a whole number from 1"),
+        ("/bars", {"points": 1, "window": "5x"}, 400, "window must be a whole number from 1"),
         ("/stats", {"symbol": PRICES, "window": "5m"}, 422, "T2 has no times, so that nothing can be asked"),
     ],
 )  # fmt: skip
