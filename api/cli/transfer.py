@@ -269,6 +269,8 @@ def _print_import(report: "ImportReport", *, as_json: bool, dry_run: bool) -> No
                 "complete": report.complete, "dry_run": dry_run, "rows": progress.rows, "stored": progress.stored,
                 "found": progress.found, "skipped": progress.skipped, "first_skipped": progress.first_skipped,
                 "others": progress.others, "absent": progress.absent, "already": report.already,
+                "columns": progress.columns, "late": progress.late, "latest_ns": progress.latest_ns,
+                "left_out": progress.left_out,
                 "seconds": round(report.seconds, 3), "sync_seconds": round(report.sync_seconds, 3),
                 "totals": report.totals,
             }
@@ -276,7 +278,10 @@ def _print_import(report: "ImportReport", *, as_json: bool, dry_run: bool) -> No
         return
     if report.already:
         click.echo("Complete already: nothing was read, and nothing stored")
-    notes = [f"{counted(progress.stored, 'point')} {'fine' if dry_run else 'stored'}"]
+    beside = f" with {' and '.join(progress.columns)}" if progress.columns else ""
+    notes = [f"{counted(progress.stored, 'point')}{beside} {'fine' if dry_run else 'stored'}"]
+    if progress.late:
+        notes.append(f"{progress.late} of them late, by {progress.latest_ns / 1e9:g} s at most")
     if progress.found:
         notes.append(f"{progress.found} were there already")
     if progress.others:
@@ -287,6 +292,9 @@ def _print_import(report: "ImportReport", *, as_json: bool, dry_run: bool) -> No
         notes.append(f"{counted(progress.skipped, 'bad row')} skipped (the first: {progress.first_skipped})")
     if not report.already:
         click.echo(f"{counted(progress.rows, 'row')} read: {', '.join(notes)}")
+    for symbol, left in sorted(progress.left_out.items()):
+        what = " and ".join(left)
+        click.echo(f"{symbol} has been without {what} since its first batch: {what} of the files were left out")
     if report.totals:
         column = "points" if dry_run else "total"
         print_table([["symbol", column], *([symbol, str(total)] for symbol, total in report.totals.items())])

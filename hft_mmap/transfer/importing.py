@@ -8,15 +8,15 @@ what is missing is appended.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from time import perf_counter
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hft_mmap.errors import OffsetConflict
+from hft_mmap.errors import LateTimes, OffsetConflict
 from hft_mmap.files.names import validate_symbol
+from hft_mmap.ticks import Ticks
 from hft_mmap.transfer.errors import BadRow, ImportConflict, Interrupted, UnreadableFile
 from hft_mmap.transfer.formats import speakable
 from hft_mmap.transfer.found import sources as sources_of
@@ -40,7 +40,8 @@ class Progress:
 
     rows: read. stored: points appended. found: points that an earlier run had stored. skipped: bad rows. others: rows
     of other symbols. first_skipped: what was wrong with the first of them. absent: values that say that there is no
-    price.
+    price. late: points stored with the time of the one before them, latest_ns later at most. columns: what is stored
+    beside prices. left_out: series that were there without times, sizes or both, which the files have.
     """
 
     file: str = ""
@@ -52,6 +53,10 @@ class Progress:
     others: int = 0
     absent: int = 0
     first_skipped: str | None = None
+    late: int = 0
+    latest_ns: int = 0
+    columns: tuple[str, ...] = ()
+    left_out: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +77,15 @@ class ImportReport:
 
 @dataclass(slots=True)
 class _Series:
-    """A series as the import meets it: what it held when this run began, and where the next point belongs."""
+    """A series as the import meets it: what it held when this run began, and where the next point belongs.
+
+    columns: what its points have beside their prices; None: nothing was appended yet, and the first batch says it.
+    """
 
     start: int
     total: int
     place: int
+    columns: tuple[str, ...] | None = None
 
 
 def _ignore(_progress: Progress) -> None:
@@ -96,6 +105,8 @@ class _Import:
     seen: set[str] = field(default_factory=set)
     known: dict[str, int] = field(default_factory=dict)
     """Values at the beginning of the files that series have already."""
+    cut: int = 0
+    """Where the batch that was given to the store last begins among the points of its part."""
 
     def take(self, rows: Rows, file: str, before: int, prices: Prices) -> None:
         """Check rows of which `before` precede in `file`, and store what they hold. BadRow unless bad ones are skipped.
@@ -121,11 +132,20 @@ class _Import:
                 raise first
             self.progress.first_skipped = self.progress.first_skipped or str(first)
         good = mine.without(bad)
-        parts = [(plan.symbol, good.values)] if plan.symbol is not None else list(good.by_symbol())
-        self._meet([symbol for symbol, values in parts if len(values)])
-        for symbol, values in parts:
-            if len(values):
-                self._store(symbol, values)
+        parts = [good.part(plan.symbol)] if plan.symbol is not None else list(good.by_symbol())
+        parts = [part for part in parts if len(part.points.prices)]
+        self._meet([part.symbol for part in parts])
+        parts = [part._replace(points=self._as_kept(part.symbol, part.points, file)) for part in parts]
+        for part in parts:
+            try:
+                self._store(part.symbol, part.points)
+            except LateTimes as error:
+                place = error.index + self.cut
+                row = rows.row(place if part.places is None else int(part.places[place]), before)
+                raise UnreadableFile(
+                    f"{file}: row {row}: its time lies before that of the point before it, and late points are "
+                    f"refused (store.late): mend the file, or set store.late to clamp"
+                ) from error
         self.progress.rows += rows.count
         self.progress.skipped += len(bad)
         self.progress.absent += absent
@@ -157,27 +177,67 @@ class _Import:
                     f"{symbol} has {total} points, but had {base} when the import began: it was removed, or lost "
                     f"points to a power loss; nothing was appended to it"
                 )
-            self.series[symbol] = _Series(start, total, base)
+            self.series[symbol] = _Series(start, total, base, self.sink.columns(symbol) if self.sink else None)
 
-    def _store(self, symbol: str, values: NDArray[np.float64]) -> None:
-        """Give values to the store where they belong: those it has are compared, the others appended."""
-        if known := min(self.known.get(symbol, 0), len(values)):
+    def _as_kept(self, symbol: str, points: Ticks, file: str) -> Ticks:
+        """Return points with the columns that their series has; ImportConflict where they lack one, or it was asked.
+
+        What a series has not is left out, and told of.
+        """
+        series = self.series[symbol]
+        brings = tuple(kind.name for kind in points.kinds)
+        if series.columns is None:
+            series.columns = brings
+        has = series.columns
+        lacks = [name for name in has if name not in brings]
+        surplus = tuple(name for name in brings if name not in has)
+        if lacks:
+            ways = {"times": "--time-column", "sizes": "--size-column"}
+            raise ImportConflict(
+                f"{file}: {symbol} has prices and {' and '.join(has)}, and {' and '.join(lacks)} are not found in the "
+                f"file: {' and '.join(ways[name] for name in lacks)} says which column has them; nothing of it was "
+                f"stored"
+            )
+        if asked := [name for name in surplus if name in self.plan.asked_beside]:
+            raise ImportConflict(
+                f"{file}: {symbol} has prices{''.join(f' and {name}' for name in has)} alone, so no "
+                f"{' and '.join(asked)} can be stored beside them: the first batch of a series says what it has; "
+                f"import into another symbol, or leave out the options that name them"
+            )
+        if surplus:
+            self.progress.left_out[symbol] = surplus
+        self.progress.columns = tuple(name for name in ("times", "sizes") if name in {*self.progress.columns, *has})
+        if not surplus:
+            return points
+        return Ticks(
+            points.prices, points.times if "times" in has else None, points.sizes if "sizes" in has else None
+        )  # fmt: skip
+
+    def _store(self, symbol: str, points: Ticks) -> None:
+        """Give points to the store where they belong: those it has are compared, the others appended."""
+        known = min(self.known.get(symbol, 0), len(points.prices))
+        if known:
             self.known[symbol] -= known
             self.progress.found += known
-            values = values[known:]
+            points = points.cut(known, len(points.prices))
         series = self.series[symbol]
-        begin, end = series.place, series.place + len(values)
+        count = len(points.prices)
+        begin, end = series.place, series.place + count
         # A run before this one may have cut its batches differently, or points of it may have gone to a cleanup.
         cuts = [cut for cut in (series.start, series.total) if begin < cut < end]
         for low, high in pairwise(sorted({begin, *cuts, end})):
             if high > series.start and self.sink:
+                self.cut = known + low - begin
                 try:
-                    self.sink.append(symbol, values[low - begin : high - begin], low)
+                    done = self.sink.append(symbol, points.cut(low - begin, high - begin), low)
                 except OffsetConflict as error:
                     raise ImportConflict(self._conflict(symbol, low, str(error))) from error
+                if low >= series.total:
+                    self.progress.late += done.late
+                    self.progress.latest_ns = max(self.progress.latest_ns, done.latest_ns)
         fresh = max(end - max(begin, series.total), 0)
         self.progress.stored += fresh
-        self.progress.found += len(values) - fresh
+        self.progress.found += count - fresh
         series.place = end
 
     def _conflict(self, symbol: str, low: int, reason: str) -> str:
@@ -206,15 +266,15 @@ class _Measure(_Import):
             self.room.check([*self.series, *new])
         for symbol in new:
             start, total = self.sink.bounds(symbol) if self.sink else (0, 0)
-            self.series[symbol] = _Series(start, total, total)
+            self.series[symbol] = _Series(start, total, total, self.sink.columns(symbol) if self.sink else None)
             if self.sink and total > start:
                 tail = self.sink.newest(symbol, min(TAIL_POINTS, total - start))
                 self.overlaps[symbol] = Overlap(symbol, tail)
 
-    def _store(self, symbol: str, values: NDArray[np.float64]) -> None:
+    def _store(self, symbol: str, points: Ticks) -> None:
         """Compare."""
         if symbol in self.overlaps:
-            self.overlaps[symbol].feed(values)
+            self.overlaps[symbol].feed(points)
 
     def known_values(self) -> dict[str, int]:
         """Return how many values each series has already; ImportConflict where that is not certain."""
@@ -242,6 +302,7 @@ def import_files(
     for symbol in [*([] if plan.symbol is None else [plan.symbol]), *(target for _, target in plan.columns)]:
         validate_symbol(symbol)
     begin = perf_counter()
+    given, plan = plan, _as_stored(plan, sink)
     sources = in_order(plan, looked_at(plan, sources_of(plan.files, plan.format)))
     with ExitStack() as stack:
         journal = stack.enter_context(Journal(sink.journals, plan.identity(sink.name))) if sink else None
@@ -270,10 +331,28 @@ def import_files(
             if sink:
                 sink.settle()
         synced = perf_counter()
+        if plan is not given:
+            left = {name for source in sources for name in source.look.unread}
+            run.progress.left_out |= {symbol: tuple(sorted(left)) for symbol in run.series if left}
         totals = run.totals()
         if journal is not None and complete:
             journal.finish(totals, [source.stamp for source in sources])
         return ImportReport(complete, run.progress, totals, stored - begin, synced - stored)
+
+
+def _as_stored(plan: Plan, sink: Sink | None) -> Plan:
+    """Return the plan without what the series that all of it goes to has no place for, unless that was asked for.
+
+    So nothing is asked about times that are left out.
+    """
+    targets = [plan.symbol] if plan.symbol is not None else [target for _, target in plan.columns]
+    known = [sink.columns(symbol) for symbol in targets] if sink is not None else []
+    if not known or None in known:
+        return plan
+    kept = {name for columns in known for name in columns or ()}
+    asked = plan.asked_beside
+    time, size = (plan.time and "times" in kept | {*asked}), (plan.size and "sizes" in kept | {*asked})
+    return plan if (time, size) == (plan.time, plan.size) else replace(plan, time=time, size=size)
 
 
 def _symbols_ahead(plan: Plan, sources: Sequence[Source]) -> list[str]:

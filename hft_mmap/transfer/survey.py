@@ -3,11 +3,13 @@
 What is found goes into the `Look` of the file, and what is not certain becomes a doubt there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
+from hft_mmap.transfer.beside import NO_TIME, Extra, check_sides, clock_of, side_place, signs_of, size_place
+from hft_mmap.transfer.clock import Clock
 from hft_mmap.transfer.errors import UnreadableFile
 from hft_mmap.transfer.look import NEWEST_FIRST, OLDEST_FIRST, Choice, Look
 from hft_mmap.transfer.numerals import is_number
@@ -29,12 +31,23 @@ _MAX_SYMBOLS = 10_000
 
 
 class Layout(NamedTuple):
-    """The places of the columns that are meant. written: how the cells of `times` are, joined."""
+    """The places of the columns that are meant. written: how the cells of `times` are, joined.
+
+    extra: what of it is stored beside the prices.
+    """
 
     prices: tuple[int, ...]
     symbol: int | None
     times: tuple[int, ...] = ()
     written: Times = Times()
+    extra: Extra = Extra()
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """The columns that have to be read, each once."""
+        symbol = () if self.symbol is None else (self.symbol,)
+        times = self.times if self.extra.clock is not None else ()
+        return tuple(dict.fromkeys((*self.prices, *symbol, *times, *self.extra.places)))
 
 
 @dataclass(slots=True)
@@ -45,6 +58,8 @@ class Sample:
     column: Callable[[int], list[object]]
     only: frozenset[int] | None = None
     """Columns that hold what could be a text; None: all."""
+    clocks: Mapping[int, Clock] = field(default_factory=dict)
+    """How the times of a column are, by its type."""
     _known: dict[int, list[object]] = field(default_factory=dict)
 
     def cells(self, place: int) -> list[object]:
@@ -120,11 +135,13 @@ def survey(sample: Sample, wanted: Wanted, look: Look) -> Layout:
 
     A column of symbols that nobody asked for is among them, so that an import may see whether there are several.
     """
-    names = sample.names
+    names, file = sample.names, look.file
     look.names = list(names)
     prices, symbol = choose(names, wanted, look)
     look.prices = [names[place] for place in prices]
-    times = tuple(time_places(names)) or _times_by_content(sample, {*prices, symbol})
+    given = tuple(place_of(names, column, file) for column in wanted.beside.times)
+    times = given or tuple(time_places(names)) or _times_by_content(sample, {*prices, symbol})
+    times = tuple(place for place in times if place not in prices) if not given else times
     cells = sample.times(times) if times else []
     style = written(cells) if times else Times()
     if symbol is None and wanted.watches:
@@ -139,7 +156,40 @@ def survey(sample: Sample, wanted: Wanted, look: Look) -> Layout:
     if times:
         look.times = [names[place] for place in times]
         _check_order(sample, symbol, cells, style, wanted, look)
-    return Layout(prices, symbol, times, style)
+    return Layout(prices, symbol, times, style, _extra(sample, prices, symbol, times, cells, style, wanted, look))
+
+
+def _extra(
+    sample: Sample, prices: tuple[int, ...], symbol: int | None, times: tuple[int, ...], cells: list[object],
+    style: Times, wanted: Wanted, look: Look,
+) -> Extra:  # fmt: skip
+    """Find out what is stored beside the prices; what of it is not certain is a doubt."""
+    names, beside, taken = sample.names, wanted.beside, {*prices, symbol, *times}
+    clock = None
+    if beside.time and times:
+        typed = sample.clocks.get(times[0]) if len(times) == 1 else None
+        clock = clock_of(cells, style, beside, look, typed)
+    elif beside.time and (beside.form or beside.unit or beside.zone):
+        look.doubt("no column says when: --time-column names it", NO_TIME)
+    plains = [plain(name) if place not in taken else "" for place, name in enumerate(names)]
+    size = place_of(names, beside.sizes, look.file) if beside.sizes else None
+    if size is None and len(prices) == 1:
+        size = size_place(plains, beside)
+    side = place_of(names, beside.sides, look.file) if beside.sides else None
+    if side is None and size is not None and len(prices) == 1:
+        side = side_place(plains, beside)
+    signs = signs_of(beside)
+    there = {"times": bool(times) and not beside.time}
+    there["sizes"] = len(prices) == 1 and not beside.size and size_place(plains, beside._replace(size=True)) is not None
+    look.unread = [name for name, is_there in there.items() if is_there]
+    look.clock = None if clock is None else str(clock)
+    look.size = None if size is None else names[size]
+    look.side = None if side is None or size is None else names[side]
+    if side is not None and size is None:
+        raise UnreadableFile(f"{look.file}: {names[side]!r} says who wanted a trade, and no column its size: --size-column names it")
+    if side is not None:
+        check_sides(sample.cells(side), signs, look)
+    return Extra(clock, size, side, signs)
 
 
 def _has_text(sample: Sample, place: int) -> bool:
