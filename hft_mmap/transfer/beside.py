@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hft_mmap.transfer.clock import EPOCH, ISO, LIKELY_NS, UNITS, Clock, number_ns, parsed
+from hft_mmap.transfer.clock import DAY_NS, EPOCH, ISO, LIKELY_NS, UNITS, Clock, number_ns, parsed
 from hft_mmap.transfer.look import Choice, Look
 from hft_mmap.transfer.order import Times, form_of, is_number
 from hft_mmap.transfer.rows import shown
@@ -24,7 +24,8 @@ _OF_TICKS = ("volume", "vol", "amount")
 """What is one where the table is no table of bars, whose volumes are of many trades."""
 _OF_BARS = frozenset({"open", "high", "low", "close", "adj close"})
 SIDE_COLUMNS = ("side", "aggressor", "aggressor_side", "taker_side")
-BOUGHT, SOLD = ("buy", "b", "bid", "bought", "buyer", "1", "+1", "+"), ("sell", "s", "ask", "a", "sold", "seller", "-1", "-")
+BOUGHT = ("buy", "b", "bid", "bought", "buyer", "1", "+1", "+")
+SOLD = ("sell", "s", "ask", "a", "sold", "seller", "-1", "-")
 _DAYS_AS_NUMBERS = (19_000_101, 21_001_231)
 NO_TIME = Choice("--no-time", "prices without times", "time", False)
 NO_SIDE = Choice("--no-side", "sizes without a sign", "side", False)
@@ -127,7 +128,7 @@ def clock_of(
     if typed is not None and beside.form is None and beside.unit is None:
         return _in_zone(typed, beside, look, None if typed.zone is None else some)
     if not some:
-        return None
+        return _unread(cells, look) if cells else None
     if all(isinstance(cell, date) for cell in some):
         zoned = any(isinstance(cell, datetime) and cell.tzinfo is not None for cell in some)
         days = not any(isinstance(cell, datetime) and (cell.hour or cell.minute or cell.second) for cell in some)
@@ -169,8 +170,8 @@ def _of_texts(some: Sequence[str], form: str, beside: Beside, look: Look) -> Clo
     if not found:
         return _unread(some, look)
     zoned = any(offset is not None for _, offset in found)
-    clock = "%H" in form or "%I" in form if form != ISO else any(":" in cell for cell in some)
-    return _in_zone(Clock(form, zone=None if zoned else "", days=not zoned and not clock), beside, look, some)
+    days = not zoned and not any(time % DAY_NS for time, _ in found)
+    return _in_zone(Clock(form, zone=None if zoned else "", days=days), beside, look, some)
 
 
 def _of_numbers(some: Sequence[object], style: Times, beside: Beside, look: Look) -> Clock | None:
@@ -205,7 +206,7 @@ def _is_likely(cell: object, unit: str) -> bool:
 def _check_no_zone(beside: Beside, look: Look) -> None:
     """Note a doubt where a zone is given for times that need none."""
     if beside.zone is not None:
-        look.doubt(f"the times say what they are themselves, so they have no zone but UTC: leave out --tz {beside.zone}")
+        look.doubt(f"the times say themselves what zone they are of: leave out --tz {beside.zone}")
 
 
 def _in_zone(clock: Clock, beside: Beside, look: Look, some: Sequence[object] | None) -> Clock | None:
@@ -217,9 +218,11 @@ def _in_zone(clock: Clock, beside: Beside, look: Look, some: Sequence[object] | 
         _check_no_zone(beside, look)
         return clock
     if beside.zone is not None:
-        return clock._replace(zone=beside.zone)
+        return clock._replace(zone=beside.zone, days=False)
     words = {word for name in look.times for word in name.casefold().replace("_", " ").split()}
-    if clock.days or words & {"gmt", "utc"}:
+    if words & {"gmt", "utc"}:
+        return clock._replace(zone="UTC", days=False)
+    if clock.days:
         return clock._replace(zone="UTC")
     first = f", as {shown(str(some[0]))}," if some else ""
     look.doubt(

@@ -24,7 +24,7 @@ UNITS = ("s", "ms", "us", "ns")
 LIKELY_NS = (5 * 10**17, 5 * 10**18)
 """From 1985 to 2128: of numbers in one of the four units that lie there, the unit is certain."""
 _DECIMALS = {"s": 9, "ms": 6, "us": 3, "ns": 0}
-_DAY_NS, _SECOND_NS = 86_400 * 10**9, 10**9
+DAY_NS, _SECOND_NS = 86_400 * 10**9, 10**9
 _QUARTER_NS = 900 * _SECOND_NS
 _MONTHS = (
     "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
@@ -48,7 +48,7 @@ class Clock(NamedTuple):
 
     unit: of EPOCH. bounded: it was told by the magnitude of the numbers, and one of another magnitude is a bad row.
     fractions: numbers have decimals. zone: of times that don't say theirs; None: each says it, or is a number.
-    days: times are days alone, at midnight.
+    days: times are days alone, taken as midnight in UTC as nobody says a zone.
     """
 
     form: str
@@ -180,7 +180,7 @@ def _offset_ns(zone: ZoneInfo, quarter: int) -> int | None:
 def to_utc(local: NDArray[np.int64], zone: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return times of a zone as times since 1970 UTC, and which of them the zone has not, or twice."""
     known = zone_of(zone)
-    wrong = (local > MOST_NS - _DAY_NS) | (local < _DAY_NS - MOST_NS)
+    wrong = (local > MOST_NS - DAY_NS) | (local < DAY_NS - MOST_NS)
     local = np.where(wrong, 0, local) if wrong.any() else local
     if isinstance(known, int):
         return local - known * _SECOND_NS if known else local, wrong
@@ -211,6 +211,9 @@ def ns_of_cells(clock: Clock, cells: Sequence[object]) -> tuple[NDArray[np.int64
             times[index] = found
     if clock.form == EPOCH or clock.zone is None:
         return times, faults
+    for index in np.flatnonzero(times % DAY_NS).tolist() if clock.days else ():
+        what = f"{_written(cells[index])} has a time of day, where the first rows are days alone"
+        faults.setdefault(index, f"{what}: --tz says the time zone")
     times, wrong = to_utc(times, clock.zone)
     for index in np.flatnonzero(wrong).tolist():
         faults.setdefault(index, f"{_written(cells[index])} is no time in {clock.zone}, or there are two of it")
@@ -279,8 +282,9 @@ def ns_of_arrow(clock: Clock, array: Arrow) -> tuple[NDArray[np.int64], dict[int
     if array.null_count or not (plain or whole or exact) or (times := _whole_ns(clock, array)) is None:
         return ns_of_cells(clock, _cells(array))
     if clock.form != EPOCH and clock.zone is not None:
-        times, wrong = to_utc(times, clock.zone)
-        return (times, {}) if not wrong.any() else ns_of_cells(clock, _cells(array))
+        wrong = bool((times % DAY_NS).any()) if clock.days else False
+        times, missing = to_utc(times, clock.zone)
+        return (times, {}) if not (wrong or missing.any()) else ns_of_cells(clock, _cells(array))
     if clock.bounded and len(times) and not LIKELY_NS[0] <= times.min() <= times.max() < LIKELY_NS[1]:
         return ns_of_cells(clock, _cells(array))
     return times, {}

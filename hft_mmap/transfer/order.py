@@ -11,7 +11,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from hft_mmap.transfer.clock import parsed
+from hft_mmap.transfer.clock import ISO, parsed
 
 SAMPLE_ROWS = 1000
 """Rows from the beginning of a file that are looked at."""
@@ -158,12 +158,12 @@ def _number(cell: object) -> float:
     return number
 
 
-def _iso(cell: object) -> tuple[bool, datetime]:
+def _iso(cell: object) -> tuple[bool, int]:
     """Return a time as ISO 8601 has it; those with a zone and those without are never compared."""
     if not isinstance(cell, str):
         raise TypeError(cell)
-    found = datetime.fromisoformat(cell)
-    return found.tzinfo is not None, found
+    found, offset_s = parsed(cell, ISO)
+    return offset_s is not None, found - (offset_s or 0) * 10**9
 
 
 def _as(form: str, cell: object) -> int:

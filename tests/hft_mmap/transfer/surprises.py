@@ -212,4 +212,4 @@ def _containers(seed: int) -> Iterator[Case]:
     yield Case("files of several symbols", apart, CLOSE, joined, "of several symbols", {"by_time": False})
     notes = zipped({"DAT_M1.csv": plain, "DAT_M1.txt": b"Gap of 121s found\n"})
     yield _case("notes in an archive", notes, one, file="a.zip", **CLOSE)
-    yield Case("clocks without days", files, {"symbol": "A"}, {"A": minutes.closes * 2})
+    yield Case("clocks without days", files, {"symbol": "A", "time": False}, {"A": minutes.closes * 2})

@@ -28,6 +28,7 @@ from hft_mmap.transfer import (
     tables,
 )
 from hft_mmap.transfer.numerals import Numerals, readings
+from hft_mmap.ticks import Ticks
 from hft_mmap.transfer.overlap import Overlap
 from tests.hft_mmap.transfer.files import LIMITS, bring, scratch, text_file
 from tests.hft_mmap.transfer.test_importing import stop_after
@@ -373,9 +374,9 @@ def test_an_overlap_is_a_place_where_the_points_are(
 ) -> None:
     """However the values are cut: what is called known does end with the newest points."""
     values = np.array(stored[begin:] + new)
-    overlap = Overlap("A", np.array(stored))
+    overlap = Overlap("A", Ticks(np.array(stored)))
     for place in range(0, len(values), cut):
-        overlap.feed(values[place : place + cut])
+        overlap.feed(Ticks(values[place : place + cut]))
     try:
         known = overlap.new_from()
     except ImportConflict:

@@ -184,14 +184,14 @@ def _brokers(bars: Bars, minutes: Bars, end: str) -> Iterator[Case]:
                columns=(("bid", "E.bid"), ("ask", "E.ask")))  # fmt: skip
     yield case("histdata m1", "DAT_ASCII_EURUSD_M1_2024.csv",
                text(None, minutes.rows(at("%Y%m%d %H%M%S"), ohlc), ";", end), many, header=False,
-               column="5")  # fmt: skip
+               column="5", tz="-05:00")  # fmt: skip
     yield case("histdata ticks", "DAT_ASCII_EURUSD_T_202401.csv",
                text(None, minutes.rows(at("%Y%m%d %H%M%S000"), lambda c, _: [c, "1.99", "0"]), end=end), many,
-               column="2")  # fmt: skip
+               column="2", tz="-05:00")  # fmt: skip
     yield case("histdata metatrader", "DAT_MT_EURUSD_M1_2024.csv",
                text(None, minutes.rows(at("%Y.%m.%d,%H:%M"), ohlc), end=end), many, column="6")  # fmt: skip
     yield case("metatrader 5", "EURUSD.csv", text("<DATE>\t<TIME>\t<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>\t<TICKVOL>",
-               minutes.rows(at("%Y.%m.%d\t%H:%M:%S"), ohlc), "\t", end), many, column="close")  # fmt: skip
+               minutes.rows(at("%Y.%m.%d\t%H:%M:%S"), ohlc), "\t", end), many, column="close", tz="UTC")  # fmt: skip
 
 
 def _collections(bars: Bars, minutes: Bars, end: str) -> Iterator[Case]:
@@ -217,7 +217,7 @@ def _collections(bars: Bars, minutes: Bars, end: str) -> Iterator[Case]:
     yield case("coingecko", "btc.csv", text("snapped_at,price,market_cap,total_volume", coins, end=end), one)
     truefx = [["EUR/USD", *row] for row in minutes.rows(at("%Y%m%d %H:%M:%S.000"), lambda c, _: [c, "1.99"])]
     yield case("truefx", "EURUSD.csv", text(None, truefx, end=end), {"EUR/USD": minutes.closes}, header=False,
-               symbol_column="1", column="3")  # fmt: skip
+               symbol_column="1", column="3", tz="UTC")  # fmt: skip
     polygon = [[row[0], "AAPL", *row[1:]] for row in bars.rows(epoch(NS), ohlc)]
     yield case("polygon", "2024.csv", text("window_start,ticker,open,high,low,close,volume", polygon, end=end),
                {"AAPL": bars.closes}, symbol_column="ticker", column="close")  # fmt: skip
