@@ -128,7 +128,7 @@ def clock_of(
     if typed is not None and beside.form is None and beside.unit is None:
         return _in_zone(typed, beside, look, None if typed.zone is None else some)
     if not some:
-        return _unread(cells, look) if cells else None
+        return _unread(cells, look)
     if all(isinstance(cell, date) for cell in some):
         zoned = any(isinstance(cell, datetime) and cell.tzinfo is not None for cell in some)
         days = not any(isinstance(cell, datetime) and (cell.hour or cell.minute or cell.second) for cell in some)
@@ -150,13 +150,17 @@ def clock_of(
     return _of_texts([str(cell) for cell in some], str(forms[0]), beside, look)
 
 
-def _unread(some: Sequence[object], look: Look) -> None:
+def _unread(some: Sequence[object], look: Look) -> Clock | None:
+    """Return no clock, with a doubt, where there are times that nobody can read."""
+    if not some:
+        return None
     look.doubt(
         f"{shown(str(some[0]))} in {' and '.join(look.times)} is read as no time: --time-column names the column of "
         f"times, --time-format says how they are written, as %d.%m.%Y %H:%M:%S, or --time-unit the unit of numbers "
         f"since 1970; --no-time takes the prices alone",
         NO_TIME,
     )
+    return None
 
 
 def _of_texts(some: Sequence[str], form: str, beside: Beside, look: Look) -> Clock | None:

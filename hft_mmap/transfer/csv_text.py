@@ -51,7 +51,8 @@ def read_csv(source: Source, wanted: Wanted) -> Iterator[Rows]:
                 behind = f" behind the {wanted.skip_rows} rows that --skip-rows leaves out" if wanted.skip_rows else ""
                 raise UnreadableFile(f"{source.name}: is empty{behind}; a CSV begins with the names of its columns")
             return
-        while first.count(b"\n") + first.count(b"\r") < 2 and (more := next(blocks, b"")):  # noqa: PLR2004 - names, a row
+        # The names of columns alone say nothing: a row comes with them.
+        while len(first) < _SMALL_BYTES and len(first.splitlines()) < 2 and (more := next(blocks, b"")):  # noqa: PLR2004
             first += more
         _check_markup(source, first)
         shape = shape_of(source, first, wanted)

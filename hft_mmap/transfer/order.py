@@ -183,4 +183,3 @@ def form_of(style: Style) -> str:
 def is_number(style: Times) -> bool:
     """Return whether times are numbers."""
     return _number in style.styles
-

@@ -35,8 +35,7 @@ class Preset:
 PRESETS = {
     # lobsterdata.com: CSV without header, prices times 10,000; an empty level of the book is ±9999999999. The side is
     # that of the order in the book, which a trade of the other side meets.
-    "lobster": Preset(("9999999999", "-9999999999"), divide_by=10_000, header=False,
-                     bought=("-1",), sold=("1",)),
+    "lobster": Preset(("9999999999", "-9999999999"), divide_by=10_000, header=False, bought=("-1",), sold=("1",)),
     # databento.com: UNDEF_PRICE is 2**63 - 1, an empty cell where decimals were asked for, NaN in a data frame.
     "databento": Preset(("9223372036854775807", "9223372036.854775807", "", "null", "nan"), fixed_point=FIXED_POINT),
 }

@@ -136,7 +136,8 @@ class Rows:
         row = len(next((column for column in (times, sizes) if column is not None), ()))
         columns = len(self.values) // row if row else 1
         if columns > 1:
-            times, sizes = (None if one is None else np.tile(one, columns) for one in (times, sizes))
+            times = None if times is None else np.tile(times, columns)
+            sizes = None if sizes is None else np.tile(sizes, columns)
         self.times, self.sizes = times, sizes
         self.faults = {row * column + index: text for column in range(columns) for index, text in faults.items()}
 

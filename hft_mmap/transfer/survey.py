@@ -186,7 +186,9 @@ def _extra(
     look.size = None if size is None else names[size]
     look.side = None if side is None or size is None else names[side]
     if side is not None and size is None:
-        raise UnreadableFile(f"{look.file}: {names[side]!r} says who wanted a trade, and no column its size: --size-column names it")
+        raise UnreadableFile(
+            f"{look.file}: {names[side]!r} says who wanted a trade, and no column its size: --size-column names it"
+        )
     if side is not None:
         check_sides(sample.cells(side), signs, look)
     return Extra(clock, size, side, signs)

@@ -54,7 +54,9 @@ def write_csv_zst(path: Path, values: Sequence[float]) -> None:
 
 def table(values: Sequence[float]) -> Any:
     """Return a table with the prices in the second column."""
-    return pa.table({"time": pa.array(range(BEGIN_S, BEGIN_S + len(values)), pa.int64()), "price": pa.array(values, pa.float64())})
+    return pa.table(
+        {"time": pa.array(range(BEGIN_S, BEGIN_S + len(values)), pa.int64()), "price": pa.array(values, pa.float64())}
+    )
 
 
 def write_parquet(path: Path, values: Sequence[float]) -> None:
