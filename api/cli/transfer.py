@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 EXIT_INTERRUPTED = 130  # as shells count it: 128 + SIGINT
 
 # The names of hft_mmap.transfer.exporting, which costs half a second to import; a test compares them.
-EXPORT_FORMATS = ("csv", "parquet", "arrow", "npy", "f64")
+EXPORT_FORMATS = ("csv", "parquet", "arrow", "npy", "npz", "f64")
 
 
 def in_natural_order(files: tuple[str, ...]) -> tuple[str, ...]:
@@ -124,19 +124,20 @@ def import_command(
         sys.exit(EXIT_INTERRUPTED)
 
 
-@click.command("export", short_help="Write a series into a file: Parquet, CSV, Arrow, npy, raw float64.")
+@click.command("export", short_help="Write a series into a file: Parquet, CSV, Arrow, npz, npy, raw float64.")
 @click.argument("symbol")
 @click.argument("file", metavar="FILE|-")
 @click.option("--last", type=click.IntRange(min=1), help="Only the newest so many points.")
 @click.option("--format", "format_", type=click.Choice(EXPORT_FORMATS), help="In place of what the suffix says.")
+@click.option("--prices-only", is_flag=True, help="Leave out times and sizes.")
 @CONFIG_OPTION
 @DATA_DIR_OPTION
 @JSON_OPTION
 def export_command(
-    symbol: str, file: str, last: int | None, format_: str | None, config_path: Path | None, data_dir: Path | None,
-    as_json: bool,
+    symbol: str, file: str, last: int | None, format_: str | None, prices_only: bool, config_path: Path | None,
+    data_dir: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Write the points of SYMBOL, oldest first, into FILE, which is replaced if it exists; "-" is standard output.
+    """Write the points of SYMBOL, with times and sizes, oldest first, into FILE, which is replaced if it exists; "-" is standard output.
 
     What is no regular file, a pipe or a device, is written into; of a link the file that it leads to is replaced.
 
@@ -155,7 +156,7 @@ def export_command(
         raise click.UsageError("standard output has no name that tells its format: give --format")
     with opened_store(config_path, data_dir) as store, _interruptible():
         span = store.series(symbol).span(last=last)
-        export_span(span, file, format_)
+        export_span(span, file, format_, prices_only=prices_only)
     between = file == "-" or _is_standard_output(file)
     if as_json:
         print_json({"symbol": symbol, "file": file, "first": span.first, "end": span.end}, err=between)

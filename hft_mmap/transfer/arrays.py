@@ -1,7 +1,8 @@
 """Numbers and nothing else: raw float64, and NumPy's .npy and .npz."""
 
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from hft_mmap.transfer.look import Choice
 from hft_mmap.transfer.order import time_places
 from hft_mmap.transfer.rows import Rows, coded
 from hft_mmap.transfer.source import Source, Stream
-from hft_mmap.transfer.survey import listed, place_of, plain, symbol_place
+from hft_mmap.transfer.survey import DEFAULT_COLUMN, listed, place_of, plain, symbol_place
 from hft_mmap.transfer.wanted import Beside, Wanted
 
 BATCH_ROWS = 1 << 20
@@ -51,7 +52,10 @@ def read_npz(source: Source, wanted: Wanted) -> Iterator[Rows]:
             names = [name.removesuffix(".npy") for name in archive.namelist()]
             if wanted.targets:
                 raise UnreadableFile(f"{source.name}: an array of .npz goes to one series: import one after the other")
+            beside = _beside_in_archive(source, names, wanted)
             if wanted.columns or len(names) > 1:
+                if not wanted.columns and DEFAULT_COLUMN in names:
+                    wanted = wanted._replace(columns=(DEFAULT_COLUMN,))
                 if not wanted.columns:
                     source.look.doubt(
                         f"has {len(names)} arrays, {listed(names)}: --column names the one that has the prices",
@@ -61,20 +65,74 @@ def read_npz(source: Source, wanted: Wanted) -> Iterator[Rows]:
                 place = place_of(names, wanted.columns[0], source.name)
             else:
                 place = 0
+            if (beside.time or beside.size) and names[place] not in beside:
+                yield from _rows_of_archive(source, archive, names[place], beside)
+                return
             with archive.open(archive.namelist()[place]) as stream:
                 yield from _rows_of_array(source, stream, wanted._replace(columns=()))
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, IndexError) as error:
         raise UnreadableFile(f"{source.name}: is no .npz file, or a damaged one: {error}") from error
 
 
-def _rows_of_array(source: Source, stream: Stream, wanted: Wanted) -> Iterator[Rows]:
-    """Yield the values of one array as NumPy writes it."""
+def _beside_in_archive(source: Source, names: Sequence[str], wanted: Wanted) -> "_Fields":
+    """Return the arrays of an archive that have times and sizes, by their names."""
+    beside = wanted.beside
+    if beside.sides is not None or len(beside.times) > 1:
+        raise UnreadableFile(f"{source.name}: an .npz file has one array of times, and sizes with their sign")
+    time = names[place_of(names, beside.times[0], source.name)] if beside.times else None
+    if time is None and beside.time and (places := time_places(names)):
+        time = names[places[0]]
+    size = names[place_of(names, beside.sizes, source.name)] if beside.sizes else None
+    if size is None and (place := size_place([plain(name) for name in names], beside)) is not None:
+        size = names[place]
+    return _Fields(time, Clock(EPOCH), size, beside.unit)
+
+
+def _rows_of_archive(source: Source, archive: zipfile.ZipFile, price: str, beside: "_Fields") -> Iterator[Rows]:
+    """Yield the rows of several arrays of one length, side by side; UnreadableFile, Doubtful."""
+    look = source.look
+    with ExitStack() as stack:
+        names = [name for name in (price, beside.time, beside.size) if name is not None]
+        streams = {name: stack.enter_context(archive.open(f"{name}.npy")) for name in names}
+        heads = {name: _head(source, stream) for name, stream in streams.items()}
+        if len({shape for shape, _ in heads.values()}) > 1 or len(heads[price][0]) != 1:
+            shapes = ", ".join(f"{name} {shape}" for name, (shape, _) in heads.items())
+            raise UnreadableFile(f"{source.name}: arrays that belong together have one dimension and length: {shapes}")
+        look.prices = [price]
+        if beside.time is not None:
+            look.times = [beside.time]
+            kind = heads[beside.time][1]
+            if kind.kind != "M":
+                beside = beside._replace(clock=_clock_of_field(source, kind, Beside(unit=beside.asked_unit)))
+            look.clock = str(beside.clock)
+        for name in (price, beside.size):
+            if name is not None and heads[name][1].kind not in "fiu":
+                raise UnreadableFile(f"{source.name}: {name} must be of real numbers, not {heads[name][1]}")
+        look.size = beside.size
+        yield Rows.none()
+        count = heads[price][0][0]
+        parts = [_items(source, streams[name], heads[name][1], count) for name in names]
+        for items in zip(*parts, strict=True):
+            of = dict(zip(names, items, strict=True))
+            rows = _as_rows(of[price])
+            rows.attach(*beside.of_items(of))
+            yield rows
+
+
+def _head(source: Source, stream: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:  # noqa: ANN401 - it only reads
+    """Return shape and type of an array as NumPy writes it; UnreadableFile."""
     try:
-        version = npy.read_magic(stream)  # type: ignore[arg-type] # it only reads
+        version = npy.read_magic(stream)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, _, dtype = read(stream)  # type: ignore[arg-type]
+        shape, _, dtype = read(stream)
     except ValueError as error:
         raise UnreadableFile(f"{source.name}: is no .npy file: {error}") from error
+    return shape, dtype
+
+
+def _rows_of_array(source: Source, stream: Stream, wanted: Wanted) -> Iterator[Rows]:
+    """Yield the values of one array as NumPy writes it."""
+    shape, dtype = _head(source, stream)
     if len(shape) != 1:
         raise UnreadableFile(f"{source.name}: has the shape {shape}; prices have one dimension")
     fields: tuple[str, ...] = ()
@@ -115,6 +173,7 @@ class _Fields(NamedTuple):
     time: str | None = None
     clock: Clock = Clock(EPOCH)
     size: str | None = None
+    asked_unit: str | None = None
 
     @classmethod
     def of(cls, source: Source, dtype: np.dtype[Any], taken: Collection[str | None], wanted: Wanted) -> "_Fields":
@@ -139,7 +198,7 @@ class _Fields(NamedTuple):
         return cls(time, clock, size)
 
     def of_items(
-        self, items: NDArray[Any]
+        self, items: NDArray[Any] | Mapping[str, NDArray[Any]]
     ) -> tuple[NDArray[np.int64] | None, NDArray[np.float64] | None, dict[int, str]]:
         """Return times, sizes, and what is wrong with them, by place."""
         times, sizes, faults = None, None, dict[int, str]()
