@@ -62,8 +62,8 @@ def _print(one: "Preview") -> None:
         "format": " in ".join(filter(None, (look.format, look.compression))), "encoding": look.encoding,
         "delimiter": None if look.delimiter is None else repr(look.delimiter), "header": header,
         "columns": ", ".join(look.names), "numbers": None if look.numerals is None else str(look.numerals),
-        "time": times, "symbol": symbols, "price": ", ".join(look.prices),
-        "stored as": look.clock, "size": size,
+        "time": times, "stored as": look.clock, "symbol": symbols, "price": ", ".join(look.prices),
+        "size": size,
     }  # fmt: skip
     click.echo(look.file)
     for name, fact in facts.items():

@@ -6,6 +6,7 @@ no file, a pipe or a device, is written into.
 
 import bz2
 import gzip
+import io
 import lzma
 import os
 import secrets
@@ -15,7 +16,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, BinaryIO, NamedTuple, cast
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 from numpy.lib import format as npy
@@ -33,6 +34,9 @@ if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 PIECE_POINTS = 1 << 20
 TIME, SIZE = "time", "size"
@@ -123,9 +127,25 @@ def _write_array(points: _Points, name: str, file: IO[bytes]) -> None:
         file.write(piece.data.cast("B"))
 
 
+class _Forward(io.RawIOBase):
+    """What is only written to, from front to back: a device says that it can be sought in, and forgets where it was."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self._file = file
+
+    def writable(self) -> bool:
+        """Say so."""
+        return True
+
+    def write(self, data: "ReadableBuffer") -> int:
+        """Write all of it."""
+        return self._file.write(data)
+
+
 def _write_npz(points: _Points, file: BinaryIO) -> None:
     """Write an array for each column, not compressed, as `numpy.savez` does."""
-    with zipfile.ZipFile(file, "w") as archive:
+    with zipfile.ZipFile(_Forward(file), "w") as archive:
         for name in points.names:
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 _write_array(points, name, member)

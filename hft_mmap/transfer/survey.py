@@ -12,8 +12,8 @@ from hft_mmap.transfer.beside import NO_TIME, Extra, check_sides, clock_of, side
 from hft_mmap.transfer.clock import Clock
 from hft_mmap.transfer.errors import UnreadableFile
 from hft_mmap.transfer.look import NEWEST_FIRST, OLDEST_FIRST, Choice, Look
-from hft_mmap.transfer.numerals import is_number
-from hft_mmap.transfer.order import Times, are_times, time_places, when, written
+from hft_mmap.transfer.numerals import is_number as is_number_cell
+from hft_mmap.transfer.order import Times, are_times, is_number, time_places, when, written
 from hft_mmap.transfer.rows import shown
 from hft_mmap.transfer.wanted import Wanted
 
@@ -26,6 +26,8 @@ _PERHAPS_SYMBOLS = frozenset({
     "market_pair", "stock_symbol", "ticker_symbol", "underlying_symbol",
 })  # fmt: skip
 """What a column is called that has symbols if it behaves so."""
+_SECONDS_DIGITS = 11
+"""Of whole numbers that are seconds, and of no names of trades or days that have more."""
 _MAX_NAMED = 20
 _MAX_SYMBOLS = 10_000
 
@@ -140,7 +142,7 @@ def survey(sample: Sample, wanted: Wanted, look: Look) -> Layout:
     prices, symbol = choose(names, wanted, look)
     look.prices = [names[place] for place in prices]
     given = tuple(place_of(names, column, file) for column in wanted.beside.times)
-    times = given or tuple(time_places(names)) or _times_by_content(sample, {*prices, symbol})
+    times = given or tuple(time_places(names)) or _times_by_content(sample, {*prices, symbol}, wanted, look)
     times = tuple(place for place in times if place not in prices) if not given else times
     cells = sample.times(times) if times else []
     style = written(cells) if times else Times()
@@ -166,7 +168,7 @@ def _extra(
     """Find out what is stored beside the prices; what of it is not certain is a doubt."""
     names, beside, taken = sample.names, wanted.beside, {*prices, symbol, *times}
     clock = None
-    if beside.time and times:
+    if beside.time and times and not look.doubts:
         typed = sample.clocks.get(times[0]) if len(times) == 1 else None
         clock = clock_of(cells, style, beside, look, typed)
     elif beside.time and (beside.form or beside.unit or beside.zone):
@@ -198,14 +200,41 @@ def _has_text(sample: Sample, place: int) -> bool:
     return sample.only is None or place in sample.only
 
 
-def _times_by_content(sample: Sample, taken: set[int | None]) -> tuple[int, ...]:
-    """Return the first column whose cells are times for sure, whatever it is called; none where there is none."""
-    if sample.only is not None:
-        return ()  # typed: its name has to say it
-    for place in range(len(sample.names)):
-        if place not in taken and are_times(sample.cells(place)):
-            return (place,)
-    return ()
+def _times_by_content(sample: Sample, taken: set[int | None], wanted: Wanted, look: Look) -> tuple[int, ...]:
+    """Return the column whose cells are times for sure, whatever it is called; none where there is none.
+
+    Dates are, and what has the type of one. Numbers may be counts, volumes or names of trades: they are where no other
+    column could be, they go one way, and have more digits than seconds. Else they are a doubt, if they go one way.
+    """
+    names, beside = sample.names, wanted.beside
+    plains = [plain(name) for name in names]
+    taken = taken | {size_place(plains, beside._replace(size=True)), side_place(plains, beside)}
+    sure: list[int] = []
+    numbers: list[int] = []
+    for place in range(len(names)):
+        if place in taken:
+            continue
+        if place in sample.clocks:
+            sure.append(place)
+        elif _has_text(sample, place) and are_times(sample.cells(place)):
+            cells = sample.times((place,))
+            (numbers if is_number(written(cells)) else sure).append(place)
+    if len(sure) == 1 or not (sure or numbers):
+        return tuple(sure)
+    places = sure or numbers
+    cells = sample.times(places[:1])
+    style = written(cells)
+    goes = style.falls(cells) is not None
+    certain = len(places) == 1 and goes and all(len(str(cell).strip()) > _SECONDS_DIGITS for cell in cells)
+    if beside.time and not certain and (sure or goes):
+        listed_ = ", ".join(shown(names[place]) for place in places)
+        look.doubt(
+            f"{'these columns say' if len(places) > 1 else 'this column may say'} when rows are of: {listed_}; "
+            f"--time-column names the one that does, --no-time takes the prices alone",
+            *(Choice(f"--time-column {shown(names[place])}", "", "time_columns", (names[place],)) for place in places),
+            NO_TIME,
+        )
+    return tuple(places[:1]) if sure or goes else ()
 
 
 def _hidden_symbol(sample: Sample, taken: set[int], times: list[object], style: Times) -> int | None:
@@ -218,7 +247,7 @@ def _hidden_symbol(sample: Sample, taken: set[int], times: list[object], style: 
         if place in taken or not _has_text(sample, place):
             continue
         cells = sample.cells(place)
-        if not cells or not all(isinstance(cell, str) and cell.strip() and not is_number(cell) for cell in cells):
+        if not cells or not all(isinstance(cell, str) and cell.strip() and not is_number_cell(cell) for cell in cells):
             continue
         runs = 1 + sum(before != after for before, after in pairwise(cells))
         if plain(name) in _PERHAPS_SYMBOLS:

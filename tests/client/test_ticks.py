@@ -64,7 +64,7 @@ def test_a_producer_takes_points_with_times_sizes_and_sides(shared_service: Serv
             producer.extend([1.7, 1.8], times=[1_767_225_602, 1_767_225_601], sizes=[1.0, -1.0], time_unit="s")
             for wrong in ({"side": "bid", "size": 1.0}, {"side": "buy"}, {"side": "buy", "size": -1.0}):
                 with pytest.raises(InvalidSizes, match='side must be "buy" or "sell"'):
-                    producer.add(1.0, time=1, **wrong)  # type: ignore[arg-type]
+                    producer.add(1.0, time=1, **wrong)
             with pytest.raises(ColumnsDiffer, match="was given prices and times and sizes, and now prices"):
                 producer.add(1.0)
         assert (producer.total, producer.late) == (4, 1)

@@ -57,7 +57,14 @@ def test_others_read_what_was_exported(filled: Store, tmp_path: Path) -> None:
     csv = pd.read_csv(tmp_path / "a.csv")["price"]
     parquet = pd.read_parquet(tmp_path / "a.parquet")["price"]
     feather = pd.read_feather(tmp_path / "a.arrow")["price"]
-    for found in (csv, parquet, feather, np.load(tmp_path / "a.npy"), np.load(tmp_path / "a.npz")["price"], np.fromfile(tmp_path / "a.f64")):
+    for found in (
+        csv,
+        parquet,
+        feather,
+        np.load(tmp_path / "a.npy"),
+        np.load(tmp_path / "a.npz")["price"],
+        np.fromfile(tmp_path / "a.f64"),
+    ):
         assert bits(found) == bits(VALUES)
     assert gzip.decompress((tmp_path / "a.csv.gz").read_bytes()) == (tmp_path / "a.csv").read_bytes()
     assert zstd.decompress((tmp_path / "a.f64.zst").read_bytes()) == (tmp_path / "a.f64").read_bytes()

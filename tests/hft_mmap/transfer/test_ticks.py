@@ -14,7 +14,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hft_mmap import Late, Limits, Store
-from hft_mmap.transfer import BadRow, Doubtful, ImportConflict, Plan, UnreadableFile, export_span, exporting, preview
+from hft_mmap.transfer import (
+    BadRow,
+    Doubtful,
+    ImportConflict,
+    Plan,
+    StoreSink,
+    UnreadableFile,
+    UnwritableFile,
+    export_span,
+    exporting,
+    import_files,
+    preview,
+)
+from hft_mmap.transfer.clock import ISO, Clock, ns_of_cells
 from hft_mmap.transfer.plan import plan_with
 from tests.hft_mmap.transfer.files import LIMITS, PRICES, bring, scratch, text_file
 from tests.hft_mmap.transfer.test_importing import stop_after
@@ -119,7 +132,9 @@ def test_what_is_not_certain_of_times_is_asked(
     bring(store, path, **then)
     assert store.window("A", 10).tolist() == [place + 0.5 for place in range(len(cells))]
     for choice in choices:
-        assert not any(one.look.doubts for one in preview(plan_with(Plan([str(path)], "A"), {choice.field: choice.value})))
+        assert not any(
+            one.look.doubts for one in preview(plan_with(Plan([str(path)], "A"), {choice.field: choice.value}))
+        )
 
 
 @pytest.mark.parametrize(
@@ -170,12 +185,48 @@ def test_a_zone_is_that_of_python(local: datetime, zone: str) -> None:
         assert times_of(store) == [since // timedelta(microseconds=1) * 1000]
 
 
+@pytest.mark.parametrize(
+    ("text", "options", "expected"),
+    [
+        ("{n},1.5\n{m},2.5\n", {"column": "2", "header": False}, "may say when"),
+        ("3000000007,1.5,{n}000\n3000000008,2.5,{m}000\n", {"column": "2", "header": False}, "these columns say when"),
+        ("deal,price\n{n},1.5\n{m},2.5\n", {}, "may say when"),
+        ("created,updated,price\n{d},{d},1.5\n{d},{d},2.5\n", {}, "these columns say when"),
+        ("{n}000,1.5\n{m}000,2.5\n", {"column": "2", "header": False}, None),
+        ("created,price\n{d},1.5\n{d},2.5\n", {}, None),
+        ("price,turnover\n1.5,{m}\n2.5,{n}\n1.5,{m}\n", {"column": "price"}, ()),
+        ("price,size\n1.5,{n}\n2.5,{m}\n", {}, ("sizes",)),
+    ],
+)
+def test_a_column_without_a_name_is_one_of_times_where_that_is_certain(
+    store: Store, tmp_path: Path, text: str, options: dict[str, Any], expected: str | tuple[str, ...] | None
+) -> None:
+    """Numbers may be names of trades, or amounts: nobody's guess is stored as a time."""
+    cells = text.format(n=BEGIN_NS // NS, m=BEGIN_NS // NS + 1, d="2026-03-09T14:30:05Z")
+    path = text_file(tmp_path / "a.csv", cells)
+    if isinstance(expected, str):
+        with pytest.raises(Doubtful, match=expected) as doubtful:
+            bring(store, path, **options)
+        choices = doubtful.value.doubts[0].choices
+        assert [choice.field for choice in choices] == ["time_columns"] * (len(choices) - 1) + ["time"]
+        answer: dict[str, Any] = {choices[0].field: choices[0].value}
+        bring(store, path, **options, **answer)
+        assert store.series("A").columns == ("times",)
+        return
+    bring(store, path, **options)
+    assert store.series("A").columns == (("times",) if expected is None else expected)
+
+
 def test_a_date_and_a_time_may_stand_in_two_columns(store: Store, tmp_path: Path) -> None:
     """Found by their names, or named."""
-    path = text_file(tmp_path / "a.csv", "<DATE>\t<TIME>\tprice\n2026.03.09\t14:30:05\t1.5\n2026.03.09\t14:30:06\t2.5\n")
+    path = text_file(
+        tmp_path / "a.csv", "<DATE>\t<TIME>\tprice\n2026.03.09\t14:30:05\t1.5\n2026.03.09\t14:30:06\t2.5\n"
+    )
     bring(store, path, tz="UTC")
-    bare = text_file(tmp_path / "b.csv", "09.03.2026;14:30:05,25;1,5\n10.03.2026;14:30:05,25;2,5\n30.03.2026;14:30:06,0;3,5\n")
-    form = {"time_format": "%d.%m.%Y %H:%M:%S,%f", "tz": "UTC"}
+    bare = text_file(
+        tmp_path / "b.csv", "09.03.2026;14:30:05,25;1,5\n10.03.2026;14:30:05,25;2,5\n30.03.2026;14:30:06,0;3,5\n"
+    )
+    form: dict[str, Any] = {"time_format": "%d.%m.%Y %H:%M:%S,%f", "tz": "UTC"}
     bring(store, bare, symbol="B", column="3", header=False, time_columns=("1", "2"), **form)
     assert times_of(store) == [BEGIN_NS, BEGIN_NS + NS]
     assert times_of(store, "B")[0] == BEGIN_NS + NS // 4
@@ -383,7 +434,8 @@ def test_an_import_that_was_stopped_goes_on_with_all_columns(store: Store, tmp_p
     path = tmp_path / "a.csv"
     rows = zip(*(column.tolist() for column in table.values()), strict=True)
     path.write_text("time,price,size\n" + "".join(f"{time},{price},{size}\n" for time, price, size in rows))
-    stopped = bring_stopped(store, path)
+    stop, tell = stop_after(4)
+    stopped = import_files(Plan([str(path)], "A"), StoreSink(store), stop=stop, tell=tell)
     assert not stopped.complete
     stored = store.series("A").total
     assert 0 < stored < count
@@ -397,14 +449,8 @@ def test_an_import_that_was_stopped_goes_on_with_all_columns(store: Store, tmp_p
     report = bring(store, path, resume=True)
     assert (report.complete, report.progress.found, report.progress.stored) == (True, stored, count - stored)
     for found, expected in zip(store.ticks("A", count), (table["price"], times, table["size"]), strict=True):
+        assert found is not None
         assert np.array_equal(found, expected)
-
-
-def bring_stopped(store: Store, path: Path) -> Any:
-    """Import a file until some of it is stored."""
-    from hft_mmap.transfer import StoreSink, import_files  # noqa: PLC0415 - as `bring`, with a stop
-
-    return import_files(Plan([str(path)], "A"), StoreSink(store), stop=stop_after(2))
 
 
 def test_what_is_new_in_a_file_is_found_by_all_columns(store: Store, tmp_path: Path) -> None:
@@ -437,7 +483,10 @@ def test_export_and_import_give_the_same_bits(
     monkeypatch.setattr(exporting, "PIECE_POINTS", 7)
     prices, steps, sizes = (list(column) for column in zip(*rows * 4, strict=True))
     columns = {"times": BEGIN_NS + np.cumsum(steps), "sizes": sizes}
-    with scratch() as directory, Store(f"{directory}/data", limits=Limits(starting_capacity=0, chunk_points=64)) as store:
+    with (
+        scratch() as directory,
+        Store(f"{directory}/data", limits=Limits(starting_capacity=0, chunk_points=64)) as store,
+    ):
         store.append("A", prices, **{kind: columns[kind] for kind in beside})  # type: ignore[arg-type]
         path = Path(directory, name)
         export_span(store.series("A").span(), str(path))
@@ -464,7 +513,7 @@ def test_others_read_what_was_exported(store: Store, tmp_path: Path) -> None:
     arrays = np.load(tmp_path / "a.npz")
     assert arrays["time"].astype(np.int64).tolist() == [BEGIN_NS, BEGIN_NS + 1]
     for name in ("a.npy", "a.f64"):
-        with pytest.raises(exporting.UnwritableFile, match="has times and sizes, and .* has a place for prices alone"):
+        with pytest.raises(UnwritableFile, match="has times and sizes, and .* has a place for prices alone"):
             export_span(span, str(tmp_path / name))
         assert not (tmp_path / name).exists()
         export_span(span, str(tmp_path / name), prices_only=True)
@@ -473,8 +522,6 @@ def test_others_read_what_was_exported(store: Store, tmp_path: Path) -> None:
 
 def test_a_datetime_of_a_workbook_is_a_time() -> None:
     """With its zone, or of the one that is named; a day alone is midnight in UTC."""
-    from hft_mmap.transfer.clock import ISO, Clock, ns_of_cells  # noqa: PLC0415 - no workbook has a zone
-
     zoned = [BEGIN, BEGIN.astimezone(timezone(timedelta(hours=1)))]
     assert ns_of_cells(Clock(ISO), zoned)[0].tolist() == [BEGIN_NS, BEGIN_NS]
     naive = BEGIN.replace(tzinfo=None)
