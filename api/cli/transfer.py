@@ -137,7 +137,9 @@ def export_command(
     symbol: str, file: str, last: int | None, format_: str | None, prices_only: bool, config_path: Path | None,
     data_dir: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Write the points of SYMBOL, with times and sizes, oldest first, into FILE, which is replaced if it exists; "-" is standard output.
+    """Write the points of SYMBOL, oldest first, into FILE, which is replaced if it exists; "-" is standard output.
+
+    They are written with their times and sizes.
 
     What is no regular file, a pipe or a device, is written into; of a link the file that it leads to is replaced.
 
@@ -277,6 +279,17 @@ def _print_import(report: "ImportReport", *, as_json: bool, dry_run: bool) -> No
             }
         )  # fmt: skip
         return
+    _print_progress(report, dry_run=dry_run)
+    if report.totals:
+        column = "points" if dry_run else "total"
+        print_table([["symbol", column], *([symbol, str(total)] for symbol, total in report.totals.items())])
+    if not report.complete:
+        click.echo("hft-mmap: stopped; --resume goes on from here", err=True)
+
+
+def _print_progress(report: "ImportReport", *, dry_run: bool) -> None:
+    """Print what was read, and what became of it."""
+    progress = report.progress
     if report.already:
         click.echo("Complete already: nothing was read, and nothing stored")
     beside = f" with {' and '.join(progress.columns)}" if progress.columns else ""
@@ -296,8 +309,3 @@ def _print_import(report: "ImportReport", *, as_json: bool, dry_run: bool) -> No
     for symbol, left in sorted(progress.left_out.items()):
         what = " and ".join(left)
         click.echo(f"{symbol} has been without {what} since its first batch: {what} of the files were left out")
-    if report.totals:
-        column = "points" if dry_run else "total"
-        print_table([["symbol", column], *([symbol, str(total)] for symbol, total in report.totals.items())])
-    if not report.complete:
-        click.echo("hft-mmap: stopped; --resume goes on from here", err=True)

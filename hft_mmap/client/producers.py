@@ -88,9 +88,9 @@ class Producer:
     ) -> None:
         """Give some points, in order; may wait until batches are acknowledged.
 
-        times, sizes, time_unit: as of `Client.append`. InvalidValues, InvalidTimes, InvalidSizes if one of them is none,
-        ColumnsDiffer if they have other columns than those before them: then none is taken. After any other error all are taken, and go out,
-        behind those that came before, with the next call.
+        times, sizes, time_unit: as of `Client.append`. InvalidValues, InvalidTimes, InvalidSizes if one of them is
+        none, ColumnsDiffer if they have other columns than those before them: then none is taken. After any other error
+        all are taken, and go out, behind those that came before, with the next call.
         """
         self._give(checked(values, times, sizes, time_unit))
 

@@ -136,18 +136,23 @@ def clock_of(
     if beside.unit is not None or (beside.form is None and is_number(style)):
         return _of_numbers(some, style, beside, look)
     forms = [beside.form] if beside.form is not None else [form_of(one) for one in style.styles]
-    if len(forms) > 1:
-        first = next(str(cell) for cell in some if style.can_read(cell))
-        look.doubt(
-            f"{shown(first)} in {' and '.join(look.times)} can be read as {' or as '.join(map(str, forms))}: "
-            f"--time-format says which, --no-time takes the prices alone",
-            *(Choice(f"--time-format {shown(str(form))}", "", "time_format", form) for form in forms),
-            NO_TIME,
-        )
-        return None
+    if len(forms) == 1:
+        return _of_texts([str(cell) for cell in some], str(forms[0]), beside, look)
     if not forms:
         return _unread(some, look)
-    return _of_texts([str(cell) for cell in some], str(forms[0]), beside, look)
+    return _which(some, style, forms, look)
+
+
+def _which(some: Sequence[object], style: Times, forms: Sequence[str | None], look: Look) -> Clock | None:
+    """Return no clock, with a doubt, where times can be read in several ways."""
+    first = next(str(cell) for cell in some if style.can_read(cell))
+    look.doubt(
+        f"{shown(first)} in {' and '.join(look.times)} can be read as {' or as '.join(map(str, forms))}: "
+        f"--time-format says which, --no-time takes the prices alone",
+        *(Choice(f"--time-format {shown(str(form))}", "", "time_format", form) for form in forms),
+        NO_TIME,
+    )
+    return None
 
 
 def _unread(some: Sequence[object], look: Look) -> Clock | None:

@@ -32,8 +32,9 @@ def check_types(schema: Arrow, layout: Layout, wanted: Wanted, file: str) -> Non
         if number or (is_text(schema, price) and wanted.text is not None):
             continue
         hint = "; --decimal . reads numbers that are written as text" if is_text(schema, price) else ""
+        what = "sizes" if price in sizes else "prices"
         raise UnreadableFile(
-            f"{file}: {'sizes' if price in sizes else 'prices'} must be numbers, the column {schema.field(price).name!r} is of type {kind}{hint}"
+            f"{file}: {what} must be numbers, the column {schema.field(price).name!r} is of type {kind}{hint}"
         )
     if layout.symbol is not None and not is_text(schema, layout.symbol):
         name = schema.field(layout.symbol).name

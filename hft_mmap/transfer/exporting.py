@@ -179,7 +179,9 @@ def _points(span: Span, target: str, kind: str, *, prices_only: bool) -> _Points
 
 
 def export_span(span: Span, target: str, given_format: str | None = None, *, prices_only: bool = False) -> None:
-    """Write the points of `span`, with their times and sizes unless `prices_only`, to the file `target`, replaced if it exists, or to standard output ("-").
+    """Write the points of `span` to the file `target`, replaced if it exists, or to standard output ("-").
+
+    Times and sizes are written with them, unless `prices_only`.
 
     A link stays, and the file that it leads to is replaced. What is no regular file, a pipe or /dev/null, is written
     into.

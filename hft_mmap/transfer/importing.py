@@ -26,53 +26,13 @@ from hft_mmap.transfer.pipeline import ahead
 from hft_mmap.transfer.plan import Plan, Prices
 from hft_mmap.transfer.preview import in_order, looked_at, mixture
 from hft_mmap.transfer.readers import read
+from hft_mmap.transfer.report import ImportReport, Progress, ignore
 from hft_mmap.transfer.rows import Rows
 from hft_mmap.transfer.sink import Room, Sink, never
 from hft_mmap.transfer.source import Source
 
 READ_AHEAD = 2
 """Batches that the reader may be ahead of the store."""
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far an import is. done: from 0 to 1, None where nobody knows.
-
-    rows: read. stored: points appended. found: points that an earlier run had stored. skipped: bad rows. others: rows
-    of other symbols. first_skipped: what was wrong with the first of them. absent: values that say that there is no
-    price. late: points stored with the time of the one before them, latest_ns later at most. columns: what is stored
-    beside prices. left_out: series that were there without times, sizes or both, which the files have.
-    """
-
-    file: str = ""
-    done: float | None = None
-    rows: int = 0
-    stored: int = 0
-    found: int = 0
-    skipped: int = 0
-    others: int = 0
-    absent: int = 0
-    first_skipped: str | None = None
-    late: int = 0
-    latest_ns: int = 0
-    columns: tuple[str, ...] = ()
-    left_out: dict[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class ImportReport:
-    """What an import did. complete: False if it was stopped. totals: the total of each series after it.
-
-    seconds: until everything was stored and visible; sync_seconds: after that, until it was on the disk. already: an
-    earlier run had finished it, and nothing was read.
-    """
-
-    complete: bool
-    progress: Progress
-    totals: dict[str, int]
-    seconds: float
-    sync_seconds: float
-    already: bool = False
 
 
 @dataclass(slots=True)
@@ -86,10 +46,6 @@ class _Series:
     total: int
     place: int
     columns: tuple[str, ...] | None = None
-
-
-def _ignore(_progress: Progress) -> None:
-    pass
 
 
 @dataclass(slots=True)
@@ -283,7 +239,7 @@ class _Measure(_Import):
 
 def import_files(
     plan: Plan, sink: Sink | None, *, resume: bool = False, stop: Callable[[], bool] = never,
-    tell: Callable[[Progress], None] = _ignore, room: Room | None = None,
+    tell: Callable[[Progress], None] = ignore, room: Room | None = None,
 ) -> ImportReport:  # fmt: skip
     """Import `plan.files`, one after the other, and return what was done; sink None: only read and check everything.
 
@@ -369,7 +325,7 @@ def _known_values(run: _Import, sources: list[Source], stop: Callable[[], bool])
         if not source.can_be_read_again:
             raise UnreadableFile(f"{source.name}: --append-new reads files twice, and this can be read only once")
     measure = _Measure(run.plan, run.sink, None, run.room)
-    return measure.known_values() if _run(measure, sources, stop, _ignore) else None
+    return measure.known_values() if _run(measure, sources, stop, ignore) else None
 
 
 def _check_unchanged(sources: Sequence[Source], stamps: Sequence[list[int] | None]) -> None:

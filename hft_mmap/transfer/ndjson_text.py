@@ -92,12 +92,7 @@ def _parse(members: _Members, wanted: Wanted, block: bytes) -> Rows:
         if not line.strip():
             continue
         place, count = count, count + 1
-        try:
-            entry: Any = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            broken.append(Bad(place, f"{shown(line.decode(errors='backslashreplace'))} is no JSON: {error}"))
-            continue
-        fault = _fault(entry, members)
+        entry, fault = _entry(line, members)
         if fault:
             broken.append(Bad(place, fault))
             continue
@@ -120,6 +115,15 @@ def _parse(members: _Members, wanted: Wanted, block: bytes) -> Rows:
         rows.name(*coded(names))
     attach_cells(rows, beside, members.layout, wanted.text)
     return rows
+
+
+def _entry(line: bytes, members: _Members) -> tuple[Any, str | None]:
+    """Return what a line holds, and what keeps it from being a row, None if nothing does."""
+    try:
+        entry: Any = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        return None, f"{shown(line.decode(errors='backslashreplace'))} is no JSON: {error}"
+    return entry, _fault(entry, members)
 
 
 def _number(value: object, numerals: Numerals | None) -> tuple[float, str | None]:

@@ -15,7 +15,7 @@ from hft_mmap.transfer.look import NEWEST_FIRST, OLDEST_FIRST, Choice, Look
 from hft_mmap.transfer.numerals import is_number as is_number_cell
 from hft_mmap.transfer.order import Times, are_times, is_number, time_places, when, written
 from hft_mmap.transfer.rows import shown
-from hft_mmap.transfer.wanted import Wanted
+from hft_mmap.transfer.wanted import Beside, Wanted
 
 DEFAULT_COLUMN = "price"
 SYMBOL_COLUMNS = frozenset({"symbol", "ticker", "instrument", "sym"})
@@ -158,19 +158,18 @@ def survey(sample: Sample, wanted: Wanted, look: Look) -> Layout:
     if times:
         look.times = [names[place] for place in times]
         _check_order(sample, symbol, cells, style, wanted, look)
-    return Layout(prices, symbol, times, style, _extra(sample, prices, symbol, times, cells, style, wanted, look))
+    layout = Layout(prices, symbol, times, style)
+    return layout._replace(extra=_extra(sample, layout, wanted.beside, look))
 
 
-def _extra(
-    sample: Sample, prices: tuple[int, ...], symbol: int | None, times: tuple[int, ...], cells: list[object],
-    style: Times, wanted: Wanted, look: Look,
-) -> Extra:  # fmt: skip
+def _extra(sample: Sample, layout: Layout, beside: Beside, look: Look) -> Extra:
     """Find out what is stored beside the prices; what of it is not certain is a doubt."""
-    names, beside, taken = sample.names, wanted.beside, {*prices, symbol, *times}
+    names, prices, times = sample.names, layout.prices, layout.times
+    taken = {*prices, layout.symbol, *times}
     clock = None
     if beside.time and times and not look.doubts:
         typed = sample.clocks.get(times[0]) if len(times) == 1 else None
-        clock = clock_of(cells, style, beside, look, typed)
+        clock = clock_of(sample.times(times), layout.written, beside, look, typed)
     elif beside.time and (beside.form or beside.unit or beside.zone):
         look.doubt("no column says when: --time-column names it", NO_TIME)
     plains = [plain(name) if place not in taken else "" for place, name in enumerate(names)]

@@ -526,7 +526,8 @@ def test_a_preview_shows_what_would_be_made_of_a_file() -> None:
     ]
     (found,) = as_json("import", "--preview", "A", "a.csv", "--column", "bid")
     assert (found["numerals"], found["points"][1]) == (
-        {"decimal": ",", "thousands": None}, {"row": 2, "symbol": "A", "price": 2.5, "time": 1_704_240_000 * 10**9, "size": None},
+        {"decimal": ",", "thousands": None},
+        {"row": 2, "symbol": "A", "price": 2.5, "time": 1_704_240_000 * 10**9, "size": None},
     )  # fmt: skip
     assert [path.name for path in Path().iterdir()] == ["a.csv"]
 
@@ -578,7 +579,8 @@ def test_times_and_sizes_of_a_file_are_stored_and_told() -> None:
     Path("c.csv").write_text("time,price\n2026-03-09T14:30:00Z,1.5\n")
     told = hft_mmap("import", "B", "c.csv").stdout.splitlines()
     assert told[:2] == [
-        "1 row read: 1 point stored", "B has been without times since its first batch: times of the files were left out",
+        "1 row read: 1 point stored",
+        "B has been without times since its first batch: times of the files were left out",
     ]  # fmt: skip
     found = as_json("import", "C", "c.csv")
     assert (found["columns"], found["late"], found["left_out"]) == (["times"], 0, {})

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hft_mmap import Limits, Store, SymbolLimitReached
+from hft_mmap.ticks import Ticks
 from hft_mmap.transfer import (
     BadRow,
     Doubtful,
@@ -28,7 +29,6 @@ from hft_mmap.transfer import (
     tables,
 )
 from hft_mmap.transfer.numerals import Numerals, readings
-from hft_mmap.ticks import Ticks
 from hft_mmap.transfer.overlap import Overlap
 from tests.hft_mmap.transfer.files import LIMITS, bring, scratch, text_file
 from tests.hft_mmap.transfer.test_importing import stop_after

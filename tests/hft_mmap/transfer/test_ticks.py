@@ -513,7 +513,7 @@ def test_others_read_what_was_exported(store: Store, tmp_path: Path) -> None:
     arrays = np.load(tmp_path / "a.npz")
     assert arrays["time"].astype(np.int64).tolist() == [BEGIN_NS, BEGIN_NS + 1]
     for name in ("a.npy", "a.f64"):
-        with pytest.raises(UnwritableFile, match="has times and sizes, and .* has a place for prices alone"):
+        with pytest.raises(UnwritableFile, match=r"has times and sizes, and .* has a place for prices alone"):
             export_span(span, str(tmp_path / name))
         assert not (tmp_path / name).exists()
         export_span(span, str(tmp_path / name), prices_only=True)
