@@ -5,7 +5,7 @@ doubt: a zone that nobody says, a day and a month that may change places, a word
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, time
 from typing import NamedTuple
 
 import numpy as np
@@ -131,20 +131,22 @@ def clock_of(
         return _unread(cells, look)
     if all(isinstance(cell, date) for cell in some):
         zoned = any(isinstance(cell, datetime) and cell.tzinfo is not None for cell in some)
-        days = not any(isinstance(cell, datetime) and (cell.hour or cell.minute or cell.second) for cell in some)
+        days = not any(isinstance(cell, datetime) and cell.time() != time() for cell in some)
         return _in_zone(Clock(ISO, zone=None if zoned else "", days=days and not zoned), beside, look, some)
     if beside.unit is not None or (beside.form is None and is_number(style)):
         return _of_numbers(some, style, beside, look)
-    forms = [beside.form] if beside.form is not None else [form_of(one) for one in style.styles]
+    forms = [form_of(one) for one in style.styles] if beside.form is None else [beside.form]
+    return _of_forms(some, style, forms, beside, look)
+
+
+def _of_forms(
+    some: Sequence[object], style: Times, forms: Sequence[str], beside: Beside, look: Look
+) -> Clock | None:  # fmt: skip
+    """Return the clock of texts; None, with a doubt, unless there is one way to read them."""
     if len(forms) == 1:
-        return _of_texts([str(cell) for cell in some], str(forms[0]), beside, look)
+        return _of_texts([str(cell) for cell in some], forms[0], beside, look)
     if not forms:
         return _unread(some, look)
-    return _which(some, style, forms, look)
-
-
-def _which(some: Sequence[object], style: Times, forms: Sequence[str | None], look: Look) -> Clock | None:
-    """Return no clock, with a doubt, where times can be read in several ways."""
     first = next(str(cell) for cell in some if style.can_read(cell))
     look.doubt(
         f"{shown(first)} in {' and '.join(look.times)} can be read as {' or as '.join(map(str, forms))}: "

@@ -139,8 +139,8 @@ def _disorder(first: Source, later: Source) -> Doubt:
 class Preview:
     """What an import would make of one file. points: the first that it would store, each with its row and symbol.
 
-    beside: time and size of each, None where there is none. Rows count from 1. fault: the first row that is no price, as
-    far as the first rows were read.
+    beside: time and size of each, None where there is none. Rows count from 1. fault: the first row that is none,
+    as far as the first rows were read.
     """
 
     look: Look
