@@ -181,7 +181,7 @@ def _of_texts(some: Sequence[str], form: str, beside: Beside, look: Look) -> Clo
     if not found:
         return _unread(some, look)
     zoned = any(offset is not None for _, offset in found)
-    days = not zoned and not any(time % DAY_NS for time, _ in found)
+    days = not zoned and not any(local % DAY_NS for local, _ in found)
     return _in_zone(Clock(form, zone=None if zoned else "", days=days), beside, look, some)
 
 

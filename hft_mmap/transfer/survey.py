@@ -167,7 +167,8 @@ def _extra(sample: Sample, layout: Layout, beside: Beside, look: Look) -> Extra:
     names, prices, times = sample.names, layout.prices, layout.times
     taken = {*prices, layout.symbol, *times}
     clock = None
-    if beside.time and times and not look.doubts:
+    asked = any(choice.field == "time_columns" for doubt in look.doubts for choice in doubt.choices)
+    if beside.time and times and not asked:
         typed = sample.clocks.get(times[0]) if len(times) == 1 else None
         clock = clock_of(sample.times(times), layout.written, beside, look, typed)
     elif beside.time and (beside.form or beside.unit or beside.zone):
