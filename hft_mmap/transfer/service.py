@@ -8,7 +8,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, TypeVar
 
-from hft_mmap.errors import HftMmapError
+from hft_mmap.errors import HftMmapError, LateTimes
 from hft_mmap.ticks import Appended, Ticks, check_ticks
 from hft_mmap.transfer.errors import Interrupted, MissingPackage, ServiceRefused
 from hft_mmap.transfer.sink import Room, never
@@ -94,7 +94,11 @@ class ServiceSink:
         for begin in range(0, count, self._batch_values):
             some = batch.cut(begin, min(begin + self._batch_values, count))
             send = partial(self._client.append_ticks, symbol, check_ticks(some), offset=offset + begin)
-            added = self._until_answered(send)
+            try:
+                added = self._until_answered(send)
+            except LateTimes as error:
+                error.index += begin
+                raise
             done = Appended(added.total, done.late + added.late, max(done.latest_ns, added.latest_ns))
         return done
 

@@ -2,8 +2,8 @@
 
 Two rates: until every point is stored and visible with its nodes (`what=stored`), and until it is on the disk as well
 (`what=on_disk`), which is the speed of the disk where that is slower. Beside them, what bounds them: reading the file
-with pyarrow and nothing else (`what=read_alone`), and putting as many bytes on the disk (`import.disk_alone`). `import.ticks` has files of time,
-price and size, all of which are stored.
+with pyarrow and nothing else (`what=read_alone`), and putting as many bytes on the disk (`import.disk_alone`). Files of
+time, price and size are stored with all of it (`import.ticks`).
 """
 
 import os

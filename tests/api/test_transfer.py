@@ -625,6 +625,18 @@ def test_times_and_sizes_go_to_a_service(service: Service, tmp_path: Path, monke
     assert found["sizes"] == list(range(30))
 
 
+def test_a_service_that_refuses_late_points_names_the_row(
+    start_service: StartService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the file, whatever the batches were."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    service = start_service(store__late="refuse")
+    rows = [f"{1_767_225_600 + place},7.5\n" for place in (*range(9), 7, 10)]
+    Path("a.csv").write_text("time,price\n" + "".join(rows))
+    result = hft_mmap("import", "A", "a.csv", "--url", service.url, "--batch-values", "4")
+    assert (result.exit_code, "a.csv: row 10: its time lies before" in result.stderr) == (1, True), result.stderr
+
+
 def test_each_column_may_go_to_a_series_of_its_own() -> None:
     """Named beside it; no SYMBOL is given then."""
     Path("a.csv").write_text("n,bid,ask\n1,1.5,2.5\n2,1.6,2.6\n")

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hft_mmap import ColumnsDiffer, InvalidSizes, InvalidTimes
-from hft_mmap.client import Added, AsyncClient, Client, RequestRefused
+from hft_mmap import ColumnsDiffer, InvalidSizes, InvalidTimes, OffsetConflict
+from hft_mmap.client import Added, AsyncClient, Client, RequestRefused, TooLate
+from tests.conftest import StartService
 from tests.service import Service, wait_until
 
 START_NS = 1_767_225_600 * 10**9
@@ -38,6 +39,18 @@ def test_late_points_are_counted(shared_service: Service, connect: Any, symbol: 
         added = client.append(symbol, [1.0, 2.0, 3.0, 4.0], times=[10, 8, 9, 11], time_unit="s")
         assert added == Added(4, 4, "interval", late=2, latest_ns=2 * 10**9)
         assert client.ticks(symbol).times.tolist() == [10**10, 10**10, 10**10, 11 * 10**9]
+
+
+def test_late_points_are_refused_where_the_settings_say_so(
+    start_service: StartService, connect: Any, symbol: str
+) -> None:  # fmt: skip
+    """By their place; nothing is stored, and it is no conflict of offsets."""
+    service = start_service(store__late="refuse")
+    with connect(service.url) as client:
+        with pytest.raises(TooLate, match=r"times\[2\] is 1") as refusal:
+            client.append(symbol, [1.0, 2.0, 3.0], times=[1, 2, 1], offset=0)
+        assert (refusal.value.index, refusal.value.total, client.total(symbol)) == (2, 0, 0)
+        assert not isinstance(refusal.value, OffsetConflict)
 
 
 def test_what_is_no_time_is_refused_before_anything_is_sent(

@@ -27,7 +27,7 @@ from hft_mmap.transfer import (
     import_files,
     preview,
 )
-from hft_mmap.transfer.clock import ISO, Clock, ns_of_cells
+from hft_mmap.transfer.clock import ISO, Clock, ns_of_arrow, ns_of_cells
 from hft_mmap.transfer.plan import plan_with
 from tests.hft_mmap.transfer.files import LIMITS, PRICES, bring, scratch, text_file
 from tests.hft_mmap.transfer.test_importing import stop_after
@@ -215,6 +215,35 @@ def test_a_column_without_a_name_is_one_of_times_where_that_is_certain(
         return
     bring(store, path, **options)
     assert store.series("A").columns == (("times",) if expected is None else expected)
+
+
+FORMS = [
+    "%Y.%m.%d %H:%M:%S", "%d/%m/%Y %H:%M", "%m/%d/%y %I:%M:%S %p", "%Y%m%d %H%M%S%f", "%d-%b-%Y %H:%M:%S.%f",
+    "%B %d, %Y", "%d.%m.%Y",
+]  # fmt: skip
+
+ODD = [
+    "2026.02.29 10:00:00", "31/04/2026 10:00", "12/31/26 13:00:00 PM", "20260101 240000000", "1-Foo-2026 10:00:00.5",
+    "01-Sept-2026 10:00:00.1234567891", "May 01, 2026 UTC", "10000.01.01 00:00:00", " 01.02.2026 ", "00.00.2026", "",
+]  # fmt: skip
+
+
+@given(
+    form=st.sampled_from(FORMS),
+    moments=st.lists(st.datetimes(datetime(1700, 1, 1), datetime(2250, 1, 1)), max_size=8),  # noqa: DTZ001 - of the zone
+    odd=st.lists(st.sampled_from(ODD), max_size=2),
+)  # fmt: skip
+@settings(max_examples=300, deadline=None)
+def test_many_times_at_once_are_read_as_one_after_the_other(form: str, moments: list[datetime], odd: list[str]) -> None:
+    """Whatever is among them."""
+    cells = [moment.strftime(form) for moment in moments] + odd
+    clock = Clock(form, zone="-03:30")
+    times, faults = ns_of_arrow(clock, pa.array(cells, pa.string()))
+    one_by_one, their_faults = ns_of_cells(clock, list(cells))
+    assert faults == their_faults
+    assert [time for place, time in enumerate(times.tolist()) if place not in faults] == [
+        time for place, time in enumerate(one_by_one.tolist()) if place not in faults
+    ]
 
 
 def test_a_date_and_a_time_may_stand_in_two_columns(store: Store, tmp_path: Path) -> None:
