@@ -75,7 +75,8 @@ def import_command(
 
     Each file is looked at before anything is stored: how it is written, which column is which, whether its newest row
     comes first. What is not certain is asked on a terminal, and refused elsewhere, with the option that decides it;
-    --preview shows what was found.
+    --preview shows what was found. Times and sizes that are found are stored with the prices; a series that has been
+    without them goes on so, and is told of.
 
     With --symbol-column no SYMBOL is given: each row goes to the series that it names. With --column COLUMN=SYMBOL each
     column goes to its own. A service may run on the data directory meanwhile. Each point is stored once: an import that
@@ -92,6 +93,7 @@ def import_command(
       hft-mmap import ABC-USD 2026-01-*.csv.gz --column close
       hft-mmap import --symbol-column ticker --column close bars.parquet
       hft-mmap import --column bid=ES.bid --column ask=ES.ask quotes.csv
+      hft-mmap import EURUSD ticks.csv --time-column when --tz America/New_York --size-column lots
       zcat ticks.gz | hft-mmap import ABC-USD - --format csv --resume
       hft-mmap import ABC-USD ticks.parquet --url http://127.0.0.1:8080
     """
