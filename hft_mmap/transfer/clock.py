@@ -127,7 +127,8 @@ def parsed(cell: str, form: str) -> tuple[int, int | None]:
 
 
 def _month(name: str) -> int:
-    return next(number for number, full in enumerate((*_MONTHS, name), 1) if full.startswith(name.lower()))
+    """Return the number of a month, of which a name is the beginning; 13 where it is of none."""
+    return next((number for number, full in enumerate(_MONTHS, 1) if full.startswith(name.lower())), 13)
 
 
 def _offset_s(zone: str | None) -> int | None:

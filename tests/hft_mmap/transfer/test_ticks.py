@@ -150,6 +150,7 @@ def test_what_is_not_certain_of_times_is_asked(
         (["2026-10-31 01:30", "2026-11-01 01:30"], {"tz": "America/New_York"}, "or there are two of it"),
         (["1767225600", "1767225600000"], {}, "--time-unit says the unit"),
         (["1767225600", "Total"], {}, "is no time as in the other rows"),
+        (["09-Mar-2026", "10-Foo-2026"], {}, "is no time as in the other rows"),
     ],
 )
 def test_a_row_with_another_time_is_a_bad_row(
