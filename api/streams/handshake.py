@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import NamedTuple
 
+from api.body.raw import PRICES_ALONE, Columns, parse_columns
 from api.http.exchange import CALLER
 from api.http.path_points import FEW_POINTS, reads_path
 from api.http.problems import Refusal, shown
@@ -28,10 +29,14 @@ _PORT = re.compile(r":[0-9]+\Z")
 
 
 class IngestQuery(NamedTuple):
-    """One series that the frames go to and the point of the first value, or None for what each frame says itself."""
+    """One series that the frames go to and the point of the first value, or None for what each frame says itself.
+
+    columns: what binary frames have.
+    """
 
     symbol: str | None
     offset: int | str | None
+    columns: Columns = PRICES_ALONE
 
 
 class StatsQuery(NamedTuple):
@@ -76,16 +81,19 @@ def parse_mode(query: bytes) -> str:
 
 def parse_ingest(query: bytes) -> IngestQuery:
     """Return where the frames of an ingest stream go. Raises Refusal (400), InvalidSymbol."""
-    given = _given(query, once=("mode", "symbol", "offset"))
+    given = _given(query, once=("mode", "symbol", "offset", "columns", "time_unit"))
     symbol = given["symbol"][0] if given["symbol"] else None
     if symbol is not None:
         validate_symbol(symbol)
+    columns = PRICES_ALONE
+    if given["columns"] or given["time_unit"]:
+        columns = parse_columns(*(given[name][0] if given[name] else None for name in ("columns", "time_unit")))
     if not given["offset"]:
-        return IngestQuery(symbol, None)
+        return IngestQuery(symbol, None, columns)
     if symbol is None:
         raise bad_query("offset needs a symbol; without one, each frame has an offset of its own")
     (text,) = given["offset"]
-    return IngestQuery(symbol, AT_THE_END if text == AT_THE_END else parse_index("offset", text))
+    return IngestQuery(symbol, AT_THE_END if text == AT_THE_END else parse_index("offset", text), columns)
 
 
 def parse_stats(query: bytes, *, events: bool = False) -> StatsQuery:

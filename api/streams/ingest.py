@@ -22,12 +22,12 @@ from falcon.asgi import WebSocket
 from api.access.guard import authorise, check_symbol, symbols_of
 from api.access.tokens import READ, WRITE
 from api.body.durable import wait_durable
-from api.body.patience import Patience, append_now
+from api.body.patience import Patience, Stored, append_now
 from api.http.exchange import SEND, STREAM, Scope, Send
 from api.http.problems import told
 from api.streams.frames import FrameReader
 from api.streams.handshake import INGEST, IngestQuery
-from hft_mmap import Durability, Store, SymbolNotFound
+from hft_mmap import Durability, Store, SymbolNotFound, Ticks
 
 GOING_AWAY = 1001
 _FAULT = 1011
@@ -43,12 +43,13 @@ class Ingest:
         self._store = store
         self._scope = scope
         self._symbol = query.symbol
-        self._reader = FrameReader(max_values)
+        self._reader = FrameReader(max_values, query.columns)
         self._waits = store.durability is Durability.SYNC
         offset = query.offset
         self._next = _total(store, str(query.symbol)) if isinstance(offset, str) else offset
         self._frames = 0
         self._points = 0
+        self._late = self._latest_ns = 0
         self._ends: dict[str, int] = {}  # where each series ended after the frames that are not acknowledged yet
         self._news = asyncio.Event()
         self._task = asyncio.current_task()
@@ -115,12 +116,13 @@ class Ingest:
                 check_symbol(self._scope, WRITE, symbol)
             else:
                 symbol, values, offset = self._symbol, self._reader.values(message), self._next
+            points = len(values.prices if isinstance(values, Ticks) else values)
             total = append_now(self._store, symbol, values, offset)
             if total is None:
-                note = partial(self._note, symbol, len(values))
+                note = partial(self._note, symbol, points)
                 await Patience().append(self._store, symbol, values, offset, note)
             else:
-                self._note(symbol, len(values), total)
+                self._note(symbol, points, total)
 
     def _note(self, symbol: str, points: int, total: int) -> None:
         """Note that a frame was stored, so that it is acknowledged."""
@@ -128,6 +130,10 @@ class Ingest:
             self._next = total
         self._frames += 1
         self._points += points
+        if isinstance(total, Stored):
+            self._late += total.late
+            self._latest_ns = max(self._latest_ns, total.latest_ns)
+            total = int(total)
         # A batch that was there already may lie before the end that another frame has reached.
         self._ends[symbol] = max(total, self._ends.get(symbol, 0))
         # PERF: while frames are there, `receive_media` returns without a turn of the loop, so the acknowledging task
@@ -148,6 +154,8 @@ class Ingest:
                 for symbol, total in ends.items():
                     await wait_durable(self._store, symbol, total)
             where: dict[str, object] = {"totals": ends} if self._symbol is None else {"total": ends[self._symbol]}
+            if self._late:
+                where |= {"late": self._late, "latest_ns": self._latest_ns}
             text = orjson.dumps({"event": "ack", "frames": frames, **where}).decode()
             # NOTE: not by way of Falcon, which after a failed send gives out no more messages, and frames that came
             # before the close of a client that does not wait for the last acknowledgement would be lost.

@@ -189,23 +189,6 @@ def test_a_batch_with_other_columns_is_refused(shared_service: Service) -> None:
     assert ask(shared_service, "/stats")["total"] == 6
 
 
-def test_lines_do_not_take_columns_yet(shared_service: Service) -> None:
-    """They say so, and where to."""
-    line = orjson.dumps({"symbol": SYMBOL, "values": [1], "times": [1], "sizes": [1]}) + b"\n"
-    answer = shared_service.client.post("/add_batch/", content=line, headers={"Content-Type": "application/x-ndjson"})
-    (found,) = answer.json()["lines"]
-    assert (found["status"], answer.json()["added"]) == (422, 0)
-    assert "times and sizes are taken by POST /add_batch in a body of type application/json alone" in found["error"]
-
-
-@pytest.mark.parametrize("kind", ["raw", "arrow"])
-def test_a_format_without_a_place_for_columns_is_refused(shared_service: Service, kind: str) -> None:
-    """None is left out unsaid; prices alone go on in every format."""
-    answer = shared_service.client.get("/values", params={"symbol": SYMBOL, "format": kind})
-    refused(answer, 406, f"{SYMBOL} has times and sizes, which")
-    assert shared_service.client.get("/values", params={"symbol": PRICES, "format": kind}).status_code == 200
-
-
 def test_late_points_are_refused_where_the_settings_say_so(start_service: StartService) -> None:
     """With 409, the place and the total."""
     service = start_service(store__late="refuse")
