@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from hft_mmap.batch import arrow_array, is_arrow_only, nulls_of
 from hft_mmap.errors import InvalidRange, InvalidValues, OutOfRange
+from hft_mmap.files.group import stored_groups
 from hft_mmap.files.view import View
 from hft_mmap.moment import Moment
 from hft_mmap.named import (
@@ -34,6 +35,7 @@ from hft_mmap.named import (
 from hft_mmap.ticks import ticks_of
 from hft_mmap.tree import path
 from hft_mmap.tree.buckets import bar_edges
+from hft_mmap.tree.groups import EXTREMES, MOMENTS, RETURNS
 from hft_mmap.tree.order import select, split
 from hft_mmap.tree.passage import (
     AVG,
@@ -54,9 +56,9 @@ _NOTHING = np.empty(0)
 _ALONE = np.zeros(1, dtype=np.int64)
 _MANY = 256
 _GROUPS = (
-    (path.RETURNS, {"rv", "volatility", "path"}),
-    (path.EXTREMES, {"drawdown", "runup"}),
-    (path.MOMENTS, {"skew", "kurtosis", "slope", "r2"}),
+    (RETURNS, {"rv", "volatility", "path"}),
+    (EXTREMES, {"drawdown", "runup"}),
+    (MOMENTS, {"skew", "kurtosis", "slope", "r2"}),
 )
 _LARGEST_SCALE = 1000
 """The power of two by which deviations grow at most: the least range there is becomes 2^-74, its 4th power 2^-296."""
@@ -154,7 +156,7 @@ def bars(moment: Moment, asked: tuple[int, int], size: int, names: Sequence[str]
     """Return start, end and the statistics `names` of the bars of what is kept of `asked`; see `Series.stats_bars`."""
     edges = bar_edges((moment.start, moment.total), asked, size)
     lo, hi = edges[:-1].copy(), edges[1:].copy()
-    return Columns({"start": lo, "end": hi} | _statistics(moment.view, lo, hi, checked_names(names)))
+    return Columns({"start": lo, "end": hi} | _statistics(moment, lo, hi, checked_names(names)))
 
 
 def many(moment: Moment, starts: ArrayLike, ends: ArrayLike, names: Sequence[str]) -> Columns:
@@ -170,12 +172,12 @@ def many(moment: Moment, starts: ArrayLike, ends: ArrayLike, names: Sequence[str
     bad = np.flatnonzero((lo < moment.start) | (hi > moment.total))
     if len(bad):
         raise _out_of_range(moment, int(lo[bad[0]]), int(hi[bad[0]]))
-    return Columns({"start": lo, "end": hi} | _statistics(moment.view, lo, hi, wanted))
+    return Columns({"start": lo, "end": hi} | _statistics(moment, lo, hi, wanted))
 
 
 def one(moment: Moment, lo: int, hi: int, names: Sequence[str]) -> dict[str, float | int | None]:
     """Return the statistics `names` of the points [lo, hi), which are kept; None where one is undefined."""
-    return rows(_statistics(moment.view, np.array([lo]), np.array([hi]), checked_names(names)))[0]
+    return rows(_statistics(moment, np.array([lo]), np.array([hi]), checked_names(names)))[0]
 
 
 def rows(columns: Mapping[str, Column]) -> list[dict[str, float | int | None]]:
@@ -190,7 +192,7 @@ def newest(moment: Moment, windows: Sequence[int], names: Sequence[str]) -> Colu
     """Return start, end and the statistics `names` of each of the newest `windows` points; a point is kept at least."""
     lo = np.array([max(moment.start, moment.total - window) for window in windows], dtype=np.int64)
     hi = np.full(len(lo), moment.total, dtype=np.int64)
-    return Columns({"start": lo, "end": hi} | _statistics(moment.view, lo, hi, checked_names(names)))
+    return Columns({"start": lo, "end": hi} | _statistics(moment, lo, hi, checked_names(names)))
 
 
 def across(parts: Sequence[tuple[Moment, int, int]], names: Sequence[str]) -> Columns:
@@ -203,7 +205,8 @@ def across(parts: Sequence[tuple[Moment, int, int]], names: Sequence[str]) -> Co
     rows = np.empty((6, len(parts)))
     for k, (moment, _, _) in enumerate(parts):
         rows[:, k] = _folded_alone(moment.view, bounds[:, k])
-    return _across([moment.view for moment, _, _ in parts], bounds, rows, wanted)
+    views, totals = [moment.view for moment, _, _ in parts], [moment.total for moment, _, _ in parts]
+    return _across(views, totals, bounds, rows, wanted)
 
 
 def across_newest(many: Sequence[Newest], window: int, names: Sequence[str]) -> Columns:
@@ -222,7 +225,7 @@ def across_newest(many: Sequence[Newest], window: int, names: Sequence[str]) -> 
         moment, *part = many[k].part(window=window)
         bounds[:, k], views[k] = part, moment.view
         rows[:, k] = _folded_alone(moment.view, bounds[:, k])
-    return _across(views, bounds, rows, wanted)
+    return _across(views, bounds[1].tolist(), bounds, rows, wanted)
 
 
 def _folded_alone(view: View, bounds: Indexes) -> Floats:
@@ -232,7 +235,9 @@ def _folded_alone(view: View, bounds: Indexes) -> Floats:
     return row
 
 
-def _across(views: Sequence[View], bounds: Indexes, rows: Floats, names: Sequence[str]) -> Columns:
+def _across(
+    views: Sequence[View], totals: Sequence[int], bounds: Indexes, rows: Floats, names: Sequence[str]
+) -> Columns:  # fmt: skip
     lo, hi = bounds[0].copy(), bounds[1].copy()
 
     def firsts(above: Floats, below: Floats) -> Indexes:
@@ -245,7 +250,9 @@ def _across(views: Sequence[View], bounds: Indexes, rows: Floats, names: Sequenc
         found = np.zeros((len(views), path.FIELDS, 1))
         for k, view in enumerate(views):
             here = slice(k, k + 1)
-            path.fold_paths(view.table, _ALONE, lo[here], hi[here], centers[here], scales[here], groups, found[k])
+            stored = stored_groups(view, int(lo[k]), int(hi[k]), totals[k], groups)
+            of = centers[here], scales[here], groups, found[k]
+            path.fold_paths(view.table, stored.places, _ALONE, lo[here], hi[here], *of)
         return np.ascontiguousarray(found[:, :, 0].T)
 
     return Columns({"start": lo, "end": hi} | _derived(lo, hi, rows, names, firsts, paths))
@@ -261,8 +268,8 @@ def _in_order(starts: Indexes) -> Indexes:
     return np.argsort(starts)
 
 
-def _statistics(view: View, lo: Indexes, hi: Indexes, names: Sequence[str]) -> dict[str, Column]:
-    order = _in_order(lo)
+def _statistics(moment: Moment, lo: Indexes, hi: Indexes, names: Sequence[str]) -> dict[str, Column]:
+    view, order = moment.view, _in_order(lo)
     rows = np.empty((6, len(lo)))
     fold_ranges(view.table, view.roots, order, lo, hi, rows)
 
@@ -273,7 +280,9 @@ def _statistics(view: View, lo: Indexes, hi: Indexes, names: Sequence[str]) -> d
 
     def paths(centers: Floats, scales: Floats, groups: int) -> Floats:
         found = np.zeros((path.FIELDS, len(lo)))
-        path.fold_paths(view.table, order, lo, hi, centers, scales, groups, found)
+        within = int(lo.min(initial=view.end)), int(hi.max(initial=view.first))
+        stored = stored_groups(view, *within, moment.total, groups)
+        path.fold_paths(view.table, stored.places, order, lo, hi, centers, scales, groups, found)
         return found
 
     return _derived(lo, hi, rows, names, firsts, paths)

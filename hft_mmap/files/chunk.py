@@ -102,14 +102,18 @@ class Chunk:
     """An open chunk file, with its columns. Reads need no lock; the series that owns it has one writer at a time."""
 
     __slots__ = (
-        "_fd", "_file", "_mapping", "address", "columns", "files", "first", "layout", "path", "plan", "sealed", "values"
+        "_fd", "_file", "_mapping", "address", "columns", "files", "first", "groups", "layout", "path", "plan",
+        "sealed", "series_id", "values",
     )  # fmt: skip
 
     def __init__(self, directory: Path, series_id: bytes, first: int, layout: Layout) -> None:
         """Map its files read-only. FileNotFoundError if one is missing, FormatError if one is not of this chunk."""
         self.path = directory / chunk_name(first)
         self.first = first
+        self.series_id = series_id
         self.layout = layout
+        self.groups: dict[int, Any] = {}
+        """What is known of its groups; see `files.group`."""
         self.sealed = False
         self._fd = -1
         fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)

@@ -31,7 +31,7 @@ class View:
     points were lost since: a chunk may be another file by now, and have another root.
     """
 
-    __slots__ = ("address", "chunks", "end", "era", "first", "layout", "roots", "table", "times")
+    __slots__ = ("address", "chunks", "end", "era", "first", "groups", "layout", "roots", "table", "times")
 
     def __init__(
         self, layout: Layout, first: int, chunks: Sequence[Chunk], roots: NDArray[np.float64], era: int
@@ -61,6 +61,8 @@ class View:
             [] if place is None else [chunk.columns[place].address for chunk in chunks], dtype=np.int64
         )
         """Where the times of each chunk lie; empty where the series has none."""
+        self.groups: object = None
+        """What is known of the groups of the chunks, by whoever asked for them last (`files.group.stored_groups`)."""
 
     @staticmethod
     def empty(layout: Layout, first: int, era: int = 0) -> "View":
