@@ -206,6 +206,13 @@ class GroupFile:
             write_fully(fd, _with_crc(_RECORD.pack(*record)), self.size - FOOTER_BYTES + RECORD_OFFSET)
             self.proved = record
 
+    def footer_faults(self) -> list[str]:
+        """Return what is wrong in the footer beside identity and record: bytes that should be 0."""
+        footer = self._mapping[self.size - FOOTER_BYTES :].tobytes()
+        begin, end = RECORD_OFFSET, RECORD_OFFSET + _RECORD.size + _CRC.size
+        unused = footer[_IDENTITY.size + _CRC.size : begin] + footer[end:]
+        return [f"{self.path.name}: unused bytes of the footer are not 0"] if any(unused) else []
+
     def forget_pages(self) -> None:
         """Take the pages out of the memory of this process; see `Chunk.forget_pages`."""
         forget_pages(self.address, self.size)
