@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from hft_mmap.batch import arrow_array, is_arrow_only, nulls_of
 from hft_mmap.errors import InvalidRange, InvalidValues, OutOfRange
-from hft_mmap.files.group import stored_groups
+from hft_mmap.files.group import groups_of, stored_groups
 from hft_mmap.files.view import View
 from hft_mmap.moment import Moment
 from hft_mmap.named import (
@@ -35,7 +35,6 @@ from hft_mmap.named import (
 from hft_mmap.ticks import ticks_of
 from hft_mmap.tree import path
 from hft_mmap.tree.buckets import bar_edges
-from hft_mmap.tree.groups import EXTREMES, MOMENTS, RETURNS
 from hft_mmap.tree.order import select, split
 from hft_mmap.tree.passage import (
     AVG,
@@ -55,11 +54,6 @@ _MOST = 2**62
 _NOTHING = np.empty(0)
 _ALONE = np.zeros(1, dtype=np.int64)
 _MANY = 256
-_GROUPS = (
-    (RETURNS, {"rv", "volatility", "path"}),
-    (EXTREMES, {"drawdown", "runup"}),
-    (MOMENTS, {"skew", "kurtosis", "slope", "r2"}),
-)
 _LARGEST_SCALE = 1000
 """The power of two by which deviations grow at most: the least range there is becomes 2^-74, its 4th power 2^-296."""
 
@@ -319,7 +313,7 @@ def _derived(
 
 def _walked(folded: Folded, names: Sequence[str], paths: Callable[[Floats, Floats, int], Floats]) -> Paths:
     """Return what the statistics `names` need of the values of the ranges."""
-    groups = sum(group for group, members in _GROUPS if not members.isdisjoint(names))
+    groups = groups_of(names)
     _, powers = np.frexp(folded.max - folded.min)
     scales = np.ldexp(1.0, np.minimum(-powers, _LARGEST_SCALE))
     return Paths(folded, scales, *paths(np.ascontiguousarray(folded.avg), scales, groups))

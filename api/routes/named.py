@@ -26,6 +26,7 @@ from api.http.request import Request
 from api.operation.beside import Beside
 from hft_mmap import STANDARD_WINDOWS, Series, Store
 from hft_mmap.answers import rows
+from hft_mmap.files.group import groups_of, points_read
 from hft_mmap.files.names import validate_symbol
 from hft_mmap.named import FIVE
 
@@ -116,15 +117,18 @@ def _answer_paths(store: Store, asked: NamedQuery) -> bytes:
 
 
 def _points(store: Store, asked: NamedQuery) -> int:
-    """Return how many points all windows that are asked for have together."""
+    """Return how many points of all windows that are asked for are read one by one, where groups do not cover them."""
+    groups = groups_of(asked.names)
     if asked.window is None and not asked.is_range:
-        count = store.series(asked.symbols[0]).count
-        return sum(min(window, count) for window in STANDARD_WINDOWS)
+        moment, start, total = store.series(asked.symbols[0]).part()
+        return sum(
+            points_read(moment.view, max(start, total - window), total, groups) for window in STANDARD_WINDOWS
+        )  # fmt: skip
     parts = [
         store.series(symbol).part(window=asked.window, at=asked.at, start=asked.begin, end=asked.end)
         for symbol in asked.symbols
     ]
-    return sum(end - begin for _, begin, end in parts)
+    return sum(points_read(moment.view, begin, end, groups) for moment, begin, end in parts)
 
 
 def _answer(store: Store, asked: NamedQuery) -> bytes:

@@ -19,6 +19,7 @@ Nodes are on the disk before the record names them, so a page that memory drops 
 
 import os
 import struct
+from collections.abc import Iterable
 from contextlib import suppress
 from time import monotonic
 from typing import NamedTuple
@@ -36,7 +37,7 @@ from hft_mmap.files.memory import forget_pages, identity_of, mapped
 from hft_mmap.files.names import chunk_name
 from hft_mmap.files.view import View
 from hft_mmap.tree.checksum import checksum
-from hft_mmap.tree.groups import GROUP_ROWS, summarise_group
+from hft_mmap.tree.groups import EXTREMES, GROUP_ROWS, MOMENTS, RETURNS, summarise_group
 from hft_mmap.tree.kernels import FAN_OUT
 from hft_mmap.tree.writer import PLAN_SEED
 
@@ -46,6 +47,11 @@ RECORD_OFFSET = 512
 FEW_POINTS = 1024
 """So many are read one by one before anybody looks whether a group covers them by now."""
 _LOOK_S = 0.02
+_FOLDED_FROM = (
+    (RETURNS, {"rv", "volatility", "path"}),
+    (EXTREMES, {"drawdown", "runup"}),
+    (MOMENTS, {"skew", "kurtosis", "slope", "r2"}),
+)
 _SEED = 16
 """The checksums of groups begin where those of no column do: at so many more kinds."""
 
@@ -340,6 +346,22 @@ def stored_groups(view: View, lo: int, hi: int, total: int, wanted: int) -> Stor
         stored = stored.with_files(view, found)
         view.groups = stored
     return stored
+
+
+def groups_of(names: Iterable[str]) -> int:
+    """Return the groups of `tree.groups` that the statistics `names` follow from, added up; 0 for those of no path."""
+    wanted = set(names)
+    return sum(bit for bit, members in _FOLDED_FROM if not members.isdisjoint(wanted))
+
+
+def points_read(view: View, lo: int, hi: int, wanted: int) -> int:
+    """Return how many points of [lo, hi) are read one by one to fold what is `wanted`, as far as groups are known.
+
+    Looks at no file: a question that reads too many finds the groups that there are, for those that follow.
+    """
+    known = view.groups if isinstance(view.groups, Stored) else None
+    covered = [view.first if known is None else known.covered[group.bit] for group in GROUPS if wanted & group.bit]
+    return hi - max(lo, min(covered, default=hi)) if covered and min(covered) < hi else 0
 
 
 def _look(

@@ -1,8 +1,9 @@
-"""Fold the path of a window out of its values: returns, falls and rises, third and fourth moments, the slope.
+"""Fold the path of a window: returns, falls and rises, third and fourth moments, the slope.
 
-What depends on the order of the points, or on more than their squares, does not follow from the nodes there are, so the
-values are read, with the GIL released: 2 to 40 ns a point, some hundreds of subnormal prices. Three states, each of a
-run of consecutive points, and each with a merge of an older run and a newer one:
+What depends on the order of the points, or on more than their squares, does not follow from the nodes of a chunk. Where
+its groups have nodes (`tree.groups`) these are folded, else the values are read, with the GIL released: 2 to 40 ns a
+point, some hundreds of subnormal prices. Three states, each of a run of consecutive points, and each with a merge of an
+older run and a newer one:
 
 ========  ============================================================================================================
 returns   sum of squared log returns, sum of absolute changes. A return belongs to the point at which it ends, and the
