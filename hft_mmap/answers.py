@@ -246,7 +246,7 @@ def _across(
             here = slice(k, k + 1)
             stored = stored_groups(view, int(lo[k]), int(hi[k]), totals[k], groups)
             of = centers[here], scales[here], groups, found[k]
-            path.fold_paths(view.table, stored.places, _ALONE, lo[here], hi[here], *of)
+            path.fold_paths(view.table, view.roots, stored.places, stored.roots, _ALONE, lo[here], hi[here], *of)
         return np.ascontiguousarray(found[:, :, 0].T)
 
     return Columns({"start": lo, "end": hi} | _derived(lo, hi, rows, names, firsts, paths))
@@ -276,7 +276,9 @@ def _statistics(moment: Moment, lo: Indexes, hi: Indexes, names: Sequence[str]) 
         found = np.zeros((path.FIELDS, len(lo)))
         within = int(lo.min(initial=view.end)), int(hi.max(initial=view.first))
         stored = stored_groups(view, *within, moment.total, groups)
-        path.fold_paths(view.table, stored.places, order, lo, hi, centers, scales, groups, found)
+        path.fold_paths(
+            view.table, view.roots, stored.places, stored.roots, order, lo, hi, centers, scales, groups, found
+        )
         return found
 
     return _derived(lo, hi, rows, names, firsts, paths)

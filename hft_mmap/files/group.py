@@ -37,8 +37,9 @@ from hft_mmap.files.memory import forget_pages, identity_of, mapped
 from hft_mmap.files.names import chunk_name
 from hft_mmap.files.view import View
 from hft_mmap.tree.checksum import checksum
-from hft_mmap.tree.groups import EXTREMES, GROUP_ROWS, MOMENTS, RETURNS, summarise_group
-from hft_mmap.tree.kernels import FAN_OUT
+from hft_mmap.tree.group_roots import ROOT_FIELDS, summarise_chunk
+from hft_mmap.tree.groups import EXTREMES, GROUP_ROWS, MOMENTS, RETURNS, ROWS_OF_GROUP, summarise_group
+from hft_mmap.tree.kernels import FAN_OUT, NODE_FIELDS
 from hft_mmap.tree.writer import PLAN_SEED
 
 GROUP_MAGIC = b"HFTGRUP\0"
@@ -300,11 +301,13 @@ def proved(chunk: Chunk, group: Group, end: int) -> GroupFile | None:
 class Stored:
     """Where the groups of the chunks of a view lie, as `fold_paths` takes it; it keeps the files mapped."""
 
-    __slots__ = ("covered", "files", "places")
+    __slots__ = ("covered", "files", "places", "roots")
 
     def __init__(self, view: View) -> None:
         """Know of none."""
         self.places = np.zeros((GROUP_ROWS, len(view.chunks)), dtype=np.int64)
+        self.roots = np.zeros(ROOT_FIELDS * len(view.chunks))
+        """The roots of full chunks, as `tree.group_roots` has them."""
         self.files: dict[tuple[int, int], GroupFile] = {}
         self.covered: dict[int, int] = {group.bit: view.first for group in GROUPS}
         """Up to which point, from the first of the view on, all are covered."""
@@ -312,9 +315,10 @@ class Stored:
     def with_files(self, view: View, found: dict[tuple[int, int], GroupFile]) -> "Stored":
         """Return another that knows of the same, and of the files that were `found`, by row and chunk."""
         fresh = Stored(view)
-        fresh.places[:], fresh.files = self.places, self.files | found
+        fresh.places[:], fresh.roots[:], fresh.files = self.places, self.roots, self.files | found
         for (row, k), file in found.items():
-            fresh.places[row, k], fresh.places[row + 1, k] = file.address, file.proved.covered
+            fresh.places[row : row + 2, k] = file.address, file.proved.covered
+            fresh.places[row + 2, k] = _has_root(view, k, file, fresh.roots)
         for group in GROUPS:
             covered = fresh.places[_row_of(group) + 1]
             partly = np.flatnonzero(covered < view.layout.points)
@@ -325,7 +329,20 @@ class Stored:
 
 def _row_of(group: Group) -> int:
     """Return the row of the addresses of a group."""
-    return 2 * (group.number - 1)
+    return ROWS_OF_GROUP * (group.number - 1)
+
+
+def _has_root(view: View, k: int, file: GroupFile, roots: NDArray[np.float64]) -> bool:
+    """Write the root of a group into `roots`, if it covers all of chunk `k` and that is not the last; say whether."""
+    layout, chunks, bit = view.layout, len(view.chunks), file.group.bit
+    nodes = layout.nodes(layout.levels)
+    if k + 1 >= chunks or file.proved.covered != layout.points or nodes > FAN_OUT:
+        return False
+    begin = {MOMENTS: 4 * k, RETURNS: 4 * (chunks + k), EXTREMES: 8 * chunks + 2 * k}[bit]
+    out = roots[begin : begin + (2 if bit == EXTREMES else 4)]
+    of_chunk, top = view.roots[NODE_FIELDS * k : NODE_FIELDS * (k + 1)], file.nodes(layout.levels).ctypes.data
+    summarise_chunk(bit, view.chunks[k].address, np.array(layout.offsets), top, nodes, of_chunk, out)
+    return True
 
 
 def stored_groups(view: View, lo: int, hi: int, total: int, wanted: int) -> Stored:

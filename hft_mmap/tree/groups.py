@@ -33,9 +33,10 @@ from hft_mmap.tree.pointers import float64_bits, float64_of, float64_pointer
 
 RETURNS, EXTREMES, MOMENTS = 1, 2, 4  # which groups, to be added up
 
-# Rows of what says where the groups of each chunk lie: for each group the address of its file, and how many points of
-# the chunk its nodes cover. A chunk for which there is no column has none.
-OF_RETURNS, OF_EXTREMES, OF_MOMENTS, GROUP_ROWS = 0, 2, 4, 6
+# Rows of what says where the groups of each chunk lie: for each group the address of its file, how many points of the
+# chunk its nodes cover, and whether it has a root (`group_roots`). A chunk for which there is no column has none.
+ROWS_OF_GROUP = 3
+OF_RETURNS, OF_EXTREMES, OF_MOMENTS, GROUP_ROWS = 0, 3, 6, 9
 
 NEAR = 2.5e-3
 """Below this square of (b - a)/(b + a), which moves by up to a tenth have, six terms of the series give all digits."""
@@ -105,12 +106,22 @@ def _returns_of_values(v: NDArray[np.float64], first: int, out: NDArray[np.float
 
 @njit(**OPTIONS)
 def returns_run(g: NDArray[np.float64], k: int) -> tuple[float, float]:
-    """Add up the first `k` nodes of returns in `g`, at most FAN_OUT."""
-    squares, changes = np.zeros(FAN_OUT), np.zeros(FAN_OUT)
-    for i in range(k):
-        squares[i] = g[2 * i]
-        changes[i] = g[2 * i + 1]
-    return halved(squares), halved(changes)
+    """Add up the first `k` nodes of returns in `g`, in four lanes; what is left over goes into the first."""
+    s0 = s1 = s2 = s3 = c0 = c1 = c2 = c3 = 0.0
+    rest = (k >> 2) * 8
+    for i in range(0, rest, 8):
+        s0 += g[i]
+        c0 += g[i + 1]
+        s1 += g[i + 2]
+        c1 += g[i + 3]
+        s2 += g[i + 4]
+        c2 += g[i + 5]
+        s3 += g[i + 6]
+        c3 += g[i + 7]
+    for i in range(rest, 2 * k, 2):
+        s0 += g[i]
+        c0 += g[i + 1]
+    return (s0 + s2) + (s1 + s3), (c0 + c2) + (c1 + c3)
 
 
 # -- extremes ---------------------------------------------------------------------------------------------------------
@@ -144,27 +155,24 @@ def _extremes_of_values(v: NDArray[np.float64], first: int, out: NDArray[np.floa
 
 
 @njit(**OPTIONS)
-def _extremes_of_nodes(
-    n: NDArray[np.float64], g: NDArray[np.float64], first: int, out: NDArray[np.float64]
-) -> None:  # fmt: skip
-    for j in range(out.shape[0]):
-        base = (first + j) * FAN_OUT
-        low, high = n[base * NODE_FIELDS], n[base * NODE_FIELDS + 1]
-        fall, rise = g[2 * base], g[2 * base + 1]
-        for i in range(base + 1, base + FAN_OUT):
-            least, most = n[i * NODE_FIELDS], n[i * NODE_FIELDS + 1]
-            fall = min(_less(fall, least / high), g[2 * i])
-            rise = max(_more(rise, most / low), g[2 * i + 1])
-            high = max(high, most)
-            low = min(low, least)
-        out[j, 0], out[j, 1] = fall, rise
+def extremes_merged(n: NDArray[np.float64], g: NDArray[np.float64], k: int) -> tuple[float, float]:
+    """Merge the first `k` nodes: `n` are those of the chunk, `g` those of the group."""
+    low, high = n[0], n[1]
+    fall, rise = g[0], g[1]
+    for i in range(1, k):
+        least, most = n[i * NODE_FIELDS], n[i * NODE_FIELDS + 1]
+        fall = min(_less(fall, least / high), g[2 * i])
+        rise = max(_more(rise, most / low), g[2 * i + 1])
+        high = max(high, most)
+        low = min(low, least)
+    return fall, rise
 
 
 # -- moments ----------------------------------------------------------------------------------------------------------
 
 
 @njit(**OPTIONS)
-def _power_above(width: float) -> float:
+def power_above(width: float) -> float:
     """Return the power of two above `width`, from 0 to 1e140; 2^-1022 for 0 and what is not normal."""
     exponent = (float64_bits(width) >> _EXPONENT_BITS) & _EXPONENTS
     return float64_of((exponent + 1) << _EXPONENT_BITS)
@@ -230,7 +238,7 @@ def moments_run(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
     t[:] = 0.0
     for i in range(k):
         at = i * NODE_FIELDS
-        unit = _power_above(n[at + 1] - n[at]) * scale
+        unit = power_above(n[at + 1] - n[at]) * scale
         m2 = n[at + 3] * scale * scale
         m3 = g[at + 1] * unit * unit * unit
         m4 = g[at + 2] * (unit * unit) * (unit * unit)
@@ -256,7 +264,7 @@ def _moments_of_values(
     scratch = np.empty((6, FAN_OUT))
     for j in range(out.shape[0]):
         base, at = (first + j) * FAN_OUT, (first + j) * NODE_FIELDS
-        power = _power_above(own[at + 1] - own[at])
+        power = power_above(own[at + 1] - own[at])
         found = _moments_of_run(v[base : base + FAN_OUT], own[at] + own[at + 2], 1.0 / power, scratch)
         _store_moments(found, power, out[j])
 
@@ -273,7 +281,7 @@ def _moments_of_nodes(
     scratch = np.empty((6, FAN_OUT))
     for j in range(out.shape[0]):
         base, at = (first + j) * FAN_OUT * NODE_FIELDS, (first + j) * NODE_FIELDS
-        power = _power_above(own[at + 1] - own[at])
+        power = power_above(own[at + 1] - own[at])
         found = moments_run(n[base:], g[base:], FAN_OUT, points, own[at] + own[at + 2], 1.0 / power, scratch)
         _store_moments(found, power, out[j])
 
@@ -313,7 +321,9 @@ def summarise_group(  # noqa: PLR0913, PLR0917 - compiled code takes them one by
         for j in range(out.shape[0]):
             out[j, 0], out[j, 1] = returns_run(children[2 * (first + j) * FAN_OUT :], FAN_OUT)
     elif group == EXTREMES:
-        _extremes_of_nodes(n, children, first, out)
+        for j in range(out.shape[0]):
+            at = (first + j) * FAN_OUT
+            out[j, 0], out[j, 1] = extremes_merged(n[NODE_FIELDS * at :], children[2 * at :], FAN_OUT)
     else:
         _moments_of_nodes(n, children, 1 << (FAN_OUT_BITS * (level - 1)), own, first, out)
 

@@ -26,8 +26,6 @@ Errors: sums of what is positive (rv, path) within 1e-14 of themselves, a fall o
 m4 and cross within 1e-13 of the sum of the absolute terms.
 """
 
-from typing import Any
-
 import numpy as np
 from numba import carray, float64, int64, njit, types
 from numpy.typing import NDArray
@@ -39,49 +37,32 @@ from hft_mmap.tree.fold import (
     TABLE_LEVEL_OFFSETS,
     TABLE_LEVELS,
 )
+from hft_mmap.tree.group_roots import returns_of_chunks, whole_chunks
 from hft_mmap.tree.groups import (
     EXTREMES,
     MOMENTS,
     NEAR,
     OF_EXTREMES,
-    OF_MOMENTS,
     OF_RETURNS,
     RETURNS,
     group_nodes,
     group_place,
     log_square,
-    moments_run,
     nodes_from,
     returns_run,
 )
 from hft_mmap.tree.kernels import FAN_OUT, FAN_OUT_BITS, NODE_FIELDS, OPTIONS
+from hft_mmap.tree.path_moments import fold_moments, sum_of
 from hft_mmap.tree.pointers import float64_pointer
 
 RV, PATH, FALL, RISE, M2, M3, M4, CROSS = range(8)  # rows of what `fold_paths` writes
 FIELDS = 8
 
-_LARGEST_SCALE = 2.0**400
-"""Up to this unit, of a range of 1e-120, m2 of the nodes of the chunk has all its digits."""
-_PAIRS = 48  # merges of runs of 64, each of twice the count: more than there can be points
-
-_SUMS: dict[str, Any] = {**OPTIONS, "fastmath": {"reassoc"}}
-"""Sums of what lies in memory, in any order: nothing that has to cancel may be compiled with it."""
-
 _I8 = types.Array(int64, 1, "C")
 _F8 = types.Array(float64, 1, "C")
 _ROWS = types.Array(float64, 2, "C")
 _PLACES = types.Array(int64, 2, "C")
-_Moments = tuple[float, float, float, float, float, float]
 _Extremes = tuple[float, float, float, float]
-
-
-@njit(**_SUMS)
-def _sum(x: NDArray[np.float64], n: int) -> float:
-    """Sum the first `n` of `x`, in the lanes that the processor has."""
-    s = 0.0
-    for i in range(n):
-        s += x[i]
-    return s
 
 
 @njit(**OPTIONS)
@@ -105,7 +86,7 @@ def _return_run(v: NDArray[np.float64], scratch: NDArray[np.float64]) -> tuple[f
     if far:
         for i in range(n):
             squares[i] = log_square(v[i], v[i + 1])
-    return _sum(squares, n), _sum(changes, n)
+    return sum_of(squares, n), sum_of(changes, n)
 
 
 @njit(**OPTIONS)
@@ -117,7 +98,9 @@ def _added(total: tuple[float, float], x: float) -> tuple[float, float]:
 
 
 @njit(**OPTIONS)
-def _fold_returns(table: NDArray[np.int64], stored: NDArray[np.int64], lo: int, hi: int) -> tuple[float, float]:
+def _fold_returns(
+    table: NDArray[np.int64], stored: NDArray[np.int64], known: NDArray[np.float64], lo: int, hi: int
+) -> tuple[float, float]:
     """Return the sums of squared log returns and of absolute changes between the points [lo, hi)."""
     points = table[TABLE_CHUNK_POINTS]
     begin = lo - table[TABLE_FIRST_POINT]
@@ -128,6 +111,15 @@ def _fold_returns(table: NDArray[np.int64], stored: NDArray[np.int64], lo: int, 
     before = 0.0
     while i < end:
         chunk = i // points
+        whole = whole_chunks(table, stored, OF_RETURNS, i, end)
+        if whole:
+            s, p, first, last = returns_of_chunks(known, stored.shape[1], chunk, whole)
+            squares, path = _added(squares, s), _added(path, p)
+            if i > begin:
+                squares, path = _added(squares, log_square(before, first)), _added(path, abs(first - before))
+            before = last
+            i += whole * points
+            continue
         stop = min(points, end - chunk * points)
         v = carray(float64_pointer(table[TABLE_ADDRESSES + chunk]), (stop,))
         j = i - chunk * points
@@ -226,7 +218,27 @@ def _extremes_of_chunk(
 
 
 @njit(**OPTIONS)
-def _fold_extremes(table: NDArray[np.int64], stored: NDArray[np.int64], lo: int, hi: int) -> tuple[float, float]:
+def _merged_extremes(older: _Extremes, newer: _Extremes) -> _Extremes:
+    """Merge the (greatest, least, fall, rise) of a run with those of the run right behind it."""
+    if older[0] < 0.0:
+        return newer
+    return (
+        max(older[0], newer[0]),
+        min(older[1], newer[1]),
+        min(older[2], newer[2], newer[1] / older[0]),
+        max(older[3], newer[3], newer[0] / older[1]),
+    )
+
+
+@njit(**OPTIONS)
+def _fold_extremes(
+    table: NDArray[np.int64],
+    roots: NDArray[np.float64],
+    stored: NDArray[np.int64],
+    known: NDArray[np.float64],
+    lo: int,
+    hi: int,
+) -> tuple[float, float]:
     """Return the least p_j / (greatest p_i, i <= j) and the greatest p_j / (least p_i, i <= j) of the points [lo, hi).
 
     Where a price is 0, see `named.py` for what is left of them.
@@ -237,6 +249,12 @@ def _fold_extremes(table: NDArray[np.int64], stored: NDArray[np.int64], lo: int,
     state = (-np.inf, np.inf, 1.0, 1.0)
     while i < end:
         chunk = i // points
+        if whole_chunks(table, stored, OF_EXTREMES, i, end):
+            least, most = roots[NODE_FIELDS * chunk], roots[NODE_FIELDS * chunk + 1]
+            at = 8 * stored.shape[1] + 2 * chunk
+            state = _merged_extremes(state, (most, least, known[at], known[at + 1]))
+            i += points
+            continue
         stop = min(points, end - chunk * points)
         place = group_place(stored, OF_EXTREMES, chunk, stop)
         state = _extremes_of_chunk(table[TABLE_ADDRESSES + chunk], table, i - chunk * points, stop, state, place)
@@ -244,120 +262,12 @@ def _fold_extremes(table: NDArray[np.int64], stored: NDArray[np.int64], lo: int,
     return state[2], state[3]
 
 
-@njit(**_SUMS)
-def _powers(d: NDArray[np.float64], places: NDArray[np.float64], n: int) -> tuple[float, float, float, float, float]:
-    """Sum the first `n` of `d`, their 2nd, 3rd and 4th powers, and their products with the distance to the middle."""
-    s = a = b = c = x = 0.0
-    middle = 0.5 * (n - 1)
-    for i in range(n):
-        square = d[i] * d[i]
-        s += d[i]
-        a += square
-        b += square * d[i]
-        c += square * square
-        x += (places[i] - middle) * d[i]
-    return s, a, b, c, x
-
-
-@njit(**OPTIONS)
-def _moment_run(v: NDArray[np.float64], center: float, scale: float, scratch: NDArray[np.float64]) -> _Moments:
-    """Return count, mean, m2, m3, m4 and cross of the values `v`, from one to FAN_OUT; `scratch` has 0, 1 ... in row 0.
-
-    PERF: deviations first, then their sums: 1.7 ns a point in place of 4.
-    """
-    n = v.shape[0]
-    places, d = scratch[0], scratch[1]
-    for i in range(n):
-        d[i] = (v[i] - center) * scale
-    mean = _sum(d, n) / n
-    for i in range(n):
-        d[i] -= mean
-    s, a, b, c, x = _powers(d, places, n)
-    e = s / n
-    return (
-        float(n),
-        mean + e,
-        max(a - n * e * e, 0.0),
-        b - 3.0 * e * a + 2.0 * n * e * e * e,
-        max(c - 4.0 * e * b + 6.0 * e * e * a - 3.0 * n * e * e * e * e, 0.0),
-        x,
-    )
-
-
-@njit(**OPTIONS)
-def _merged(a: _Moments, b: _Moments) -> _Moments:
-    """Merge the moments of a run with those of the run right behind it."""
-    n = a[0] + b[0]
-    of_a, of_b = a[0] / n, b[0] / n
-    d = b[1] - a[1]
-    between = a[0] * of_b * d * d
-    return (
-        n,
-        a[1] + d * of_b,
-        a[2] + b[2] + between,
-        a[3] + b[3] + between * d * (of_a - of_b) + 3.0 * d * (of_a * b[2] - of_b * a[2]),
-        a[4]
-        + b[4]
-        + between * d * d * (of_a * of_a - of_a * of_b + of_b * of_b)
-        + 6.0 * d * d * (of_a * of_a * b[2] + of_b * of_b * a[2])
-        + 4.0 * d * (of_a * b[3] - of_b * a[3]),
-        a[5] + b[5] + 0.5 * a[0] * b[0] * d,  # the means of the two rows of indexes lie n / 2 apart
-    )
-
-
-@njit(**OPTIONS)
-def _fold_moments(
-    table: NDArray[np.int64], stored: NDArray[np.int64], lo: int, hi: int, center: float, scale: float
-) -> _Moments:
-    """Return the moments of the points [lo, hi), of (price - center) * scale."""
-    points = table[TABLE_CHUNK_POINTS]
-    i = lo - table[TABLE_FIRST_POINT]
-    end = hi - table[TABLE_FIRST_POINT]
-    scratch, rows = np.empty((2, FAN_OUT)), np.empty((6, FAN_OUT))
-    scratch[0] = np.arange(FAN_OUT)
-    pairs = np.empty((_PAIRS, 6))
-    runs = 0
-    while i < end:
-        chunk = i // points
-        stop = min(points, end - chunk * points)
-        v = carray(float64_pointer(table[TABLE_ADDRESSES + chunk]), (stop,))
-        j = i - chunk * points
-        address, covered = group_place(stored, OF_MOMENTS, chunk, stop if scale <= _LARGEST_SCALE else 0)
-        while j < stop:
-            level, n = nodes_from(j, covered, table[TABLE_LEVELS])
-            if level:
-                first, width = j >> (FAN_OUT_BITS * level), 1 << (FAN_OUT_BITS * level)
-                of_chunk = table[TABLE_ADDRESSES + chunk] + 8 * table[TABLE_LEVEL_OFFSETS + level]
-                nodes = carray(float64_pointer(of_chunk + 8 * NODE_FIELDS * first), (NODE_FIELDS * n,))
-                own = group_nodes(address, table, level, NODE_FIELDS, first, n)
-                state = moments_run(nodes, own, n, width, center, scale, rows)
-                k = j + n * width
-            else:
-                k = min((j | (FAN_OUT - 1)) + 1, stop)
-                state = _moment_run(v[j:k], center, scale, scratch)
-            level = 0
-            while (runs >> level) & 1:
-                p = pairs[level]
-                state = _merged((p[0], p[1], p[2], p[3], p[4], p[5]), state)
-                level += 1
-            for field in range(6):
-                pairs[level, field] = state[field]
-            runs += 1
-            j = k
-        i = chunk * points + stop
-    state = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    for level in range(_PAIRS):
-        if (runs >> level) & 1:
-            p = pairs[level]
-            older = (p[0], p[1], p[2], p[3], p[4], p[5])
-            state = _merged(older, state) if state[0] > 0.0 else older
-    return state
-
-
-@njit(types.void(_I8, _PLACES, _I8, _I8, _I8, _F8, _F8, int64, _ROWS), **OPTIONS)
+@njit(types.void(_I8, _F8, _PLACES, _F8, _I8, _I8, _I8, _F8, _F8, int64, _ROWS), **OPTIONS)
 def fold_paths(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
     table: NDArray[np.int64],
+    roots: NDArray[np.float64],
     stored: NDArray[np.int64],
+    known: NDArray[np.float64],
     order: NDArray[np.int64],
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],
@@ -370,15 +280,15 @@ def fold_paths(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
 
     `out` has the shape (FIELDS, n); the rows of what is not wanted are left. Moments are those of (price - centers[k])
     * scales[k]: a centre near the mean, and a power of two that makes the range about 1. Each range holds a point, and
-    `table`, that of `fold_window`, covers all of them. `order` has the ranges as they are to be taken. `stored` says
-    where the groups of the chunks lie (OF_ rows, a column a chunk): O(log N) for what their nodes cover, of the other
-    points every one is read.
+    `table` and `roots`, those of `fold_window`, cover all of them. `order` has the ranges as they are to be taken.
+    `stored` says where the groups of the chunks lie (OF_ rows, a column a chunk), and `known` has their roots: O(log N)
+    for what their nodes cover; of the other points every one is read.
     """
     for k in order:
         if wanted & RETURNS:
-            out[RV, k], out[PATH, k] = _fold_returns(table, stored, starts[k], ends[k])
+            out[RV, k], out[PATH, k] = _fold_returns(table, stored, known, starts[k], ends[k])
         if wanted & EXTREMES:
-            out[FALL, k], out[RISE, k] = _fold_extremes(table, stored, starts[k], ends[k])
+            out[FALL, k], out[RISE, k] = _fold_extremes(table, roots, stored, known, starts[k], ends[k])
         if wanted & MOMENTS:
-            found = _fold_moments(table, stored, starts[k], ends[k], centers[k], scales[k])
+            found = fold_moments(table, roots, stored, known, starts[k], ends[k], centers[k], scales[k])
             out[M2, k], out[M3, k], out[M4, k], out[CROSS, k] = found[2], found[3], found[4], found[5]
