@@ -7,13 +7,10 @@ after it (the view that readers use, the request for a commit) is done by whoeve
 of it is remembered in a flag that an interrupt could leave wrong.
 """
 
-import errno
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -21,53 +18,30 @@ from hft_mmap.batch import as_row, check_prices
 from hft_mmap.counters import EventSink
 from hft_mmap.durable.commits import Commits
 from hft_mmap.errors import (
-    DiskFull,
     FormatError,
-    HftMmapError,
     OffsetConflict,
     SeriesBusy,
-    SeriesReadOnly,
     StoreReadOnly,
-    WriteFailed,
 )
 from hft_mmap.files.chunk import Chunk
-from hft_mmap.files.head import FLAG_LEFT, FLAG_SYNC_FAILED
 from hft_mmap.files.layout import KINDS, TIME, Kind
+from hft_mmap.files.live import FLAG_LEFT, FLAG_SYNC_FAILED
 from hft_mmap.files.locks import attempts
 from hft_mmap.files.marks import Mark
 from hft_mmap.files.names import chunk_name
 from hft_mmap.files.view import View
 from hft_mmap.health import Refusal
-from hft_mmap.held import NOBODY, Held
 from hft_mmap.limits import Late, Limits
+from hft_mmap.refusing import Refusing, Waker
 from hft_mmap.ticks import Appended, Ticks, clamped, other_columns, raise_late, ticks_of
 from hft_mmap.tree.words import FLAGS, SALT, START, TOTAL
 from hft_mmap.tree.writer import NOT_SHORT, PLAN_ERA, PLAN_HEAD_ADDRESS, PLAN_HEAD_FD, PLAN_MAX_RETENTION, append_short
 
-if TYPE_CHECKING:
-    from queue import SimpleQueue
-
 MAX_OFFSET = 2**62
 """Offsets from 0 to this one can be compared in compiled code; the others fit nowhere."""
 
-_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
-
-class Waker(Protocol):
-    """What a series needs of the flusher: to be told that there is something to commit."""
-
-    @property
-    def requests(self) -> "SimpleQueue[Any]":
-        """A series that is put here is committed soon, if the thread lives. One call in C: no interrupt divides it."""
-
-    def wake(self, series: Any) -> None:  # noqa: ANN401 - the series that `Series` makes of this
-        """Do both: look after the thread, and put `series` there."""
-
-    def look_after(self) -> str | None:
-        """Start the thread if it does not live; return why it can't be started."""
-
-
-class Appender(Held):
+class Appender(Refusing):
     """The part of a series that is written. Made by `Series`; safe to use from any number of threads."""
 
     def __init__(
@@ -91,11 +65,6 @@ class Appender(Held):
         """Whether the first chunk was made with the series, by this process, and nobody has written to it."""
         self._ask_from = 0
         """The `total` from which on a commit is asked for."""
-
-    @property
-    def refusal(self) -> HftMmapError | None:
-        """Why batches are refused, as a new error; None where they are not."""
-        return None if self._refused is None else self._refused.error()
 
     # -- one batch ----------------------------------------------------------------------------------------------------
 
@@ -141,26 +110,6 @@ class Appender(Held):
         """Count the late points of a batch that was stored. The caller has the lock between threads."""
         self.late += done.late
         self.latest_ns = max(self.latest_ns, done.latest_ns)
-
-    def _look_after_waker(self) -> None:
-        """Have somebody who hears what is asked for."""
-        if self._waker is not None and self._waker.look_after() is not None:
-            self._asked_at = NOBODY
-
-    def uncommitted(self) -> None:
-        """Ask again at the next append: the flusher has died, or was never there."""
-        self._asked_at = NOBODY
-
-    def ask(self) -> None:
-        """Ask the flusher for a commit."""
-        if self._waker is not None:
-            self._asked_at = self._begun
-            self._waker.wake(self)
-
-    @property
-    def is_asked(self) -> bool:
-        """Whether a commit was asked for since the last one began, or may have been: else a request is an old one."""
-        return self._asked_at in {self._begun, NOBODY}
 
     def _append_waiting(self, batch: Ticks, offset: int | None, wait_s: float | None) -> Appended:
         """Append as `_append_long`, tried until `wait_s` seconds are over; no lock is held between the tries."""
@@ -276,11 +225,6 @@ class Appender(Held):
         self._head.begin_ring(total, mark)
         return mark
 
-    def _check_writable(self) -> None:
-        """Raise what batches are refused with, if they are."""
-        if self._refused is not None:
-            raise self._refused.error()
-
     def _set_tail(self, view: View) -> None:
         """Make `view` the current one, and the last chunk of it the one that short appends go to."""
         self._view = view
@@ -375,20 +319,6 @@ class Appender(Held):
         self.disk_full = False
         return view, mark.checksum
 
-    def _not_written(self, n: int, error: OSError | FormatError) -> HftMmapError:
-        """Return the error that tells a caller why a batch was not stored."""
-        if isinstance(error, OSError) and error.errno in _NO_SPACE:
-            if not self.disk_full:
-                self._on_event("disk_full", {"symbol": self.symbol, "error": str(error)})
-            self.disk_full = True
-            return DiskFull(
-                f"no space for {n} values of {self.symbol}: {os.strerror(error.errno or 0)}; nothing was stored, "
-                "free space and send the batch again"
-            )
-        self._note_trouble("write_failed", f"{self.symbol} takes no batches: {error}")
-        self._on_event("write_failed", {"symbol": self.symbol, "error": str(error)})
-        return WriteFailed(f"{n} values of {self.symbol} could not be written: {error}; nothing was stored")
-
     def _roll(self, view: View, n: int, mark: Mark) -> View:
         """Return `view` with the next chunk, new and empty, at its end, for a batch of `n` points."""
         series_id = self._head.identity.series_id
@@ -406,39 +336,3 @@ class Appender(Held):
         if view.chunks:
             view.chunks[-1].forget_pages()
         return view.extended(Chunk(self.directory, series_id, view.end, self._layout))
-
-    # -- the end of it ------------------------------------------------------------------------------------------------
-
-    def _fail(self, error: Exception | None) -> SeriesReadOnly:
-        """Make the series read-only until the next start, and return the error that says so.
-
-        The live flag tells the other processes of this boot, and the next opening, that memory and disk may differ.
-        """
-        cause = str(error) if error else "a sync failed in another process"
-        text = (
-            f"{self.symbol} is read-only since the disk failed ({cause}): points after {self._commits.total} may not "
-            "survive a power loss; check the disk, then restart the service"
-        )
-        self._refused = Refusal(SeriesReadOnly, text)
-        self._plan = self._tick_plan = None
-        self._commits.sync_failed = True
-        self._told_of_failure()
-        self.ask()  # for a commit tells of it where that was not possible, and keeps what is in memory
-        self._on_event("read_only", {"symbol": self.symbol, "error": cause, "durable_total": self._commits.total})
-        return SeriesReadOnly(text)
-
-    def _flagged(self) -> bool:
-        """Say whether the flag of a failed sync is raised, or has no reason to be."""
-        return not self._commits.sync_failed or bool(self._head.words[FLAGS] & FLAG_SYNC_FAILED)
-
-    def _told_of_failure(self) -> bool:
-        """Raise the flag of a failed sync, if there was one; return False if another process keeps it, for now."""
-        if not (self._head.closed or self._flagged()):
-            try:
-                if self._head.fd < 0:  # it could not be opened again: better without the lock than not at all
-                    self._head.raise_flag(FLAG_SYNC_FAILED)
-                else:
-                    self._commits.fail()
-            except SeriesBusy:
-                return False
-        return True

@@ -17,7 +17,7 @@ from hft_mmap.errors import (
     StoreClosed,
 )
 from hft_mmap.files.descriptors import Descriptors
-from hft_mmap.files.head import FLAG_LEFT
+from hft_mmap.files.live import FLAG_LEFT
 from hft_mmap.files.locks import HOW_TO_FIND_THE_HOLDER, attempts, try_lock
 from hft_mmap.health import LOCKED_AFTER_S, Refusal, Trouble, try_to_create
 from hft_mmap.ranges import Ranges

@@ -12,7 +12,7 @@ from hft_mmap.durable.trust import Trusted, trust
 from hft_mmap.errors import FormatError, SeriesRemoved
 from hft_mmap.files.boot import Boot, current_boot, is_same_boot
 from hft_mmap.files.disk import SHORT_OF
-from hft_mmap.files.head import FLAG_LEFT
+from hft_mmap.files.live import FLAG_LEFT
 from hft_mmap.files.view import View
 from hft_mmap.health import Loss
 from hft_mmap.tick_appender import TickAppender
@@ -55,6 +55,8 @@ class Opened(TickAppender):
         trusted = partial(trust, self._head, boot, self.directory, self._layout)
         recovered = recovery.settle(self._head, trusted(), trusted)
         recovery.check_chunks(self.directory, recovered, self._layout)
+        if recovered.origin == "live":
+            self._tell_of_untold()
         # Nothing is written or removed before every chunk has proved sound: a series set aside stays as it is.
         view = self._mapped(View.empty(self._layout, self._floor(recovered.start)), recovered.total)
         self._commits.begin(boot, recovered.committed_total)
@@ -154,8 +156,19 @@ class Opened(TickAppender):
             )  # fmt: skip
 
     def _tell_of_loss(self, found: Trusted) -> None:
-        """Tell what was lost."""
+        """Tell what was lost, and then note that somebody was told."""
         self._on_event("lost", Loss(self.symbol, found.lost, found.total, found.why)._asdict())
+        self._head.loss_told()
+
+    def _tell_of_untold(self) -> None:
+        """Tell what others found to be lost, that were killed before they could tell. The caller holds the series."""
+        noted = self._head.untold()
+        if noted is None or self._head.words[TOTAL] == noted[1]:  # nor did they publish it: it is found again
+            return
+        begin, end = noted
+        why = "it was found by a process that was killed before it could tell how it showed"
+        self._on_event("lost", Loss(self.symbol, end - begin, begin, why)._asdict())
+        self._head.loss_told()
 
     def _made_good(
         self, view: View, recovered: Trusted, trusted: Callable[[], Trusted]
@@ -163,16 +176,19 @@ class Opened(TickAppender):
         """Write again what no slot vouches for, and after a failed sync put it on the disk; return how far that goes.
 
         And why not, if the disk still fails. The memory that the proof has read may have been dropped before it was
-        written again: so the proof is made once more, of what was written.
+        written again: so the proof is made once more, of what was written. Where less is left then, the series may
+        begin earlier as well, and all of that has to be written.
         """
         try:
             if recovered.proved:
                 self._commits.write_again(view, recovered)
             if recovered.sync_failed:
-                again = trusted()
-                if again.total < recovered.total:
+                while (again := trusted()).total < recovered.total:
                     recovered = replace(again, lost=again.lost + recovered.lost)
                     self._publish(recovered)
+                    view = self._mapped(View.empty(self._layout, self._floor(recovered.start)), recovered.total)
+                    if recovered.proved:
+                        self._commits.write_again(view, recovered)
                 self._commits.make_good(view, recovered)
             elif recovered.lost or recovered.origin == "rolled_back":
                 self._commits.sync_head()

@@ -26,7 +26,8 @@ from hft_mmap.errors import (
     SymbolNotFound,
 )
 from hft_mmap.files.chunk import Chunk
-from hft_mmap.files.head import FLAG_LEFT, Head
+from hft_mmap.files.head import Head
+from hft_mmap.files.live import FLAG_LEFT
 from hft_mmap.files.view import View
 from hft_mmap.moment import Moment
 from hft_mmap.span import Span
@@ -143,7 +144,7 @@ class Reader:
         """Return the view of all kept chunks up to `total`. Other processes are held out: what is kept exists."""
         start, era = self._words[START], self._words[SALT]
         view = self._view
-        if view.end < start or view.era != era:
+        if not view.first <= start <= view.end or view.era != era:
             view = View.empty(self._layout, self._floor(start), era)
         return self._mapped(view, total).without_before(start)
 
@@ -183,11 +184,10 @@ class Reader:
             start = words[START]
             total = words[TOTAL]
             # The second look at `start` shows that no cleanup came between: both are of one moment. It takes 35 ns.
-            if words[SALT] == view.era:
-                if view.first <= start and total <= view.end and words[START] == start:
+            if words[SALT] == view.era and view.first <= start and total <= view.end:
+                if words[START] == start:
                     return view, start, total
-                if total <= view.end:
-                    continue
+                continue
             self._follow()
 
     def _follow(self) -> None:
@@ -195,7 +195,7 @@ class Reader:
         with self._lock:
             view, era = self._view, self._words[SALT]
             total, start = self._words[TOTAL], self._words[START]
-            if view.end < start or view.era != era:
+            if not view.first <= start <= view.end or view.era != era:
                 view = View.empty(self._layout, self._floor(start), era)
             try:
                 self._view = self._mapped(view, total).without_before(start)

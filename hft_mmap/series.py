@@ -11,7 +11,6 @@ from time import monotonic
 import numpy as np
 
 from hft_mmap import forks
-from hft_mmap.appender import Waker
 from hft_mmap.counters import EventSink, Syncs
 from hft_mmap.durable import recovery
 from hft_mmap.durable.commits import Waiter
@@ -29,8 +28,8 @@ from hft_mmap.errors import (
 from hft_mmap.files.boot import Boot
 from hft_mmap.files.descriptors import Descriptors
 from hft_mmap.files.disk import SHORT_OF
-from hft_mmap.files.head import FLAG_CLEAN, FLAG_SYNC_FAILED
 from hft_mmap.files.layout import groups_named
+from hft_mmap.files.live import FLAG_CLEAN, FLAG_SYNC_FAILED
 from hft_mmap.files.locks import attempts
 from hft_mmap.files.marks import Mark
 from hft_mmap.files.view import View
@@ -38,6 +37,7 @@ from hft_mmap.health import LOCKED_AFTER_S, Refusal, Trouble
 from hft_mmap.held import CLOSED
 from hft_mmap.limits import Limits
 from hft_mmap.opened import Opened
+from hft_mmap.refusing import Waker
 from hft_mmap.tree.words import FLAGS, START, TOTAL
 
 _FAILING_FOR_S = 1.0
@@ -290,7 +290,12 @@ class Series(Opened):
             why = f"after a failed sync, memory has lost more than values: {error}"
         if why:
             start = min(self._words[START], committed)
-            found = Trusted(total, start, "live", committed, start, sync_failed=True, orderly=False)
+            slot_start = start
+            with suppress(OSError):
+                slot_start = min([start, *(slot.start for slot in self._head.commits()[:1])])
+            found = Trusted(
+                total, start, "live", committed, start, sync_failed=True, orderly=False, slot_start=slot_start
+            )
             found = ending(found, committed, None, why)
         if found.lost:
             recovery.publish(self._head, found, self._commits.boot)
@@ -300,10 +305,10 @@ class Series(Opened):
         """Serve what is left, as it is now, whatever becomes of the live words.
 
         Who opens the series anew goes on behind it, in another file in place of one that is mapped here, and with other
-        roots.
+        roots. What this process had let go of is not mapped any more, and comes back with the next opening.
         """
         words = np.zeros(len(self._head.words), dtype=np.int64)
-        words[TOTAL], words[START] = found.total, found.start
+        words[TOTAL], words[START] = found.total, max(found.start, self._view.first)
         chunks, view = self._view.chunks, View.empty(self._layout, self._view.first)
         for chunk in chunks:
             if chunk.first == view.end < found.total:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hft_mmap.appender import MAX_OFFSET, Appender, Waker
+from hft_mmap.appender import MAX_OFFSET, Appender
 from hft_mmap.counters import EventSink
 from hft_mmap.limits import Late, Limits
+from hft_mmap.refusing import Waker
 from hft_mmap.ticks import Appended, Ticks, check_ticks, plain
 from hft_mmap.tree.ticks import append_ticks
 from hft_mmap.tree.words import START, TOTAL

@@ -20,15 +20,16 @@ from hft_mmap.errors import (
 from hft_mmap.files.boot import Boot, current_boot
 from hft_mmap.files.descriptors import Descriptors, most_awake
 from hft_mmap.files.disk import SHORT_OF, Names, sync_directory
-from hft_mmap.files.head import FLAG_LEFT, HEAD_NAME
+from hft_mmap.files.head import HEAD_NAME
+from hft_mmap.files.live import FLAG_LEFT
 from hft_mmap.files.names import directory_name, validate_symbol
 from hft_mmap.limits import Durability, Limits
 from hft_mmap.series import Series
 from hft_mmap.tree.words import FLAGS
 
 if TYPE_CHECKING:
-    from hft_mmap.appender import Waker
     from hft_mmap.durable.flusher import Flusher
+    from hft_mmap.refusing import Waker
 
 LOCK_NAME = ".lock"
 MAKING_PREFIX = ".making-"

@@ -11,7 +11,8 @@ from hft_mmap.directory.opening import LOCK_NAME, MAKING_PREFIX, Opening
 from hft_mmap.durable.leaving import finish
 from hft_mmap.errors import FormatError, SeriesBusy, SeriesRemoved, StoreUnusable, SymbolNotFound
 from hft_mmap.files.disk import file_system_of, make_directory, sync_directory
-from hft_mmap.files.head import FLAG_CLEAN, Head
+from hft_mmap.files.head import Head
+from hft_mmap.files.live import FLAG_CLEAN
 from hft_mmap.files.locks import locked, try_lock
 from hft_mmap.files.names import directory_name
 from hft_mmap.limits import Durability, Limits

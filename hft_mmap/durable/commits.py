@@ -21,8 +21,9 @@ from hft_mmap.files.blocks import Commit
 from hft_mmap.files.boot import Boot
 from hft_mmap.files.chunk import Chunk
 from hft_mmap.files.disk import sync_directory
-from hft_mmap.files.head import FLAG_CLEAN, FLAG_SYNC_FAILED, Head
+from hft_mmap.files.head import Head
 from hft_mmap.files.layout import Kind, Layout
+from hft_mmap.files.live import FLAG_CLEAN, FLAG_SYNC_FAILED
 from hft_mmap.files.marks import Mark
 from hft_mmap.files.names import list_files
 from hft_mmap.files.view import View

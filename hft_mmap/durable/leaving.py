@@ -32,8 +32,9 @@ from hft_mmap.errors import FormatError, SeriesBusy, SeriesReadOnly
 from hft_mmap.files.blocks import Commit
 from hft_mmap.files.boot import Boot
 from hft_mmap.files.disk import sync_directory
-from hft_mmap.files.head import FLAG_LEFT, FLAG_SYNC_FAILED, HEAD_NAME, RENAMED_NAME, Head, belongs_to
+from hft_mmap.files.head import HEAD_NAME, RENAMED_NAME, Head, belongs_to
 from hft_mmap.files.layout import Layout
+from hft_mmap.files.live import FLAG_LEFT, FLAG_SYNC_FAILED
 from hft_mmap.files.locks import HOW_TO_FIND_THE_HOLDER, try_lock
 from hft_mmap.files.names import chunk_name
 from hft_mmap.tree.words import TOTAL

@@ -11,8 +11,9 @@ from hft_mmap.durable.trust import Trusted, trust
 from hft_mmap.errors import FormatError
 from hft_mmap.files.blocks import Identity
 from hft_mmap.files.boot import Boot
-from hft_mmap.files.head import FLAG_CLEAN, FLAG_SYNC_FAILED, Head, belongs_to, identity_in
+from hft_mmap.files.head import Head, belongs_to, identity_in
 from hft_mmap.files.layout import Layout
+from hft_mmap.files.live import FLAG_CLEAN, FLAG_SYNC_FAILED
 from hft_mmap.files.marks import Mark
 from hft_mmap.files.names import CHUNK_SUFFIX, chunk_name, directory_name, list_chunks, list_files
 from hft_mmap.tree.kernels import FAN_OUT
@@ -103,6 +104,10 @@ def publish(head: Head, found: Trusted, boot: Boot) -> None:
     lost can ever stand for others.
     """
     known = head.mark(found.total)
+    if found.origin != "live":
+        head.loss_told()  # what another run of the machine has left there says nothing, and this is told as a recovery
+    if found.lost:
+        head.note_loss(found.total, found.total + found.lost)
     if found.origin != "live" or found.lost:
         head.store(START, found.start)
         head.store(TOTAL, found.total)

@@ -9,7 +9,9 @@ believed: not that the page cache survived, since a device may have failed, gone
 machine; and not the total that is published, which reaches the disk ahead of the points below it.
 
 What is above the last point that is certain is *lost*. It is told, with the reason, and never served. The series then
-ends at the newest publication that is proved, so that no batch is cut in two.
+ends at the newest publication that is proved, so that no batch is cut in two. It begins where the newest commit has it
+begin, as after a restart of the machine: a cleanup since then has made room for points that may be lost, and what it
+let go of is there until a slot speaks of it.
 
 A head that lies in another file than it was written in (its inode is another one) is a *copy* of a series that was in
 use. Its files were read one after the other, so no slot in it vouches for any point; all of it has to prove itself.
@@ -25,8 +27,9 @@ from hft_mmap.errors import FormatError
 from hft_mmap.files.blocks import MAX_TOTAL, Commit
 from hft_mmap.files.boot import Boot, is_same_boot
 from hft_mmap.files.chunk import Chunk
-from hft_mmap.files.head import FLAG_SYNC_FAILED, Head
+from hft_mmap.files.head import Head
 from hft_mmap.files.layout import Layout
+from hft_mmap.files.live import FLAG_SYNC_FAILED
 from hft_mmap.files.locks import attempts
 from hft_mmap.files.marks import Mark, wrapped
 from hft_mmap.files.names import chunk_name
@@ -44,9 +47,10 @@ class Trusted:
     origin: "live", what was published is there; "clean", the service was stopped in order before the machine went
     down; "rolled_back", the machine went down, and the newest commit counts; "copy", the files are a copy of a series
     in use, and have proved themselves. sync_failed: a sync has failed, so what lies above `committed_total` may be in
-    memory alone. orderly: whoever wrote last has closed the series. mark: that of `total`. proved: the points above the
-    newest commit have given their checksums. lost: how many points were published and are not there any more; why: how
-    that shows.
+    memory alone. orderly: whoever wrote last has closed the series. mark: that of `total`. slot_start: where the newest
+    commit has the series begin, on the disk or not; `start` if there is none. What lies above was never unlinked.
+    proved: the points above the newest commit have given their checksums. lost: how many points were published and are
+    not there any more; why: how that shows.
     """
 
     total: int
@@ -57,6 +61,7 @@ class Trusted:
     sync_failed: bool
     orderly: bool
     mark: Mark | None = None
+    slot_start: int = 0
     proved: bool = False
     lost: int = 0
     why: str = ""
@@ -101,14 +106,21 @@ def _by_slot(slot: Commit) -> Trusted:
                    mark=slot.mark)  # fmt: skip
 
 
+def _live_bounds(head: Head) -> tuple[int, int]:
+    """Return the (start, total) that is published; FormatError if those can't be right."""
+    while True:
+        # In this order: as long as nothing is lost both only grow, so whatever comes between the loads, start <= total.
+        start, total = head.words[START], head.words[TOTAL]
+        if 0 <= start <= total <= MAX_TOTAL:
+            return start, total
+        if (head.words[START], head.words[TOTAL]) == (start, total):
+            message = f"live words are not in order: start {start}, total {total}"
+            raise FormatError(message)
+
+
 def _of_this_boot(head: Head, boot: Boot, directory: Path, layout: Layout, commits: list[Commit]) -> Trusted:
     """Return how far the words count that were stored in this run of the machine."""
-    # In this order: both only grow, so whatever another process does between the loads, start <= total.
-    start = head.words[START]
-    total = head.words[TOTAL]
-    if not 0 <= start <= total <= MAX_TOTAL:
-        message = f"live words are not in order: start {start}, total {total}"
-        raise FormatError(message)
+    start, total = _live_bounds(head)
     newest = commits[0] if commits else None
     failed = bool(head.words[FLAGS] & FLAG_SYNC_FAILED)
     # The newest slot may be what a failed sync has left in memory only; the one before it was there first.
@@ -116,7 +128,7 @@ def _of_this_boot(head: Head, boot: Boot, directory: Path, layout: Layout, commi
     found = Trusted(
         total, start, "live", min(certain.total, total) if certain else 0, min(certain.start, start) if certain else 0,
         failed, newest is not None and newest.clean and (newest.total, newest.start) == (total, start),
-        head.mark(total),
+        head.mark(total), min(newest.start, start) if newest else start,
     )  # fmt: skip
     if newest is not None and newest.total > total:
         return replace(_by_slot(newest), origin="rolled_back", orderly=False)  # words that no release leaves
@@ -173,9 +185,10 @@ def _proved(
 
 
 def ending(found: Trusted, total: int, mark: Mark | None, why: str) -> Trusted:
-    """Return `found` less the points from `total` on, which are lost."""
+    """Return `found` less the points from `total` on, which are lost; it begins where its newest slot says."""
     return replace(
-        found, total=total, start=min(found.start, total), mark=mark, lost=found.total - total, why=why, orderly=False,
+        found, total=total, start=min(found.slot_start, total), mark=mark, lost=found.total - total, why=why,
+        orderly=False,
         committed_total=min(found.committed_total, total), committed_start=min(found.committed_start, total),
     )  # fmt: skip
 

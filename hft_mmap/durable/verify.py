@@ -35,10 +35,11 @@ from hft_mmap.tree.words import (
     LIVE_OFFSET,
     RING_OFFSET,
     RING_PLACES,
-    SALT,
     SETTLED,
     START,
     TOTAL,
+    UNTOLD,
+    UNTOLD_FROM,
 )
 
 _PATIENCE_S = 1.0
@@ -182,13 +183,22 @@ def head_faults(head: Head, boot: Boot) -> list[str]:
             faults.append("head: the live words do not fit their checksum" if ordered else _NO_MARK)
         if newest and newest[0].total > head.words[TOTAL]:
             faults.append("head: the live total lies below the newest commit")
-    if any(raw[used_identity(decode_identity(raw)) : LIVE_OFFSET]) or any(raw[8 * (SALT + 1) : SLOT_OFFSETS[0]]):
+    if any(raw[used_identity(decode_identity(raw)) : LIVE_OFFSET]) or any(raw[8 * (UNTOLD_FROM + 1) : SLOT_OFFSETS[0]]):
         faults.append("head: unused bytes are not 0")
     if any(raw[SLOT_OFFSETS[0] + 512 : SLOT_OFFSETS[1]]) or any(raw[SLOT_OFFSETS[1] + 512 : RING_OFFSET]):
         faults.append("head: unused bytes between the slots are not 0")
     if any(raw[RING_OFFSET + 16 * RING_PLACES :]):
         faults.append("head: unused bytes at the end are not 0")
-    return faults
+    return faults + _untold_faults(head)
+
+
+def _untold_faults(head: Head) -> list[str]:
+    """Return that points were lost, and nobody was told, as long as that is noted."""
+    for _ in attempts(_PATIENCE_S):  # who found that may be about to tell it
+        begin, end = head.words[UNTOLD_FROM], head.words[UNTOLD]
+        if not (begin or end):
+            return []
+    return [f"head: points {begin} to {end - 1} were lost, and nobody was told: a store opened for writing tells it"]
 
 
 def proof_of(head: Head, found: Trusted, directory: Path, layout: Layout) -> Proof | None:

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hft_mmap.errors import FormatError, SeriesBusy
 from hft_mmap.files.blocks import (
@@ -39,8 +38,9 @@ from hft_mmap.files.blocks import (
 from hft_mmap.files.boot import Boot
 from hft_mmap.files.disk import write_fully
 from hft_mmap.files.layout import Kind
+from hft_mmap.files.live import LiveWords
 from hft_mmap.files.locks import HOW_TO_FIND_THE_HOLDER, UNLOCKED_SLOTS, attempts, try_lock_slots
-from hft_mmap.files.marks import Mark, is_behind, wrapped
+from hft_mmap.files.marks import is_behind
 from hft_mmap.files.memory import identity_of, keep_in_memory, mapped, mapped_path, open_again
 from hft_mmap.files.names import directory_name
 from hft_mmap.tree.words import (
@@ -54,12 +54,8 @@ from hft_mmap.tree.words import (
     LIVE_OFFSET,
     NEWEST,
     RING,
-    RING_PLACES,
-    SALT,
     SETTLED,
     START,
-    TAG_BITS,
-    TAG_MASK,
     TOTAL,
 )
 
@@ -68,24 +64,10 @@ RENAMED_NAME = "head.renamed"
 """The head of a series under its next name: it counts from the moment on at which the directory has that name."""
 SLOT_OFFSETS = (1024, 2048)
 
-FLAG_SYNC_FAILED = 1
-"""Live flag: an fsync failed in this run of the machine, so pages may be clean in memory and not on the disk."""
-
-FLAG_CLEAN = 2
-"""Live flag: the newest slot is a clean one, so nothing may be published before one that is not is on the disk."""
-
-FLAG_LEFT = 4
-"""Live flag: the series was about to lose its name. Whoever would write looks first whether it still has it."""
-
 _T = TypeVar("_T")
 _HOLDER = "holder"
 _WRITTEN_AFTER_S = 0.002
 """For so long a head that is not sound is looked at again: it may be written at this moment."""
-
-
-def _tagged(total: int, salt: int) -> int:
-    """Return what a place of the ring holds for `total` under `salt`."""
-    return (salt & TAG_MASK) << TAG_BITS | total
 
 
 def belongs_to(identity: Identity, directory: Path) -> bool:
@@ -113,12 +95,11 @@ def identity_of_bytes(read: Callable[[], bytes]) -> Identity:
     return decode_identity(read())
 
 
-class Head:
+class Head(LiveWords):
     """An open head file. Not locked: the series that owns it decides who may write, and when."""
 
     __slots__ = (
-        "_array", "_decoded", "_lock_type", "_turn", "address", "device", "fd", "identity", "inode", "path", "rests",
-        "unsettled", "wait_s", "words",
+        "_decoded", "_lock_type", "_turn", "address", "device", "fd", "identity", "inode", "path", "rests", "wait_s",
     )  # fmt: skip
 
     def __init__(self, directory: Path, *, writable: bool, name: str | None = None) -> None:
@@ -130,7 +111,6 @@ class Head:
         self._lock_type = F_WRLCK if writable else F_RDLCK
         self._turn: dict[str, object] = {}
         self._decoded: Decoded = {}
-        self.unsettled = False
         self.wait_s: float | None = None
         self.fd = -1
         self.rests = False
@@ -140,7 +120,7 @@ class Head:
             if not (name or belongs_to(self.identity, directory)) and (directory / RENAMED_NAME).exists():
                 self.close()
                 self._open(directory / RENAMED_NAME)
-            self._array = np.frombuffer(mapped(self.fd, HEAD_BYTES, writable=writable), dtype=np.int64)
+            super().__init__(np.frombuffer(mapped(self.fd, HEAD_BYTES, writable=writable), dtype=np.int64))
         except BaseException:
             self.close()
             raise
@@ -148,8 +128,6 @@ class Head:
         if writable:
             # What a failed sync leaves in memory alone must not make way for an older head under who appends.
             keep_in_memory(self.address, HEAD_BYTES)
-        # PERF: reading a word through a memoryview takes 35 ns, through a numpy array 75 ns.
-        self.words: memoryview = self._array.data.cast("B").cast("q")
 
     def _open(self, path: Path) -> None:
         """Open the file and read what it says it is."""
@@ -230,130 +208,6 @@ class Head:
                     finally:
                         turn.clear()
         raise SeriesBusy(f"the commit slots of {self.path} are held by another process; {HOW_TO_FIND_THE_HOLDER}")
-
-    def raise_flag(self, flag: int) -> None:
-        """Set a live flag. The caller is `committing`."""
-        self.store_flags(self.words[FLAGS] | flag)
-
-    def lower_flag(self, flag: int) -> None:
-        """Clear a live flag. The caller is `committing`."""
-        self.store_flags(self.words[FLAGS] & ~flag)
-
-    def store_flags(self, flags: int) -> None:
-        """Store the live flags. The caller is `committing`."""
-        self.store(FLAGS, flags)
-        self.store(FLAGS_CHECK, ~flags)
-
-    def store(self, word: int, value: int) -> None:
-        """Store one live word. numpy writes an aligned int64 with one 8-byte store, which readers see whole."""
-        self._array[word] = value
-
-    def live_boot(self) -> Boot:
-        """Return the run of the machine in which the live words were last written."""
-        raw = bytes(self._array[BOOT_ID : BOOT_ID + 2].tobytes())
-        return Boot(raw, self.words[BOOT_CLOCK])
-
-    def mark(self, total: int) -> Mark | None:
-        """Return the running checksum that the ring has for `total`; None if a release that knows none published it."""
-        place, salt = RING + 2 * (self.words[NEWEST] % RING_PLACES), self.words[SALT]
-        # PERF: nearly always it is the newest, and a dictionary of all 64 takes 0.1 ms.
-        if self.words[EPOCH] and self.words[place] == _tagged(total, salt):
-            return Mark(self.words[EPOCH], wrapped(self.words[place + 1] - salt))
-        return self.marks().get(total)
-
-    def marks(self) -> dict[int, Mark]:
-        """Return the marks of the newest publications, by their totals.
-
-        Another process may publish meanwhile: a place that it has written between two looks is left out. Whoever needs
-        that of a total looks at the total first.
-        """
-        epoch, salt = self.words[EPOCH], self.words[SALT]
-        # A place that was never taken is the mark of no points, which is no harm.
-        return {total: Mark(epoch, wrapped(checksum - salt)) for total, checksum in self._ring(salt).tolist() if epoch}
-
-    def _ring(self, salt: int) -> NDArray[np.int64]:
-        """Return the places of the ring of `salt` that nobody wrote between two looks: rows of a total, a checksum."""
-        ring = self._array[RING : RING + 2 * RING_PLACES].reshape(RING_PLACES, 2)
-        places: NDArray[np.int64] = ring.copy()
-        places = places[(places == ring).all(axis=1) & (places[:, 0] >> TAG_BITS == salt & TAG_MASK)]
-        places[:, 0] &= ~(TAG_MASK << TAG_BITS)
-        return places
-
-    def is_in_order(self) -> bool:
-        """Say whether the ring ends with the live total, or with a publication that was about to follow it."""
-        newest = self.words[NEWEST]
-        if not self.words[EPOCH]:
-            return True
-        if not 0 <= newest < RING_PLACES:
-            return False
-        last, before = (self.words[RING + 2 * ((newest - age) % RING_PLACES)] for age in (0, 1))
-        total = _tagged(self.words[TOTAL], self.words[SALT])
-        return bool(last == total or (last > total == before and last >> TAG_BITS == total >> TAG_BITS))
-
-    def is_ahead(self, total: int) -> bool:
-        """Say whether the ring has a publication of more than `total` points."""
-        return bool(self.words[EPOCH]) and bool((self._ring(self.words[SALT])[:, 0] > total).any())
-
-    def publish(self, total: int, checksum: int) -> None:
-        """Make the points below `total` visible: a place of the ring, with their running checksum, then `total`.
-
-        Storing `total` is the last step; whatever ends it before leaves what was published before.
-        """
-        following = (self.words[NEWEST] + 1) % RING_PLACES
-        self.store(RING + 2 * following, _tagged(total, self.words[SALT]))
-        self.store(RING + 2 * following + 1, wrapped(checksum + self.words[SALT]))
-        self.store(NEWEST, following)
-        self.store(TOTAL, total)
-
-    def begin_ring(self, total: int, mark: Mark) -> None:
-        """Forget the ring, and begin another at `mark`, that of `total`.
-
-        With another salt, and other tags: what the disk may have kept of the old ring fits nothing any more. To store
-        the salt is what ends the old one and begins the new, wherever this is interrupted.
-        """
-        following = (self.words[NEWEST] + 1) % RING_PLACES
-        before = salt = self.words[SALT]
-        while (salt ^ before) & TAG_MASK == 0:
-            salt = int.from_bytes(os.urandom(8), "little", signed=True)
-        self.unsettled = True
-        if self.words[EPOCH] != mark.epoch:
-            self.store(EPOCH, 0)
-        self.store(RING + 2 * following, _tagged(total, salt))
-        self.store(RING + 2 * following + 1, wrapped(mark.checksum + salt))
-        self.store(SALT, salt)
-        self.store(NEWEST, following)
-        self._array[RING : RING + 2 * following] = 0
-        self._array[RING + 2 * following + 2 : RING + 2 * RING_PLACES] = 0
-        self.store(EPOCH, mark.epoch)
-
-    def move_start(self, start: int) -> None:
-        """Store `start`. The caller holds the series."""
-        self.unsettled = True
-        self.store(START, start)
-        self.settle_words()
-
-    def settle_words(self) -> None:
-        """Store the checksum of the words that appends leave alone. The caller holds the series.
-
-        `unsettled` says that an interrupt has kept this from being done after the words had changed.
-        """
-        self.store(SETTLED, self.settled())
-        self.unsettled = False
-
-    def settled(self) -> int:
-        """Return the checksum of the words that appends leave alone, as they are now; never 0."""
-        return settled_of(self._array)
-
-    def store_live_boot(self, boot: Boot) -> None:
-        """Declare the live words valid for this run of the machine.
-
-        A crash between these stores leaves a boot id that is not ours: the next opening falls back to the commit
-        slot, which then still equals the live words.
-        """
-        low, high = np.frombuffer(boot.boot_id, dtype=np.int64)
-        self.store(BOOT_CLOCK, boot.clock_ns)
-        self.store(BOOT_ID, int(low))
-        self.store(BOOT_ID + 1, int(high))
 
     def commits(self) -> list[Commit]:
         """Return the valid commits, newest first; while it rests, as memory has them, which is the same."""

@@ -89,13 +89,17 @@ class SimulatedDisk:
         """Let the next process make calls; what was to happen to the last one is forgotten."""
         self._dead, self._die_in, self._fail_in = False, None, {}
 
+    def check_alive(self) -> None:
+        """Killed where the process is gone."""
+        if self._dead:
+            raise Killed
+
     def _call(self, kind: str) -> bool:
         """Count a call; Killed where the process is gone, True where the call has to fail."""
         if self._die_in is not None:
             self._die_in -= 1
             self._dead |= self._die_in < 0
-        if self._dead:
-            raise Killed
+        self.check_alive()
         if kind not in self._fail_in:
             return False
         self._fail_in[kind] -= 1

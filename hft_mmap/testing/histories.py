@@ -7,154 +7,40 @@ that look at what nobody uses are stepped by hand, so that a seed always makes t
 import itertools
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from queue import SimpleQueue
 from random import Random
-from typing import Any
 from unittest.mock import patch
 
-import numpy as np
-
 from hft_mmap.directory import opening, starting
-from hft_mmap.durable.flusher import Committing
 from hft_mmap.errors import ColumnsDiffer, HftMmapError, SeriesSetAside, StoreUnusable, SymbolNotFound
-from hft_mmap.limits import Durability, Limits
-from hft_mmap.series import Series
-from hft_mmap.span import Span
-from hft_mmap.store import Store
+from hft_mmap.files.head import HEAD_NAME
+from hft_mmap.limits import Durability
 from hft_mmap.testing.disk import FAILURES, Killed, SimulatedDisk
-from hft_mmap.ticks import Ticks, as_ticks, ticks_of
+from hft_mmap.testing.promises import LIMITS, MOST_POINTS, SYMBOLS, Promises, Told, WrongError
+from hft_mmap.testing.stepped import SteppedStore
+from hft_mmap.ticks import as_ticks
+from hft_mmap.tree.words import LIVE_OFFSET
 
-LIMITS = Limits(max_data_retention=700, cleanup_keep_count=300, max_symbols=2, starting_capacity=0, chunk_points=64)
-SYMBOLS = ("A", "B")
-_MOST_POINTS = 150
-
-
-class SteppedFlusher:
-    """The flusher without its thread: what is asked for is committed when `step` is called."""
-
-    def __init__(self) -> None:
-        """Prepare."""
-        self.requests: SimpleQueue[Any] = SimpleQueue()
-        self._held: list[Committing] = []
-
-    def wake(self, series: Committing) -> None:
-        """Have `series` committed at the next step."""
-        self.requests.put(series)
-
-    def look_after(self) -> None:
-        """There is no thread that could be gone."""
-
-    check = look_after
-
-    def step(self) -> None:
-        """Commit everything that was asked for."""
-        asked = self._held
-        while not self.requests.empty():
-            asked.append(self.requests.get())
-        self._held = [series for series in dict.fromkeys(asked) if not series.commit()]
-
-    def stop(self) -> None:
-        """Commit what was asked for."""
-        self.step()
+_CHANCE_TO_DIE = 0.4
 
 
-class SteppedLooker:
-    """The looker without its thread: the next symbol is looked at when `step` is called."""
-
-    def __init__(self, look: Callable[[], bool]) -> None:
-        """Prepare."""
-        self.step = look
-
-    def look_after(self) -> None:
-        """There is no thread that could be missing."""
-
-    def stop(self) -> None:
-        """There is none to be stopped."""
-
-
-class SteppedStore(Store):
-    """A store whose commits are made by hand, and that looks by hand at what nobody uses."""
-
-    def _make_flusher(self, sync_interval_ms: int) -> Any:  # noqa: ANN401, ARG002 - another kind of flusher
-        return SteppedFlusher()
-
-    def _make_looker(self) -> Any:  # noqa: ANN401 - another kind of looker
-        return SteppedLooker(self._look_at_next)
-
-    @property
-    def opened(self) -> list[Series]:
-        """Return the series that are open."""
-        return list(self._series.values())
-
-    def goes_on(self, symbol: str) -> bool:
-        """Say whether batches for `symbol` are taken, as far as is known without a look at it."""
-        return symbol not in self._series or self._series[symbol].refusal is None
-
-    def step(self) -> None:
-        """Make the commits that were asked for."""
-        self._flusher.step()  # type: ignore[union-attr]
-
-    def look(self) -> None:
-        """Look at the next symbol that nobody has used."""
-        if self._looker is not None:
-            self._looker.step()  # type: ignore[attr-defined]
-
-    def abandon(self) -> None:
-        """Close the files as the end of a process does: with no commit, and nothing else done."""
-        for series in self.opened:
-            series.leave_to_parent()
-        self._series.clear()
-
-
-class WrongError(AssertionError):
-    """Something that a store may never do."""
-
-
-@dataclass
-class Told:
-    """What became of one symbol, as far as its users were told."""
-
-    values: list[float] = field(default_factory=list)
-    ends: list[int] = field(default_factory=lambda: [0])
-    """Totals after each batch: a series ends at one of them."""
-    start: int = 0
-    """Where it was seen to begin."""
-    durable: int = 0
-    """Points that the store has said are on the disk."""
-    maybe: list[float] = field(default_factory=list)
-    """A batch under way when the process was killed: it is there whole, or not at all."""
-    times: list[int] = field(default_factory=list)
-    """Of `values`, then of `maybe`, as they are stored; 0 where there are none."""
-    sizes: list[float] = field(default_factory=list)
-    kinds: frozenset[str] = frozenset()
-    """The columns that the first batch chose."""
-
-    def as_rows(self) -> Ticks:
-        """Return all of it, with what is under way."""
-        return Ticks(np.asarray(self.values + self.maybe), np.asarray(self.times), np.asarray(self.sizes))
-
-    def forget(self, total: int) -> None:
-        """Forget the points from `total` on, and what was under way."""
-        self.maybe = []
-        for column in (self.values, self.times, self.sizes):
-            del column[total:]
-
-
-class History:
+class History(Promises):
     """One history. `run` raises WrongError, with the steps that led there, where a promise is broken."""
 
-    def __init__(self, root: Path, seed: int, *, lazy: bool = False, ticks: bool = False) -> None:
+    def __init__(
+        self, root: Path, seed: int, *, lazy: bool = False, ticks: bool = False, dying: bool = False
+    ) -> None:  # fmt: skip
         """Make everything that is to happen follow from `seed`, in the directory `root`, which is removed after it.
 
         lazy: a store opens each symbol at its first use, as those of many symbols do, and gives no series that is not
-        being used a descriptor. ticks: the points have times and sizes, or one of the two.
+        being used a descriptor. ticks: the points have times and sizes, or one of the two. dying: after anything that
+        loses points, the first processes that open the store may be killed meanwhile.
         """
-        # Of its own as well: histories of prices alone stay what they are.
+        # Of their own as well: histories of other kinds stay what they are.
         self._ticks = Random(-seed - 2) if ticks else None  # noqa: S311 - as below
+        self._dying = Random(-seed - 3) if dying else None  # noqa: S311 - as below
         self.seed, self.lazy = seed, lazy
         self.counts: Counter[str] = Counter()
         self._random = Random(seed)  # noqa: S311 - to be made again from the seed
@@ -173,6 +59,8 @@ class History:
         self._excused: set[str] = set()
         """Symbols with which something happened since their last opening that may lose what was not on the disk."""
         self._restarted: set[str] = set()
+        self._replaced: set[str] = set()
+        """Symbols whose head may be an older one since their last opening: it can't tell of what came after it."""
         self._failing = False
         """Whether a sync has failed since the machine was started, or the device came back."""
         self._calls_fail = False
@@ -194,7 +82,8 @@ class History:
                     self._step()
                 self._end()
         except WrongError as error:
-            kind = ", lazy" * self.lazy + ", ticks" * (self._ticks is not None)
+            ways = {"lazy": self.lazy, "ticks": self._ticks is not None, "dying": self._dying is not None}
+            kind = "".join(f", {name}" for name, used in ways.items() if used)
             error.add_note(f"seed {self.seed}{kind}, tier {self._durability}: {', '.join(self.steps)}")
             raise
         finally:
@@ -221,7 +110,7 @@ class History:
         store, symbol = self._random.choice(self._stores), self._random.choice(SYMBOLS)
         if not self._is_checked(store, symbol):
             return
-        n = self._random.choice((1, 3, 10, 64, self._random.randrange(1, _MOST_POINTS)))
+        n = self._random.choice((1, 3, 10, 64, self._random.randrange(1, MOST_POINTS)))
         # Numbers of their own, to be told from all others; and zeros, which look like what was never written.
         zeros = self._chance(0.2)
         batch = [0.0 if zeros else float(next(self._numbers)) for _ in range(n)]
@@ -364,7 +253,7 @@ class History:
         self._killed()
 
     def _killed(self) -> None:
-        """Go on without the processes: what they had under way may be there, and what they found may be untold."""
+        """Go on without the processes: what they had under way may be there."""
         self._disk.revive()
         self._restarted.clear()
         self._abandon()
@@ -376,15 +265,15 @@ class History:
         self._disk.cut(restart=True)
         # A head that told of nothing when its device came back (see `_check_opened`) may have been left in order since.
         self._restarted = set(SYMBOLS) - (self._unchecked & self._excused)
-        self._excused, self._failing = set(SYMBOLS), False
-        self._open()
+        self._excused, self._replaced, self._failing = set(SYMBOLS), set(SYMBOLS), False
+        self._open_again()
 
     def _remount(self) -> None:
         """Lose the device, with what was not synced, and have it back in the same run of the machine."""
         self._kill_all()
         self._disk.cut(restart=False)
-        self._excused, self._failing, self._restarted = set(SYMBOLS), False, set()
-        self._open()
+        self._excused, self._replaced, self._failing, self._restarted = set(SYMBOLS), set(SYMBOLS), False, set()
+        self._open_again()
 
     def _doings(self) -> list[Callable[[], None]]:
         """Return what may be under way when something goes wrong."""
@@ -441,7 +330,14 @@ class History:
         self._disk.evict()
         if self._failing:
             self._excused = set(SYMBOLS)
-        self._open()
+            self._replaced |= {symbol for symbol in SYMBOLS if self._published(symbol) < len(self._told[symbol].values)}
+        self._open_again()
+
+    def _published(self, symbol: str) -> int:
+        """Return the total that the head of a symbol has; its page may have been dropped as well."""
+        with suppress(FileNotFoundError):
+            return int.from_bytes((self._disk.data / symbol / HEAD_NAME).read_bytes()[LIVE_OFFSET:][:8], "little")
+        return 0
 
     def _write_back(self) -> None:
         """Have the system write pages by itself."""
@@ -468,6 +364,20 @@ class History:
 
     # -- opening, and what must hold ----------------------------------------------------------------------------------
 
+    def _open_again(self) -> None:
+        """Open the store after what may have lost points; in some histories, after others were killed at that."""
+        # What one has told before it was killed counts.
+        self._events = {symbol: self._events.get(symbol, set()) for symbol in self._unchecked}
+        self._unchecked = set(SYMBOLS)
+        while self._dying is not None and self._dying.random() < _CHANCE_TO_DIE:
+            self._disk.kill_in(self._dying.randrange(16))
+            with suppress(Killed):
+                self._open()
+            self._disk.revive()
+            self._restarted.clear()
+            self._abandon()
+        self._open()
+
     def _open(self, *, whole: bool = False) -> None:
         """Open the store once more, and check what it serves against what was told before.
 
@@ -489,97 +399,6 @@ class History:
         self._check_values(store)
         if self._chance(0.3) and not self._failing:
             self._verify(store)
-
-    def _is_checked(self, store: SteppedStore, symbol: str) -> bool:
-        """Check a symbol where that is due; False where it can't be, as a call fails at present, or all met a failure.
-
-        One that met a failed sync tells where it stopped itself: others may have gone on since, and are gone.
-        """
-        if symbol in self._unchecked:
-            going_on = next((one for one in (store, *self._stores) if one.goes_on(symbol)), None)
-            if going_on is None:
-                return False
-            try:
-                self._check_opened(going_on, symbol, self._told[symbol])
-            except HftMmapError:
-                return False
-            self._unchecked.discard(symbol)
-            self._excused.discard(symbol)
-            self._restarted.discard(symbol)
-        return True
-
-    def _noted(self, name: str, fields: Mapping[str, object]) -> None:
-        self._events.setdefault(str(fields.get("symbol")), set()).add(name)
-
-    def _check_opened(self, store: Store, symbol: str, told: Told) -> None:
-        """Check where a symbol ends, and go on from there."""
-        try:
-            start, total = store.series(symbol).bounds()
-        except SymbolNotFound:
-            start = total = 0
-        except SeriesSetAside as error:
-            if self._calls_fail and "the next request tries again" in str(error):
-                raise
-            raise WrongError(f"{symbol} is set aside: {error}") from error
-        if total == len(told.values) + len(told.maybe) and told.maybe:
-            told.values += told.maybe
-            told.ends.append(total)
-        told.forget(len(told.values))
-        if total > len(told.values) or total not in told.ends:
-            raise WrongError(f"{symbol} ends at {total}, where no batch ended: {told.ends[-3:]}")
-        if total < told.durable and not self._failing:
-            raise WrongError(f"{symbol} ends at {total}, and {told.durable} points were on the disk")
-        if total < len(told.values):
-            if symbol not in self._excused:
-                raise WrongError(f"{symbol} ends at {total} and not at {len(told.values)}, for no reason")
-            # A device that comes back with a head that was never written since it was made can tell of nothing.
-            if (total or symbol in self._restarted) and not self._events.get(symbol, set()) & {"lost", "recovery"}:
-                raise WrongError(f"{symbol} ends at {total} and not at {len(told.values)}, and nobody is told")
-            told.start = start
-            told.forget(total)
-            told.ends = [end for end in told.ends if end <= total]
-        told.durable = min(told.durable, total)
-
-    def _check_values(self, store: Store) -> None:
-        """Check that everything served is what was appended, and as much of it as is promised."""
-        for symbol, told in self._told.items():
-            try:
-                span = store.span(symbol)
-            except (SymbolNotFound, SeriesSetAside):
-                continue
-            values = np.asarray(told.values + told.maybe)
-            found = store.series(symbol).window(_MOST_POINTS * 1000)[: span.total - span.start]
-            if span.total > len(values) or not np.array_equal(found, values[span.start : span.total]):
-                raise WrongError(f"{symbol} serves values that were not appended")
-            if span.total == span.start:
-                continue
-            self._check_rows(store, symbol, told, span)
-            # What was let go of stays so, also where points that came after it are lost.
-            kept = len(values) - span.start
-            if span.start > told.start and kept < min(len(values), LIMITS.cleanup_keep_count - _MOST_POINTS):
-                raise WrongError(f"{symbol} keeps {kept} points alone")
-            told.start = span.start
-            window = self._random.randrange(1, len(found) + 1)
-            stats, part = store.stats(symbol, window), found[len(found) - window :]
-            right = (stats.min, stats.max, stats.last, stats.points) == (part.min(), part.max(), part[-1], window)
-            if not right or abs(stats.avg - part.mean()) > 1e-9 * part.max():
-                raise WrongError(f"{symbol} answers {stats} of {window} points")
-
-    def _check_rows(self, store: Store, symbol: str, told: Told, span: Span) -> None:
-        """Check that the points of `span` have the times and sizes that they were appended with."""
-        found, rows = ticks_of(span.view, span.first, span.end), told.as_rows().cut(span.first, span.end)
-        columns = {name for name in ("times", "sizes") if getattr(found, name) is not None}
-        if columns != told.kinds or set(store.series(symbol).columns) != columns:
-            raise WrongError(f"{symbol} has {columns}, and was given {set(told.kinds)}")
-        for name in columns:
-            if not np.array_equal(getattr(found, name), getattr(rows, name)[: len(found.prices)]):
-                raise WrongError(f"{symbol} serves {name} that were not appended")
-
-    def _verify(self, store: Store) -> None:
-        """Check that `verify` finds nothing where nothing is wrong."""
-        for report in store.verify():
-            if report.faults:
-                raise WrongError(f"verify finds in {report.symbol}: {report.faults}")
 
     def _kill_all(self) -> None:
         """End every process as a kill does."""

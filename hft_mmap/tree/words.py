@@ -29,6 +29,10 @@ FLAGS_CHECK = TOTAL + 10
 SALT = TOTAL + 11
 """What was added to every checksum in the ring: another number each time that points were lost, so that those of
 points that were lost can't come back."""
+UNTOLD = TOTAL + 12
+"""Where the series ended before points were lost that nobody was told of yet; 0 if there are none."""
+UNTOLD_FROM = TOTAL + 13
+"""Where it ends since."""
 
 START_BEHIND_TOTAL = 8 * (START - TOTAL)
 ERA_BEHIND_TOTAL = 8 * (SALT - TOTAL)

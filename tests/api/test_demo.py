@@ -19,7 +19,8 @@ import pytest
 from api.cli.demo import INSTRUMENTS, Instrument
 from api.cli.replay import recorded
 from hft_mmap import Store
-from hft_mmap.files.head import FLAG_SYNC_FAILED, Head
+from hft_mmap.files.head import Head
+from hft_mmap.files.live import FLAG_SYNC_FAILED
 from hft_mmap.tree.words import FLAGS
 from tests.service import COMMAND, PATIENCE_S, Service, environment, run_command, wait_until
 

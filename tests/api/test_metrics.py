@@ -17,7 +17,8 @@ from api.operation.settings import Settings
 from api.routes.metrics import Metrics
 from api.streams.registry import Streams
 from hft_mmap import Store
-from hft_mmap.files.head import FLAG_SYNC_FAILED, Head
+from hft_mmap.files.head import Head
+from hft_mmap.files.live import FLAG_SYNC_FAILED
 from hft_mmap.tree.words import FLAGS
 from tests.api.streams.client import opened, said
 from tests.api.test_app import ask, request

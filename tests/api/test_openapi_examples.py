@@ -11,7 +11,8 @@ import httpx
 import jsonschema_rs
 import pytest
 
-from hft_mmap.files.head import FLAG_SYNC_FAILED, Head
+from hft_mmap.files.head import Head
+from hft_mmap.files.live import FLAG_SYNC_FAILED
 from hft_mmap.tree.words import FLAGS
 from tests.api.streams.client import ingesting
 from tests.api.test_openapi import DOCUMENT, OPERATIONS, resolved

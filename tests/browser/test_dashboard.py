@@ -11,7 +11,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, expect
 
-from hft_mmap.files.head import FLAG_SYNC_FAILED, Head
+from hft_mmap.files.head import Head
+from hft_mmap.files.live import FLAG_SYNC_FAILED
 from hft_mmap.tree.words import FLAGS
 from tests.browser.conftest import POINTS, SPIKE, Opened, OpenPage, fill, prices
 from tests.conftest import StartService

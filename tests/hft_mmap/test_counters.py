@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from hft_mmap import DiskFull, Limits, SeriesReadOnly, Store, StoreClosed
-from hft_mmap.files.head import FLAG_SYNC_FAILED, Head
+from hft_mmap.files.head import Head
+from hft_mmap.files.live import FLAG_SYNC_FAILED
 from hft_mmap.tree.words import FLAGS
 from tests.hft_mmap.conftest import OpenStore, StartStore
 from tests.service import wait_until

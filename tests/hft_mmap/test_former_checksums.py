@@ -13,7 +13,7 @@ from hft_mmap.files.head import SLOT_OFFSETS, Head
 from hft_mmap.files.layout import Layout
 from hft_mmap.files.marks import Mark, wrapped
 from hft_mmap.testing import SMALL_LIMITS, StoreProcess
-from hft_mmap.testing.histories import SteppedStore
+from hft_mmap.testing.stepped import SteppedStore
 from hft_mmap.tree.checksum import former_checksum
 from hft_mmap.tree.words import EPOCH, MIXED_KEYS, RING, RING_PLACES, SALT, TAG_BITS
 from hft_mmap.tree.writer import PLAN_SEED

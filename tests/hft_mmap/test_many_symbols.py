@@ -23,12 +23,13 @@ from hft_mmap import (
     SymbolUnknown,
 )
 from hft_mmap.directory.starting import OPENED_AT_ONCE
-from hft_mmap.files.head import FLAG_SYNC_FAILED, HEAD_NAME, Head
+from hft_mmap.files.head import HEAD_NAME, Head
 from hft_mmap.files.layout import Layout
+from hft_mmap.files.live import FLAG_SYNC_FAILED
 from hft_mmap.files.names import chunk_name
 from hft_mmap.series import Series
 from hft_mmap.testing.disk import SimulatedDisk
-from hft_mmap.testing.histories import SteppedStore
+from hft_mmap.testing.stepped import SteppedStore
 from hft_mmap.tree.words import FLAGS
 from tests.hft_mmap.conftest import OpenStore, StartStore
 from tests.hft_mmap.damage import flip, set_flags, write_at

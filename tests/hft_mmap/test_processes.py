@@ -11,8 +11,9 @@ import pytest
 from hft_mmap import Durability, Limits, SeriesReadOnly, SeriesSetAside, Store
 from hft_mmap.durable.trust import trust
 from hft_mmap.files.boot import current_boot
-from hft_mmap.files.head import FLAG_SYNC_FAILED, Head
+from hft_mmap.files.head import Head
 from hft_mmap.files.layout import Layout
+from hft_mmap.files.live import FLAG_SYNC_FAILED
 from hft_mmap.files.marks import Mark
 from hft_mmap.files.names import chunk_name, list_chunks
 from hft_mmap.stats import exact_window_stats

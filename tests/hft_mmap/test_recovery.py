@@ -13,8 +13,9 @@ import pytest
 
 from hft_mmap import Limits, Reason, SeriesSetAside, Store
 from hft_mmap.files.blocks import encode_commit
-from hft_mmap.files.head import FLAG_CLEAN, FLAG_SYNC_FAILED, HEAD_NAME, Head
+from hft_mmap.files.head import HEAD_NAME, Head
 from hft_mmap.files.layout import Layout
+from hft_mmap.files.live import FLAG_CLEAN, FLAG_SYNC_FAILED
 from hft_mmap.files.names import chunk_name, list_chunks
 from hft_mmap.testing import StoreProcess, lose_power, restart_machine
 from hft_mmap.tree.words import FLAGS

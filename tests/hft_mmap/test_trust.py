@@ -12,12 +12,13 @@ import pytest
 
 from hft_mmap import InvalidValues, Limits, Reason, Store
 from hft_mmap.durable import verify
-from hft_mmap.files.head import FLAG_SYNC_FAILED, HEAD_NAME, SLOT_OFFSETS, Head
+from hft_mmap.files.head import HEAD_NAME, SLOT_OFFSETS, Head
 from hft_mmap.files.layout import Layout
+from hft_mmap.files.live import FLAG_SYNC_FAILED
 from hft_mmap.files.marks import Mark
 from hft_mmap.files.names import chunk_name
 from hft_mmap.testing import move_in, restart_machine
-from hft_mmap.testing.histories import SteppedStore
+from hft_mmap.testing.stepped import SteppedStore
 from hft_mmap.tree.words import EPOCH, FLAGS, RING, RING_OFFSET, RING_PLACES, SETTLED, TOTAL
 from tests.hft_mmap.damage import flip, write_at
 
@@ -91,6 +92,47 @@ def test_pages_that_were_dropped_are_told_as_lost(
     after(killed)
     drop(killed, begin, end)
     assert_ends_at(killed, total)
+
+
+@pytest.mark.parametrize("after", [lambda _: None, fail_a_sync], ids=["killed", "sync failed"])
+def test_the_room_that_was_made_for_lost_points_is_given_back(after: Callable[[Path], None], tmp_path: Path) -> None:
+    """A series begins where its newest commit has it begin, also for readers that have followed it further."""
+    limits = Limits(chunk_points=64, starting_capacity=0, max_data_retention=1000, cleanup_keep_count=600)
+    killed = SteppedStore(tmp_path, limits=limits, durability="process")
+    killed.append("A", EVERYTHING[:900])
+    killed.step()
+    for begin in range(900, 1500, 100):
+        killed.append("A", EVERYTHING[begin : begin + 100])
+    with Store(tmp_path, mode="r") as reader:
+        assert reader.series("A").bounds() == (800, 1500)
+        killed.abandon()
+        after(tmp_path / "A")
+        write_at(tmp_path / "A" / chunk_name(896), 8 * 4, bytes(8 * 60))
+        with Store(tmp_path, limits=limits) as store:
+            for one in (store, reader):
+                assert one.series("A").bounds() == (0, 900)
+                assert np.array_equal(one.window("A", 1000), EVERYTHING[:900])
+                assert one.stats("A", 900).min == 1.0
+            store.append("A", np.full(200, 5.0))
+            assert store.series("A").bounds() == reader.series("A").bounds() == (300, 1100)
+            assert store.reasons() == []
+            store.sync()
+            assert store.verify()[0].faults == ()
+
+
+def test_a_loss_is_told_by_the_next_process_where_the_one_that_found_it_could_not(killed: Path) -> None:
+    """The one was ended between what it published and what it told; `verify` knows of it until somebody is told."""
+
+    def end(name: str, _: Mapping[str, object]) -> None:
+        if name == "lost":
+            raise KeyboardInterrupt
+
+    drop(killed, 2000, 3000)
+    with pytest.raises(KeyboardInterrupt):
+        Store(killed.parent, limits=LIMITS, on_event=end)
+    with Store(killed.parent, mode="r") as store:
+        assert any("points 1110 to 2999 were lost" in fault for fault in store.verify()[0].faults)
+    assert_ends_at(killed, 1110)
 
 
 def test_a_failed_sync_loses_nothing_while_the_memory_is_there(killed: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from hft_mmap import Limits
-from hft_mmap.files.head import FLAG_SYNC_FAILED
+from hft_mmap.files.live import FLAG_SYNC_FAILED
 from hft_mmap.series import Series
 from hft_mmap.tree.words import FLAGS
 from hft_mmap.tree.writer import NOT_SHORT, append_short

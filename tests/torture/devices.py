@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,7 @@ def _told(child: Child, bounds: Bounds) -> list[int]:
 
 def shutdown_life(nursery: Nursery, seed: int, durability: Durability, times: int, counts: Counts) -> None:
     """Take the device away under a process that appends, again and again, and check what is there when it is back."""
-    setting = Setting.drawn(seed, durability)
+    setting = replace(Setting.drawn(seed, durability), losses=True)
     generator = np.random.default_rng([seed, 92])
     kind = sorted(SIZES)[seed % 2]
     state: State = ((0, 0),) * len(SYMBOLS)
@@ -101,7 +102,9 @@ def shutdown_life(nursery: Nursery, seed: int, durability: Durability, times: in
                     counts.add(Kind.DEVICES, durability)
                     _told(child, bounds)
                 with mounted(place / "image", place / "disk") as disk:
-                    state = _check(disk / "data", setting, bounds, None)
+                    before, state = state, _check(disk / "data", setting, bounds, None)
+                    if any(start < was for (_, start), (_, was) in zip(state, before, strict=True)):
+                        raise Fault(f"what was let go of for good is back: {before}, {state}")
             if counts.texts:
                 return
 

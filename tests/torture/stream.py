@@ -86,6 +86,8 @@ class Setting:
     """Whether each symbol is opened at its first use, as in a store of many: so it is for every second seed."""
     ticks: bool = False
     """Whether points have times and sizes: so they have for two of every four seeds."""
+    losses: bool = False
+    """Whether devices may lose points, so that where a series begins is known within bounds only."""
 
     @staticmethod
     def drawn(seed: int, durability: Durability) -> "Setting":
@@ -120,6 +122,7 @@ class Stream:
         """Draw the sizes of all batches: mostly small ones, some larger than a small chunk."""
         self.symbol = SYMBOLS[which]
         self.ticks = setting.ticks
+        self._losses, self._least_kept = setting.losses, setting.cleanup_keep_count
         self.salt = setting.seed % 65_536 * len(SYMBOLS) + which
         # One generator each, so that more batches begin like fewer.
         small, large, kind = (np.random.default_rng([setting.seed, which, i]) for i in range(3))
@@ -141,6 +144,15 @@ class Stream:
         if found is None:
             raise Fault(f"{self.symbol}: total {total} is not the end of a batch")
         return found
+
+    def check_start(self, start: int, total: int) -> None:
+        """Make sure that a series may begin at `start` where it ends at `total`: Fault."""
+        k = self.index(total)
+        if self._losses:
+            if total - start < min(total, self._least_kept):
+                raise Fault(f"{self.symbol}: {total - start} points are kept alone, of {total}")
+        elif start not in self.starts[k : k + 2]:
+            raise Fault(f"{self.symbol}: start is {start} at total {total}, not one of {self.starts[k : k + 2]}")
 
     def after(self, total: int) -> int:
         """Return the total after the next batch."""
@@ -180,9 +192,7 @@ def check_series(store: Store, stream: Stream, least: int, most: int) -> tuple[i
         raise Lost(f"{stream.symbol}: {total} of {least} points are left")
     if total > most:
         raise Fault(f"{stream.symbol}: {total} points, but only {most} were sent")
-    k = stream.index(total)
-    if start not in stream.starts[k : k + 2]:
-        raise Fault(f"{stream.symbol}: start is {start} at total {total}, not one of {stream.starts[k : k + 2]}")
+    stream.check_start(start, total)
     if start == total:
         return total, start
     kept = prices(stream.salt, start, total)
