@@ -129,6 +129,13 @@ def _host_names(value: object) -> str:
     return ", ".join(given)
 
 
+def _groups(value: object) -> str:
+    names = [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"must be a list of names, or a text with commas between them, not {value!r}")
+    return ", ".join(dataclasses.replace(_WIDEST, groups=tuple(names)).groups)
+
+
 def _is_address(text: str) -> bool:
     try:
         ipaddress.ip_address(text)
@@ -230,11 +237,13 @@ class StoreSettings:
     durability: str = _key(Durability.INTERVAL.value, _one_of(*Durability), kind="str")
     sync_interval_ms: int = _key(50, _whole(1, 60_000))
     late: str = _key(Late.CLAMP.value, _one_of(*Late), kind="str")  # what becomes of points that come late
+    groups: str = _key("", _groups, kind="str")  # summaries of the path that are kept up; empty: none
 
     def limits(self) -> Limits:
         """Return the limits of the store. Raises ValueError where they contradict each other."""
         names = {item.name for item in dataclasses.fields(Limits)}
-        return Limits(**{name: value for name, value in dataclasses.asdict(self).items() if name in names})
+        found = {name: value for name, value in dataclasses.asdict(self).items() if name in names}
+        return Limits(**found | {"groups": tuple(filter(None, self.groups.split(", ")))})
 
 
 @dataclass(frozen=True, slots=True)
