@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from hft_mmap.errors import FormatError
 from hft_mmap.files.chunk import Chunk
 from hft_mmap.files.disk import write_fully
-from hft_mmap.files.layout import FOOTER_BYTES, GROUPS, Group
+from hft_mmap.files.layout import FOOTER_BYTES, GROUPS, Group, Layout
 from hft_mmap.files.marks import seed_of, wrapped
 from hft_mmap.files.memory import forget_pages, identity_of, mapped
 from hft_mmap.files.names import chunk_name
@@ -53,8 +53,7 @@ _FOLDED_FROM = (
     (EXTREMES, {"drawdown", "runup"}),
     (MOMENTS, {"skew", "kurtosis", "slope", "r2"}),
 )
-_SEED = 16
-"""The checksums of groups begin where those of no column do: at so many more kinds."""
+_SEED = 16  # checksums of groups begin where those of no column do: at so many more kinds
 
 _IDENTITY = struct.Struct("<8sI16sqQI")
 _RECORD = struct.Struct("<qqqQ")
@@ -146,6 +145,8 @@ class GroupFile:
             if wrapped(before.values + values) != found.values:
                 return False
         self.proved = found
+        if found.covered == self.layout.points:
+            forget_pages(self.address, self.size)  # all were read, and few are again; see `Chunk.forget_pages`
         return True
 
     def _is_same(self, found: Record, before: Record) -> bool:
@@ -220,10 +221,6 @@ class GroupFile:
         unused = footer[_IDENTITY.size + _CRC.size : begin] + footer[end:]
         return [f"{self.path.name}: unused bytes of the footer are not 0"] if any(unused) else []
 
-    def forget_pages(self) -> None:
-        """Take the pages out of the memory of this process; see `Chunk.forget_pages`."""
-        forget_pages(self.address, self.size)
-
 
 def values_checksum(chunk: Chunk, begin: int, end: int) -> int:
     """Return the running checksum of the values, without columns, at the places [begin, end) of `chunk`."""
@@ -234,9 +231,7 @@ def values_checksum(chunk: Chunk, begin: int, end: int) -> int:
 def identity_block(chunk: Chunk, group: Group) -> bytes:
     """Return the identity of a group of `chunk`, CRC included."""
     points = chunk.layout.points
-    return _with_crc(
-        _IDENTITY.pack(GROUP_MAGIC, GROUP_VERSION, chunk.series_id, chunk.first, points, group.number)
-    )  # fmt: skip
+    return _with_crc(_IDENTITY.pack(GROUP_MAGIC, GROUP_VERSION, chunk.series_id, chunk.first, points, group.number))
 
 
 def create(chunk: Chunk, group: Group) -> None:
@@ -301,21 +296,22 @@ def proved(chunk: Chunk, group: Group, end: int) -> GroupFile | None:
 class Stored:
     """Where the groups of the chunks of a view lie, as `fold_paths` takes it; it keeps the files mapped."""
 
-    __slots__ = ("covered", "files", "places", "roots")
+    __slots__ = ("covered", "files", "looked_s", "places", "roots")
 
     def __init__(self, view: View) -> None:
         """Know of none."""
         self.places = np.zeros((GROUP_ROWS, len(view.chunks)), dtype=np.int64)
-        self.roots = np.zeros(ROOT_FIELDS * len(view.chunks))
-        """The roots of full chunks, as `tree.group_roots` has them."""
+        self.roots = np.zeros(ROOT_FIELDS * len(view.chunks))  # of full chunks, as `tree.group_roots` has them
         self.files: dict[tuple[int, int], GroupFile] = {}
         self.covered: dict[int, int] = {group.bit: view.first for group in GROUPS}
         """Up to which point, from the first of the view on, all are covered."""
+        self.looked_s: dict[int, float] = {}  # when was looked last for more of each group
 
     def with_files(self, view: View, found: dict[tuple[int, int], GroupFile]) -> "Stored":
         """Return another that knows of the same, and of the files that were `found`, by row and chunk."""
         fresh = Stored(view)
         fresh.places[:], fresh.roots[:], fresh.files = self.places, self.roots, self.files | found
+        fresh.looked_s = self.looked_s
         for (row, k), file in found.items():
             fresh.places[row : row + 2, k] = file.address, file.proved.covered
             fresh.places[row + 2, k] = _has_root(view, k, file, fresh.roots)
@@ -325,6 +321,10 @@ class Stored:
             first = int(partly[0]) if len(partly) else len(covered) - 1
             fresh.covered[group.bit] = view.first + first * view.layout.points + int(covered[first])
         return fresh
+
+
+_NONE = Stored(View.empty(Layout.of(FAN_OUT), 0))
+"""What is known of the groups of a view that nobody has asked for them."""
 
 
 def _row_of(group: Group) -> int:
@@ -352,13 +352,19 @@ def stored_groups(view: View, lo: int, hi: int, total: int, wanted: int) -> Stor
     Whoever folds holds what is returned for as long. The first look at a group costs some 0.05 ns a point of a sealed
     chunk, and 0.5 ns of the newest one.
     """
-    stored = view.groups if isinstance(view.groups, Stored) else Stored(view)
-    if hi - lo < FEW_POINTS:
-        return stored
+    if not isinstance(view.groups, Stored):
+        if hi - lo < FEW_POINTS:
+            return _NONE
+        view.groups = Stored(view)
+    stored: Stored = view.groups
     found: dict[tuple[int, int], GroupFile] = {}
     for group in GROUPS:
         if wanted & group.bit and hi - max(lo, stored.covered[group.bit]) >= FEW_POINTS:
-            _look(view, group, (lo, hi, total), stored, found)
+            # PERF: where there is no group, or none of older chunks, a look at each takes longer than some answers.
+            now = monotonic()
+            if now - stored.looked_s.get(group.bit, -1.0) >= _LOOK_S:
+                stored.looked_s[group.bit] = now
+                _look(view, group, (lo, hi, total), stored, found)
     if found:
         stored = stored.with_files(view, found)
         view.groups = stored

@@ -222,7 +222,7 @@ def test_damage_of_groups_never_makes_a_wrong_answer(
         content = bytearray(file.read_bytes()) if file.exists() else bytearray()
         how = data.draw(st.sampled_from(["bytes", "footer", "zeros", "cut", "other", "missing"]), label="how")
         if how in {"bytes", "footer"} and content:
-            least = len(content) - 4096 if how == "footer" else 0
+            least = max(len(content) - 4096, 0) if how == "footer" else 0
             for place in data.draw(st.lists(st.integers(least, least + 700), min_size=1, max_size=3), label="places"):
                 content[min(place, len(content) - 1)] ^= data.draw(st.integers(1, 255), label="bits")
         elif how == "zeros":
