@@ -8,6 +8,7 @@
 
 from hft_mmap.answers import Passage, Point, Rank
 from hft_mmap.counters import SeriesCounters, StoreCounters
+from hft_mmap.durable.groups import GroupsReport
 from hft_mmap.durable.repair import RepairReport
 from hft_mmap.durable.verify import VerifyReport
 from hft_mmap.errors import (
@@ -63,6 +64,7 @@ __all__ = [
     "DiskFull",
     "Durability",
     "FormatError",
+    "GroupsReport",
     "HftMmapError",
     "InvalidRange",
     "InvalidSizes",

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from hft_mmap.batch import arrow_array, is_arrow_only, nulls_of
 from hft_mmap.by_time import Window, newest_of_each
 from hft_mmap.errors import ColumnsDiffer, InvalidRange, InvalidValues, OutOfRange
+from hft_mmap.files.group import groups_of, stored_groups
 from hft_mmap.files.view import View
 from hft_mmap.moment import Moment
 from hft_mmap.named import (
@@ -53,11 +54,6 @@ from hft_mmap.tree.passage import (
 _MOST = 2**62
 _ALONE = np.zeros(1, dtype=np.int64)
 _MANY = 256
-_GROUPS = (
-    (path.RETURNS, {"rv", "volatility", "path"}),
-    (path.EXTREMES, {"drawdown", "runup"}),
-    (path.MOMENTS, {"skew", "kurtosis", "slope", "r2"}),
-)
 _TRADES = ((trades.SIZES, set(SIZED)), (trades.TIMES, {"twap", "gap"}), (trades.SPAN, {"rate"}))
 _LARGEST_SCALE = 1000
 """The power of two by which deviations grow at most: the least range there is becomes 2^-74, its 4th power 2^-296."""
@@ -235,7 +231,8 @@ def across(parts: Sequence[tuple[Moment, int, int]], names: Sequence[str]) -> Co
     rows = np.empty((6, len(parts)))
     for k, (moment, _, _) in enumerate(parts):
         rows[:, k] = _folded_alone(moment.view, bounds[:, k])
-    return _across([moment.view for moment, _, _ in parts], bounds, rows, wanted)
+    views, totals = [moment.view for moment, _, _ in parts], [moment.total for moment, _, _ in parts]
+    return _across(views, totals, bounds, rows, wanted)
 
 
 def across_newest(many: Sequence[Newest], window: int, names: Sequence[str]) -> Columns:
@@ -256,7 +253,7 @@ def across_newest(many: Sequence[Newest], window: int, names: Sequence[str]) -> 
         rows[:, k] = _folded_alone(moment.view, bounds[:, k])
     for one, view in zip(many, views, strict=True):
         check_columns(one.symbol, view, wanted)
-    return _across(views, bounds, rows, wanted)
+    return _across(views, bounds[1].tolist(), bounds, rows, wanted)
 
 
 def _folded_alone(view: View, bounds: Indexes) -> Floats:
@@ -266,7 +263,9 @@ def _folded_alone(view: View, bounds: Indexes) -> Floats:
     return row
 
 
-def _across(views: Sequence[View], bounds: Indexes, rows: Floats, names: Sequence[str]) -> Columns:
+def _across(
+    views: Sequence[View], totals: Sequence[int], bounds: Indexes, rows: Floats, names: Sequence[str]
+) -> Columns:  # fmt: skip
     lo, hi = bounds[0].copy(), bounds[1].copy()
 
     def firsts(above: Floats, below: Floats) -> Indexes:
@@ -279,7 +278,9 @@ def _across(views: Sequence[View], bounds: Indexes, rows: Floats, names: Sequenc
         found = np.zeros((len(views), path.FIELDS, 1))
         for k, view in enumerate(views):
             here = slice(k, k + 1)
-            path.fold_paths(view.table, _ALONE, lo[here], hi[here], centers[here], scales[here], groups, found[k])
+            stored = stored_groups(view, int(lo[k]), int(hi[k]), totals[k], groups)
+            of = centers[here], scales[here], groups, found[k]
+            path.fold_paths(view.table, view.roots, stored.places, stored.roots, _ALONE, lo[here], hi[here], *of)
         return np.ascontiguousarray(found[:, :, 0].T)
 
     def traded(lows: Floats, wanted: int) -> Floats:
@@ -315,7 +316,11 @@ def statistics(moment: Moment, lo: Indexes, hi: Indexes, names: Sequence[str]) -
 
     def paths(centers: Floats, scales: Floats, groups: int) -> Floats:
         found = np.zeros((path.FIELDS, len(lo)))
-        path.fold_paths(view.table, order, lo, hi, centers, scales, groups, found)
+        within = int(lo.min(initial=view.end)), int(hi.max(initial=view.first))
+        stored = stored_groups(view, *within, moment.total, groups)
+        path.fold_paths(
+            view.table, view.roots, stored.places, stored.roots, order, lo, hi, centers, scales, groups, found
+        )
         return found
 
     def traded(lows: Floats, wanted: int) -> Floats:
@@ -364,7 +369,7 @@ def _derived(lo: Indexes, hi: Indexes, rows: Floats, names: Sequence[str], furth
 
 def _walked(folded: Folded, names: Sequence[str], paths: Callable[[Floats, Floats, int], Floats]) -> Paths:
     """Return what the statistics `names` need of the values of the ranges."""
-    groups = sum(group for group, members in _GROUPS if not members.isdisjoint(names))
+    groups = groups_of(names)
     _, powers = np.frexp(folded.max - folded.min)
     scales = np.ldexp(1.0, np.minimum(-powers, _LARGEST_SCALE))
     return Paths(folded, scales, *paths(np.ascontiguousarray(folded.avg), scales, groups))

@@ -148,7 +148,9 @@ PATHS: Mapping[str, Callable[[Paths], Floats]] = {
     "slope": _slope,
     "r2": _r2,
 }
-"""The statistics of the path of a range, whose values are read: 2 to 40 ns a point. With p_1 ... p_n its points:
+"""The statistics of the path of a range: of groups of nodes where there are some, else of its values.
+
+With p_1 ... p_n its points:
 
 - rv: the sum of ln(p_i / p_(i-1))^2 over i > 1; volatility: its square root, neither annualised nor divided by a count;
 - path: the sum of |p_i - p_(i-1)|;

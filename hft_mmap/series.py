@@ -13,6 +13,7 @@ from hft_mmap import forks
 from hft_mmap.counters import EventSink, Syncs
 from hft_mmap.durable import recovery
 from hft_mmap.durable.commits import Waiter
+from hft_mmap.durable.groups import keep_up
 from hft_mmap.durable.trust import Trusted, ending, trust
 from hft_mmap.errors import (
     FormatError,
@@ -25,6 +26,7 @@ from hft_mmap.errors import (
 from hft_mmap.files.boot import Boot
 from hft_mmap.files.descriptors import Descriptors
 from hft_mmap.files.disk import SHORT_OF
+from hft_mmap.files.layout import groups_named
 from hft_mmap.files.live import FLAG_CLEAN, FLAG_SYNC_FAILED
 from hft_mmap.files.locks import attempts
 from hft_mmap.files.marks import Mark
@@ -61,9 +63,12 @@ class Series(Gone):
         self._commit_wait_s = self._head.wait_s = wait_s
         self._not_committed: Trouble | None = None
         self._memory_kept = False
+        self._groups = groups_named(limits.groups)
+        self._groups_failed = False
         forks.watch(self)
         try:
             self._open(boot)
+            self._grouped_total = self.total
             self._commit_wait_s = self._head.wait_s = _COMMIT_WAIT_S
         except BaseException:
             self._head.close()
@@ -141,7 +146,24 @@ class Series(Gone):
             with self._lock:
                 self._close_files()
         self._answer_waiters()
+        self._keep_groups()
         return True
+
+    def _keep_groups(self) -> None:
+        """Have the groups follow what is published, once nobody waits any more: no point needs them.
+
+        What fails is told once, and tried again with the next commit; questions read what is not covered.
+        """
+        if not self._groups or self._commits.sync_failed or self.removed:
+            return
+        try:
+            view, _, total = self._snapshot()
+            keep_up(view, self._grouped_total, total, self._groups)
+            self._grouped_total, self._groups_failed = total, False
+        except (OSError, HftMmapError) as error:
+            if not self._groups_failed:
+                self._groups_failed = True
+                self._on_event("groups_failed", {"symbol": self.symbol, "error": str(error)})
 
     def _later(self, code: str, error: Exception) -> bool:
         """Remember why a commit has to wait, for `trouble`; return False."""

@@ -101,6 +101,14 @@ def instance(value: object) -> str:
     return value
 
 
+def groups(value: object) -> str:
+    """Check names of groups, and return them with commas between them."""
+    names = [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"must be a list of names, or a text with commas between them, not {value!r}")
+    return ", ".join(dataclasses.replace(_WIDEST, groups=tuple(names)).groups)
+
+
 def host_names(value: object) -> str:
     """Check names of the service, and return them with commas between them."""
     names = value.split(",") if isinstance(value, str) else value

@@ -124,11 +124,13 @@ class StoreSettings:
     durability: str = _key(Durability.INTERVAL.value, checks.one_of(*Durability), kind="str")
     sync_interval_ms: int = _key(50, checks.whole(1, 60_000))
     late: str = _key(Late.CLAMP.value, checks.one_of(*Late), kind="str")  # what becomes of points that come late
+    groups: str = _key("", checks.groups, kind="str")  # summaries of the path that are kept up; empty: none
 
     def limits(self) -> Limits:
         """Return the limits of the store. Raises ValueError where they contradict each other."""
         names = {item.name for item in dataclasses.fields(Limits)}
-        return Limits(**{name: value for name, value in dataclasses.asdict(self).items() if name in names})
+        found = {name: value for name, value in dataclasses.asdict(self).items() if name in names}
+        return Limits(**found | {"groups": tuple(filter(None, self.groups.split(", ")))})
 
 
 @dataclass(frozen=True, slots=True)

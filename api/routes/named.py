@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import orjson
 
-from api.http.path_points import FEW_POINTS, check_path_points, reads_path
+from api.http.path_points import FEW_POINTS, check_path_points, reads_columns, reads_path
 from api.http.problems import shown
 from api.http.query import (
     MOST_SYMBOLS,
@@ -21,7 +21,10 @@ from api.http.query import (
 from api.operation.beside import Beside
 from hft_mmap import STANDARD_TIMES, STANDARD_WINDOWS, Series, Store
 from hft_mmap.answers import rows
+from hft_mmap.by_time import newest_of_each
+from hft_mmap.files.group import groups_of, points_read
 from hft_mmap.files.names import validate_symbol
+from hft_mmap.moment import Moment
 from hft_mmap.named import FIVE
 
 _EXAMPLE = "/stats?symbol=ABC-USD&window=1000&stats=std,zscore"
@@ -107,16 +110,24 @@ def _answer_paths(store: Store, asked: NamedQuery) -> bytes:
 
 
 def _points(store: Store, asked: NamedQuery) -> int:
-    """Return how many points all windows that are asked for have together."""
+    """Return how many points of all windows that are asked for are read one by one, where groups do not cover them."""
     if asked.window is None and not asked.is_range:
         series = store.series(asked.symbols[0])
-        _, total, windows = series.stats_windows(("count",), (*STANDARD_WINDOWS, *standard_times(series)))
-        return total and int(windows["count"].sum())
+        moment, _, total = series.part()
+        begins = newest_of_each(moment, (*STANDARD_WINDOWS, *standard_times(series))).tolist()
+        return sum(_read(asked, moment, begin, total) for begin in begins)
     parts = [
         store.series(symbol).part(window=asked.window, at=asked.at, start=asked.begin, end=asked.end)
         for symbol in asked.symbols
     ]
-    return sum(end - begin for _, begin, end in parts)
+    return sum(_read(asked, *part) for part in parts)
+
+
+def _read(asked: NamedQuery, moment: Moment, begin: int, end: int) -> int:
+    """Return how many of the points [begin, end) are read: all of them, for statistics of times and sizes."""
+    if reads_columns(asked.names):
+        return end - begin
+    return points_read(moment.view, begin, end, groups_of(asked.names))
 
 
 def _answer(store: Store, asked: NamedQuery) -> bytes:

@@ -31,7 +31,7 @@ class View:
     points were lost since: a chunk may be another file by now, and have another root.
     """
 
-    __slots__ = ("address", "chunks", "end", "era", "first", "layout", "roots", "sizes", "table", "times")
+    __slots__ = ("address", "chunks", "end", "era", "first", "groups", "layout", "roots", "sizes", "table", "times")
 
     def __init__(
         self, layout: Layout, first: int, chunks: Sequence[Chunk], roots: NDArray[np.float64], era: int
@@ -60,6 +60,8 @@ class View:
         """Where the times of each chunk lie; empty where the series has none."""
         self.sizes = self._addresses(SIZE)
         """Where the sizes of each chunk lie, likewise."""
+        self.groups: object = None
+        """What is known of the groups of the chunks, by whoever asked for them last (`files.group.stored_groups`)."""
 
     def _addresses(self, kind: Kind) -> NDArray[np.int64]:
         if kind not in self.layout.kinds:

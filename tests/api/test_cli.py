@@ -23,7 +23,7 @@ from tests.service import ROOT, Service, environment, run_command
 PRICES = [150.1, 150.5, 151.0, 149.8, 150.2, 151.1, 151.2, 152.0, 151.5, 151.9]
 COMMANDS = [
     "serve", "check-config", "info", "stats", "bars", "first", "quantile", "rank", "asof", "verify", "repair",
-    "snapshot", "import", "export", "token",
+    "summarise", "snapshot", "import", "export", "token",
 ]  # fmt: skip
 
 
@@ -604,3 +604,36 @@ def test_repair_makes_no_data_directory(tmp_path: Path) -> None:
     result = hft_mmap("repair", "--data-dir", str(tmp_path / "nowhere"))
     assert result.exit_code == 1
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_summaries_are_made_of_what_is_stored(data: Path) -> None:
+    """Of one symbol or of all, of the groups that are named; done again it finds them there."""
+    done = hft_mmap("summarise", "日本円/USD", "--groups", "moments, returns", "--data-dir", str(data))
+    assert (done.output, done.exit_code) == ("日本円/USD: returns, moments of 9984 points\n", 0)
+    done = hft_mmap("summarise", "--data-dir", str(data), "--json")
+    groups = ["returns", "extremes", "moments"]
+    assert json.loads(done.output) == {
+        "ok": True,
+        "series": [
+            {"symbol": "ABC-USD", "groups": groups, "points": 0, "left": []},
+            {"symbol": "日本円/USD", "groups": groups, "points": 9984, "left": []},
+        ],
+    }
+    assert hft_mmap("verify", "--data-dir", str(data)).exit_code == 0
+
+
+def test_summaries_that_there_are_not_are_wrong_usage(data: Path) -> None:
+    """The names that there are stand in the text; without a name there is nothing to do, nor for a missing symbol."""
+    done = hft_mmap("summarise", "--groups", "trade", "--data-dir", str(data))
+    assert done.exit_code == 2
+    assert "there is no group 'trade'; there are returns, extremes, moments" in done.output
+    assert hft_mmap("summarise", "--groups", ",", "--data-dir", str(data)).exit_code == 2
+    assert hft_mmap("summarise", "NONE", "--data-dir", str(data)).exit_code == 1
+
+
+def test_summaries_that_cannot_be_made_are_named(data: Path) -> None:
+    """With the file and the reason; what can be made is made."""
+    (data / "ABC-USD" / "00000000000000000000.returns" / "in the way").mkdir(parents=True)
+    done = hft_mmap("summarise", "--data-dir", str(data))
+    assert done.exit_code == 1
+    assert "  not made: 00000000000000000000.returns: Is a directory" in done.output

@@ -51,7 +51,9 @@ def test_a_lazy_history_that_was_wrong_once_is_right(tmp_path: Path, seed: int) 
 def test_no_history_breaks_a_promise(tmp_path: Path, first: int) -> None:
     """No point is wrong, none that was on the disk is lost, and what is lost is told; `make simulate` makes more."""
     for seed in range(first, first + 20):
-        History(tmp_path, seed, lazy=seed % 2 == 1, ticks=seed % 4 >= 2, dying=seed % 8 >= 4).run()
+        History(
+            tmp_path, seed, lazy=seed % 2 == 1, ticks=seed % 4 >= 2, dying=seed % 8 >= 4, grouped=seed % 3 == 0
+        ).run()
 
 
 def test_a_store_that_believes_every_page_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
