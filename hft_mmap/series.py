@@ -15,14 +15,7 @@ from hft_mmap.durable import recovery
 from hft_mmap.durable.commits import Waiter
 from hft_mmap.durable.groups import keep_up
 from hft_mmap.durable.trust import Trusted, ending, trust
-from hft_mmap.errors import (
-    FormatError,
-    SeriesBusy,
-    SeriesRemoved,
-    StoreClosed,
-    StoreForked,
-    WriteFailed,
-)
+from hft_mmap.errors import FormatError, HftMmapError, SeriesBusy, SeriesRemoved, StoreClosed, StoreForked, WriteFailed
 from hft_mmap.files.boot import Boot
 from hft_mmap.files.descriptors import Descriptors
 from hft_mmap.files.disk import SHORT_OF
