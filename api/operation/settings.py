@@ -28,6 +28,8 @@ _PREFIX = "APP_"
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _KINDS = {"int": "a whole number", "bool": "true or false"}
 _LIMITS = Limits()
+_REMEMBERED = 4096
+MOST_PREPARED = 65_536
 
 
 class SettingsError(Exception):
@@ -70,7 +72,7 @@ class ServerSettings:
     keep_alive_s: int = _key(75, checks.whole(1, 86_400))
     shutdown_grace_s: int = _key(10, checks.whole(0, 3600))
     max_streams: int = _key(256, checks.whole(0, 1000))
-    max_prepared: int = _key(4096, checks.whole(0, 65_536))  # requests that are answered the short way; 0: none
+    max_prepared: int = _key(_REMEMBERED, checks.whole(0, MOST_PREPARED))  # answered the short way; 0: none
     tls_certificate: str = _key("", checks.text_or_empty, kind="str")  # PEM, with the chain; empty: no TLS
     tls_key: str = _key("", checks.text_or_empty, kind="str")
 
@@ -145,6 +147,8 @@ class Settings:
 
 MANY_SYMBOLS = 100
 """With room for more symbols than these, `store.starting_capacity` is 0 where nobody has set it."""
+_EACH = 4
+"""So many requests of each symbol are remembered where nobody has set `server.max_prepared`, and that is more."""
 _SECTIONS: dict[str, type[ServerSettings | AuthSettings | LogSettings | StoreSettings]] = {
     "server": ServerSettings,
     "auth": AuthSettings,
@@ -213,7 +217,7 @@ class _Loader:
         for key, value in given.items():
             if value is not None:
                 self._take(key, value, OPTIONS[key], OPTIONS[key])
-        self._start_small()
+        self._fit_many_symbols()
         settings = Settings(
             server=ServerSettings(**self._section("server")),
             auth=AuthSettings(**self._section("auth")),
@@ -232,12 +236,18 @@ class _Loader:
             raise SettingsError(self.faults)
         return Effective(settings, self.origins)
 
-    def _start_small(self) -> None:
-        """Take no space ahead for many symbols, unless somebody has said how much: at 8.5 MB each it fills a disk."""
+    def _fit_many_symbols(self) -> None:
+        """Take no space ahead for many symbols, 8.5 MB each, and remember four requests of each; unless it is set."""
         most = self.values["store.max_symbols"]
-        if self.origins["store.starting_capacity"] == DEFAULT_ORIGIN and isinstance(most, int) and most > MANY_SYMBOLS:
-            self.values["store.starting_capacity"] = 0
-            self.origins["store.starting_capacity"] = f"default above {MANY_SYMBOLS} symbols"
+        if not isinstance(most, int):
+            return
+        for key, above, value in (
+            ("store.starting_capacity", MANY_SYMBOLS, 0),
+            ("server.max_prepared", _REMEMBERED // _EACH, min(_EACH * most, MOST_PREPARED)),
+        ):
+            if self.origins[key] == DEFAULT_ORIGIN and most > above:
+                self.values[key] = value
+                self.origins[key] = f"default above {above} symbols"
 
     def _section(self, name: str) -> dict[str, Any]:
         return {item.name: self.values[f"{name}.{item.name}"] for item in dataclasses.fields(_SECTIONS[name])}
