@@ -162,9 +162,9 @@ def in_duckdb(asked: Asked, _directory: Path) -> dict[str, Ask]:
         sql = f"select {five} from ticks where t > ? and t <= ?"  # noqa: S608 - ours
         return _sums(*zip(*[one(sql, end - _WINDOW_NS, end) for end in asked.ends.tolist()], strict=True))
 
-    five = "arg_min(price, t) o, max(price) h, min(price) l, arg_max(price, t) c, sum(size) v"
+    ohlcv = "arg_min(price, t) o, max(price) h, min(price) l, arg_max(price, t) c, sum(size) v"
     vwap = "sum(price * size) / sum(size)"
-    candles = f"select {five}, {vwap} w from ticks group by t // {_MINUTE_NS}"  # noqa: S608 - ours
+    candles = f"select {ohlcv}, {vwap} w from ticks group by t // {_MINUTE_NS}"  # noqa: S608 - ours
     return {
         "window": window,
         "vwap": lambda: one(f"select {vwap} from ticks"),  # noqa: S608 - ours
