@@ -136,6 +136,16 @@ class StoreSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LineProtocolSettings:
+    """What lines of InfluxDB's line protocol mean: the tag that names the symbol, and fields, the first first."""
+
+    symbol_tag: str = _key("symbol", checks.text, kind="str")
+    price_fields: str = _key("price, close, value", checks.text, kind="str")
+    size_fields: str = _key("size, amount, qty", checks.text_or_empty, kind="str")
+    side: str = _key("side", checks.text_or_empty, kind="str")  # a tag or a field; empty: sizes are taken as they are
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings; the names of the fields are the sections of `config.toml`."""
 
@@ -143,17 +153,19 @@ class Settings:
     auth: AuthSettings = field(default_factory=AuthSettings)
     log: LogSettings = field(default_factory=LogSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
+    line_protocol: LineProtocolSettings = field(default_factory=LineProtocolSettings)
 
 
 MANY_SYMBOLS = 100
 """With room for more symbols than these, `store.starting_capacity` is 0 where nobody has set it."""
 _EACH = 4
 """So many requests of each symbol are remembered where nobody has set `server.max_prepared`, and that is more."""
-_SECTIONS: dict[str, type[ServerSettings | AuthSettings | LogSettings | StoreSettings]] = {
+_SECTIONS: dict[str, type[ServerSettings | AuthSettings | LogSettings | StoreSettings | LineProtocolSettings]] = {
     "server": ServerSettings,
     "auth": AuthSettings,
     "log": LogSettings,
     "store": StoreSettings,
+    "line_protocol": LineProtocolSettings,
 }
 _KEYS: dict[str, dataclasses.Field[Any]] = {
     f"{section}.{item.name}": item for section, cls in _SECTIONS.items() for item in dataclasses.fields(cls)
@@ -223,6 +235,7 @@ class _Loader:
             auth=AuthSettings(**self._section("auth")),
             log=LogSettings(**self._section("log")),
             store=StoreSettings(**self._section("store")),
+            line_protocol=LineProtocolSettings(**self._section("line_protocol")),
         )
         if not self.faults:
             # Each setting is right on its own; these are about two of them.
