@@ -38,6 +38,7 @@ from api.routes.series import SeriesBuckets
 from api.routes.symbols import Symbol, Symbols
 from api.routes.values import Values
 from api.routes.windows import Windows
+from api.routes.write import Write
 from api.streams.events import Events
 from api.streams.live import Live
 from api.streams.registry import Streams
@@ -58,6 +59,8 @@ ACCESS: Mapping[str, Access] = {
     "/health": OPEN,
     "/ready": OPEN,  # whether it is; the reasons, which name symbols and files, need READ
     "/add_batch": WRITE,
+    "/write": WRITE,
+    "/api/v2/write": WRITE,
     "/stats": READ,
     "/symbols": READ,
     "/symbols/{symbol}": {"GET": READ, "HEAD": READ, "PUT": ADMIN, "PATCH": ADMIN, "DELETE": ADMIN},
@@ -123,11 +126,13 @@ def routes(
     store: Store, settings: Settings, metrics: Metrics, streams: Streams, beside: Beside
 ) -> Mapping[str, object]:
     """Return the resource behind each route. The OpenAPI document describes exactly these."""
-    live = Live(store)
+    live, write = Live(store), Write(store, settings)
     return {
         "/health": Constant(b'{"status":"ok"}'),
         "/ready": Ready(store),
         "/add_batch": AddBatch(store, settings.server),
+        "/write": write,
+        "/api/v2/write": write,
         "/stats": Stats(store, beside),
         "/series": SeriesBuckets(store),
         "/bars": Bars(store, beside),

@@ -39,7 +39,8 @@ _MAX_VERIFIED = 4096  # of "Bearer X" and "bearer  X", so one token may have sev
 _MAX_TOKEN_BYTES = 128
 _PREFIX = "hft_"  # tells people and secret scanners what they have found
 _RANDOM_BYTES = 32
-_BEARER = re.compile(rb"bearer +([A-Za-z0-9._~+/=-]+) *", re.IGNORECASE)  # RFC 6750, section 2.1
+# RFC 6750, section 2.1; clients of InfluxDB say Token.
+_BEARER = re.compile(rb"(?:bearer|token) +([A-Za-z0-9._~+/=-]+) *", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _HASH = re.compile(r"sha256:([0-9a-f]{64})")
 _FOREIGN_MODE = stat.S_IRWXO | stat.S_IWGRP

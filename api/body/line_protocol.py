@@ -8,7 +8,7 @@ list of names that a line has is taken, and others are passed over. A line witho
 
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,10 @@ from hft_mmap.ticks import MOST_NS, UNITS_NS
 from hft_mmap.tree import lines as kernel
 from hft_mmap.tree.kernels import MAX_PRICE
 
-UNITS: Mapping[str, int] = {"n": 1, "ns": 1, "u": 1_000, "µ": 1_000, **UNITS_NS}
+UNITS: Mapping[str, int] = {
+    "n": 1, "u": 1_000, "µ": 1_000, **UNITS_NS, "m": 60 * UNITS_NS["s"], "h": 3600 * UNITS_NS["s"]
+}  # fmt: skip
+"""What `precision` names, in nanoseconds."""
 _SEED = secrets.randbits(62)  # so that nobody can choose names that fall on one place
 _NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[iu]?")
 _ESCAPED = re.compile(rb"\\([,= ])")
@@ -28,19 +31,25 @@ _BOUGHT, _SOLD = ("buy", "b", "bid", "bought", "buyer"), ("sell", "s", "ask", "a
 
 
 class Fault(NamedTuple):
-    """Why a line, or each of `lines`, was not stored."""
+    """Why `lines` lines are not stored, the first of which begins at the byte `at` of the body."""
 
-    lines: NDArray[np.int64]
+    lines: int
+    at: int
     reason: str
 
 
+class Part(NamedTuple):
+    """What a body has of one symbol, in the order of its times; its first line begins at the byte `at`."""
+
+    symbol: str
+    ticks: Ticks
+    at: int
+
+
 class Read(NamedTuple):
-    """What a body has: batches by symbol, each in the order of its times, and what is wrong with other lines.
+    """What a body has: a batch for each symbol, and what is wrong with other lines."""
 
-    lines: the rows of each batch in the body, in the same order.
-    """
-
-    batches: list[tuple[str, Ticks, NDArray[np.int64]]]
+    parts: list[Part]
     faults: list[Fault]
 
 
@@ -51,13 +60,10 @@ class LineProtocol:
         roles = (
             (kernel.TAG, [settings.symbol_tag]), (kernel.PRICE, _listed(settings.price_fields)),
             (kernel.SIZE, _listed(settings.size_fields)), (kernel.SIDE, [settings.side]),
-            (kernel.BOUGHT, _BOUGHT), (kernel.SOLD, _SOLD),
+            (kernel.BOUGHT, _cased(_BOUGHT)), (kernel.SOLD, _cased(_SOLD)),
         )  # fmt: skip
         words = [(word.encode(), role) for role, named in roles for word in named if word]
-        self._words = np.frombuffer(b"".join(word for word, _ in words), np.uint8)
-        self._ends = np.cumsum([len(word) for word, _ in words], dtype=np.int64)
-        self._roles = np.array([role for _, role in words], dtype=np.int64)
-        self._ends.flags.writeable = self._roles.flags.writeable = False
+        self._words, self._table = _table(words)
         self._reasons = {
             kernel.NO_FIELDS: "is no line protocol, measurement,tag=value field=value time",
             kernel.NO_PRICE: f"has none of the fields {settings.price_fields} (line_protocol.price_fields)",
@@ -73,33 +79,53 @@ class LineProtocol:
         most = body.count(b"\n") + 1
         places = np.empty((most, kernel.PLACES), np.int64)
         numbers, times = np.empty((most, kernel.NUMBERS)), np.empty(most, np.int64)
-        table = np.full(1 << (2 * most).bit_length(), -1, np.int64)
-        n, _ = kernel.read_lines(
-            text, self._words, self._ends, self._roles, _SEED, table, places, numbers, times
-        )  # fmt: skip
+        found_at = np.full(1 << (2 * most).bit_length(), -1, np.int64)
+        n = kernel.read_lines(text, self._words, self._table, _SEED, found_at, places, numbers, times)
         places, numbers, times = places[:n], numbers[:n], times[:n]
         _read_slowly(body, places, numbers)
-        faults = [
-            Fault(found, reason)
-            for told, reason in self._reasons.items()
-            if len(found := np.flatnonzero(places[:, kernel.TOLD] == told))
-        ]
         fine = places[:, kernel.TOLD] == kernel.FINE
+        faults: list[Fault] = []
+
+        def refuse(found: NDArray[np.int64], reason: str) -> None:
+            if len(found):
+                faults.append(Fault(len(found), int(places[found[0], kernel.BEGIN]), reason))
+
+        if not fine.all():
+            for told, reason in self._reasons.items():
+                refuse(np.flatnonzero(places[:, kernel.TOLD] == told), reason)
         prices, sizes = numbers[:, kernel.PRICE_IS], _signed(numbers[:, kernel.SIZE_IS], places[:, kernel.SIGN])
         for good, reason in (
             ((prices >= 0) & (prices <= MAX_PRICE), f"has a price that is not from 0 to {MAX_PRICE:g}"),
             (~np.isinf(sizes), "has a size that is not finite"),
             (np.abs(times) <= MOST_NS // unit_ns, "has a time that lies beyond 64 bits of nanoseconds (1677 to 2262)"),
         ):
-            if len(found := np.flatnonzero(fine & ~good)):
-                faults.append(Fault(found, reason))
-                fine &= good
+            refuse(np.flatnonzero(fine & ~good), reason)
+            fine &= good
         times = np.where(places[:, kernel.TIME_AT] < 0, now_ns, times * unit_ns)
-        return Read(list(_batches(body, places, fine, prices, times, sizes)), faults)
+        return Read(list(_parts(body, places, fine, prices, times, sizes)), faults)
 
 
 def _listed(names: str) -> list[str]:
     return [name.strip() for name in names.split(",")]
+
+
+def _cased(words: Iterable[str]) -> list[str]:
+    return [form for word in words for form in dict.fromkeys((word, word.upper(), word.capitalize()))]
+
+
+def _table(words: list[tuple[bytes, int]]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return words and their roles as the kernel takes them."""
+    text = np.frombuffer(b"".join(word for word, _ in words), np.uint8)
+    table = np.full((max(kernel.HEADS, len(words)), kernel.WORD_COLUMNS), -1)
+    end = len(text)
+    for k, (word, role) in reversed(list(enumerate(words))):
+        begin = end - len(word)
+        place = kernel.place_of(text, begin, end)
+        table[k, : kernel.FIRST] = begin, end, role, table[place, kernel.FIRST]
+        table[place, kernel.FIRST] = k
+        end = begin
+    table.flags.writeable = False
+    return text, table
 
 
 def _read_slowly(body: bytes, places: NDArray[np.int64], numbers: NDArray[np.float64]) -> None:
@@ -125,11 +151,11 @@ def _signed(sizes: NDArray[np.float64], signs: NDArray[np.int64]) -> NDArray[np.
     return np.where(signs == 0, sizes, np.abs(sizes) * signs)
 
 
-def _batches(
+def _parts(
     body: bytes, places: NDArray[np.int64], fine: NDArray[np.bool_], prices: NDArray[np.float64],
     times: NDArray[np.int64], sizes: NDArray[np.float64],
-) -> Iterator[tuple[str, Ticks, NDArray[np.int64]]]:  # fmt: skip
-    """Yield the batch of each symbol, in the order of their first lines; lines without sizes are a batch of their own."""
+) -> Iterator[Part]:  # fmt: skip
+    """Yield the batch of each symbol; lines without sizes are a batch of their own."""
     rows: dict[tuple[bytes, bool], list[NDArray[np.int64]]] = {}
     kept = np.flatnonzero(fine)
     keys = 2 * places[kept, kernel.SERIES] + np.isnan(sizes[kept])
@@ -145,4 +171,4 @@ def _batches(
         if (np.diff(times[found]) < 0).any():
             found = found[np.argsort(times[found], kind="stable")]
         batch = as_ticks(prices[found], times[found], None if is_bare else sizes[found])
-        yield name.decode("utf-8", "surrogateescape"), batch, found
+        yield Part(name.decode("utf-8", "surrogateescape"), batch, int(places[found.min(), kernel.BEGIN]))

@@ -52,6 +52,10 @@ DEFAULTS = {
     "store.sync_interval_ms": 50,
     "store.late": "clamp",
     "store.groups": "",
+    "line_protocol.symbol_tag": "symbol",
+    "line_protocol.price_fields": "price, close, value",
+    "line_protocol.size_fields": "size, amount, qty",
+    "line_protocol.side": "side",
 }
 
 

@@ -21,8 +21,9 @@ TOKENS = {
     "both": ["read:ES.*", "write:ES.*"], "reader": ["read:ES.*"], "writer": ["write:ES.A"],
     "crossed": ["read:ES.*", "write:NQ.S*"], "stars": ["read:*S.A", "write:E*.A"],
 }  # fmt: skip
-JSON, RAW, ARROW, LINES = (
+JSON, RAW, ARROW, LINES, TEXT = (
     "application/json", "application/octet-stream", "application/vnd.apache.arrow.stream", "application/x-ndjson",
+    "text/plain",
 )  # fmt: skip
 
 
@@ -44,6 +45,8 @@ BODIES: Mapping[tuple[str, str, str], Callable[[str], bytes]] = {
     ("/add_batch", "post", LINES): _batch,
     ("/add_batch", "post", RAW): lambda _: b"\0" * 6 + b"\xf0\x3f",
     ("/add_batch", "post", ARROW): lambda _: _arrow(price=[1.0]),
+    ("/write", "post", TEXT): lambda symbol: f"{symbol} price=1".encode(),
+    ("/api/v2/write", "post", TEXT): lambda symbol: f"{symbol} price=1".encode(),
     ("/windows", "post", JSON): lambda _: b'{"start":[0],"end":[1]}',
     ("/windows", "post", RAW): lambda _: b"\0" * 8 + b"\1" + b"\0" * 7,
     ("/windows", "post", ARROW): lambda _: _arrow(start=[0], end=[1]),
