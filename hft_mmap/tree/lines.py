@@ -43,7 +43,7 @@ _DIGITS = 15  # of a whole number that float64 has, and so has its quotient by a
 _POWERS = 10.0 ** np.arange(23)
 _MOST_BEHIND = len(_POWERS) - 1
 _TIME_DIGITS = 19
-_MOST_TIME = (2**63 - 1) // 10 - 1
+_MOST_TENTH, _MOST_LAST = divmod(2**63 - 1, 10)
 _MOST_PROBES = 16
 # What ends a name, or makes it longer than it looks.
 _ENDS = np.zeros(256, np.bool_)
@@ -214,7 +214,7 @@ def _time(text: Bytes, at: int, places: Places, k: int) -> tuple[int, int]:
         places[k, TOLD] = NO_TIME
     while at < stop and places[k, TOLD] != NO_TIME:
         c = text[at]
-        if not _ZERO <= c <= _NINE or found > _MOST_TIME:
+        if not _ZERO <= c <= _NINE or found > _MOST_TENTH or (found == _MOST_TENTH and c > _ZERO + _MOST_LAST):
             places[k, TOLD] = NO_TIME
         found = found * 10 + (int64(c) - _ZERO)
         at += 1
@@ -284,7 +284,7 @@ def read_lines(
 ) -> int:  # fmt: skip
     """Read all lines; return how many there are. O(bytes), 0.6 us a line.
 
-    words, table: the words, in the order in which they are preferred. found_at: -1s, a power of two and more than lines.
+    words, table: the words, in the order in which they are preferred. found_at: -1s, a power of two, above lines.
     places, numbers, times: a row for each line, times in their own unit. Blank lines and comments have none.
     """
     n, at, rows, made = len(text), 0, 0, 0
