@@ -156,8 +156,8 @@ $(PEERS_VENV)/questdb.jar: | $(PEERS_VENV)/installed
 	echo "$(QUESTDB_SHA256)  $@.part" | sha256sum --check --quiet
 	mv $@.part $@
 
-test-peers: $(VENV)/dev $(VENV)/warm $(PEERS_VENV)/installed $(PEERS_VENV)/questdb.jar ## the tests of the adapters to other stores, on little data
-	$(BIN)/python -m pytest -m peers --timeout 600 tests/perf $(ARGS)
+test-peers: $(VENV)/dev $(VENV)/warm $(PEERS_VENV)/installed $(PEERS_VENV)/questdb.jar ## the tests of adapters to other stores, on little data, and of their clients
+	$(BIN)/python -m pytest -m peers --timeout 600 tests/perf tests/http_clients $(ARGS)
 
 test-versions: $(VENV)/dev ## try the lowest and the newest dependencies that pyproject.toml allows; needs the network
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(UV)
