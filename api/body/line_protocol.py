@@ -75,7 +75,7 @@ class LineProtocol:
         }
 
     def read(self, body: bytes, unit_ns: int, now_ns: int) -> Read:
-        """Return what stands in `body`, whose times are in units of `unit_ns`; O(bytes), 0.1 us a line."""
+        """Return what stands in `body`, whose times are in units of `unit_ns`; O(bytes), 0.3 us a line."""
         text = np.frombuffer(body, np.uint8)
         most = int(np.count_nonzero(text == _NEWLINE)) + 1
         places = np.empty((most, kernel.PLACES), np.int64)
@@ -121,7 +121,7 @@ def _table(words: list[tuple[bytes, int]]) -> tuple[NDArray[np.uint8], NDArray[n
     end = len(text)
     for k, (word, role) in reversed(list(enumerate(words))):
         begin = end - len(word)
-        place = kernel.place_of(text, begin, end)
+        place = kernel.place_of(word[0], word[-1], len(word))
         table[k, : kernel.FIRST] = begin, end, role, table[place, kernel.FIRST]
         table[place, kernel.FIRST] = k
         end = begin

@@ -21,6 +21,7 @@ def _pointer_to(element: Any) -> Any:
 
 float64_pointer = _pointer_to(float64)
 int64_pointer = _pointer_to(int64)
+uint8_pointer = _pointer_to(types.uint8)
 
 
 def _as(element: Any, of: Any) -> Any:
