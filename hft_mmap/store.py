@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, NoReturn, Self
@@ -222,6 +223,17 @@ class Store(Watch):
             total = series.total
             series.ask()
             self.wait_durable(series.symbol, total)
+
+    def retain(self, max_data_retention: int, cleanup_keep_count: int) -> None:
+        """Keep so many points a symbol from the next append of this process on; see `Limits`, whose ValueError it is."""
+        limits = replace(
+            self.limits, max_data_retention=max_data_retention, cleanup_keep_count=cleanup_keep_count
+        )  # fmt: skip
+        with self._lock:
+            self.limits = limits
+            open_series = list(self._series.values())
+        for series in open_series:
+            series.limit(limits)
 
     # -- maintenance --------------------------------------------------------------------------------------------------
 
