@@ -225,7 +225,7 @@ class Store(Watch):
             self.wait_durable(series.symbol, total)
 
     def retain(self, max_data_retention: int, cleanup_keep_count: int) -> None:
-        """Keep so many points a symbol from the next append of this process on; see `Limits`, whose ValueError it is."""
+        """Keep so many points a symbol from the next append of this process on; ValueError as of `Limits`."""
         limits = replace(
             self.limits, max_data_retention=max_data_retention, cleanup_keep_count=cleanup_keep_count
         )  # fmt: skip

@@ -1,7 +1,7 @@
-"""One record of the log: what was decided, and on which state. It is applied as it stands, or dropped whole.
+r"""One record of the log: what was decided, and on which state. It is applied as it stands, or dropped whole.
 
 ==========  ==========================================================================================================
-block       magic "HB1\\0" | id 16 | prev u64 | parent 16 | count u32 | crc u32 of all the rest | 4 zero | entries
+block       magic "HB1\0" | id 16 | prev u64 | parent 16 | count u32 | crc u32 of all the rest | 4 zero | entries
 entry       kind u8 | symbol bytes u8 | columns u16 | n u32 | offset u64 | symbol, padded to 8 | prices, times, sizes
 ==========  ==========================================================================================================
 
@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import numpy as np
 from isal import isal_zlib
-from numpy.typing import NDArray
 
 from hft_mmap import InvalidSymbol, Ticks
 from hft_mmap.files.layout import SIZE, TIME, bits_of, kinds_of
@@ -122,7 +121,7 @@ def _decode_entry(data: bytes, at: int) -> tuple[Entry, int]:
         numbers = tuple(np.frombuffer(data, "<i8", n, at).tolist())
         return Entry(kind, symbol, offset, NO_POINTS, numbers), at + 8 * n
     validate_symbol(symbol)
-    prices: NDArray[np.float64] = np.frombuffer(data, "<f8", n, at)
+    prices = np.frombuffer(data, "<f8", n, at)
     at += 8 * n
     found = {}
     for column in has:

@@ -59,7 +59,7 @@ class Log(Protocol):
 
 
 class MemoryLog:
-    """A log in the memory of one process, for tests: the shared part; each replica opens a `MemoryClient` of its own."""
+    """A log in the memory of one process, for tests; each replica opens a `MemoryClient` of its own."""
 
     def __init__(self, name: str = "memory") -> None:
         self.name = name

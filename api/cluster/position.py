@@ -36,10 +36,7 @@ def load(directory: Path) -> Position | None:
     except OSError as error:
         raise StoreUnusable(f"{path} can't be read: {error.strerror}") from error
     try:
-        body, _, crc = text.rstrip(b"\n").rpartition(b" ")
-        if int(crc, 16) != isal_zlib.crc32(body):
-            raise ValueError("its checksum does not fit")
-        found = orjson.loads(body)
+        found = orjson.loads(_checked(text))
         retention = None if found["retention"] is None else tuple(found["retention"])
         parent, sealed = bytes.fromhex(found["parent"]), frozenset(found["sealed"])
         place = Place(found["applied"], found["accepted"], parent, sealed, retention)
@@ -48,6 +45,14 @@ def load(directory: Path) -> Position | None:
         raise StoreUnusable(
             f"{path} is damaged ({error}): bootstrap this replica from a snapshot of another; see docs/cluster.md"
         ) from error
+
+
+def _checked(text: bytes) -> bytes:
+    """Return what stands before the checksum; ValueError if that does not fit."""
+    body, _, crc = text.rstrip(b"\n").rpartition(b" ")
+    if int(crc, 16) != isal_zlib.crc32(body):
+        raise ValueError("its checksum does not fit")
+    return body
 
 
 def save(directory: Path, position: Position) -> None:

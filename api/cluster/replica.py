@@ -184,7 +184,7 @@ class Replica:
             async for sequence, data in self._log.records(self.applied):
                 if sequence > self.applied + 1 and not self._log.has_gaps:
                     raise Stopped(f"the log has no records {self.applied + 1} to {sequence - 1}")
-                while not self._take(sequence, data):
+                while not self._take(sequence, data):  # noqa: ASYNC110 - a disk tells nobody when it has space
                     await asyncio.sleep(_DISK_AGAIN_S)
                 if self.stopped is not None:
                     return

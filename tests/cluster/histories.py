@@ -6,6 +6,7 @@ Afterwards every replica has to hold the same points, every batch that was answe
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from shutil import rmtree
@@ -113,6 +114,12 @@ class Node:
         self.replica: Replica | None = None
         self.client: FaultyClient | None = None
 
+    @property
+    def running(self) -> Replica:
+        """The replica, which runs."""
+        assert self.replica is not None
+        return self.replica
+
     def start(self) -> None:
         """Start it on what is there."""
         history, rng = self.history, self.history.rng
@@ -209,10 +216,10 @@ class History:
         async with asyncio.timeout(CALM_S):
             await asyncio.gather(*tasks)
             for node in self.nodes:
-                await node.replica.reached(self.log.last, CALM_S)
+                await node.running.reached(self.log.last, CALM_S)
         self._check(writers)
         for node in self.nodes:
-            await node.replica.close()
+            await node.running.close()
 
     async def _break_things(self) -> None:
         rng = self.rng
@@ -227,10 +234,8 @@ class History:
             if what == "stop":
                 replica, node.replica = node.replica, None
                 self.check_running(replica)
-                try:
+                with suppress(Killed):
                     await replica.close()
-                except Killed:
-                    pass
                 node.points = node.points.after_a_crash(power=False)
             else:
                 await node.kill(power=what == "power")
@@ -240,15 +245,15 @@ class History:
     def _check(self, writers: list["Writer"]) -> None:
         first = self.nodes[0]
         for node in self.nodes:
-            self.check_running(node.replica)
-            assert node.replica.applied == self.log.last
+            self.check_running(node.running)
+            assert node.running.applied == self.log.last
             assert node.points.series.keys() == first.points.series.keys()
             for symbol, one in node.points.series.items():
                 other = first.points.series[symbol]
                 assert (one.rows, one.start, one.batches) == (other.rows, other.start, other.batches), symbol
         for writer in writers:
-            one = first.points.series.get(writer.symbol)
-            writer.check(one.rows if one else [])
+            found = first.points.series.get(writer.symbol)
+            writer.check([] if found is None else found.rows)
 
 
 class Writer:
@@ -285,7 +290,10 @@ class Writer:
 
     async def _send_exactly(self, batch: Ticks) -> None:
         offset = len(self.rows)
-        while (total := await self._send(batch, offset)) is None:
+        while True:
+            total = await self._send(batch, offset)
+            if total is not None:
+                break
             await asyncio.sleep(0.05)
         assert total == offset + len(batch.prices)
         top = self.rows[-1][1] if self.rows else None
@@ -294,13 +302,13 @@ class Writer:
             self.rows.append((price, top))
 
     async def _send(self, batch: Ticks, offset: int | None) -> int | None:
-        """Send one batch to some replica; None where it may be stored or not. Without an offset also where it is not."""
+        """Send one batch to some replica; None where it may be stored or not."""
         running = [node for node in self.history.nodes if node.replica is not None]
         if not running:
             await asyncio.sleep(0.5)
             return None
         node = self.history.rng.choice(running)
-        replica = node.replica
+        replica = node.running
         try:
             answer = await replica.write(self.symbol, batch, offset)
         except OffsetConflict as error:

@@ -34,6 +34,7 @@ def _told(block: Block) -> list[object]:
 
 @given(st.lists(_entries(), max_size=5), st.integers(0, 2**63), st.binary(min_size=16, max_size=16))
 def test_a_block_is_read_as_it_was_written(entries: list[Entry], prev: int, parent: bytes) -> None:
+    """A block is read as it was written."""
     ident, data = encode(prev, parent, [encode_entry(one) for one in entries])
     block = decode(data)
     assert (block.ident, block.prev, block.parent) == (ident, prev, parent)
@@ -41,6 +42,7 @@ def test_a_block_is_read_as_it_was_written(entries: list[Entry], prev: int, pare
 
 
 def test_each_byte_of_a_block_that_was_changed_is_found() -> None:
+    """Each byte of a block that was changed is found."""
     ticks = Ticks(np.array([1.0, 2.0]), np.array([1, 2]), np.array([3.0, -4.0]))
     _, data = encode(7, bytes(range(16)), [encode_entry(Entry(Kind.APPEND, "ABC-USD", 5, ticks))])
     for at in range(len(data)):
@@ -52,6 +54,7 @@ def test_each_byte_of_a_block_that_was_changed_is_found() -> None:
 
 
 def test_a_block_that_was_cut_or_went_on_is_found() -> None:
+    """A block that was cut or went on is found."""
     _, data = encode(7, bytes(16), [encode_entry(Entry(Kind.APPEND, "A", 5, Ticks(np.ones(3))))])
     for size in range(len(data)):
         with pytest.raises(BadBlock):
@@ -61,11 +64,13 @@ def test_a_block_that_was_cut_or_went_on_is_found() -> None:
 
 
 def test_two_blocks_of_the_same_batch_are_told_apart() -> None:
+    """Two blocks of the same batch are told apart."""
     entry = encode_entry(Entry(Kind.APPEND, "A", 5, Ticks(np.ones(3))))
     assert encode(1, bytes(16), [entry])[0] != encode(1, bytes(16), [entry])[0]
 
 
 def test_a_kind_of_a_later_release_is_refused() -> None:
+    """A kind of a later release is refused."""
     entry = bytearray(encode_entry(Entry(Kind.SEAL, "A", 5, NO_POINTS)))
     entry[0] = 9
     _, data = encode(1, bytes(16), [bytes(entry)])

@@ -9,6 +9,7 @@ KEPT = (
 )
 
 
-@pytest.mark.parametrize("seed", (*range(24), *KEPT))
+@pytest.mark.parametrize("seed", [*range(24), *KEPT])
 def test_any_order_of_late_repeated_and_stale_blocks_gives_one_state(seed: int) -> None:
+    """Any order of late repeated and stale blocks gives one state."""
     History(seed).run()

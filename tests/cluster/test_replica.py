@@ -25,7 +25,7 @@ RULES = Rules(900_000, 10, (100, 50))
 @asynccontextmanager
 async def replica_of(log: MemoryLog, directory: Path, rules: Rules = RULES) -> AsyncIterator[Replica]:
     """Yield a replica that has caught up, or stopped."""
-    directory.mkdir(exist_ok=True)
+    directory.mkdir(exist_ok=True)  # noqa: ASYNC240 - in memory
     with Store(directory, durability="process", limits=Limits(max_symbols=100, starting_capacity=0)) as store:
         replica = Replica(StorePoints(store), MemoryClient(log), directory, rules, Patience(append_timeout_s=5.0))
         replica.start()
@@ -55,6 +55,8 @@ def held(replica: Replica, symbol: str) -> list[float]:
 
 
 def test_what_one_replica_stored_all_others_hold(tmp_path: Path) -> None:
+    """What one replica stored all others hold."""
+
     async def work(log: MemoryLog) -> None:
         async with replica_of(log, tmp_path / "a") as a, replica_of(log, tmp_path / "b") as b:
             first = await a.write("ABC", prices(1, 2, 3), None)
@@ -68,6 +70,8 @@ def test_what_one_replica_stored_all_others_hold(tmp_path: Path) -> None:
 
 
 def test_a_batch_that_is_there_is_answered_as_stored_and_another_is_a_conflict(tmp_path: Path) -> None:
+    """A batch that is there is answered as stored and another is a conflict."""
+
     async def work(log: MemoryLog) -> None:
         async with replica_of(log, tmp_path / "a") as a:
             await a.write("ABC", prices(1, 2, 3), 0)
@@ -83,6 +87,8 @@ def test_a_batch_that_is_there_is_answered_as_stored_and_another_is_a_conflict(t
 
 
 def test_a_replica_that_lags_never_refuses_an_offset(tmp_path: Path) -> None:
+    """A replica that lags never refuses an offset."""
+
     async def work(log: MemoryLog) -> None:
         async with replica_of(log, tmp_path / "a") as a, replica_of(log, tmp_path / "b") as b:
             for k in range(20):
@@ -101,6 +107,8 @@ def test_a_replica_that_lags_never_refuses_an_offset(tmp_path: Path) -> None:
 
 
 def test_replicas_with_other_limits_hold_the_same_points(tmp_path: Path) -> None:
+    """Replicas with other limits hold the same points."""
+
     async def work(log: MemoryLog) -> None:
         other = Rules(2000, 3, (7, 7), Late.REFUSE)
         async with replica_of(log, tmp_path / "a") as a, replica_of(log, tmp_path / "b", other) as b:
@@ -121,6 +129,8 @@ def test_replicas_with_other_limits_hold_the_same_points(tmp_path: Path) -> None
 
 
 def test_times_are_moved_or_refused_before_they_are_in_the_log(tmp_path: Path) -> None:
+    """Times are moved or refused before they are in the log."""
+
     async def work(log: MemoryLog) -> None:
         strict = Rules(900_000, 10, (100, 50), Late.REFUSE)
         async with replica_of(log, tmp_path / "a") as a, replica_of(log, tmp_path / "b", strict) as b:
@@ -141,6 +151,8 @@ def test_times_are_moved_or_refused_before_they_are_in_the_log(tmp_path: Path) -
 
 
 def test_batches_that_wait_share_a_record(tmp_path: Path) -> None:
+    """Batches that wait share a record."""
+
     async def work(log: MemoryLog) -> None:
         async with replica_of(log, tmp_path / "a") as a:
             answers = await asyncio.gather(*(a.write(f"S{k % 5}", prices(k), None) for k in range(100)))
@@ -151,6 +163,8 @@ def test_batches_that_wait_share_a_record(tmp_path: Path) -> None:
 
 
 def test_a_restart_goes_on_where_the_position_says(tmp_path: Path) -> None:
+    """A restart goes on where the position says."""
+
     async def work(log: MemoryLog) -> None:
         async with replica_of(log, tmp_path / "a") as a:
             await a.write("ABC", prices(1, 2), None)
@@ -169,6 +183,7 @@ def test_a_restart_goes_on_where_the_position_says(tmp_path: Path) -> None:
 
 
 def test_a_damaged_position_is_refused(tmp_path: Path) -> None:
+    """A damaged position is refused."""
     save(tmp_path, Position("log", Place(5, 4, bytes(16))))
     text = (tmp_path / ".position").read_bytes()
     (tmp_path / ".position").write_bytes(text.replace(b'"applied":5', b'"applied":6'))
@@ -177,6 +192,8 @@ def test_a_damaged_position_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_record_of_another_history_stops_the_replica(tmp_path: Path) -> None:
+    """A record of another history stops the replica."""
+
     async def work(log: MemoryLog) -> None:
         async with replica_of(log, tmp_path / "a") as a:
             await a.write("ABC", prices(1, 2), None)
@@ -193,6 +210,8 @@ def test_a_record_of_another_history_stops_the_replica(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("damage", "says"), [("kind", "later release"), ("crc", "checksum"), ("offset", "ends at 2")])
 def test_a_record_that_does_not_fit_stops_the_replica(tmp_path: Path, damage: str, says: str) -> None:
+    """A record that does not fit stops the replica."""
+
     async def work(log: MemoryLog) -> None:
         async with replica_of(log, tmp_path / "a") as a:
             await a.write("ABC", prices(1, 2), None)
@@ -211,6 +230,7 @@ def test_a_record_that_does_not_fit_stops_the_replica(tmp_path: Path, damage: st
 
 
 def test_a_log_that_lost_its_end_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log that lost its end is found out."""
     monkeypatch.setattr("api.cluster.replica.LOOK_S", 0.001)
 
     async def work(log: MemoryLog) -> None:
@@ -228,6 +248,8 @@ def test_a_log_that_lost_its_end_is_found_out(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_replica_that_holds_other_points_than_the_log_is_found_out(tmp_path: Path) -> None:
+    """A replica that holds other points than the log is found out."""
+
     async def work(log: MemoryLog) -> None:
         async with replica_of(log, tmp_path / "a") as a:
             await a.write("ABC", prices(1, 2), None)
@@ -246,6 +268,8 @@ def test_a_replica_that_holds_other_points_than_the_log_is_found_out(tmp_path: P
 
 
 def test_a_log_that_was_replaced_or_begins_too_late_stops_the_replica(tmp_path: Path) -> None:
+    """A log that was replaced or begins too late stops the replica."""
+
     async def work(log: MemoryLog) -> None:
         async with replica_of(log, tmp_path / "a") as a:
             await a.write("ABC", prices(1, 2), None)
@@ -263,6 +287,8 @@ def test_a_log_that_was_replaced_or_begins_too_late_stops_the_replica(tmp_path: 
 
 
 def test_a_sealed_symbol_takes_no_more_points_in_any_replica(tmp_path: Path) -> None:
+    """A sealed symbol takes no more points in any replica."""
+
     async def work(log: MemoryLog) -> None:
         async with replica_of(log, tmp_path / "a") as a, replica_of(log, tmp_path / "b") as b:
             await a.write("ABC", prices(1, 2), None)
@@ -281,6 +307,8 @@ def test_a_sealed_symbol_takes_no_more_points_in_any_replica(tmp_path: Path) -> 
 
 
 def test_a_full_queue_refuses_and_stores_nothing(tmp_path: Path) -> None:
+    """A full queue refuses and stores nothing."""
+
     async def work(log: MemoryLog) -> None:
         async with replica_of(log, tmp_path / "a") as a:
             a._patience = Patience(queue_bytes=100)
@@ -312,6 +340,8 @@ def test_a_writer_that_was_given_up_harms_nothing(tmp_path: Path) -> None:
 
 
 def test_the_first_record_says_the_limits_and_has_no_parent(tmp_path: Path) -> None:
+    """The first record says the limits and has no parent."""
+
     async def work(log: MemoryLog) -> None:
         async with replica_of(log, tmp_path / "a") as a:
             await a.write("ABC", prices(1), None)
