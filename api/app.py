@@ -27,8 +27,10 @@ from api.http.query import parse_stats_query
 from api.http.request import Request
 from api.operation.beside import Beside
 from api.operation.latency import Latencies, RequestCounter, add
+from api.operation.part import Part
 from api.operation.settings import LogSettings, Settings
 from api.routes.answers import Asof, First, Quantile, Rank
+from api.routes.cluster import Cluster
 from api.routes.metrics import Metrics
 from api.routes.named import Bars
 from api.routes.pages import Document, Page, Static
@@ -71,6 +73,7 @@ ACCESS: Mapping[str, Access] = {
     "/events": READ,
     "/stream": ANY,  # WRITE or READ, which its query decides
     "/metrics": READ,  # who watches sees what /symbols tells, and needs no right to do anything
+    "/cluster": READ,
     "/": OPEN,  # the pages hold no data; they ask for a token and send it
     "/docs": OPEN,
     "/static/{name}": OPEN,
@@ -86,23 +89,29 @@ def create_app(
     connections: Connections | None = None,
     labels: Mapping[str, str] | None = None,
     streams: Streams | None = None,
+    part: Part | None = None,
 ) -> Application:
     """Return the ASGI application that serves `store`; it keeps no state but remembered answers and counts of requests.
 
     With `tokens` each request needs one with the scope that `ACCESS` has for its route; without, its Host has to be a
     name of this machine or of the settings. `connections` keep no body of one that is refused for that, and /metrics
     counts them; `labels` stand on every sample of it, for telling instances of the service apart. Whoever stops the
-    service tells `streams` to end first.
+    service tells `streams` to end first. `part`: where it is a replica of a shard.
     """
     requests = RequestCounter()
     watch = Connections(ConnectionLimits()) if connections is None else connections
     streams = Streams(settings.server.max_streams, tokens) if streams is None else streams
     beside = Beside()
-    served = routes(store, settings, Metrics(store, requests, watch, streams, labels or {}, beside), streams, beside)
+    metrics = Metrics(store, requests, watch, streams, labels or {}, beside, part)
+    served = routes(store, settings, metrics, streams, beside, part)
     requests.know(served)
     router = falcon.routing.CompiledRouter()
     service = Service(_falcon_app(served, router), settings.log, requests)
-    watch.prepared.prepare = service.prepare
+    outer: Application = service
+    if part is None:
+        watch.prepared.prepare = service.prepare
+    else:  # every batch goes to the log, and every answer says how far that was read
+        outer = part.around(service)
     access = {route: access_by_method(ACCESS[route], resource) for route, resource in served.items()}
 
     def find(path: str) -> str | None:
@@ -112,21 +121,22 @@ def create_app(
     if tokens is None:
         own = OwnPages(settings.server.names(), pages(access, find, OPEN))
         watch.admits = own.admits
-        return for_own_pages(service, service.refuse, own)
+        return for_own_pages(outer, service.refuse, own)
     door = Door(tokens, access, find)
     watch.admits, watch.guarded = door.admits, True
-    return guarded(service, service.refuse, door)
+    return guarded(outer, service.refuse, door)
 
 
 def routes(
-    store: Store, settings: Settings, metrics: Metrics, streams: Streams, beside: Beside
+    store: Store, settings: Settings, metrics: Metrics, streams: Streams, beside: Beside, part: Part | None = None
 ) -> Mapping[str, object]:
     """Return the resource behind each route. The OpenAPI document describes exactly these."""
     live = Live(store)
+    appender = None if part is None else part.appender()
     return {
         "/health": Constant(b'{"status":"ok"}'),
         "/ready": Ready(store),
-        "/add_batch": AddBatch(store, settings.server),
+        "/add_batch": AddBatch(store, settings.server, appender),
         "/stats": Stats(store, beside),
         "/series": SeriesBuckets(store),
         "/bars": Bars(store, beside),
@@ -138,9 +148,10 @@ def routes(
         "/values": Values(store),
         "/symbols": Symbols(store, beside),
         "/symbols/{symbol}": Symbol(store, settings.server, beside),
-        "/stream": Stream(store, settings.server, streams, live),
+        "/stream": Stream(store, settings.server, streams, live, appender),
         "/events": Events(live, streams),
         "/metrics": metrics,
+        "/cluster": Cluster(part),
         "/": Page("index.html"),
         "/docs": Page("docs.html"),
         "/static/{name}": Static(),

@@ -7,14 +7,22 @@ not refuse an offset that fits by now.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from zlib import crc32
 
 from api.cluster.block import HEAD_BYTES, MOST_ENTRY_BYTES, NO_POINTS, Entry, Kind, encode_entry
 from api.cluster.request import Answer, Request
 from api.cluster.state import State
 from api.http.problems import Refusal
+from api.operation.checks import MOST_SLOTS
 from hft_mmap import HftMmapError, Late, SymbolLimitReached, Ticks
 from hft_mmap.files.layout import Kind as Column
 from hft_mmap.ticks import clamped, other_columns, raise_late
+
+
+def slot_of(symbol: str) -> int:
+    """Return the slot of a symbol, which a router finds as well."""
+    return crc32(symbol.encode()) % MOST_SLOTS
+
 
 MOST_ENTRIES = 4096
 """Entries of one block: applying them takes some 20 ms at most beside their points."""
@@ -24,13 +32,15 @@ MOST_ENTRIES = 4096
 class Rules:
     """By which a replica decides; other replicas may have others, and hold the same points all the same.
 
-    max_block_bytes: the largest record. retention: what a log that has no limits yet gets.
+    max_block_bytes: the largest record. retention: what a log that has no limits yet gets. slots: in which this shard
+    may make symbols.
     """
 
     max_block_bytes: int
     max_symbols: int
     retention: tuple[int, int]
     late: Late = Late.CLAMP
+    slots: frozenset[int] = frozenset(range(MOST_SLOTS))
 
 
 @dataclass(slots=True)
@@ -137,6 +147,9 @@ class _Deciding:
         points = self._state.points
         if total:
             return _End(total, points.kinds(symbol), points.last_time(symbol))
+        if slot_of(symbol) not in self._rules.slots:
+            detail = f"{symbol} belongs to slot {slot_of(symbol)}, in which this shard makes no symbols (cluster.slots)"
+            raise Refusal(HTTPStatus.MISDIRECTED_REQUEST, f"{detail}; nothing was stored: send it to its shard")
         if points.symbols() + self._new >= self._rules.max_symbols:
             raise SymbolLimitReached(
                 f"symbol limit reached: this shard holds {points.symbols()} of at most {self._rules.max_symbols} "

@@ -22,6 +22,7 @@ from api.cluster.position import Position, load, save
 from api.cluster.request import Answer, Request
 from api.cluster.state import Place, State, Stopped
 from api.http.problems import Refusal
+from api.operation.settings import BLOCK_OVERHEAD_BYTES
 from hft_mmap import HftMmapError, Ticks
 from hft_mmap.files.names import validate_symbol
 from hft_mmap.ticks import check_ticks
@@ -154,6 +155,12 @@ class Replica:
         return await self._ask(Request(validate_symbol(symbol), NO_POINTS, None, Kind.SEAL))
 
     async def _ask(self, request: Request) -> Answer:
+        if request.size + BLOCK_OVERHEAD_BYTES > self._rules.max_block_bytes:
+            detail = (
+                f"The batch takes {request.size} bytes in the log, and a record has at most {self._rules.max_block_bytes} "
+                "(cluster.max_block_bytes); nothing was stored: send several batches"
+            )
+            raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
         if self.stopped is not None or not self._caught_up.is_set():
             raise unavailable(f"Nothing was stored: {self.reason()}")
         if self._queued_bytes + request.size > self._patience.queue_bytes and self._queue:

@@ -7,11 +7,9 @@ faults are reported together: a start that fails says everything that is wrong, 
 
 import dataclasses
 import difflib
-import ipaddress
 import os
-import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,23 @@ from typing import Any
 from dotenv.parser import parse_stream
 from environs import Env, EnvError
 
+from api.operation.checks import (
+    MOST_SLOTS,
+    addresses,
+    host_names,
+    instance,
+    limit_of,
+    log_kind,
+    one_of,
+    setting,
+    size_from,
+    slots,
+    socket_path,
+    text,
+    text_or_empty,
+    whole,
+    yes_or_no,
+)
 from hft_mmap import Durability, Late, Limits
 
 DEFAULT_CONFIG = Path("config.toml")
@@ -27,17 +42,8 @@ DEFAULT_ORIGIN = "default"
 
 _PREFIX = "APP_"
 _LOG_LEVELS = ("debug", "info", "warning", "error")
-_SIZE = re.compile(r"([0-9][0-9_]*)\s*([a-z]*)", re.IGNORECASE)
-_BYTES_OF_UNIT = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-_INSTANCE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")  # part of a file name
-_HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
-_MAX_SOCKET_PATH_BYTES = 107  # of sun_path, unix(7)
 _KINDS = {"int": "a whole number", "bool": "true or false"}
 _LIMITS = Limits()
-# Each limit of the store is tried beside these, which accept any value that is right on its own.
-_WIDEST = Limits(max_data_retention=2**62, cleanup_keep_count=0)
-
-Check = Callable[[Any], Any]
 
 
 class SettingsError(Exception):
@@ -48,139 +54,36 @@ class SettingsError(Exception):
         self.faults = tuple(faults)
 
 
-def parse_size(value: object) -> int:
-    """Return a number of bytes from an integer, or from a text such as "4 MiB", "500kB" or "1048576".
-
-    kB, MB and GB are powers of 1000; KiB, MiB and GiB are powers of 1024. Raises ValueError for anything else.
-    """
-    if type(value) is int:
-        return value
-    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None or match[2].lower() not in _BYTES_OF_UNIT:
-        raise ValueError(f'must be a number of bytes, or a text such as "4 MiB", not {value!r}')
-    return int(match[1]) * _BYTES_OF_UNIT[match[2].lower()]
-
-
-def _whole(least: int, most: int) -> Check:
-    def check(value: object) -> int:
-        if type(value) is not int or not least <= value <= most:  # `type`, because True is an int as well
-            raise ValueError(f"must be a whole number from {least} to {most}, not {value!r}")
-        return value
-
-    return check
-
-
-def _size(least: int, most: int) -> Check:
-    def check(value: object) -> int:
-        size = parse_size(value)
-        if not least <= size <= most:
-            raise ValueError(f"must be {least} to {most} bytes, not {value!r}")
-        return size
-
-    return check
-
-
-def _one_of(*allowed: str) -> Check:
-    def check(value: object) -> str:
-        if not isinstance(value, str) or value.lower() not in allowed:
-            raise ValueError(f"must be one of {', '.join(allowed)}, not {value!r}")
-        return value.lower()
-
-    return check
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise ValueError(f"must be a text, neither empty nor with control characters, not {value!r}")
-    return value
-
-
-def _yes_or_no(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"must be true or false, not {value!r}")  # noqa: TRY004 - a wrong value like any other here
-    return value
-
-
-def _text_or_empty(value: object) -> str:
-    return "" if value == "" else _text(value)
-
-
-def _socket_path(value: object) -> str:
-    path = _text_or_empty(value)
-    if len(os.fsencode(path)) > _MAX_SOCKET_PATH_BYTES:
-        raise ValueError(f"must be a path of at most {_MAX_SOCKET_PATH_BYTES} bytes, not {value!r}")
-    return path
-
-
-def _instance(value: object) -> str:
-    if not isinstance(value, str) or (value and _INSTANCE.fullmatch(value) is None):
-        raise ValueError(f"must be 1 to 64 letters, digits, dots, hyphens or underscores, or empty, not {value!r}")
-    return value
-
-
-def _host_names(value: object) -> str:
-    names = value.split(",") if isinstance(value, str) else value
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"must be a list of names, or a text with commas between them, not {value!r}")
-    given = [name.strip() for name in names if name.strip()]
-    for name in given:
-        if not _HOST_NAME.fullmatch(name) and not _is_address(name):
-            raise ValueError(f"must have names such as prices.example.com, without scheme and port, not {name!r}")
-    return ", ".join(given)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _limit(name: str) -> Check:
-    """Return the check that `hft_mmap.Limits` itself makes of its field `name`."""
-
-    def check(value: object) -> object:
-        changes: dict[str, Any] = {name: value}
-        dataclasses.replace(_WIDEST, **changes)
-        return value
-
-    return check
-
-
-def _key(default: object, check: Check, *, kind: str = "int") -> Any:  # noqa: ANN401 - a dataclass field of any type
-    """Declare one setting: its default, its check, and the type that its variable is read as."""
-    return field(default=default, metadata={"check": check, "kind": kind})
-
-
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
     """Where the service listens, and what it accepts."""
 
-    host: str = _key("127.0.0.1", _text, kind="str")
-    port: int = _key(8080, _whole(0, 65_535))  # 0: any free port
-    host_names: str = _key("", _host_names, kind="str")  # without tokens: besides those of this machine
-    unix_socket: str = _key("", _socket_path, kind="str")  # besides host and port; empty: none
-    instance: str = _key("", _instance, kind="str")  # of several processes over one data directory; empty: the only one
-    max_batch_values: int = _key(100_000, _whole(1, 100_000_000))
-    max_body_bytes: int = _key(4 * 2**20, _size(1024, 2**30), kind="str")
-    max_connections: int = _key(4096, _whole(1, 1_000_000))
+    host: str = setting("127.0.0.1", text, kind="str")
+    port: int = setting(8080, whole(0, 65_535))  # 0: any free port
+    host_names: str = setting("", host_names, kind="str")  # without tokens: besides those of this machine
+    unix_socket: str = setting("", socket_path, kind="str")  # besides host and port; empty: none
+    instance: str = setting(
+        "", instance, kind="str"
+    )  # of several processes over one data directory; empty: the only one
+    max_batch_values: int = setting(100_000, whole(1, 100_000_000))
+    max_body_bytes: int = setting(4 * 2**20, size_from(1024, 2**30), kind="str")
+    max_connections: int = setting(4096, whole(1, 1_000_000))
     # Of all connections together: heads, bodies and messages, answers that are not taken; and what one token, or one
     # address without a token, may have of each, and of max_connections.
-    max_head_memory_bytes: int = _key(32 * 2**20, _size(2**20, 2**40), kind="str")
-    max_body_memory_bytes: int = _key(256 * 2**20, _size(2**20, 2**40), kind="str")
-    max_answer_memory_bytes: int = _key(64 * 2**20, _size(2**20, 2**40), kind="str")
-    max_share_percent: int = _key(75, _whole(1, 100))
-    header_timeout_s: int = _key(10, _whole(1, 3600))
-    body_timeout_s: int = _key(30, _whole(1, 3600))
+    max_head_memory_bytes: int = setting(32 * 2**20, size_from(2**20, 2**40), kind="str")
+    max_body_memory_bytes: int = setting(256 * 2**20, size_from(2**20, 2**40), kind="str")
+    max_answer_memory_bytes: int = setting(64 * 2**20, size_from(2**20, 2**40), kind="str")
+    max_share_percent: int = setting(75, whole(1, 100))
+    header_timeout_s: int = setting(10, whole(1, 3600))
+    body_timeout_s: int = setting(30, whole(1, 3600))
     # A client that pushes a price now and then keeps its connection; uvicorn's 5 s would make it reconnect each time,
     # and lose the race between its next request and the close.
-    keep_alive_s: int = _key(75, _whole(1, 86_400))
-    shutdown_grace_s: int = _key(10, _whole(0, 3600))
-    max_streams: int = _key(256, _whole(0, 1000))
-    max_prepared: int = _key(4096, _whole(0, 65_536))  # requests that are answered the short way; 0: none
-    tls_certificate: str = _key("", _text_or_empty, kind="str")  # PEM, with the chain; empty: no TLS
-    tls_key: str = _key("", _text_or_empty, kind="str")
+    keep_alive_s: int = setting(75, whole(1, 86_400))
+    shutdown_grace_s: int = setting(10, whole(0, 3600))
+    max_streams: int = setting(256, whole(0, 1000))
+    max_prepared: int = setting(4096, whole(0, 65_536))  # requests that are answered the short way; 0: none
+    tls_certificate: str = setting("", text_or_empty, kind="str")  # PEM, with the chain; empty: no TLS
+    tls_key: str = setting("", text_or_empty, kind="str")
 
     def names(self) -> tuple[str, ...]:
         """Return by which names clients may call a service without tokens, besides those of this machine."""
@@ -197,8 +100,8 @@ class ServerSettings:
 class AuthSettings:
     """Who may use the service."""
 
-    tokens_file: str = _key("", _text_or_empty, kind="str")  # empty: no tokens, everybody who reaches it
-    allow_anonymous: bool = _key(default=False, check=_yes_or_no, kind="bool")  # also beyond this machine
+    tokens_file: str = setting("", text_or_empty, kind="str")  # empty: no tokens, everybody who reaches it
+    allow_anonymous: bool = setting(default=False, check=yes_or_no, kind="bool")  # also beyond this machine
 
     def check(self) -> None:
         """Raise ValueError where the settings contradict each other."""
@@ -210,31 +113,77 @@ class AuthSettings:
 class LogSettings:
     """What is logged, and where to besides the console."""
 
-    level: str = _key("info", _one_of(*_LOG_LEVELS), kind="str")
-    file: str = _key("logs/app.log", _text_or_empty, kind="str")  # empty: the console only
-    keep_days: int = _key(14, _whole(0, 36_500))  # 0: for ever
-    max_file_bytes: int = _key(64 * 2**20, _size(2**16, 2**40), kind="str")  # a day has at most twice as many
-    slow_request_ms: int = _key(100, _whole(0, 3_600_000))  # 0: every request is slow
+    level: str = setting("info", one_of(*_LOG_LEVELS), kind="str")
+    file: str = setting("logs/app.log", text_or_empty, kind="str")  # empty: the console only
+    keep_days: int = setting(14, whole(0, 36_500))  # 0: for ever
+    max_file_bytes: int = setting(64 * 2**20, size_from(2**16, 2**40), kind="str")  # a day has at most twice as many
+    slow_request_ms: int = setting(100, whole(0, 3_600_000))  # 0: every request is slow
 
 
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
     """Where the data lives, how much of it is kept, and when it counts as stored."""
 
-    data_dir: str = _key("data", _text, kind="str")
-    max_data_retention: int = _key(_LIMITS.max_data_retention, _limit("max_data_retention"))
-    cleanup_keep_count: int = _key(_LIMITS.cleanup_keep_count, _limit("cleanup_keep_count"))
-    max_symbols: int = _key(_LIMITS.max_symbols, _limit("max_symbols"))
-    create_on_append: bool = _key(default=True, check=_yes_or_no, kind="bool")  # else a symbol has to be made first
-    starting_capacity: int = _key(_LIMITS.starting_capacity, _limit("starting_capacity"))
-    durability: str = _key(Durability.INTERVAL.value, _one_of(*Durability), kind="str")
-    sync_interval_ms: int = _key(50, _whole(1, 60_000))
-    late: str = _key(Late.CLAMP.value, _one_of(*Late), kind="str")  # what becomes of points that come late
+    data_dir: str = setting("data", text, kind="str")
+    max_data_retention: int = setting(_LIMITS.max_data_retention, limit_of("max_data_retention"))
+    cleanup_keep_count: int = setting(_LIMITS.cleanup_keep_count, limit_of("cleanup_keep_count"))
+    max_symbols: int = setting(_LIMITS.max_symbols, limit_of("max_symbols"))
+    create_on_append: bool = setting(default=True, check=yes_or_no, kind="bool")  # else a symbol has to be made first
+    starting_capacity: int = setting(_LIMITS.starting_capacity, limit_of("starting_capacity"))
+    durability: str = setting(Durability.INTERVAL.value, one_of(*Durability), kind="str")
+    sync_interval_ms: int = setting(50, whole(1, 60_000))
+    late: str = setting(Late.CLAMP.value, one_of(*Late), kind="str")  # what becomes of points that come late
 
     def limits(self) -> Limits:
         """Return the limits of the store. Raises ValueError where they contradict each other."""
         names = {item.name for item in dataclasses.fields(Limits)}
         return Limits(**{name: value for name, value in dataclasses.asdict(self).items() if name in names})
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """Which shard this is a replica of, and the log that keeps it; with no log it is a service on one machine."""
+
+    log: str = setting("", log_kind, kind="str")
+    servers: str = setting("", addresses, kind="str")
+    credentials_file: str = setting("", text_or_empty, kind="str")
+    tls_ca: str = setting("", text_or_empty, kind="str")
+    shard: int = setting(0, whole(0, 1023))
+    replica: str = setting("", instance, kind="str")  # its name; empty: the host's
+    slots: str = setting(f"0-{MOST_SLOTS - 1}", slots, kind="str")  # in which it may make symbols
+    max_block_bytes: int = setting(900_000, size_from(1024, 2**26), kind="str")
+    append_timeout_s: int = setting(10, whole(1, 3600))
+    queue_bytes: int = setting(64 * 2**20, size_from(1024, 2**40), kind="str")  # of batches that wait for the log
+    position_s: int = setting(5, whole(1, 3600))  # how often it is saved how far the log was read
+    monitor_urls: str = setting("", addresses, kind="str")  # where each server of the log tells its settings
+    require_fsync: bool = setting(default=True, check=yes_or_no, kind="bool")
+
+    def faults(self, server: ServerSettings, store: StoreSettings) -> list[str]:
+        """Return what of all settings can't be, each with what to do."""
+        if not self.log:
+            return []
+        found = []
+        if not self.servers:
+            found.append("cluster.servers is empty: list the addresses of the servers of the log")
+        if store.durability != Durability.PROCESS:
+            found.append(f"store.durability must be process with cluster.log, not {store.durability}: the log syncs")
+        if not store.create_on_append:
+            found.append("store.create_on_append must be true with cluster.log: a batch makes its symbol")
+        if server.instance:
+            found.append(
+                f"server.instance must be empty with cluster.log, not {server.instance}: a replica is one process"
+            )
+        needed = 8 * server.max_batch_values + BLOCK_OVERHEAD_BYTES
+        if needed > self.max_block_bytes:
+            found.append(
+                f"cluster.max_block_bytes ({self.max_block_bytes}) must be at least {needed}, so that a batch of "
+                f"server.max_batch_values ({server.max_batch_values}) fits; raise the one or lower the other"
+            )
+        return found
+
+
+BLOCK_OVERHEAD_BYTES = 1024
+"""What a record of the log may take beside the numbers of one batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,15 +194,17 @@ class Settings:
     auth: AuthSettings = field(default_factory=AuthSettings)
     log: LogSettings = field(default_factory=LogSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
 
 
 MANY_SYMBOLS = 100
 """With room for more symbols than these, `store.starting_capacity` is 0 where nobody has set it."""
-_SECTIONS: dict[str, type[ServerSettings | AuthSettings | LogSettings | StoreSettings]] = {
+_SECTIONS: dict[str, type[ServerSettings | AuthSettings | LogSettings | StoreSettings | ClusterSettings]] = {
     "server": ServerSettings,
     "auth": AuthSettings,
     "log": LogSettings,
     "store": StoreSettings,
+    "cluster": ClusterSettings,
 }
 _KEYS: dict[str, dataclasses.Field[Any]] = {
     f"{section}.{item.name}": item for section, cls in _SECTIONS.items() for item in dataclasses.fields(cls)
@@ -317,12 +268,13 @@ class _Loader:
         for key, value in given.items():
             if value is not None:
                 self._take(key, value, OPTIONS[key], OPTIONS[key])
-        self._start_small()
+        self._fill_in()
         settings = Settings(
             server=ServerSettings(**self._section("server")),
             auth=AuthSettings(**self._section("auth")),
             log=LogSettings(**self._section("log")),
             store=StoreSettings(**self._section("store")),
+            cluster=ClusterSettings(**self._section("cluster")),
         )
         if not self.faults:
             # Each setting is right on its own; these are about two of them.
@@ -332,16 +284,23 @@ class _Loader:
                     check()
                 except ValueError as error:
                     self.faults.append(f"{section}: {error}")
+            self.faults += settings.cluster.faults(settings.server, settings.store)
         if self.faults:
             raise SettingsError(self.faults)
         return Effective(settings, self.origins)
 
-    def _start_small(self) -> None:
-        """Take no space ahead for many symbols, unless somebody has said how much: at 8.5 MB each it fills a disk."""
+    def _fill_in(self) -> None:
+        """Set what follows from other settings, unless somebody has set it.
+
+        Many symbols take no space ahead: at 8.5 MB each it fills a disk. Where there is a log, it is the one to sync.
+        """
         most = self.values["store.max_symbols"]
         if self.origins["store.starting_capacity"] == DEFAULT_ORIGIN and isinstance(most, int) and most > MANY_SYMBOLS:
             self.values["store.starting_capacity"] = 0
             self.origins["store.starting_capacity"] = f"default above {MANY_SYMBOLS} symbols"
+        if self.values["cluster.log"] and self.origins["store.durability"] == DEFAULT_ORIGIN:
+            self.values["store.durability"] = Durability.PROCESS.value
+            self.origins["store.durability"] = "default with cluster.log"
 
     def _section(self, name: str) -> dict[str, Any]:
         return {item.name: self.values[f"{name}.{item.name}"] for item in dataclasses.fields(_SECTIONS[name])}

@@ -126,7 +126,7 @@ class Node:
         self.client = FaultyClient(history)
         late = Late.CLAMP
         retention = ((40, 20), (60, 50), (1000, 500))[self.number % 3]
-        rules = Rules(rng.choice((600, 3000, 900_000)), 100, retention, late)
+        rules = Rules(rng.choice((2000, 4000, 900_000)), 100, retention, late)
         patience = Patience(append_timeout_s=6.0, position_s=1.0, in_thread=_at_once, clock=history.loop.time)
         self.replica = Replica(self.points, self.client, self.directory, rules, patience)
         if self.replica.state.place.retention is not None:

@@ -1,0 +1,36 @@
+"""What an application needs to know where its service is a part of something larger: a replica of a shard."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+
+class PartError(Exception):
+    """The settings of a replica can't be used on this machine, or with this log."""
+
+
+class Part(Protocol):
+    """A replica, as `api.cluster.service` makes it."""
+
+    def appender(self) -> Any:  # noqa: ANN401 - of `api.body`, which lies above this
+        """Return how batches are appended."""
+        ...
+
+    def around(self, app: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        """Return `app`, with what its answers say of the log."""
+        ...
+
+    def told(self) -> dict[str, object]:
+        """Return what GET /cluster tells."""
+        ...
+
+    def counts(self) -> dict[str, float]:
+        """Return the numbers of /metrics."""
+        ...
+
+    async def start(self) -> None:
+        """Begin to follow the log."""
+        ...
+
+    async def close(self) -> None:
+        """End."""
+        ...
