@@ -81,7 +81,7 @@ ACCESS: Mapping[str, Access] = {
 }
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 - each is one thing to say about an application
     store: Store,
     settings: Settings,
     tokens: Tokens | None = None,

@@ -289,7 +289,7 @@ def _seconds_since_process_start() -> float:
 class _Server(uvicorn.Server):
     """uvicorn's server that tells when it serves, lets clients go, and does not raise a stop signal again."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what it has to know of others
         self,
         config: uvicorn.Config,
         listeners: Listeners,

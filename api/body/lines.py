@@ -17,7 +17,7 @@ from api.access.guard import check_symbol
 from api.access.tokens import WRITE
 from api.body.decode import Decoder
 from api.body.durable import wait_durable
-from api.body.patience import Appender, Stored, Waits
+from api.body.patience import Appender, Stored, Waits, local_appender
 from api.http.exchange import BATCH, REFUSED, Scope, request_id
 from api.http.problems import INTERNAL_ERROR, Refusal, log_unexpected, status_of
 from api.operation.turns import Turns
@@ -57,9 +57,9 @@ class _Result:
 class Lines:
     """Appends the batches of an NDJSON body."""
 
-    def __init__(self, store: Store, decoder: Decoder, appender: Appender) -> None:
+    def __init__(self, store: Store, decoder: Decoder, appender: Appender | None = None) -> None:
         self._store = store
-        self._appender = appender
+        self._appender = local_appender(store) if appender is None else appender
         self._decoder = decoder
 
     async def take(self, body: bytes, scope: Scope) -> tuple[HTTPStatus, bytes]:

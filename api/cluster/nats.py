@@ -75,7 +75,7 @@ def config_of(shard: int, replicas: int, max_bytes: int) -> StreamConfig:
 def faults_of(config: StreamConfig) -> list[str]:
     """Return what is wrong with a stream for a log of ours."""
     found = []
-    if config.discard is not DiscardPolicy.NEW:
+    if config.discard != DiscardPolicy.NEW:
         found.append("discard must be new: a full log refuses, and loses nothing")
     if config.max_age:
         found.append("max_age must be unset: records go by a trim alone")
@@ -94,15 +94,14 @@ class NatsLog:
         self._shard = shard
         self._record_bytes = record_bytes
         self._access = access
-        self._client: Client | None = None
-        self._stream: JetStreamContext | None = None
+        self._connected: tuple[Client, JetStreamContext] | None = None
         self.resets = 0
 
     async def open(self) -> None:
         """Connect, and look at the stream. ConnectionError."""
-        if self._client is None:
-            self._client = await connect(self._servers, **self._access)
-            self._stream = self._client.jetstream(timeout=_ANSWER_S)
+        if self._connected is None:
+            made = await connect(self._servers, **self._access)
+            self._connected = made, made.jetstream(timeout=_ANSWER_S)
         if self._client.max_payload < self._record_bytes + _RECORD_OVERHEAD:
             raise ConnectionError(
                 f"the servers take messages of {self._client.max_payload} bytes, and cluster.max_block_bytes is "
@@ -111,8 +110,19 @@ class NatsLog:
         if found := faults_of((await self._info()).config):
             raise ConnectionError(f"stream {stream_name(self._shard)}: {'; '.join(found)}")
 
+    @property
+    def _client(self) -> Client:
+        if self._connected is None:
+            raise ConnectionError("the log was not opened")
+        return self._connected[0]
+
+    @property
+    def _stream(self) -> JetStreamContext:
+        if self._connected is None:
+            raise ConnectionError("the log was not opened")
+        return self._connected[1]
+
     async def _info(self) -> StreamInfo:
-        assert self._stream is not None
         try:
             return await self._stream.stream_info(stream_name(self._shard))
         except NotFoundError as error:
@@ -134,7 +144,6 @@ class NatsLog:
 
     async def append(self, data: bytes, last: int) -> int:
         """Append a record if `last` is the newest. Stale, Unknown."""
-        assert self._stream is not None
         try:
             taken = await self._stream.publish(
                 subject_of(self._shard), data, timeout=_ANSWER_S, headers={"Nats-Expected-Last-Sequence": str(last)}
@@ -177,8 +186,6 @@ class NatsLog:
 
     async def _consumer(self, after: int) -> Subscription:
         """Make a consumer that begins behind `after`; it goes by itself."""
-        assert self._client is not None
-        assert self._stream is not None
         inbox = self._client.new_inbox()
         subscription = await self._client.subscribe(inbox, pending_msgs_limit=-1, pending_bytes_limit=-1)
         await self._stream.add_consumer(
@@ -193,7 +200,6 @@ class NatsLog:
 
     async def _is_sound(self, message: Any, expected: int) -> bool:  # noqa: ANN401 - nats-py does not export its type
         """Answer a status of the consumer; return whether nothing was missed."""
-        assert self._client is not None
         headers = message.headers
         if headers["Status"] != "100":
             return False
@@ -205,6 +211,6 @@ class NatsLog:
 
     async def close(self) -> None:
         """Let go of it."""
-        if self._client is not None:
+        if self._connected is not None:
             with suppress(*_OF_NETWORK):
                 await self._client.close()

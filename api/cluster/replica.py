@@ -60,6 +60,7 @@ class Replica:
         self._patience = patience
         self._clock = patience.clock
         self._identity = ""
+        self._unreachable = ""
         self._queue: list[Request] = []
         self._queued_bytes = 0
         self._wake = asyncio.Event()
@@ -128,12 +129,19 @@ class Replica:
         """The last record of the position that was saved."""
         return 0 if self._saved is None else self._saved.place.applied
 
+    @property
+    def last(self) -> int:
+        """The newest record that the log is known to have."""
+        return max(self.log_last, self.applied)
+
     def reason(self) -> str | None:
         """Return why it takes no batches, or is behind; None where all is well."""
         if self.stopped is not None:
             return f"this replica has stopped: {self.stopped}"
         if self.disk_trouble is not None:
             return f"this replica can't store what the log has: {self.disk_trouble}"
+        if not self._caught_up.is_set() and self._unreachable:
+            return f"the log can't be used: {self._unreachable}"
         if not self._caught_up.is_set():
             return f"this replica is catching up: it has read {self.applied} of {self.log_last} records"
         if self._clock() - self.heard_at_s > self._patience.append_timeout_s:
@@ -157,8 +165,8 @@ class Replica:
     async def _ask(self, request: Request) -> Answer:
         if request.size + BLOCK_OVERHEAD_BYTES > self._rules.max_block_bytes:
             detail = (
-                f"The batch takes {request.size} bytes in the log, and a record has at most {self._rules.max_block_bytes} "
-                "(cluster.max_block_bytes); nothing was stored: send several batches"
+                f"The batch takes {request.size} bytes in the log, and a record has at most "
+                f"{self._rules.max_block_bytes} (cluster.max_block_bytes); nothing was stored: send several batches"
             )
             raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
         if self.stopped is not None or not self._caught_up.is_set():
@@ -211,7 +219,9 @@ class Replica:
                 identity = await self._log.identity()
                 bounds = await self._log.bounds()
             except ConnectionError as error:
-                self._say.warning("log_unreachable", reason=str(error))
+                if str(error) != self._unreachable:
+                    self._say.warning("log_unreachable", reason=str(error))
+                self._unreachable = str(error)
                 await asyncio.sleep(LOOK_S)
                 continue
             if self._saved is not None and self._saved.log != identity:
@@ -239,6 +249,7 @@ class Replica:
                     self._hear(bounds)
 
     def _hear(self, bounds: Bounds) -> None:
+        self._unreachable = ""
         self.log_last = max(bounds.last, self.applied)
         self.heard_at_s = self._clock()
 
@@ -280,10 +291,20 @@ class Replica:
 
     async def _until(self, is_so: Callable[[], bool], wait_s: float | None = None) -> None:
         """Wait until `is_so()`, or the replica has stopped, or `wait_s` seconds are over."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(wait_s):
-                while not is_so() and self.stopped is None:
-                    await self._moved.wait()
+        # NOTE: no `asyncio.timeout`: the first step of a request runs in no task.
+        over: list[bool] = []
+
+        def end() -> None:
+            over.append(True)
+            self._announce()
+
+        timer = None if wait_s is None else asyncio.get_running_loop().call_later(wait_s, end)
+        try:
+            while not (is_so() or over) and self.stopped is None:
+                await self._moved.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     # -- writing ------------------------------------------------------------------------------------------------------
 

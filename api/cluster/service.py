@@ -1,10 +1,10 @@
-"""A service that is a replica: what the server starts and stops, how it appends, and what its answers say of the log."""
+"""A service that is a replica: what the server starts and stops, how it appends, and what answers say of the log."""
 
 import fcntl
 import json
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from http import HTTPStatus
 from importlib.util import find_spec
@@ -24,14 +24,14 @@ from api.cluster.replica import Patience, Replica, unavailable
 from api.http.exchange import REFUSED, Message, Receive, Scope, Send
 from api.http.problems import Refusal, problem, send_problem
 from api.operation.checks import parse_slots
-from api.operation.part import PartError
+from api.operation.part import Application, PartError
 from api.operation.settings import ClusterSettings, Settings
 from hft_mmap import Limits, Store, StoreUnusable, Ticks
 from hft_mmap.extras import how_to_install
 from hft_mmap.files.disk import make_directory
 
 MIN_SEQUENCE_WAIT_S = 2.0
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
 
 OWNER = ".cluster"
 """The file of a data directory that a replica holds locked."""
@@ -129,15 +129,15 @@ class Replicated:
         replica = self.replica
         return {
             "shard": self.settings.shard, "replica": self.name, "log": self.settings.log, "slots": self.settings.slots,
-            "applied": replica.applied, "last": replica.log_last, "saved": replica.saved, "reason": replica.reason(),
+            "applied": replica.applied, "last": replica.last, "saved": replica.saved, "reason": replica.reason(),
         }  # fmt: skip
 
     def counts(self) -> dict[str, float]:
         """Return the numbers of /metrics."""
         replica = self.replica
         return {
-            "applied": replica.applied, "log_last": replica.log_last, "saved": replica.saved,
-            "lag_records": max(0, replica.log_last - replica.applied), "stopped": replica.stopped is not None,
+            "applied": replica.applied, "log_last": replica.last, "saved": replica.saved,
+            "lag_records": replica.last - replica.applied, "stopped": replica.stopped is not None,
             "blocks": replica.state.blocks, "dropped": replica.state.dropped, "stale": replica.stale,
             "unknown": replica.unknown,
         }  # fmt: skip
@@ -204,7 +204,7 @@ class Replicated:
         if path.startswith("/symbols/") and method in {"PUT", "PATCH", "DELETE"}:
             raise Refusal(
                 HTTPStatus.METHOD_NOT_ALLOWED,
-                f"{method} of a symbol would change this replica alone: in a cluster a symbol is made by its first batch",
+                f"{method} of a symbol would change this replica alone: in a cluster its first batch makes a symbol",
                 headers={"Allow": "GET, HEAD, OPTIONS"},
             )
         for name, value in scope["headers"]:
@@ -227,4 +227,4 @@ class Replicated:
         if scope["path"].rstrip("/") != "/ready":
             return {}
         replica = self.replica
-        return {"reasons": [], "applied": replica.applied, "last": replica.log_last, "saved": replica.saved}
+        return {"reasons": [], "applied": replica.applied, "last": replica.last, "saved": replica.saved}

@@ -1,7 +1,11 @@
 """What an application needs to know where its service is a part of something larger: a replica of a shard."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeAlias
+
+from api.http.exchange import Receive, Scope, Send
+
+Application: TypeAlias = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
 
 
 class PartError(Exception):
@@ -15,7 +19,7 @@ class Part(Protocol):
         """Return how batches are appended."""
         ...
 
-    def around(self, app: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    def around(self, app: Application) -> Application:
         """Return `app`, with what its answers say of the log."""
         ...
 

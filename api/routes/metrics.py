@@ -79,7 +79,7 @@ _OF_CLUSTER = (
 class Metrics:
     """Answers scrapes. `labels` are put on every sample: what tells one instance of the service from another."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what it has to know of others
         self,
         store: Store,
         requests: RequestCounter,

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.operation.settings import Effective, Settings, SettingsError, load, parse_size
+from api.operation.checks import parse_size
+from api.operation.settings import Effective, Settings, SettingsError, load
 from hft_mmap import Limits
 from tests.service import ROOT
 
