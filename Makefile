@@ -9,7 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-# What not everybody needs: import (files in and out: pyarrow), excel (workbooks), client (the Python client: httpx); with a comma, both.
+# What not everybody needs: import (files in and out: pyarrow), excel (workbooks), client (the Python client: httpx), nats (a replica of a shard: nats-py); with a comma, both.
 EXTRAS ?=
 COMMA := ,
 WITH_EXTRAS := $(patsubst %,$(VENV)/with-%,$(subst $(COMMA), ,$(EXTRAS)))
@@ -228,6 +228,7 @@ lock: $(VENV)/created pyproject.toml ## write requirements*.lock anew from pypro
 	$(LOCK) --extra import --constraint requirements-dev.lock --output-file requirements-import.lock $(ARGS)
 	$(LOCK) --extra excel --constraint requirements-dev.lock --output-file requirements-excel.lock $(ARGS)
 	$(LOCK) --extra client --constraint requirements-dev.lock --output-file requirements-client.lock $(ARGS)
+	$(LOCK) --extra nats --constraint requirements-dev.lock --output-file requirements-nats.lock $(ARGS)
 
 assets: $(VENV)/created ## fetch what the dashboard ships of others anew (needs npm; .ci/assets names the versions)
 	$(BIN)/python .ci/vendor.py
