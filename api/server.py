@@ -235,6 +235,7 @@ def _open_store(settings: Settings, log: structlog.typing.FilteringBoundLogger, 
             create_on_append=store.create_on_append,
             sync_interval_ms=store.sync_interval_ms,
             on_event=on_event,
+            owner="cluster" if settings.cluster.log else "",
         )
     except StoreUnusable as error:
         if isinstance(error.__cause__, OSError):

@@ -31,7 +31,7 @@ from hft_mmap.errors import (
     SymbolNotFound,
 )
 from hft_mmap.files.disk import make_directory
-from hft_mmap.files.names import directory_name, validate_symbol
+from hft_mmap.files.names import OWNER_NAME, directory_name, validate_symbol
 from hft_mmap.limits import Durability, Late, Limits
 from hft_mmap.series import Series
 from hft_mmap.ticks import Appended, Sizes, Ticks, Times, as_ticks, check_ticks, raise_late
@@ -55,6 +55,7 @@ class Store(Watch):
         self, path: str | os.PathLike[str], *, mode: Literal["a", "r"] = "a", limits: Limits | None = None,
         durability: Durability | str = Durability.INTERVAL, sync_interval_ms: int = 50,
         on_event: EventSink | None = None, create_on_append: bool = True,
+        owner: Literal["", "cluster"] = "",
     ) -> None:  # fmt: skip
         """Open the store at `path`, made if it is missing (mode "a"), or only read one that exists (mode "r").
 
@@ -63,6 +64,7 @@ class Store(Watch):
         "series_restored", "recovery", "cleanup", "read_only",
         "removed", "set_aside", "disk_full", "write_failed", "callback_failed" and "file_system" (one not known to keep
         a commit's promise), from whichever thread it happens in; what it raises is logged, and stops nothing.
+        owner: "cluster" for a replica of a shard, whose directory no other process may write to.
         create_on_append: whether a batch for a symbol that does not exist makes it; else `create` has to.
         StoreUnusable if the directory can't be used, ValueError for a bad option. Costs the same whatever the number
         of points.
@@ -73,6 +75,12 @@ class Store(Watch):
         if isinstance(sync_interval_ms, bool) or not 1 <= sync_interval_ms <= MAX_SYNC_INTERVAL_MS:
             message = f"sync_interval_ms must be from 1 to {MAX_SYNC_INTERVAL_MS}, not {sync_interval_ms!r}"
             raise ValueError(message)
+        if mode == "a" and not owner and (Path(path) / OWNER_NAME).exists():
+            message = (
+                f"data directory {path} is that of a replica of a shard: what is written beside its log would stop the "
+                f"replica; send batches to the service, or open it with mode='r'"
+            )
+            raise StoreUnusable(message)
         super().__init__(
             Path(path), read_only=mode == "r", create_on_append=create_on_append,
             limits=limits if limits is not None else Limits(), durability=Durability(durability),

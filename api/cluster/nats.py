@@ -28,6 +28,7 @@ _HEARTBEAT_S = 0.5
 _ANSWER_S = 2.0
 _PENDING_BYTES = 64 * 2**20
 _RECORD_OVERHEAD = 4096
+_TRIES, _AGAIN_S = 10, 0.5
 _WRONG_LAST = frozenset({10071, 10164})
 _OF_NETWORK = (NatsError, TimeoutError, OSError)
 
@@ -100,8 +101,7 @@ class NatsLog:
     async def open(self) -> None:
         """Connect, and look at the stream. ConnectionError."""
         if self._connected is None:
-            made = await connect(self._servers, **self._access)
-            self._connected = made, made.jetstream(timeout=_ANSWER_S)
+            self._connected = await self._connect()
         if self._client.max_payload < self._record_bytes + _RECORD_OVERHEAD:
             raise ConnectionError(
                 f"the servers take messages of {self._client.max_payload} bytes, and cluster.max_block_bytes is "
@@ -109,6 +109,10 @@ class NatsLog:
             )
         if found := faults_of((await self._info()).config):
             raise ConnectionError(f"stream {stream_name(self._shard)}: {'; '.join(found)}")
+
+    async def _connect(self) -> "tuple[Client, JetStreamContext]":
+        made = await connect(self._servers, **self._access)
+        return made, made.jetstream(timeout=_ANSWER_S)
 
     @property
     def _client(self) -> Client:
@@ -208,6 +212,26 @@ class NatsLog:
         elif "Nats-Consumer-Stalled" in headers:
             await self._client.publish(headers["Nats-Consumer-Stalled"])
         return int(headers.get("Nats-Last-Consumer", expected - 1)) == expected - 1
+
+    async def create(self, replicas: int, max_bytes: int) -> None:
+        """Make the stream. ConnectionError says why that can't be done."""
+        self._connected = made = await self._connect()
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                await made[1].add_stream(config_of(self._shard, replicas, max_bytes))
+            except _OF_NETWORK as error:
+                if not tries_left or isinstance(error, APIError):
+                    raise ConnectionError(f"stream {stream_name(self._shard)} was not made: {error}") from error
+                await asyncio.sleep(_AGAIN_S)  # servers that have just met have no leader yet
+            else:
+                return
+
+    async def trim(self, below: int) -> None:
+        """Remove the records below `below`. ConnectionError."""
+        try:
+            await self._stream.purge_stream(stream_name(self._shard), seq=below)
+        except _OF_NETWORK as error:
+            raise ConnectionError(f"the log was not trimmed: {error}") from error
 
     async def close(self) -> None:
         """Let go of it."""

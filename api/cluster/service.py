@@ -9,6 +9,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
 import numpy as np
@@ -29,19 +30,21 @@ from api.operation.settings import ClusterSettings, Settings
 from hft_mmap import Limits, Store, StoreUnusable, Ticks
 from hft_mmap.extras import how_to_install
 from hft_mmap.files.disk import make_directory
+from hft_mmap.files.names import OWNER_NAME
+
+if TYPE_CHECKING:
+    from api.cluster.nats import NatsLog
 
 MIN_SEQUENCE_WAIT_S = 2.0
 
 
-OWNER = ".cluster"
-"""The file of a data directory that a replica holds locked."""
 _LONGEST_NUMBER = 19
 _MONITOR_WAIT_S = 5.0
 
 
-def log_of(settings: ClusterSettings) -> Log:
+def log_of(settings: ClusterSettings) -> "NatsLog":
     """Return the log that the settings name, which is not opened yet."""
-    from api.cluster.nats import NatsLog  # noqa: PLC0415 - the only place that needs the client of the log
+    from api.cluster.nats import NatsLog  # noqa: PLC0415 - whose package may be missing, which `faults` tells
 
     return NatsLog(
         settings.servers.split(", "), settings.shard, settings.max_block_bytes,
@@ -59,7 +62,7 @@ def store_limits(settings: Settings) -> Limits:
 def own(directory: Path) -> int:
     """Lock the data directory for a replica; StoreUnusable if another has it. Returns the descriptor of the lock."""
     make_directory(directory)
-    fd = os.open(directory / OWNER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = os.open(directory / OWNER_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,0 +1,178 @@
+"""The commands for several machines: make a log, look at replicas, trim a log, make another replica."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.request import Request, urlopen
+
+import click
+
+from api.cli.console import (
+    CONFIG_OPTION,
+    DATA_DIR_OPTION,
+    EXIT_CONFIG,
+    EXIT_FAULTS,
+    JSON_OPTION,
+    Failure,
+    load_settings,
+    opened_store,
+    print_json,
+    print_table,
+    shown,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from api.cluster.nats import NatsLog
+
+_COLUMNS = ("shard", "replica", "applied", "last", "saved", "reason")
+_WAIT_S = 5.0
+TOKEN_OPTION = click.option("--token", envvar="HFT_MMAP_TOKEN", default="", help="Token for the services, if needed.")
+
+
+@click.group("cluster", short_help="Several machines: logs and replicas of shards.")
+def cluster_group() -> None:
+    """Make the log of a shard, look at its replicas, trim it, and make another replica. docs/cluster.md has it all."""
+
+
+def _with_log(config_path: Path | None, work: "Callable[[NatsLog], Awaitable[None]]") -> None:
+    """Do some work with the log of the settings."""
+    from api.cluster.service import faults, log_of
+
+    settings = load_settings(config_path).settings.cluster
+    if not settings.log:
+        raise Failure(("cluster.log is not set: the settings are those of a service on one machine",), EXIT_CONFIG)
+    if found := faults(settings):
+        raise Failure(tuple(found), EXIT_CONFIG)
+    log = log_of(settings)
+
+    async def run() -> None:
+        try:
+            await work(log)
+        finally:
+            await log.close()
+
+    try:
+        asyncio.run(run())
+    except ConnectionError as error:
+        raise Failure((str(error),), EXIT_FAULTS) from None
+
+
+@cluster_group.command("create", short_help="Make the log of the shard of the settings.")
+@click.option("--replicas", type=click.IntRange(1, 5), default=3, show_default=True, help="Servers that keep it.")
+@click.option("--max-bytes", type=click.IntRange(2**20), default=64 * 2**30, show_default=True, help="Its bound.")
+@CONFIG_OPTION
+def create_command(replicas: int, max_bytes: int, config_path: Path | None) -> None:
+    """Make the log of the shard that the settings name. One that is there already, and is the same, stays as it is.
+
+    A log that has reached its bound refuses batches (503) until it is trimmed.
+
+    \b
+    Examples:
+      APP_CLUSTER__SHARD=1 hft-mmap cluster create
+      hft-mmap cluster create --replicas 1 --max-bytes 1073741824
+    """
+
+    async def work(log: "NatsLog") -> None:
+        await log.create(replicas, max_bytes)
+        click.echo(await log.identity())
+
+    _with_log(config_path, work)
+
+
+@cluster_group.command("status", short_help="Print how far replicas have read their logs.")
+@click.argument("urls", nargs=-1, required=True)
+@TOKEN_OPTION
+@JSON_OPTION
+def status_command(urls: tuple[str, ...], token: str, as_json: bool) -> None:
+    """Print a row for each of the services URLS. Exit code 1 if one does not answer, or takes no batches.
+
+    \b
+    Examples:
+      hft-mmap cluster status http://10.0.0.1:8080 http://10.0.0.2:8080
+    """
+    rows = [_asked(url, token) for url in urls]
+    if as_json:
+        print_json(rows)
+    else:
+        heads = ["url", *_COLUMNS]
+        print_table([heads, *([shown(row.get(column)) for column in heads] for row in rows)])
+    if any(row["reason"] for row in rows):
+        raise click.exceptions.Exit(EXIT_FAULTS)
+
+
+def _asked(url: str, token: str) -> dict[str, Any]:
+    """Return what the service at `url` says of itself; a `reason` where it says nothing."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    if not url.startswith(("http://", "https://")):
+        return {"url": url, "reason": "is no address of a service, which begins with http:// or https://"}
+    try:
+        with urlopen(Request(f"{url.rstrip('/')}/cluster", headers=headers), timeout=_WAIT_S) as answer:
+            told: dict[str, Any] = json.load(answer)
+    except (OSError, ValueError) as error:
+        return {"url": url, "reason": f"does not answer: {error}"}
+    if told.get("shard") is None:
+        told["reason"] = "is a service on one machine"
+    return {"url": url, **told}
+
+
+@cluster_group.command("trim", short_help="Remove what every replica has saved from the log.")
+@click.argument("urls", nargs=-1, required=True)
+@click.option("--keep", type=click.IntRange(0), default=100_000, show_default=True, help="Records to be kept of those.")
+@TOKEN_OPTION
+@CONFIG_OPTION
+def trim_command(urls: tuple[str, ...], keep: int, token: str, config_path: Path | None) -> None:
+    """Remove the records that all replicas URLS have saved, but for the newest, from the log of the settings.
+
+    Name every replica of the shard: one that is left out and lags finds its records gone, and has to be bootstrapped.
+    Nothing is removed if one of them does not answer, or is of another shard.
+
+    \b
+    Examples:
+      hft-mmap cluster trim http://10.0.0.1:8080 http://10.0.0.2:8080 --keep 1000000
+    """
+    shard = load_settings(config_path).settings.cluster.shard
+    rows = [_asked(url, token) for url in urls]
+    wrong = [f"{row['url']}: {row['reason']}" for row in rows if "saved" not in row]
+    wrong += [
+        f"{row['url']} is of shard {row['shard']}, not {shard}" for row in rows if row.get("shard", shard) != shard
+    ]
+    if wrong:
+        raise Failure(tuple(wrong), EXIT_FAULTS)
+    below = min(row["saved"] for row in rows) + 1 - keep
+
+    async def work(log: "NatsLog") -> None:
+        await log.open()
+        first = (await log.bounds()).first
+        if below > first:
+            await log.trim(below)
+        click.echo(f"the log begins at {(await log.bounds()).first}, and began at {first}")
+
+    _with_log(config_path, work)
+
+
+@cluster_group.command("bootstrap", short_help="Copy a replica, also while it runs, for another one.")
+@click.argument("directory", type=click.Path(path_type=Path))
+@CONFIG_OPTION
+@DATA_DIR_OPTION
+def bootstrap_command(directory: Path, config_path: Path | None, data_dir: Path | None) -> None:
+    """Copy the data directory of a replica to DIRECTORY, new or empty: another replica goes on from there.
+
+    Stops nobody. On the same file system full chunks are shared by hard link. First the position is read and then the
+    points are copied, so the copy has all that the position speaks of; what it has beyond that is skipped in the log.
+
+    \b
+    Examples:
+      hft-mmap cluster bootstrap /backup/replica
+    """
+    from api.cluster.position import load, save
+
+    with opened_store(config_path, data_dir) as store:
+        position = load(store.path)
+        if position is None:
+            raise Failure((f"{store.path} has no position: it is no replica, or a new one, whose log is whole",), 1)
+        totals = store.snapshot(directory)
+        save(directory, position)
+    click.echo(f"{directory}: {len(totals)} symbols, to go on from record {position.place.applied}")

