@@ -51,6 +51,19 @@ DEFAULTS = {
     "store.durability": "interval",
     "store.sync_interval_ms": 50,
     "store.late": "clamp",
+    "cluster.log": "",
+    "cluster.servers": "",
+    "cluster.credentials_file": "",
+    "cluster.tls_ca": "",
+    "cluster.shard": 0,
+    "cluster.replica": "",
+    "cluster.slots": "0-1023",
+    "cluster.max_block_bytes": 900_000,
+    "cluster.append_timeout_s": 10,
+    "cluster.queue_bytes": 64 * 2**20,
+    "cluster.position_s": 5,
+    "cluster.monitor_urls": "",
+    "cluster.require_fsync": True,
 }
 
 

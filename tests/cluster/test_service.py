@@ -1,6 +1,7 @@
 """Services as replicas of a shard over a real NATS: what HTTP says, and what the commands do."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -169,7 +170,12 @@ def test_cluster_and_metrics_tell_where_a_replica_is(both: list[Service]) -> Non
     assert found["shard"] == 0
     assert found["reason"] is None
     assert found["applied"] >= told["seq"]
-    assert "hft_mmap_cluster_stopped 0.0" in both[0].client.get("/metrics").text
+    numbers = both[0].client.get("/metrics").text
+    assert "hft_mmap_cluster_stopped 0.0" in numbers
+    document = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^hft_mmap_cluster_\w+", numbers, re.MULTILINE)) == set(
+        re.findall(r"hft_mmap_cluster_\w+", document)
+    )
 
 
 @needs_nats
