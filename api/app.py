@@ -29,10 +29,11 @@ from api.operation.beside import Beside
 from api.operation.latency import Latencies, RequestCounter, add
 from api.operation.part import Part
 from api.operation.settings import LogSettings, Settings
-from api.routes.answers import Asof, First, Quantile, Rank
+from api.routes.answers import First, Quantile, Rank
+from api.routes.asof import Asof
+from api.routes.bars import Bars
 from api.routes.cluster import Cluster
 from api.routes.metrics import Metrics
-from api.routes.named import Bars
 from api.routes.pages import Document, Page, Static
 from api.routes.resources import AddBatch, Constant, Ready, Stats
 from api.routes.series import SeriesBuckets
@@ -144,7 +145,7 @@ def routes(
         "/first": First(store),
         "/quantile": Quantile(store, beside),
         "/rank": Rank(store, beside),
-        "/asof": Asof(store),
+        "/asof": Asof(store, settings.server, beside),
         "/values": Values(store),
         "/symbols": Symbols(store, beside),
         "/symbols/{symbol}": Symbol(store, settings.server, beside),
@@ -303,11 +304,12 @@ class Service:
 class Prepared:
     """A request that was understood: it is answered, counted and, where it was slow, written down as any other."""
 
-    __slots__ = ("_latencies", "_method", "_path", "_query", "_question", "_service", "caller", "kept_bytes")
+    __slots__ = ("_latencies", "_method", "_path", "_query", "_question", "_service", "caller", "kept_bytes", "offset")
 
     def __init__(self, service: Service, question: Question, scope: Scope, latencies: Latencies) -> None:
         self.caller = scope.get(CALLER)
         self.kept_bytes = question.kept_bytes
+        self.offset = question.offset
         self._service = service
         self._question = question
         self._latencies = latencies
@@ -315,10 +317,10 @@ class Prepared:
         self._path: str = scope["path"]
         self._query: bytes = scope["query_string"]
 
-    def answer(self, body: bytes, client: Address | None) -> bytes | None:
+    def answer(self, body: bytes, client: Address | None, offset: int | None = None) -> bytes | None:
         """Return JSON to answer with 200; as `api.http.prepared.Question.answer`."""
         begin = perf_counter()
-        answer = self._question.answer(body, self.caller)
+        answer = self._question.answer(body, self.caller, offset)
         if answer is None:
             return None
         duration_s = perf_counter() - begin

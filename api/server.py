@@ -61,7 +61,17 @@ VANISHED_S = 30
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # What the store reports about a series that no longer serves as it should; everything else it reports is news.
 _WARNINGS = frozenset(
-    {"lost", "read_only", "removed", "set_aside", "disk_full", "write_failed", "callback_failed", "file_system"}
+    {
+        "lost",
+        "read_only",
+        "removed",
+        "set_aside",
+        "disk_full",
+        "write_failed",
+        "callback_failed",
+        "groups_failed",
+        "file_system",
+    }
 )
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)

@@ -8,6 +8,7 @@
 
 from hft_mmap.answers import Passage, Point, Rank
 from hft_mmap.counters import SeriesCounters, StoreCounters
+from hft_mmap.durable.groups import GroupsReport
 from hft_mmap.durable.repair import RepairReport
 from hft_mmap.durable.verify import VerifyReport
 from hft_mmap.errors import (
@@ -45,7 +46,7 @@ from hft_mmap.named import STATISTICS, Columns
 from hft_mmap.reader import SeriesInfo
 from hft_mmap.series import Series
 from hft_mmap.span import Span
-from hft_mmap.stats import STANDARD_WINDOWS, WindowStats
+from hft_mmap.stats import STANDARD_TIMES, STANDARD_WINDOWS, WindowStats
 from hft_mmap.store import Store
 from hft_mmap.ticks import Appended, Ticks, as_ticks
 from hft_mmap.tree.buckets import Buckets
@@ -53,6 +54,7 @@ from hft_mmap.tree.buckets import Buckets
 __version__ = "0.1.0"
 
 __all__ = [
+    "STANDARD_TIMES",
     "STANDARD_WINDOWS",
     "STATISTICS",
     "Appended",
@@ -62,6 +64,7 @@ __all__ = [
     "DiskFull",
     "Durability",
     "FormatError",
+    "GroupsReport",
     "HftMmapError",
     "InvalidRange",
     "InvalidSizes",

@@ -1,4 +1,4 @@
-"""What can be asked of any range of a series: named statistics, first passages, quantiles, ranks, as-of.
+"""What can be asked of any range of a series: named statistics, of one range, of many, of bars, of many series.
 
 Functions of a view and the bounds [start, total) of one moment that it covers, as `Series` has them: lock-free, and the
 GIL is released while the tree is walked.
@@ -6,16 +6,17 @@ GIL is released while the tree is walked.
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from hft_mmap.batch import arrow_array, is_arrow_only, nulls_of
-from hft_mmap.errors import InvalidRange, InvalidValues, OutOfRange
+from hft_mmap.by_time import Window, newest_of_each
+from hft_mmap.errors import ColumnsDiffer, InvalidRange, InvalidValues, OutOfRange
+from hft_mmap.files.group import groups_of, stored_groups
 from hft_mmap.files.view import View
 from hft_mmap.moment import Moment
 from hft_mmap.named import (
@@ -23,25 +24,26 @@ from hft_mmap.named import (
     ARGMIN,
     FORMULAS,
     PATHS,
+    SIZED,
+    TIMED,
+    TRADES,
     Column,
     Columns,
     Floats,
     Folded,
     Indexes,
     Paths,
+    Traded,
     checked_names,
 )
-from hft_mmap.ticks import ticks_of
-from hft_mmap.tree import path
+from hft_mmap.tree import path, trades
 from hft_mmap.tree.buckets import bar_edges
-from hft_mmap.tree.order import select, split
 from hft_mmap.tree.passage import (
     AVG,
     FIRST,
     LAST,
     MAX,
     MIN,
-    NOWHERE,
     VAR,
     find_first,
     find_firsts,
@@ -50,14 +52,9 @@ from hft_mmap.tree.passage import (
 )
 
 _MOST = 2**62
-_NOTHING = np.empty(0)
 _ALONE = np.zeros(1, dtype=np.int64)
 _MANY = 256
-_GROUPS = (
-    (path.RETURNS, {"rv", "volatility", "path"}),
-    (path.EXTREMES, {"drawdown", "runup"}),
-    (path.MOMENTS, {"skew", "kurtosis", "slope", "r2"}),
-)
+_TRADES = ((trades.SIZES, set(SIZED)), (trades.TIMES, {"twap", "gap"}), (trades.SPAN, {"rate"}))
 _LARGEST_SCALE = 1000
 """The power of two by which deviations grow at most: the least range there is becomes 2^-74, its 4th power 2^-296."""
 
@@ -84,6 +81,8 @@ class Point:
 class Newest(Protocol):
     """A series as far as its newest points are asked for together with those of others (`Reader`, `Ranges`)."""
 
+    symbol: str
+
     def held(self) -> tuple[View, tuple[memoryview, int]]:
         """Return what must be held while its memory is read by addresses."""
 
@@ -105,11 +104,12 @@ def checked_range(moment: Moment, start: object, end: object) -> tuple[int, int]
     if not lo < hi:
         raise InvalidRange(f"start must be below end, and {lo} is not below {hi}: a range holds a point at least")
     if lo < moment.start or hi > moment.total:
-        raise _out_of_range(moment, lo, hi)
+        raise out_of_range(moment, lo, hi)
     return lo, hi
 
 
-def _out_of_range(moment: Moment, lo: int, hi: int) -> OutOfRange:
+def out_of_range(moment: Moment, lo: int, hi: int) -> OutOfRange:
+    """Return the error that says which of the points [lo, hi) are not there."""
     reason = "are no longer kept" if lo < moment.start else "do not exist"
     return OutOfRange(
         f"points of [{lo}, {hi}) of {moment.symbol} {reason}: it holds those from {moment.start} up to {moment.total}",
@@ -150,17 +150,43 @@ def checked_indexes(name: str, values: ArrayLike) -> Indexes:
     return np.array(row, dtype=np.int64)  # a copy: theirs may be read-only, as those of Arrow are, or changed meanwhile
 
 
+def wanted_of(moment: Moment, names: Sequence[str]) -> tuple[str, ...]:
+    """Return `names` without repeats; InvalidStatistic, and ColumnsDiffer for one whose column the series lacks."""
+    wanted = checked_names(names)
+    check_columns(moment.symbol, moment.view, wanted)
+    return wanted
+
+
+def check_columns(symbol: str, view: View, names: Sequence[str]) -> None:
+    """Make sure that a series, which has points, has the columns of the statistics `names`; ColumnsDiffer."""
+    if TRADES.keys().isdisjoint(names):
+        return
+    for column, of, there in (("sizes", SIZED, view.sizes), ("times", TIMED, view.times)):
+        if view.chunks and not len(there) and not set(of).isdisjoint(names):
+            name = next(name for name in names if name in of)
+            raise ColumnsDiffer(
+                f"{symbol} has no {column}, and {name} is made of them: ask for statistics of prices, or append points "
+                f"with {column} to a new series"
+            )
+
+
 def bars(moment: Moment, asked: tuple[int, int], size: int, names: Sequence[str]) -> Columns:
     """Return start, end and the statistics `names` of the bars of what is kept of `asked`; see `Series.stats_bars`."""
     edges = bar_edges((moment.start, moment.total), asked, size)
     lo, hi = edges[:-1].copy(), edges[1:].copy()
-    return Columns({"start": lo, "end": hi} | _statistics(moment.view, lo, hi, checked_names(names)))
+    return Columns({"start": lo, "end": hi} | statistics(moment, lo, hi, wanted_of(moment, names)))
 
 
 def many(moment: Moment, starts: ArrayLike, ends: ArrayLike, names: Sequence[str]) -> Columns:
     """Return start, end and the statistics `names` of each range; see `Series.stats_many`."""
-    wanted = checked_names(names)
+    wanted = wanted_of(moment, names)
     lo, hi = checked_indexes("starts", starts), checked_indexes("ends", ends)
+    lo, hi = check_ranges(moment, lo, hi)
+    return Columns({"start": lo, "end": hi} | statistics(moment, lo, hi, wanted))
+
+
+def check_ranges(moment: Moment, lo: Indexes, hi: Indexes) -> tuple[Indexes, Indexes]:
+    """Return the bounds of ranges; InvalidRange, OutOfRange unless each of them holds a point, and is kept."""
     if len(lo) != len(hi):
         raise InvalidRange(f"starts and ends must be of one length, not {len(lo)} and {len(hi)}")
     bad = np.flatnonzero((lo < 0) | (lo >= hi))
@@ -169,13 +195,13 @@ def many(moment: Moment, starts: ArrayLike, ends: ArrayLike, names: Sequence[str
         raise InvalidRange(f"window {k} is [{lo[k]}, {hi[k]}): start must be from 0, and below end")
     bad = np.flatnonzero((lo < moment.start) | (hi > moment.total))
     if len(bad):
-        raise _out_of_range(moment, int(lo[bad[0]]), int(hi[bad[0]]))
-    return Columns({"start": lo, "end": hi} | _statistics(moment.view, lo, hi, wanted))
+        raise out_of_range(moment, int(lo[bad[0]]), int(hi[bad[0]]))
+    return lo, hi
 
 
 def one(moment: Moment, lo: int, hi: int, names: Sequence[str]) -> dict[str, float | int | None]:
     """Return the statistics `names` of the points [lo, hi), which are kept; None where one is undefined."""
-    return rows(_statistics(moment.view, np.array([lo]), np.array([hi]), checked_names(names)))[0]
+    return rows(statistics(moment, np.array([lo]), np.array([hi]), wanted_of(moment, names)))[0]
 
 
 def rows(columns: Mapping[str, Column]) -> list[dict[str, float | int | None]]:
@@ -186,11 +212,11 @@ def rows(columns: Mapping[str, Column]) -> list[dict[str, float | int | None]]:
     return [dict(zip(columns, one, strict=True)) for one in zip(*values, strict=True)]
 
 
-def newest(moment: Moment, windows: Sequence[int], names: Sequence[str]) -> Columns:
-    """Return start, end and the statistics `names` of each of the newest `windows` points; a point is kept at least."""
-    lo = np.array([max(moment.start, moment.total - window) for window in windows], dtype=np.int64)
+def newest(moment: Moment, windows: Sequence[Window], names: Sequence[str]) -> Columns:
+    """Return start, end and the statistics `names` of each of the newest `windows`; a point is kept at least."""
+    lo = newest_of_each(moment, windows)
     hi = np.full(len(lo), moment.total, dtype=np.int64)
-    return Columns({"start": lo, "end": hi} | _statistics(moment.view, lo, hi, checked_names(names)))
+    return Columns({"start": lo, "end": hi} | statistics(moment, lo, hi, wanted_of(moment, names)))
 
 
 def across(parts: Sequence[tuple[Moment, int, int]], names: Sequence[str]) -> Columns:
@@ -199,11 +225,14 @@ def across(parts: Sequence[tuple[Moment, int, int]], names: Sequence[str]) -> Co
     PERF: what is folded of each series is derived for all of them at once, 2 us a series in place of 15.
     """
     wanted = checked_names(names)
+    for moment, _, _ in parts:
+        check_columns(moment.symbol, moment.view, wanted)
     bounds = np.array([[begin, end] for _, begin, end in parts], dtype=np.int64).reshape(-1, 2).T.copy()
     rows = np.empty((6, len(parts)))
     for k, (moment, _, _) in enumerate(parts):
         rows[:, k] = _folded_alone(moment.view, bounds[:, k])
-    return _across([moment.view for moment, _, _ in parts], bounds, rows, wanted)
+    views, totals = [moment.view for moment, _, _ in parts], [moment.total for moment, _, _ in parts]
+    return _across(views, totals, bounds, rows, wanted)
 
 
 def across_newest(many: Sequence[Newest], window: int, names: Sequence[str]) -> Columns:
@@ -222,7 +251,9 @@ def across_newest(many: Sequence[Newest], window: int, names: Sequence[str]) -> 
         moment, *part = many[k].part(window=window)
         bounds[:, k], views[k] = part, moment.view
         rows[:, k] = _folded_alone(moment.view, bounds[:, k])
-    return _across(views, bounds, rows, wanted)
+    for one, view in zip(many, views, strict=True):
+        check_columns(one.symbol, view, wanted)
+    return _across(views, bounds[1].tolist(), bounds, rows, wanted)
 
 
 def _folded_alone(view: View, bounds: Indexes) -> Floats:
@@ -232,7 +263,9 @@ def _folded_alone(view: View, bounds: Indexes) -> Floats:
     return row
 
 
-def _across(views: Sequence[View], bounds: Indexes, rows: Floats, names: Sequence[str]) -> Columns:
+def _across(
+    views: Sequence[View], totals: Sequence[int], bounds: Indexes, rows: Floats, names: Sequence[str]
+) -> Columns:  # fmt: skip
     lo, hi = bounds[0].copy(), bounds[1].copy()
 
     def firsts(above: Floats, below: Floats) -> Indexes:
@@ -245,10 +278,19 @@ def _across(views: Sequence[View], bounds: Indexes, rows: Floats, names: Sequenc
         found = np.zeros((len(views), path.FIELDS, 1))
         for k, view in enumerate(views):
             here = slice(k, k + 1)
-            path.fold_paths(view.table, _ALONE, lo[here], hi[here], centers[here], scales[here], groups, found[k])
+            stored = stored_groups(view, int(lo[k]), int(hi[k]), totals[k], groups)
+            of = centers[here], scales[here], groups, found[k]
+            path.fold_paths(view.table, view.roots, stored.places, stored.roots, _ALONE, lo[here], hi[here], *of)
         return np.ascontiguousarray(found[:, :, 0].T)
 
-    return Columns({"start": lo, "end": hi} | _derived(lo, hi, rows, names, firsts, paths))
+    def traded(lows: Floats, wanted: int) -> Floats:
+        found = np.zeros((len(views), trades.FIELDS, 1))
+        for k, view in enumerate(views):
+            part = view.table, view.times, view.sizes, _ALONE, lo[k : k + 1], hi[k : k + 1], lows[k : k + 1]
+            trades.fold_trades(*part, wanted, found[k])
+        return np.ascontiguousarray(found[:, :, 0].T)
+
+    return Columns({"start": lo, "end": hi} | _derived(lo, hi, rows, names, _Further(firsts, paths, traded)))
 
 
 def _in_order(starts: Indexes) -> Indexes:
@@ -261,8 +303,9 @@ def _in_order(starts: Indexes) -> Indexes:
     return np.argsort(starts)
 
 
-def _statistics(view: View, lo: Indexes, hi: Indexes, names: Sequence[str]) -> dict[str, Column]:
-    order = _in_order(lo)
+def statistics(moment: Moment, lo: Indexes, hi: Indexes, names: Sequence[str]) -> dict[str, Column]:
+    """Return the statistics `names` of the ranges [lo[k], hi[k]), each of which is kept and holds a point."""
+    view, order = moment.view, _in_order(lo)
     rows = np.empty((6, len(lo)))
     fold_ranges(view.table, view.roots, order, lo, hi, rows)
 
@@ -273,129 +316,60 @@ def _statistics(view: View, lo: Indexes, hi: Indexes, names: Sequence[str]) -> d
 
     def paths(centers: Floats, scales: Floats, groups: int) -> Floats:
         found = np.zeros((path.FIELDS, len(lo)))
-        path.fold_paths(view.table, order, lo, hi, centers, scales, groups, found)
+        within = int(lo.min(initial=view.end)), int(hi.max(initial=view.first))
+        stored = stored_groups(view, *within, moment.total, groups)
+        path.fold_paths(
+            view.table, view.roots, stored.places, stored.roots, order, lo, hi, centers, scales, groups, found
+        )
         return found
 
-    return _derived(lo, hi, rows, names, firsts, paths)
+    def traded(lows: Floats, wanted: int) -> Floats:
+        found = np.zeros((trades.FIELDS, len(lo)))
+        trades.fold_trades(view.table, view.times, view.sizes, order, lo, hi, lows, wanted, found)
+        return found
+
+    return _derived(lo, hi, rows, names, _Further(firsts, paths, traded))
 
 
-def _derived(
-    lo: Indexes,
-    hi: Indexes,
-    rows: Floats,
-    names: Sequence[str],
-    firsts: Callable[[Floats, Floats], Indexes],
-    paths: Callable[[Floats, Floats, int], Floats],
-) -> dict[str, Column]:
-    """Return the statistics `names` of ranges from what was folded of them.
+class _Further(NamedTuple):
+    """What is asked of ranges beyond the fold of their nodes: see `tree.passage`, `tree.path` and `tree.trades`.
 
-    `firsts` finds places (above, below), and `paths` folds the values (centers, scales, groups): see `tree.path`.
+    `firsts` finds places (above, below), `paths` folds the values (centers, scales, groups), and `traded` the columns
+    (lows, what is wanted).
     """
+
+    firsts: Callable[[Floats, Floats], Indexes]
+    paths: Callable[[Floats, Floats, int], Floats]
+    traded: Callable[[Floats, int], Floats]
+
+
+def _derived(lo: Indexes, hi: Indexes, rows: Floats, names: Sequence[str], further: _Further) -> dict[str, Column]:
+    """Return the statistics `names` of ranges from what was folded of them, and what is asked further."""
     folded = Folded(lo, hi, rows[MIN], rows[MAX], rows[LAST], rows[AVG], rows[VAR], rows[FIRST])
     never = np.full(len(lo), np.inf)
     walked: Paths | None = None
+    columns: Traded | None = None
     found: dict[str, Column] = {}
     for name in names:
         if name == ARGMIN:
-            found[name] = firsts(never, folded.min)
+            found[name] = further.firsts(never, folded.min)
         elif name == ARGMAX:
-            found[name] = firsts(folded.max, -never)
+            found[name] = further.firsts(folded.max, -never)
         elif name in FORMULAS:
             found[name] = FORMULAS[name](folded)
+        elif name in TRADES:
+            wanted = sum(group for group, members in _TRADES if not members.isdisjoint(names))
+            columns = columns or Traded(folded, *further.traded(np.ascontiguousarray(folded.min), wanted))
+            found[name] = TRADES[name](columns)
         else:
-            walked = walked or _walked(folded, names, paths)
+            walked = walked or _walked(folded, names, further.paths)
             found[name] = PATHS[name](walked)
     return found
 
 
 def _walked(folded: Folded, names: Sequence[str], paths: Callable[[Floats, Floats, int], Floats]) -> Paths:
     """Return what the statistics `names` need of the values of the ranges."""
-    groups = sum(group for group, members in _GROUPS if not members.isdisjoint(names))
+    groups = groups_of(names)
     _, powers = np.frexp(folded.max - folded.min)
     scales = np.ldexp(1.0, np.minimum(-powers, _LARGEST_SCALE))
     return Paths(folded, scales, *paths(np.ascontiguousarray(folded.avg), scales, groups))
-
-
-def first(
-    moment: Moment, after: object, *, above: float | None, below: float | None, until: object | None
-) -> Passage | None:
-    """Return the first point behind `after` that meets a barrier; see `Series.first`."""
-    if above is None and below is None:
-        raise InvalidRange("give above, below, or both: a barrier that is to be met")
-    high = math.inf if above is None else _barrier("above", above)
-    low = -math.inf if below is None else _barrier("below", below)
-    if low >= high:
-        raise InvalidRange(f"below must be less than above, and {low} is not less than {high}")
-    lo = checked_index("after", after) + 1
-    hi = moment.total if until is None else min(checked_index("until", until), moment.total)
-    if lo < moment.start:
-        raise _out_of_range(moment, lo, max(hi, lo))
-    if lo >= hi:
-        return None
-    found = find_first(moment.view.table, moment.view.roots, lo, hi, high, low)
-    if found == NOWHERE:
-        return None
-    value = _value(moment, found)
-    return Passage(found, value, "above" if value >= high else "below")
-
-
-def _barrier(name: str, value: float) -> float:
-    try:
-        found = math.nan if isinstance(value, (str, bytes, bytearray, bool, np.bool_)) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        found = math.nan
-    if not math.isfinite(found):
-        raise InvalidRange(f"{name} must be a finite number, not {value!r}")
-    return found
-
-
-def quantiles(moment: Moment, lo: int, hi: int, shares: object) -> tuple[float, ...]:
-    """Return the stored value at each of `shares` of the points [lo, hi), which are kept; see `Series.quantile`."""
-    if isinstance(shares, str) or not isinstance(shares, Iterable):
-        raise InvalidRange(f"q must be a sequence of numbers from 0 to 1, not {shares!r}; write (0.5,) for one")
-    ranks = [_rank(share, hi - lo) for share in shares]
-    values = {rank: select(moment.view, lo, hi, rank) for rank in sorted(set(ranks))}
-    return tuple(values[rank] for rank in ranks)
-
-
-def _rank(share: float, n: int) -> int:
-    """Return the place of the quantile `share` among `n` sorted values, the least one such that q n are up to it."""
-    q = _barrier("q", share)
-    if not 0 <= q <= 1:
-        raise InvalidRange(f"q must be from 0 to 1, not {share!r}")
-    # The number as it is written: 0.07 of 100 points are 7, and the float next to 0.07 is a little more than that.
-    return max(math.ceil(Fraction(repr(q)) * n) - 1, 0)
-
-
-def rank(moment: Moment, lo: int, hi: int, value: float) -> Rank:
-    """Return how many of the points [lo, hi), which are kept, are below `value`, equal to it and above it."""
-    x = _barrier("value", value)
-    view = moment.view
-    below, equal = split(view.table, view.roots, lo, hi, x, x, _NOTHING)
-    return Rank(below, equal, hi - lo - below - equal)
-
-
-def asof(moment: Moment, at: object) -> Point:
-    """Return the newest point at or before the index `at`; OutOfRange if that is no longer kept, or nothing is.
-
-    InvalidRange for one behind the newest point, where there are times: most likely it is one.
-    """
-    index = min(asked := checked_index("at", at), moment.total - 1)
-    if asked > index >= moment.start and len(moment.view.times):
-        behind = f"at is {asked}, an index behind the newest point of {moment.symbol}, {index}"
-        raise InvalidRange(f"{behind}; a time in nanoseconds since 1970 has its unit: {asked}ns")
-    if index < moment.start:
-        raise _out_of_range(moment, max(index, 0), max(index, 0) + 1)
-    return point_of(moment, index)
-
-
-def point_of(moment: Moment, index: int) -> Point:
-    """Return one kept point, with its time and size where the series has them."""
-    (price,), times, sizes = ticks_of(moment.view, index, index + 1)
-    return Point(
-        index, float(price), None if times is None else int(times[0]), None if sizes is None else float(sizes[0])
-    )
-
-
-def _value(moment: Moment, index: int) -> float:
-    return float(moment.view.read(index, index + 1)[0])

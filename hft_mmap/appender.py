@@ -180,7 +180,10 @@ class Appender(Refusing):
 
         The caller holds the series.
         """
-        if (not self._view.chunks or self._view.era != self._words[SALT]) and self._look_at_columns():
+        if self._view.chunks and self._view.era == self._words[SALT]:
+            return
+        self._look_at_columns()
+        if self._view.layout.kinds != self._layout.kinds:
             self._set_tail(View.empty(self._layout, self._floor(self._words[START]), self._words[SALT]))
 
     def _choose_columns(self, kinds: tuple[Kind, ...]) -> None:

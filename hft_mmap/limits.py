@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from hft_mmap.errors import InvalidValues
-from hft_mmap.files.layout import Layout
+from hft_mmap.files.layout import Layout, groups_named
 
 
 class Late(StrEnum):
@@ -40,6 +40,7 @@ class Limits:
     starting_capacity: points allocated on the disk when a series is created.
     chunk_points: points of one chunk file in series created from now on; 64^k times a small number.
     late: what becomes of points that come late, where they have times.
+    groups: what is kept of the path of the points that are appended from now on (`Store.summarise`), by name.
     """
 
     max_data_retention: int = 150_000_000
@@ -48,6 +49,7 @@ class Limits:
     starting_capacity: int = 1_000_000
     chunk_points: int = 4_194_304
     late: Late = Late.CLAMP
+    groups: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check every field and each against the others."""
@@ -67,6 +69,7 @@ class Limits:
             raise ValueError(message)
         Layout.of(self.chunk_points)
         object.__setattr__(self, "late", Late(self.late))
+        object.__setattr__(self, "groups", tuple(group.name for group in groups_named(self.groups)))
 
     def check_batch(self, n: int) -> None:
         """Refuse a batch of `n` values that could not be kept even alone; InvalidValues."""

@@ -1,8 +1,9 @@
 """Statistics by their names: what may be asked of a range, and how each follows from what is folded.
 
 Most are computed from min, max, last, avg, var and first of a range, which nodes give; those of PATHS from what is
-folded out of its values. What is undefined (the sample variance of one point, the return from a price of 0, the z-score
-where nothing varies) is NaN: no stored price is. docs/accuracy.md has the error of each.
+folded out of its values, those of TRADES out of its times and sizes. What is
+undefined (the sample variance of one point, the return from a price of 0, the z-score where nothing varies) is NaN: no
+stored price is. docs/accuracy.md has the error of each.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,6 +19,7 @@ from hft_mmap.errors import InvalidStatistic
 Floats = NDArray[np.float64]
 Indexes = NDArray[np.int64]
 Column = Floats | Indexes
+_NS = 1e9  # of a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,9 @@ PATHS: Mapping[str, Callable[[Paths], Floats]] = {
     "slope": _slope,
     "r2": _r2,
 }
-"""The statistics of the path of a range, whose values are read: 2 to 40 ns a point. With p_1 ... p_n its points:
+"""The statistics of the path of a range: of groups of nodes where there are some, else of its values.
+
+With p_1 ... p_n its points:
 
 - rv: the sum of ln(p_i / p_(i-1))^2 over i > 1; volatility: its square root, neither annualised nor divided by a count;
 - path: the sum of |p_i - p_(i-1)|;
@@ -158,8 +162,54 @@ PATHS: Mapping[str, Callable[[Paths], Floats]] = {
 rv, volatility and runup are NaN where a price is 0, drawdown where the first one is; skew, kurtosis and r2 where
 nothing varies; slope of one point. Of one point rv, volatility, path, drawdown and runup are 0.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Traded:
+    """What was folded out of the columns of ranges; arrays of shape (n,), of no meaning where not wanted.
+
+    `volume` and `signed` are the sums of absolute sizes and of sizes, `by_size` and `by_time` the weighted means of
+    prices above the least of the range, `gap_ns` the longest time between neighbours, `span_ns` that from the first
+    point to the last.
+    """
+
+    folded: Folded
+    volume: Floats
+    signed: Floats
+    by_size: Floats
+    by_time: Floats
+    gap_ns: Floats
+    span_ns: Floats
+
+
+def _weighted(t: Traded, above: Floats, weights: Floats) -> Floats:
+    """Return the mean of the prices whose part above the least is `above`; NaN where nothing has a weight."""
+    found = np.minimum(np.maximum(t.folded.min + above, t.folded.min), t.folded.max)
+    return np.where(weights > 0, found, np.nan)
+
+
+TRADES: Mapping[str, Callable[[Traded], Floats]] = {
+    "volume": lambda t: t.volume,
+    "signed_volume": lambda t: t.signed,
+    "vwap": lambda t: _weighted(t, t.by_size, t.volume),
+    "twap": lambda t: _weighted(t, t.by_time, t.span_ns),
+    "gap": lambda t: np.where(t.folded.count > 1, t.gap_ns / _NS, np.nan),
+    "rate": lambda t: _ratio((t.folded.count - 1).astype(np.float64) * _NS, t.span_ns),
+}
+"""The statistics of what was traded, and when. With s_i the sizes, and t_i the times, of the points p_1 ... p_n:
+
+- volume: the sum of |s_i|; signed_volume: the sum of s_i, bought less sold;
+- vwap: the sum of p_i |s_i| divided by volume, NaN where that is 0; never outside [min, max];
+- twap: the mean of p_1 ... p_(n-1), each weighted by the time t_(i+1) - t_i that it held; NaN where no time passed;
+- gap: the longest t_(i+1) - t_i, in seconds; NaN of one point;
+- rate: (n - 1) / (t_n - t_1), in points a second; NaN where no time passed.
+"""
+SIZED, TIMED = ("volume", "signed_volume", "vwap"), ("twap", "gap", "rate")
+"""Those that need sizes, and those that need times."""
+SCANNED = (*PATHS, *SIZED, "twap", "gap")
+"""The statistics for which every point of a range is read."""
 ARGMIN, ARGMAX = "argmin", "argmax"
-STATISTICS = (*FORMULAS, ARGMIN, ARGMAX, *PATHS)
+STATISTICS = (*FORMULAS, ARGMIN, ARGMAX, *PATHS, *TRADES)
 """The names: the five of a window, and those that follow. argmin and argmax are the index of the first such point."""
 FIVE = ("min", "max", "last", "avg", "var")
 

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 
 from hft_mmap.durable import recovery
+from hft_mmap.durable.groups import remove_ahead
 from hft_mmap.durable.trust import Trusted, trust
 from hft_mmap.errors import FormatError, SeriesRemoved
 from hft_mmap.files.boot import Boot, current_boot, is_same_boot
@@ -22,7 +23,6 @@ class Opened(TickAppender):
     """The part of a series that finds out how far it goes. Made by `Series`."""
 
     _untold: Trusted | None = None
-    removed = False
     _commit_wait_s: float | None = None
     _looked_at: Boot | None = None
 
@@ -74,6 +74,7 @@ class Opened(TickAppender):
         self._ask_from_now()
         if (recovered.origin != "live" or recovered.lost) and view.chunks and recovered.total < view.end:
             view.chunks[-1].unseal()
+            remove_ahead(view.chunks[-1], recovered.total - view.chunks[-1].first)
         self._follow_words(self._head.words)
         self._set_tail(view.of_era(self._words[SALT]))
         return failure

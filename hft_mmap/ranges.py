@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from typing import overload
 
 from numpy.typing import ArrayLike
 
-from hft_mmap import answers, by_time
+from hft_mmap import answers, asof, by_time, candles, searches
 from hft_mmap.answers import Passage, Point, Rank
-from hft_mmap.by_time import Instant, Window
+from hft_mmap.by_time import Instant, Lasting, Window
 from hft_mmap.errors import (
     InvalidRange,
     SymbolNotFound,
@@ -16,6 +17,7 @@ from hft_mmap.moment import Moment
 from hft_mmap.named import FIVE, Columns
 from hft_mmap.reader import MAX_WINDOW, Reader, checked_window, window_stats
 from hft_mmap.stats import STANDARD_WINDOWS, WindowStats
+from hft_mmap.ticks import Times
 from hft_mmap.tree.fold import fold_between, fold_window
 from hft_mmap.tree.passage import NOWHERE, UNANSWERED, find_between
 
@@ -28,7 +30,7 @@ def is_index(at: object) -> bool:
 class Ranges(Reader):
     """The part of a series that answers any range. Made by `Series`; safe to use from any number of threads."""
 
-    def _moment(self) -> Moment:
+    def moment(self) -> Moment:
         """Return the series as it stands now."""
         return Moment(self.symbol, *self._snapshot())
 
@@ -37,7 +39,7 @@ class Ranges(Reader):
         end: int | Instant | None = None,
     ) -> tuple[Moment, int, int]:  # fmt: skip
         """Return the series as it stands now, and the bounds [lo, hi) of what is asked for; see `statistics`."""
-        moment = self._moment()
+        moment = self.moment()
         return moment, *self._part(moment, window, start, end, at)
 
     def _part(
@@ -83,7 +85,7 @@ class Ranges(Reader):
             found = fold_between(view.address, total_address, start, end)
             if found[5]:
                 return window_stats(found)
-        moment = self._moment()
+        moment = self.moment()
         if not (is_index(start) and is_index(end)):
             start, end = by_time.between(moment, start, end)
         lo, hi = answers.checked_range(moment, start, end)
@@ -110,17 +112,18 @@ class Ranges(Reader):
         return answers.one(*self.part(window=window, at=at, start=start, end=end), stats)
 
     def stats_windows(
-        self, stats: Sequence[str] = FIVE, windows: Sequence[int] = STANDARD_WINDOWS
+        self, stats: Sequence[str] = FIVE, windows: Sequence[Window] = STANDARD_WINDOWS
     ) -> tuple[int, int, Columns]:
-        """Return start, total, and columns start, end and `stats` of the newest `windows` points, all of one moment.
+        """Return start, total, and columns start, end and `stats` of the newest `windows`, all of one moment.
 
-        A window larger than what is kept gives all of it. O(n log N), lock-free. InvalidStatistic, InvalidWindow;
-        SymbolNotFound while nothing was ever appended.
+        Each is points, or a time as in `statistics`; one larger than what is kept gives all of it. O(n log N),
+        lock-free. InvalidStatistic, InvalidWindow, ColumnsDiffer; SymbolNotFound while nothing was ever appended.
         """
-        moment = self._moment()
+        moment = self.moment()
         if moment.start == moment.total:
             raise SymbolNotFound(self.symbol)
-        return moment.start, moment.total, answers.newest(moment, list(map(checked_window, windows)), stats)
+        asked: list[Window] = [one if by_time.is_time(one) else checked_window(one) for one in windows]
+        return moment.start, moment.total, answers.newest(moment, asked, stats)
 
     def stats_bars(
         self, size: int, start: int | None = None, end: int | None = None, *, stats: Sequence[str] = FIVE
@@ -131,7 +134,7 @@ class Ranges(Reader):
         that are not kept, or not there yet, are left out, so there may be none. O(n log N), lock-free, GIL released.
         InvalidRange unless 0 <= start <= end and size >= 1; InvalidStatistic.
         """
-        moment = self._moment()
+        moment = self.moment()
         asked = (0 if start is None else start, moment.total if end is None else end)
         return answers.bars(moment, asked, size, stats)
 
@@ -142,7 +145,7 @@ class Ranges(Reader):
         undefined. O(n log N), about 1 us a range whatever its length, lock-free, with the GIL released; those of a path
         (`named.PATHS`) read every point. Errors as `range`, naming the first range that is wrong; InvalidStatistic.
         """
-        return answers.many(self._moment(), starts, ends, stats)
+        return answers.many(self.moment(), starts, ends, stats)
 
     def first(
         self, after: int, *, above: float | None = None, below: float | None = None, until: int | None = None
@@ -168,7 +171,7 @@ class Ranges(Reader):
                 return None
             if found != UNANSWERED:
                 return Passage(found, value, "above" if value >= high else "below")
-        return answers.first(self._moment(), after, above=above, below=below, until=until)
+        return searches.first(self.moment(), after, above=above, below=below, until=until)
 
     def quantile(
         self, q: Sequence[float], *, window: Window | None = None, start: int | Instant | None = None,
@@ -180,22 +183,98 @@ class Ranges(Reader):
         minimum, 1 the maximum. Lock-free, with the GIL released; milliseconds for 1e8 points that wander, up to a few
         readings of all of them for white noise. InvalidRange unless each q is from 0 to 1; errors of `statistics`.
         """
-        moment = self._moment()
-        return answers.quantiles(moment, *self._part(moment, window, start, end), q)
+        moment = self.moment()
+        return searches.quantiles(moment, *self._part(moment, window, start, end), q)
 
     def rank(
         self, value: float, *, window: Window | None = None, start: int | Instant | None = None,
         end: int | Instant | None = None,
     ) -> Rank:  # fmt: skip
         """Return how many points are below `value`, equal to it and above it; of which points, see `quantile`."""
-        moment = self._moment()
-        return answers.rank(moment, *self._part(moment, window, start, end), value)
+        moment = self.moment()
+        return searches.rank(moment, *self._part(moment, window, start, end), value)
 
-    def asof(self, at: int | Instant) -> Point:
+    def time_bars(
+        self, every: Lasting, start: int | Instant | None = None, end: int | Instant | None = None, *,
+        tz: str | None = None, fill: str = "none", stats: Sequence[str] = FIVE,
+    ) -> Columns:  # fmt: skip
+        """Return columns time, start, end and `stats` of the kept points of [start, end) in bars of `every`, as "1m".
+
+        A bar begins, at `time` in nanoseconds since 1970, at a multiple of `every` since 1970 UTC; with `tz`, an IANA
+        name as "Europe/Berlin", where the clock there shows a multiple since midnight, over its changes as well. start
+        and end are indexes or times; only the first and the last bar may lack points of theirs. fill: "none" leaves out
+        bars without points; "null" and "previous" have them, from `start` to `end` where these are times. Of those
+        start is end, count and volumes are 0, and all else is NaN; with "previous" the prices (min, max, first, last,
+        avg) are the price that held when the bar began. O(n log N), GIL released; what `statistics` says of paths.
+        InvalidWindow, InvalidRange, InvalidStatistic, ColumnsDiffer, SymbolNotFound.
+        """
+        moment = self.moment()
+        cut = candles.cut_by_clock(moment, every, start, end, tz=tz, fill=fill)
+        return candles.folded(moment, cut, stats)
+
+    def volume_bars(
+        self, volume: float, start: int | Instant | None = None, end: int | Instant | None = None, *,
+        stats: Sequence[str] = FIVE,
+    ) -> Columns:  # fmt: skip
+        """Return columns start, end and `stats` of the kept points of [start, end) in bars of so much volume.
+
+        A bar ends with the point with which the sum of its absolute sizes reaches `volume`; the last one may not. They
+        are counted from the first point of the range on, so the same start gives the same bars. `time` stands before
+        them where there are times: that of the first point. Every size is read, 5 ns each, with the GIL released.
+        InvalidRange unless `volume` is above 0; ColumnsDiffer, InvalidStatistic, SymbolNotFound.
+        """
+        moment = self.moment()
+        return candles.folded(moment, candles.cut_by_sizes(moment, volume, start, end), stats)
+
+    def value_bars(
+        self, value: float, start: int | Instant | None = None, end: int | Instant | None = None, *,
+        stats: Sequence[str] = FIVE,
+    ) -> Columns:  # fmt: skip
+        """Return what `volume_bars` does, of bars that end where price times absolute size adds up to `value`."""
+        moment = self.moment()
+        return candles.folded(moment, candles.cut_by_sizes(moment, value, start, end, by_value=True), stats)
+
+    def stats_around(
+        self, times: Times, *, before: Lasting | None = None, after: Lasting | None = None,
+        stats: Sequence[str] = FIVE,
+    ) -> Columns:  # fmt: skip
+        """Return columns start, end and `stats` of the points in [t - before, t + after] for each t of `times`.
+
+        times: whole nanoseconds since 1970, datetime64, or datetimes with a time zone. A window without a point has
+        start = end, and what `time_bars` says of empty bars. One that ends behind the newest point has what is there so
+        far; one that may have had points that are no longer kept is OutOfRange. Otherwise as `stats_many`.
+        """
+        moment = self.moment()
+        wanted = answers.wanted_of(moment, stats)
+        lo, hi = by_time.many_around(moment, times, before, after)
+        return Columns({"start": lo, "end": hi} | candles.of_any(moment, lo, hi, wanted))
+
+    def stats_between(self, starts: Times, ends: Times, stats: Sequence[str] = FIVE) -> Columns:
+        """Return columns start, end and `stats` of the points in [starts[k], ends[k]), times; see `stats_around`."""
+        moment = self.moment()
+        wanted = answers.wanted_of(moment, stats)
+        lo, hi = by_time.many_between(moment, starts, ends)
+        return Columns({"start": lo, "end": hi} | candles.of_any(moment, lo, hi, wanted))
+
+    @overload
+    def asof(self, at: int | Instant) -> Point: ...
+
+    @overload
+    def asof(self, at: int | Instant, tolerance: Lasting | None) -> Point | None: ...
+
+    def asof(self, at: int | Instant, tolerance: Lasting | None = None) -> Point | None:
         """Return the newest point at or before index `at`, or the time `at`; OutOfRange if it is no longer kept.
 
-        InvalidRange for an index behind the newest point where the series has times: nanoseconds are written "5ns".
-        O(1) by index, O(log N) by time; lock-free.
+        With a `tolerance`, as "5s", None where no point lies so shortly before the time `at`, or at it. InvalidRange
+        for an index behind the newest point where the series has times: nanoseconds are written "5ns". O(1) by index,
+        O(log N) by time; lock-free.
         """
-        moment = self._moment()
-        return answers.asof(moment, at if is_index(at) else by_time.until(moment, at))
+        return asof.asof(self.moment(), at, tolerance)
+
+    def asof_many(self, times: Times, tolerance: Lasting | None = None) -> Columns:
+        """Return index, time, value, and size where there is one, of the newest point at or before each of `times`.
+
+        times: as in `stats_around`. Where no point is kept, or none within `tolerance`, index is -1, time 0 and value
+        NaN. O(n log N), less for times in order; lock-free, GIL released. InvalidRange, InvalidWindow, ColumnsDiffer.
+        """
+        return asof.many(self.moment(), times, tolerance)

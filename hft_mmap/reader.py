@@ -16,7 +16,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from hft_mmap.by_time import Window, is_time, newest
+from hft_mmap.by_time import Window, is_time, newest, newest_of_each
 from hft_mmap.durable import recovery
 from hft_mmap.errors import (
     FormatError,
@@ -77,6 +77,9 @@ class SeriesInfo:
 class Reader:
     """The part of a series that is read. Made by `Series`; safe to use from any number of threads."""
 
+    removed = False
+    """Whether its files are gone, or have another name, for certain: then it has let go of them."""
+
     def __init__(self, directory: Path, *, writable: bool) -> None:
         """Open the head in `directory`; FormatError if it is not one of this directory. Nothing can be read yet."""
         self.directory = directory
@@ -111,6 +114,8 @@ class Reader:
 
     def _has_left(self) -> bool:
         """Say whether the series, which was about to lose its name, has lost it: a look at the file system."""
+        if self.removed:  # the number of its head may be that of another file by now
+            return True
         try:
             there = os.stat(self._head.path)
         except (FileNotFoundError, NotADirectoryError):
@@ -124,21 +129,21 @@ class Reader:
 
     def _mapped(self, view: View, total: int) -> View:
         """Return `view` with the chunks added that exist for the points up to `total`."""
-        if view.end < total and not view.chunks and self._look_at_columns():
-            view = View.empty(self._layout, view.first, view.era)
+        if view.end < total and not view.chunks:
+            self._look_at_columns()
+            # Not where that has changed them: who looked before may have met an error before it took another view.
+            if view.layout.kinds != self._layout.kinds:
+                view = View.empty(self._layout, view.first, view.era)
         while view.end < total:
             view = view.extended(Chunk(self.directory, self._head.identity.series_id, view.end, self._layout))
         return view
 
-    def _look_at_columns(self) -> bool:
-        """Look which columns the series has, and say whether these are others: its first batch chooses them.
+    def _look_at_columns(self) -> None:
+        """Look which columns the series has: its first batch chooses them, in whichever process.
 
-        Whoever has opened it before that batch, in whichever process, maps its first chunk after it.
+        Whoever has opened it before that batch maps its first chunk after it.
         """
-        layout = recovery.layout_of(self._head.look_at_identity())
-        changed = layout.kinds != self._layout.kinds
-        self._layout = layout
-        return changed
+        self._layout = recovery.layout_of(self._head.look_at_identity())
 
     def _current(self, total: int) -> View:
         """Return the view of all kept chunks up to `total`. Other processes are held out: what is kept exists."""
@@ -253,16 +258,24 @@ class Reader:
         """Return the statistics of the eight standard windows, all of one moment."""
         return self.windows_at()[2]
 
-    def windows_at(self, windows: tuple[int, ...] = STANDARD_WINDOWS) -> tuple[int, int, tuple[WindowStats, ...]]:
-        """Return start, total and the statistics of `windows`, which ascend, all of one moment."""
+    def windows_at(self, windows: tuple[Window, ...] = STANDARD_WINDOWS) -> tuple[int, int, tuple[WindowStats, ...]]:
+        """Return start, total and the statistics of `windows`, all of one moment.
+
+        Points ascend; windows by time (ColumnsDiffer where there are no times) stand anywhere among them.
+        """
         view, start, total = self._snapshot()
         if start == total:
             raise SymbolNotFound(self.symbol)
-        out = np.empty((len(windows), 5))
-        sizes = _WINDOWS if windows is STANDARD_WINDOWS else np.array([min(window, total) for window in windows])
+        if windows is not STANDARD_WINDOWS and any(map(is_time, windows)):
+            begins = newest_of_each(Moment(self.symbol, view, start, total), windows).tolist()
+            found = [(*fold_window(view.table, view.roots, lo, total), total - lo) for lo in begins]
+            return start, total, tuple(map(window_stats, found))
+        points = [window for window in windows if isinstance(window, int)]
+        out = np.empty((len(points), 5))
+        sizes = _WINDOWS if windows is STANDARD_WINDOWS else np.array([min(window, total) for window in points])
         fold_windows(view.table, view.roots, start, total, sizes, out)
         count = total - start
-        rows = zip(windows, out.tolist(), strict=True)
+        rows = zip(points, out.tolist(), strict=True)
         return (
             start,
             total,

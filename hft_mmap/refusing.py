@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hft_mmap.counters import EventSink
 from hft_mmap.errors import DiskFull, FormatError, HftMmapError, SeriesBusy, SeriesReadOnly, WriteFailed
+from hft_mmap.files.disk import SHORT_OF
 from hft_mmap.files.live import FLAG_SYNC_FAILED
 from hft_mmap.health import Refusal
 from hft_mmap.held import NOBODY, Held
@@ -109,7 +110,7 @@ class Refusing(Held):
         return not self._commits.sync_failed or bool(self._head.words[FLAGS] & FLAG_SYNC_FAILED)
 
     def _told_of_failure(self) -> bool:
-        """Raise the flag of a failed sync, if there was one; return False if another process keeps it, for now."""
+        """Raise the flag of a failed sync, if there was one; return False if that can't be done for now."""
         if not (self._head.closed or self._flagged()):
             try:
                 if self._head.fd < 0:  # it could not be opened again: better without the lock than not at all
@@ -118,4 +119,8 @@ class Refusing(Held):
                     self._commits.fail()
             except SeriesBusy:
                 return False
+            except OSError as error:  # the system has no lock to give
+                if error.errno in SHORT_OF:
+                    return False
+                self._head.raise_flag(FLAG_SYNC_FAILED)
         return True

@@ -1,7 +1,6 @@
 """One symbol, open: what `Reader` answers and `Appender` takes, its commits, and its close."""
 
 import errno
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -14,27 +13,21 @@ from hft_mmap import forks
 from hft_mmap.counters import EventSink, Syncs
 from hft_mmap.durable import recovery
 from hft_mmap.durable.commits import Waiter
+from hft_mmap.durable.groups import keep_up
 from hft_mmap.durable.trust import Trusted, ending, trust
-from hft_mmap.errors import (
-    FormatError,
-    HftMmapError,
-    SeriesBusy,
-    SeriesRemoved,
-    StoreClosed,
-    StoreForked,
-    WriteFailed,
-)
+from hft_mmap.errors import FormatError, HftMmapError, SeriesBusy, SeriesRemoved, StoreClosed, StoreForked, WriteFailed
 from hft_mmap.files.boot import Boot
 from hft_mmap.files.descriptors import Descriptors
 from hft_mmap.files.disk import SHORT_OF
+from hft_mmap.files.layout import groups_named
 from hft_mmap.files.live import FLAG_CLEAN, FLAG_SYNC_FAILED
 from hft_mmap.files.locks import attempts
 from hft_mmap.files.marks import Mark
 from hft_mmap.files.view import View
+from hft_mmap.gone import Gone
 from hft_mmap.health import LOCKED_AFTER_S, Refusal, Trouble
 from hft_mmap.held import CLOSED
 from hft_mmap.limits import Limits
-from hft_mmap.opened import Opened
 from hft_mmap.refusing import Waker
 from hft_mmap.tree.words import FLAGS, START, TOTAL
 
@@ -44,7 +37,7 @@ _COMMIT_WAIT_S = 0.01
 """The flusher commits the other series, and comes back, where another process holds one for longer."""
 
 
-class Series(Opened):
+class Series(Gone):
     """An open series. Made by `Store`; safe to use from any number of threads."""
 
     def __init__(  # noqa: PLR0913 - what a series needs of its store
@@ -63,9 +56,12 @@ class Series(Opened):
         self._commit_wait_s = self._head.wait_s = wait_s
         self._not_committed: Trouble | None = None
         self._memory_kept = False
+        self._groups = groups_named(limits.groups)
+        self._groups_failed = False
         forks.watch(self)
         try:
             self._open(boot)
+            self._grouped_total = self.total
             self._commit_wait_s = self._head.wait_s = _COMMIT_WAIT_S
         except BaseException:
             self._head.close()
@@ -79,11 +75,6 @@ class Series(Opened):
         self.__class__ = _Forked
 
     # -- durability ---------------------------------------------------------------------------------------------------
-
-    @property
-    def committed_total(self) -> int:
-        """Points that the newest commit vouches for: what a power loss leaves."""
-        return self._commits.total
 
     @property
     def syncs(self) -> Syncs:
@@ -133,7 +124,7 @@ class Series(Opened):
             except (SeriesRemoved, StoreClosed):
                 pass  # it is refused from now on, and that is what is told to who waits
             except OSError as error:
-                if self._is_removed():  # then it says nothing of the disk
+                if self.is_gone():  # then it says nothing of the disk
                     self._answer_waiters()
                     return True
                 if self._may_commit_again(error, clean=clean):
@@ -144,8 +135,28 @@ class Series(Opened):
         if not (self._told_of_failure() and self._kept_in_memory()):
             return False
         self._not_committed = None
+        if self.removed:
+            with self._lock:
+                self._close_files()
         self._answer_waiters()
+        self._keep_groups()
         return True
+
+    def _keep_groups(self) -> None:
+        """Have the groups follow what is published, once nobody waits any more: no point needs them.
+
+        What fails is told once, and tried again with the next commit; questions read what is not covered.
+        """
+        if not self._groups or self._commits.sync_failed or self.removed:
+            return
+        try:
+            view, _, total = self._snapshot()
+            keep_up(view, self._grouped_total, total, self._groups)
+            self._grouped_total, self._groups_failed = total, False
+        except (OSError, HftMmapError) as error:
+            if not self._groups_failed:
+                self._groups_failed = True
+                self._on_event("groups_failed", {"symbol": self.symbol, "error": str(error)})
 
     def _later(self, code: str, error: Exception) -> bool:
         """Remember why a commit has to wait, for `trouble`; return False."""
@@ -159,46 +170,6 @@ class Series(Opened):
         waiting = self._not_committed
         late = waiting is not None and monotonic() - waiting.since_s >= LOCKED_AFTER_S
         return super().trouble() or (waiting if late else None)
-
-    def _not_written(self, n: int, error: OSError | FormatError) -> HftMmapError:
-        """Return the error that tells a caller why a batch was not stored; SeriesRemoved where that is why."""
-        if isinstance(error, FileNotFoundError) and self._is_removed() and self._refused is not None:
-            return self._refused.error()
-        return super()._not_written(n, error)
-
-    def check_in_place(self) -> None:
-        """Raise SeriesRemoved, and refuse batches from now on, if the files are no longer those of the directory."""
-        if self._is_removed():
-            raise SeriesRemoved(self._removed_text())
-
-    def _is_removed(self) -> bool:
-        """Say whether the head has lost its name, to nothing or to another file; two looks at the file system.
-
-        A directory that was only moved still has the file: what is appended is there when it is moved back. Where
-        the system does not tell what is mapped (/proc), a series without descriptors counts as removed by that.
-        """
-        if not self.removed and self.has_left:
-            self.removed = True
-            with self._lock:
-                self._refused = Refusal(SeriesRemoved, self._left_text())
-                self._plan = self._tick_plan = None
-                self.attached = False
-        if not (self.removed or self._head.closed):
-            with suppress(OSError):  # a disk that can't be asked says nothing of names
-                try:
-                    there = os.stat(self._head.path)
-                    self.removed = (there.st_dev, there.st_ino) != (self._head.device, self._head.inode)
-                except (FileNotFoundError, NotADirectoryError):
-                    with self._lock:
-                        self.removed = not self._head.has_name
-            if self.removed:
-                with self._lock:
-                    self._refused = Refusal(SeriesRemoved, self._removed_text())
-                    self._plan = self._tick_plan = None
-                    # The next to look for the series goes the long way, and meets the refusal.
-                    self.attached = False
-                self._on_event("removed", {"symbol": self.symbol, "durable_total": self.committed_total})
-        return self.removed
 
     def _may_commit_again(self, error: OSError, *, clean: bool) -> bool:
         """Return whether a commit that failed may be tried again: nothing is in doubt, and it may pass."""

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 STANDARD_WINDOWS = tuple(10**k for k in range(1, 9))
 """The windows answered together: the newest 10, 100, … 100,000,000 points."""
+STANDARD_TIMES = ("1s", "5s", "10s", "1m", "5m", "15m", "1h", "1d")
+"""The windows by time that are answered beside them, where a series has times."""
 
 
 class WindowStats(NamedTuple):

@@ -49,6 +49,7 @@ class Asgi:
     caller = None
     question = ""
     kept_bytes = 0
+    offset: int | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer once the body is read."""
@@ -62,7 +63,7 @@ class Asgi:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
 
-    def answer(self, body: bytes, _client: object) -> bytes:
+    def answer(self, body: bytes, _client: object, _offset: int | None = None) -> bytes:
         """Answer a prepared request."""
         return POST_ANSWER if body else GET_ANSWER
 

@@ -7,7 +7,7 @@ from importlib import import_module
 from perf.case import Case
 
 SUITES = (
-    "floor", "kernels", "store", "reading", "answers",
+    "floor", "kernels", "store", "reading", "answers", "ticks",
     "decode", "protocol", "http_app", "http_socket", "process", "naive", "symbols",
 )  # fmt: skip
 

@@ -1,4 +1,6 @@
-"""A process that imports one file, as `hft-mmap import` does: `python -m perf.importer FILE DATA_DIR`.
+"""A process that imports one file, as `hft-mmap import` does: `python -m perf.importer FILE DATA_DIR [ticks]`.
+
+Prices alone, or, where that is said, what stands beside them too.
 
 Prints, as JSON: rows, seconds until all were stored, seconds until they were on the disk, and the most memory that the
 process held at once, mapped files included (VmHWM), with what it held before it did anything, and with its libraries.
@@ -25,9 +27,9 @@ class Imported:
     loaded_bytes: int
 
 
-def import_in_process(file: Path, data: Path) -> Imported:
-    """Import `file` into a new store at `data`, in a process of its own."""
-    command = [sys.executable, "-m", "perf.importer", str(file), str(data)]
+def import_in_process(file: Path, data: Path, *, ticks: bool = False) -> Imported:
+    """Import `file` into a new store at `data`, in a process of its own; ticks: with its times and sizes."""
+    command = [sys.executable, "-m", "perf.importer", str(file), str(data), *(["ticks"] if ticks else [])]
     done = subprocess.run(command, env=environment({}), capture_output=True, text=True, check=True)
     return Imported(**json.loads(done.stdout))
 
@@ -40,8 +42,9 @@ def _memory_bytes(field: str) -> int:
     raise AssertionError(f"no {field}")
 
 
-def main(file: str, data: str) -> int:
+def main(file: str, data: str, what: str = "prices") -> int:
     """Import, and tell."""
+    beside = what == "ticks"
     empty = _memory_bytes("VmRSS")
     # Only now: what these take is part of what an import takes.
     from hft_mmap import Durability, Store  # noqa: PLC0415
@@ -53,7 +56,7 @@ def main(file: str, data: str) -> int:
         need(module, "the benchmark")  # loading it is no part of the rate
     loaded = _memory_bytes("VmRSS")
     with Store(data, limits=ROOMY, durability=Durability.PROCESS) as store:
-        report = import_files(Plan([file], SYMBOL), StoreSink(store))
+        report = import_files(Plan([file], SYMBOL, time=beside, size=beside), StoreSink(store))
     told = Imported(
         report.progress.rows, report.seconds, report.sync_seconds, _memory_bytes("VmHWM"), empty, loaded
     )  # fmt: skip

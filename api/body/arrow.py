@@ -7,19 +7,19 @@ all proportion to its size (buffers compressed inside the stream, dictionaries, 
 import asyncio
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from api.body.raw import check_count
+from api.body.raw import PRICE, SIZE, TIME, check_count
 from api.http.problems import Refusal, shown
 from api.operation.turns import Turns
-from hft_mmap import Span
+from hft_mmap import InvalidSizes, InvalidTimes, InvalidValues, Span, Ticks, as_ticks
 
 INSTALL = "it was installed without pyarrow, which its extra import brings"
 MAX_METADATA_BYTES = 65_536
@@ -52,11 +52,20 @@ async def loaded() -> Arrow:
     return arrow
 
 
-async def arrow_values(body: bytes, column: str | None, max_values: int) -> NDArray[np.float64]:
-    """Return the numbers in `column` of the stream `body`, shape (n,), as float64; None: its only column of numbers.
+class ArrowColumns(NamedTuple):
+    """Which columns of a stream are meant; price None: its only column of numbers. time_unit: of integers."""
 
-    Raises Refusal: 400 if it is no sound stream, has no such column, a null in it or more than `max_values` numbers,
-    415 if pyarrow is not installed.
+    price: str | None = None
+    time: str | None = None
+    size: str | None = None
+    time_unit: str | None = None
+
+
+async def arrow_rows(body: bytes, columns: ArrowColumns, max_values: int) -> NDArray[np.float64] | Ticks:
+    """Return the points in the stream `body`: prices as float64, with times and sizes where `columns` names them.
+
+    Raises Refusal: 400 if it is no sound stream, has no such column, a null in one or more than `max_values` rows,
+    415 if pyarrow is not installed; InvalidTimes.
     """
     try:
         arrow = await loaded()
@@ -65,8 +74,18 @@ async def arrow_values(body: bytes, column: str | None, max_values: int) -> NDAr
     turns = Turns()
     try:
         schema = await _looked_through(arrow, body, turns)
-        index = _index(arrow, schema, column)
-        return await _read(arrow, body, index, max_values, turns)
+        names = {"values": _index(arrow, schema, columns.price, columns)}
+        if columns.time is not None:
+            names["times"] = _time_index(arrow, schema, columns.time, columns.time_unit)
+        elif columns.time_unit is not None:
+            raise _bad("time_unit stands beside time_column, which names the column of times")
+        if columns.size is not None:
+            names["sizes"] = _index(arrow, schema, columns.size)
+        if len(set(names.values())) < len(names):
+            raise _bad("One column is named twice: prices, times and sizes are columns of their own")
+        return await _read(arrow, body, names, columns.time_unit or "ns", max_values, turns)
+    except (InvalidTimes, InvalidSizes, InvalidValues):  # which are ValueErrors as well
+        raise
     except (
         arrow.ArrowException,
         OSError,
@@ -159,65 +178,114 @@ def _size(buffer: memoryview, vtable: int) -> int:
     return int(struct.unpack_from("<H", buffer, vtable)[0])
 
 
-def _index(arrow: Arrow, schema: Arrow, column: str | None) -> int:
-    """Return which column of `schema` holds the prices."""
+def _time_index(arrow: Arrow, schema: Arrow, column: str, unit: str | None) -> int:
+    """Return which column of `schema` holds the times: timestamps with a zone, or integers of `unit`."""
+    found = _named(schema, column)
+    kind = schema.field(found).type
+    if arrow.types.is_timestamp(kind):
+        if kind.tz is None:
+            raise _bad(f"The column {shown(column)} has timestamps without a time zone: send them with UTC")
+        if unit is not None:
+            raise _bad(f"The column {shown(column)} has timestamps, whose type says their unit: leave out time_unit")
+    elif not arrow.types.is_integer(kind):
+        raise _bad(f"The column {shown(column)} must be of timestamps or integers, not of {shown(str(kind))}")
+    return found
+
+
+def _named(schema: Arrow, column: str) -> int:
+    """Return which column of `schema` has the name `column`."""
+    found = [i for i, field in enumerate(schema) if field.name == column]
+    if len(found) != 1:
+        raise _bad(f"The stream has {len(found) or 'no'} columns of the name {shown(column)}")
+    return found[0]
+
+
+def _index(arrow: Arrow, schema: Arrow, column: str | None, others: ArrowColumns | None = None) -> int:
+    """Return which column of `schema` holds numbers, where None is given the only one that is none of `others`."""
 
     def is_number(kind: Arrow) -> bool:
         return bool(arrow.types.is_integer(kind) or arrow.types.is_floating(kind))
 
     if column is None:
-        numbers = [i for i, field in enumerate(schema) if is_number(field.type)]
+        taken = () if others is None else (others.time, others.size)
+        numbers = [i for i, field in enumerate(schema) if is_number(field.type) and field.name not in taken]
         if len(numbers) != 1:
             names = ", ".join(shown(schema.field(i).name) for i in numbers[:10]) or "none"
             raise _bad(f"The stream must have one column of numbers, or column= must name one; those it has: {names}")
         return numbers[0]
-    found = [i for i, field in enumerate(schema) if field.name == column]
-    if len(found) != 1:
-        raise _bad(f"The stream has {len(found) or 'no'} columns of the name {shown(column)}")
-    kind = schema.field(found[0]).type
+    found = _named(schema, column)
+    kind = schema.field(found).type
     if not is_number(kind):
         raise _bad(f"The column {shown(column)} must be of integers or floats, not of {shown(str(kind))}")
-    return found[0]
+    return found
 
 
-async def _read(arrow: Arrow, body: bytes, index: int, max_values: int, turns: Turns) -> NDArray[np.float64]:
-    options = arrow.ipc.IpcReadOptions(use_threads=False, included_fields=[index])
-    parts: list[NDArray[np.float64]] = []
+async def _read(
+    arrow: Arrow, body: bytes, places: Mapping[str, int], unit: str, max_values: int, turns: Turns
+) -> NDArray[np.float64] | Ticks:
+    """Return the columns at `places`, which are called "values", "times" and "sizes"."""
+    fields = sorted(places.values())
+    options = arrow.ipc.IpcReadOptions(use_threads=False, included_fields=fields)
+    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in places}
     count = 0
     for batch in arrow.ipc.open_stream(arrow.py_buffer(body), options=options):
         batch.validate(full=True)  # lengths and counts in the stream are claims, and nothing has checked them yet
-        column = batch.column(0)
-        if column.null_count:
-            nulls = column.is_null().to_numpy(zero_copy_only=False)
-            raise _bad(f"values[{count + int(nulls.argmax())}] must be a number, not null")
-        count += len(column)
+        for name, place in places.items():
+            column = batch.column(fields.index(place))
+            if column.null_count:
+                nulls = column.is_null().to_numpy(zero_copy_only=False)
+                raise _bad(f"{name}[{count + int(nulls.argmax())}] must be a number, not null")
+            numbers = column.to_numpy()
+            parts[name].append(numbers if name == "times" else numbers.astype(np.float64, copy=False))
+        count += batch.num_rows
         check_count(count, max_values)
-        parts.append(column.to_numpy().astype(np.float64, copy=False))
         await turns.give_way()
-    return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0), *parts])
+    whole = {name: _whole(part, name) for name, part in parts.items()}
+    if len(whole) == 1:
+        return whole["values"]
+    return as_ticks(whole["values"], whole.get("times"), whole.get("sizes"), unit)
+
+
+def _whole(parts: list[NDArray[Any]], name: str) -> NDArray[Any]:
+    if not parts:
+        return np.empty(0, dtype=np.int64 if name == "times" else np.float64)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 class Written:
-    """A span as an Arrow stream of one float64 column, `price`, in record batches over the mapped files."""
+    """Columns of a span as an Arrow stream, in record batches over the mapped files.
 
-    def __init__(self, arrow: Arrow, span: Span) -> None:
+    `price` and `size` are float64, `time` is a timestamp in nanoseconds with UTC.
+    """
+
+    def __init__(self, arrow: Arrow, span: Span, columns: tuple[str, ...]) -> None:
         self._arrow = arrow
         self._span = span
-        self._schema = arrow.schema([arrow.field("price", arrow.float64(), nullable=False)])
-        # How long a message is follows from the number of values in it.
+        self._columns = columns
+        of = {TIME: arrow.timestamp("ns", tz="UTC"), PRICE: arrow.float64(), SIZE: arrow.float64()}
+        self._schema = arrow.schema([arrow.field(name, of[name], nullable=False) for name in columns])
+        # How long a message is follows from the number of points in it.
         lengths = Counter(end - begin for begin, end in span.cuts())
-        bodies = sum(arrow.ipc.get_record_batch_size(self._batch(np.empty(n))) * times for n, times in lengths.items())
+        bodies = sum(arrow.ipc.get_record_batch_size(self._empty(n)) * times for n, times in lengths.items())
         self.length = self._schema.serialize().size + bodies + len(END)
 
     def pieces(self) -> Iterator[memoryview]:
         """Yield the messages of the stream."""
         yield memoryview(self._schema.serialize())
-        for piece in self._span.pieces():
-            yield memoryview(self._batch(piece).serialize())
+        for rows in self._span.rows():
+            yield memoryview(self._batch(rows).serialize())
         yield memoryview(END)
 
-    def _batch(self, piece: NDArray[np.float64]) -> Arrow:
-        return self._arrow.record_batch([self._arrow.array(piece)], schema=self._schema)
+    def _empty(self, points: int) -> Arrow:
+        return self._batch(Ticks(np.empty(points), np.empty(points, dtype=np.int64), np.empty(points)))
+
+    def _batch(self, rows: Ticks) -> Arrow:
+        of = {TIME: rows.times, PRICE: rows.prices, SIZE: rows.sizes}
+        arrays = [
+            self._arrow.array(of[name]).cast(field.type)
+            for name, field in zip(self._columns, self._schema, strict=True)
+        ]
+        return self._arrow.record_batch(arrays, schema=self._schema)
 
 
 def _bad(detail: str) -> Refusal:

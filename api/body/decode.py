@@ -74,7 +74,7 @@ class Decoder:
         self._parse = simdjson.Parser().parse
 
     def quick(self, body: bytes) -> Batch | None:
-        """Return the batch in `body` if it is one beyond doubt, else None: then ask `decode`, which says what is wrong.
+        """Return the batch in `body` if it is one beyond doubt, else None: `decode_rows` says what is wrong with it.
 
         The values are numbers of type float64, at most `max_values`; whether they are prices is for the store to say.
         Costs 1.3 us and 15-25 ns a value.
@@ -104,18 +104,11 @@ class Decoder:
             return None
         return symbol, values, offset
 
-    async def decode(self, body: bytes) -> Batch:
-        """Return the batch in `body`, whatever its size; raise Refusal (400 or 422) that says what is wrong with it.
-
-        Of prices alone: where times and sizes have no place yet, they are refused.
-        """
-        symbol, values, offset = await self.decode_rows(body)
-        if isinstance(values, Ticks):
-            raise _wrong_type("times and sizes are taken by POST /add_batch in a body of type application/json alone")
-        return symbol, values, offset
-
     async def decode_rows(self, body: bytes) -> Rows:
-        """Return the batch in `body`, with times and sizes if it has them; as `decode`. InvalidTimes, InvalidSizes."""
+        """Return the batch in `body`, whatever its size, with times and sizes if it has them.
+
+        Raises Refusal (400 or 422) that says what is wrong with it; InvalidTimes, InvalidSizes.
+        """
         if len(body) <= PIECE_BYTES:
             return self._strict(body).rows()
         await asyncio.sleep(0)

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
-from api.body.arrow import arrow_values
+from api.body.arrow import ArrowColumns, arrow_rows
 from api.body.decode import Decoder, Rows
 from api.body.inflate import inflate
 from api.body.media import ARROW, JSON, body_coding
-from api.body.raw import raw_values
+from api.body.raw import PRICES_ALONE, parse_columns, raw_rows
 from api.body.reading import read_body
 from api.http.problems import Refusal
 from api.http.query import parse_batch_query, parse_index
@@ -50,12 +50,17 @@ class Intake:
         """Return the batch that `req` carries in a body of type `kind`. Raises Refusal."""
         if kind == JSON:
             return await self._json(req)
-        query = parse_batch_query(req.scope["query_string"], columns=kind == ARROW)
-        offset = _offset(req, query.offset)
+        query = parse_batch_query(req.scope["query_string"], named=kind == ARROW)
+        offset, given = _offset(req, query.offset), query.given
+        if kind == ARROW:
+            names = ArrowColumns(*map(given.get, ("column", "time_column", "size_column", "time_unit")))
+            async with self.body(req) as body:
+                return query.symbol, await arrow_rows(body, names, self._max_values), offset
+        columns = PRICES_ALONE
+        if "columns" in given or "time_unit" in given:
+            columns = parse_columns(given.get("columns"), given.get("time_unit"))
         async with self.body(req) as body:
-            if kind == ARROW:
-                return query.symbol, await arrow_values(body, query.column, self._max_values), offset
-            return query.symbol, raw_values(body, self._max_values), offset
+            return query.symbol, raw_rows(body, columns, self._max_values), offset
 
     def check_lines(self, req: Request) -> None:
         """Raise Refusal (400) if there is something beside an NDJSON body, whose lines have symbols and offsets."""

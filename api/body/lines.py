@@ -21,7 +21,7 @@ from api.body.patience import Appender, Stored, Waits, local_appender
 from api.http.exchange import BATCH, REFUSED, Scope, request_id
 from api.http.problems import INTERNAL_ERROR, Refusal, log_unexpected, status_of
 from api.operation.turns import Turns
-from hft_mmap import Durability, OffsetConflict, Store
+from hft_mmap import Durability, OffsetConflict, Store, Ticks
 
 MAX_LINES = 10_000
 _NEWLINE = ord("\n")
@@ -38,13 +38,17 @@ class _Result:
     symbol: str | None = None
     added: int = 0
     total: int | None = None
+    late: int = 0
+    latest_ns: int = 0
     error: str = ""
 
     def told(self) -> bytes:
         """Return it as JSON."""
         if self.status == _OK:
+            late = {"late": self.late, "latest_ns": self.latest_ns} if self.late else {}
             return orjson.dumps(
                 {"line": self.line, "status": _OK, "symbol": self.symbol, "added": self.added, "total": self.total}
+                | late
             )
         found: dict[str, object] = {"line": self.line, "status": self.status, "error": self.error}
         if self.symbol is not None:
@@ -96,13 +100,15 @@ class Lines:
     async def _take_line(self, result: _Result, line: bytes, patience: Waits, scope: Scope) -> _Result:
         """Append one line, and note what became of it."""
         try:
-            symbol, values, offset = self._decoder.quick(line) or await self._decoder.decode(line)
+            symbol, values, offset = self._decoder.quick(line) or await self._decoder.decode_rows(line)
             result.symbol = symbol
             check_symbol(scope, WRITE, symbol)
             result.total = self._appender.now(self._store, symbol, values, offset)
             if result.total is None:
                 result.total = await patience.append(self._store, symbol, values, offset)
-            result.added = len(values)
+            result.added = len(values.prices if isinstance(values, Ticks) else values)
+            if isinstance(result.total, Stored) and result.total.late:
+                result.late, result.latest_ns = result.total.late, result.total.latest_ns
         except Exception as error:  # noqa: BLE001 - whatever it is, the client has to know of the lines before it
             result.status, result.error = _told(error, scope)
             if isinstance(error, OffsetConflict):

@@ -12,6 +12,7 @@
     asof          the newest point at or before an index (likewise)
     verify        read everything back and compare it with the sealed nodes
     repair        rebuild damaged nodes from the values
+    summarise     make summaries of the path of what is stored (api/cli/summarising.py)
     token         make a token for a client
     snapshot      copy a data directory, also while a service writes to it
     symbols       what a data directory holds, filtered (api/cli/symbols.py)
@@ -63,6 +64,7 @@ from api.cli.questions import (
     rank_command,
     stats_command,
 )
+from api.cli.summarising import summarise_command
 from api.cli.transfer import export_command, import_command
 
 # Imported by the commands that need it, when they run; see api/cli/console.py.
@@ -93,6 +95,7 @@ main.add_command(first_command)
 main.add_command(quantile_command)
 main.add_command(rank_command)
 main.add_command(asof_command)
+main.add_command(summarise_command)
 main.add_command(cluster_group)
 for _command in symbols.COMMANDS:
     main.add_command(_command)

@@ -14,6 +14,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 # The names of hft_mmap.transfer, which costs half a second to import; a test compares them.
 FORMATS = ("csv", "parquet", "arrow", "ndjson", "json", "xlsx", "npy", "npz", "f64")
 PRESETS = ("lobster", "databento")
+TIME_UNITS = ("s", "ms", "us", "ns")
 
 
 def _once(_context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str | None:
@@ -105,9 +106,31 @@ _OPTIONS = (
     click.option("--divide-by", type=float, help="Divide prices by this, as 10000 or 1e9 for those of a fixed scale."),
     _option("--preset", "What is known of a vendor's files: what stands for no price, and the scale.",
             type=click.Choice(PRESETS)),
+    click.option(
+        "--time-column", "time_columns", multiple=True,
+        help="The column that says when each row is of, in place of the one that is found; twice, for a date and a "
+        "time.",
+    ),
+    _option("--time-format", "How times are written, as %d.%m.%Y %H:%M:%S.%f, where their rows do not show it."),
+    _option("--time-unit", "The unit of times that are numbers since 1970, where their magnitude does not show it.",
+            type=click.Choice(TIME_UNITS)),
+    _option("--tz", "The time zone of times that say none: UTC, -05:00, America/New_York."),
+    click.option("--no-time", is_flag=True, help="Store prices without times."),
+    _option("--size-column", "The column that says how much was traded, in place of the one that is found."),
+    click.option("--no-size", is_flag=True, help="Store prices without sizes."),
+    _option("--side-column", "The column that says who wanted the trade, a buyer (+) or a seller (-)."),
+    click.option("--no-side", is_flag=True, help="Store sizes as they are, whatever a column says of their side."),
+    click.option("--bought", multiple=True, help="A cell of the side that says bought, in place of the usual words."),
+    click.option("--sold", multiple=True, help="A cell of the side that says sold, in place of the usual words."),
     click.option("--append-new", is_flag=True, help="Of files that have grown, take only what is new."),
     click.option("--skip-bad", is_flag=True, help="Count and skip rows that hold no price, in place of stopping."),
 )  # fmt: skip
+
+
+_EXCLUDE = {
+    "no_time": ("time_columns", "time_format", "time_unit", "tz"), "no_size": ("size_column", "side_column"),
+    "no_side": ("side_column", "bought", "sold"),
+}  # fmt: skip
 
 
 def plan_options(command: Command) -> Command:
@@ -125,6 +148,31 @@ def _check_places(symbol: str | None, files: tuple[str, ...]) -> None:
             raise click.UsageError(f"the options name the series, so no SYMBOL is given: {first!r} is no file")
     elif Path(symbol).is_file() and first != "-" and not Path(first).exists() and not Path(first).suffix:
         raise click.UsageError(f"the SYMBOL comes first, then the files: {symbol!r} is a file, and {first!r} is none")
+
+
+def _beside(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a plan has to know of times and sizes; UsageError for what excludes each other, or is none."""
+    from hft_mmap.transfer.clock import check_form, zone_of
+
+    for refusal, options in _EXCLUDE.items():
+        both = [option for option in options if given[option]]
+        if given[refusal] and both:
+            name = both[0].replace("_", "-").replace("time-columns", "time-column")
+            raise click.UsageError(f"--{refusal.replace('_', '-')} and --{name} exclude each other")
+    if given["time_format"] and given["time_unit"]:
+        raise click.UsageError("--time-format is of texts, and --time-unit of numbers: give one")
+    if len(given["time_columns"]) > 2:  # noqa: PLR2004 - a date and a time
+        raise click.UsageError("--time-column is given twice at most, for a date and a time")
+    try:
+        if given["time_format"]:
+            check_form(given["time_format"])
+        if given["tz"]:
+            zone_of(given["tz"])
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    names = ("time_format", "time_unit", "tz", "size_column", "side_column", "time_columns", "bought", "sold")
+    off = {name: not given[f"no_{name}"] for name in ("time", "size", "side")}
+    return {name: given[name] for name in names} | off
 
 
 def plan_of(arguments: tuple[str, ...], given: Mapping[str, Any]) -> "Plan":
@@ -154,5 +202,5 @@ def plan_of(arguments: tuple[str, ...], given: Mapping[str, Any]) -> "Plan":
         given["skip_bad"], given["reverse"], given["mixed"], columns, given["decimal"], given["thousands"],
         given["encoding"], given["skip_rows"], given["comment"], given["max_price"], given["no_price"],
         given["divide_by"], given["preset"], given["by_time"], given["append_new"],
-        given["sheet"],
+        given["sheet"], **_beside(given),
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -36,7 +37,10 @@ def _json(one: "Preview") -> dict[str, object]:
     look["doubts"] = [
         {"text": doubt.text, "options": [choice.option for choice in doubt.choices]} for doubt in one.look.doubts
     ]
-    points = [{"row": row, "symbol": symbol, "price": price} for row, symbol, price in one.points]
+    points = [
+        {"row": row, "symbol": symbol, "price": price, "time": time, "size": size}
+        for (row, symbol, price), (time, size) in zip(one.points, one.beside, strict=True)
+    ]
     return look | {"points": points, "fault": one.fault}
 
 
@@ -46,6 +50,9 @@ def _print(one: "Preview") -> None:
     if look.first_time is not None:
         between = look.first_time if look.first_time == look.last_time else f"{look.first_time} … {look.last_time}"
         times = f"{times}: {look.order or 'in no certain order'} ({between})"
+    if times and look.clock is None:
+        times = f"{times}; not stored"
+    size = None if look.size is None else look.size if look.side is None else f"{look.size}, its sign by {look.side}"
     symbols = look.symbol or ("of the folder" if look.symbols else "")
     if look.symbols:
         more = ", …" if len(look.symbols) > 3 else ""  # noqa: PLR2004 - as many as fit
@@ -55,20 +62,38 @@ def _print(one: "Preview") -> None:
         "format": " in ".join(filter(None, (look.format, look.compression))), "encoding": look.encoding,
         "delimiter": None if look.delimiter is None else repr(look.delimiter), "header": header,
         "columns": ", ".join(look.names), "numbers": None if look.numerals is None else str(look.numerals),
-        "time": times, "symbol": symbols, "price": ", ".join(look.prices),
+        "time": times, "stored as": look.clock, "symbol": symbols, "price": ", ".join(look.prices),
+        "size": size,
     }  # fmt: skip
     click.echo(look.file)
     for name, fact in facts.items():
         if fact:
             click.echo(f"  {name:<10} {fact}")
     if one.points:
-        print_table(
-            [["  row", "symbol", "price"], *([f"  {row}", name, repr(price)] for row, name, price in one.points)]
-        )
+        _print_points(one)
     for doubt in look.doubts:
         click.echo(f"  not certain: {doubt.text}")
     if one.fault:
         click.echo(f"  would stop at: {one.fault}")
+
+
+def _print_points(one: "Preview") -> None:
+    """Print the first points as they would be stored."""
+    time, size = one.beside[0]
+    names = [name for name, there in (("time", time), ("size", size)) if there is not None]
+    table = [["  row", "symbol", "price", *names]]
+    for (row, symbol, price), (time, size) in zip(one.points, one.beside, strict=True):
+        beside = [*([] if time is None else [utc(time)]), *([] if size is None else [repr(size)])]
+        table.append([f"  {row}", symbol, repr(price), *beside])
+    print_table(table)
+
+
+def utc(time_ns: int) -> str:
+    """Return nanoseconds since 1970 as a person reads them, in UTC."""
+    whole, rest = divmod(time_ns, 10**9)
+    text = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=whole)).strftime("%Y-%m-%dT%H:%M:%S")
+    digits = f"{rest:09}".rstrip("0")
+    return f"{text}{'.' if digits else ''}{digits}Z"
 
 
 def settled(plan: "Plan") -> "Plan":

@@ -18,17 +18,53 @@ from api.cli.console import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hft_mmap import Store, WindowStats
 
-FROM_OPTION = click.option("--from", "start", type=click.IntRange(min=0), help="Index of the first point.")
-TO_OPTION = click.option("--to", "end", type=click.IntRange(min=0), help="Index after the last point.")
-WINDOW_OPTION = click.option("--window", type=click.IntRange(min=1), help="The newest so many points.")
+
+class _Text(click.ParamType):  # type: ignore[type-arg] # some releases of click have none
+    """What a query of the service takes as well: its text is read by the same words."""
+
+    def __init__(self, name: str, read: "Callable[[str, str], int | str]") -> None:
+        self.name = name
+        self._read = read
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Return a number, or the text of a time; a refusal is one of click."""
+        from api.http.problems import Refusal
+        from hft_mmap import HftMmapError
+
+        try:
+            return self._read(param.opts[0].lstrip("-") if param else self.name, str(value))
+        except Refusal as refusal:
+            self.fail(refusal.detail, param, ctx)
+        except HftMmapError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _window(name: str, text: str) -> int | str:
+    from api.http.query import parse_lasting
+
+    return parse_lasting(name, text)
+
+
+def _place(name: str, text: str) -> int | str:
+    from api.http.query import parse_place
+
+    return parse_place(name, text)
+
+
+WINDOW, PLACE = _Text("window", _window), _Text("place", _place)
+FROM_OPTION = click.option("--from", "start", type=PLACE, help="Index of the first point, or a time.")
+TO_OPTION = click.option("--to", "end", type=PLACE, help="Index after the last point, or a time.")
+WINDOW_OPTION = click.option("--window", type=WINDOW, help="The newest so many points, or a time, as 5m.")
 
 
 @click.command("stats", short_help="Print the statistics of one symbol.")
 @click.argument("symbol")
-@click.option("--window", type=click.IntRange(min=1), help="One window of this many points, in place of the eight.")
-@click.option("--at", type=click.IntRange(min=0), help="Index of the point that the window ends with.")
+@click.option("--window", type=WINDOW, help="One window, in place of the eight: points, or a time, as 5m.")
+@click.option("--at", type=PLACE, help="Where the window ends: the index of a point, or a time.")
 @FROM_OPTION
 @TO_OPTION
 @click.option("--stats", "names", help="Further statistics, with commas between: std,zscore,return,drawdown, ...")
@@ -36,10 +72,12 @@ WINDOW_OPTION = click.option("--window", type=click.IntRange(min=1), help="The n
 @DATA_DIR_OPTION
 @JSON_OPTION
 def stats_command(
-    symbol: str, window: int | None, at: int | None, start: int | None, end: int | None, names: str | None,
-    config_path: Path | None, data_dir: Path | None, as_json: bool,
+    symbol: str, window: int | str | None, at: int | str | None, start: int | str | None, end: int | str | None,
+    names: str | None, config_path: Path | None, data_dir: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Print the statistics of SYMBOL over its newest 10, 100, ... 100,000,000 points, or over any other points.
+
+    Where it has times, over those of the newest 1s, 5s, ... 1d as well.
 
     The JSON is what GET /stats/?symbol=SYMBOL answers. An unknown name in --stats is answered with all there are.
 
@@ -48,6 +86,7 @@ def stats_command(
       hft-mmap stats ABC-USD
       hft-mmap stats ABC-USD --window 12345 --json
       hft-mmap stats ABC-USD --from 1000 --to 2000 --stats std,zscore
+      hft-mmap stats ABC-USD --window 5m --stats vwap,volume
     """
     with opened_store(config_path, data_dir) as store:
         if names is None and at is start is end is None:
@@ -64,25 +103,36 @@ def stats_command(
         print_json(answer)
     elif "windows" in answer:
         rows = [[f"{10 ** int(k):,}", *map(shown, one.values())] for k, one in answer["windows"].items()]
+        rows += [[lasting, *map(shown, one.values())] for lasting, one in answer.get("by_time", {}).items()]
         print_table([["window", *answer["windows"]["1"]], *rows])
     else:
         print_table([list(answer), list(map(shown, answer.values()))])
 
 
-def _plain(store: "Store", symbol: str, window: int | None, *, as_json: bool) -> None:
-    """Print the five statistics of one window, or of all eight."""
+def _plain(store: "Store", symbol: str, window: int | str | None, *, as_json: bool) -> None:
+    """Print the five statistics of one window, or of all eight, and of the eight by time."""
+    from api.routes.named import standard_times
+    from hft_mmap import STANDARD_WINDOWS
+
     if window is not None:
-        found = {window: store.stats(symbol, window)}
+        found: dict[int | str, WindowStats] = {window: store.stats(symbol, window)}
         answer: dict[str, object] = dict(_fields(found[window]))
     else:
-        start, total, windows = store.series(symbol).windows_at()
-        found = {10**exponent: one for exponent, one in enumerate(windows, start=1)}
-        by_exponent = {str(exponent): _fields(one) for exponent, one in enumerate(windows, start=1)}
+        lasting = standard_times(store.series(symbol))
+        start, total, windows = store.series(symbol).windows_at((*STANDARD_WINDOWS, *lasting))
+        found = dict(zip((*STANDARD_WINDOWS, *lasting), windows, strict=True))
+        fields = list(map(_fields, windows))
+        by_exponent = {str(k): one for k, one in enumerate(fields[: len(STANDARD_WINDOWS)], start=1)}
         answer = {"symbol": symbol, "total": total, "count": total - start, "windows": by_exponent}
+        if lasting:
+            answer["by_time"] = dict(zip(lasting, fields[len(STANDARD_WINDOWS) :], strict=True))
     if as_json:
         print_json(answer)
         return
-    rows = [[f"{size:,}", *map(shown, _fields(one).values()), f"{one.points:,}"] for size, one in found.items()]
+    rows = [
+        [size if isinstance(size, str) else f"{size:,}", *map(shown, _fields(one).values()), f"{one.points:,}"]
+        for size, one in found.items()
+    ]
     print_table([["window", "min", "max", "last", "avg", "var", "points"], *rows])
 
 
@@ -90,9 +140,12 @@ def _fields(stats: "WindowStats") -> dict[str, float]:
     return {"min": stats.min, "max": stats.max, "last": stats.last, "avg": stats.avg, "var": stats.var}
 
 
-@click.command("bars", short_help="Print open, high, low, close of every so many points.")
+@click.command("bars", short_help="Print open, high, low, close of every so many points, or minutes.")
 @click.argument("symbol")
-@click.argument("points", type=click.IntRange(min=1))
+@click.argument("points", type=click.IntRange(min=1), required=False)
+@click.option("--every", help="How long a bar lasts, as 1m, in place of POINTS.")
+@click.option("--tz", help="With --every: time zone in whose midnight bars begin, as America/New_York.")
+@click.option("--fill", default="none", help="With --every: none, null or previous; what is printed of empty bars.")
 @FROM_OPTION
 @TO_OPTION
 @click.option("--stats", "names", help="Further columns, with commas between: range,zscore, ...")
@@ -100,24 +153,35 @@ def _fields(stats: "WindowStats") -> dict[str, float]:
 @DATA_DIR_OPTION
 @JSON_OPTION
 def bars_command(
-    symbol: str, points: int, start: int | None, end: int | None, names: str | None, config_path: Path | None,
-    data_dir: Path | None, as_json: bool,
+    symbol: str, points: int | None, every: str | None, tz: str | None, fill: str, start: int | str | None,
+    end: int | str | None, names: str | None, config_path: Path | None, data_dir: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Print the bars of SYMBOL, of POINTS points each, oldest first; they begin at multiples of it.
+    """Print the bars of SYMBOL, of POINTS points each or of a time, oldest first; they begin at multiples of it.
 
     \b
     Examples:
       hft-mmap bars ABC-USD 100000
       hft-mmap bars ABC-USD 1000 --from 50000 --to 60000 --stats zscore --json
+      hft-mmap bars ABC-USD --every 1m --from 2026-01-31T09:30:00Z --fill previous
     """
+    if (points is None) == (every is None):
+        message = "Give POINTS, how many points a bar has, or --every, how long it lasts, as 1m."
+        raise click.UsageError(message)
     with opened_store(config_path, data_dir) as store:
         from api.http.query import parse_names
-        from api.routes.named import BAR
+        from api.routes.bars import BAR, OF_SIZES
+        from hft_mmap import candles
         from hft_mmap.answers import rows
 
-        wanted = tuple(dict.fromkeys((*BAR, *parse_names(names))))
-        found = store.stats_bars(symbol, points, start, end, stats=wanted)
-        columns = {"index": found["start"], **{BAR.get(name, name): found[name] for name in wanted}}
+        moment = store.series(symbol).moment()
+        wanted = tuple(dict.fromkeys((*BAR, *(OF_SIZES if len(moment.view.sizes) else ()), *parse_names(names))))
+        if points is None:
+            cut = candles.cut_by_clock(moment, every, start, end, tz=tz, fill=fill)
+        else:
+            cut = candles.cut_by_points(moment, points, *candles.kept_of(moment, start, end))
+        found = candles.folded(moment, cut, wanted)
+        times = {"time": found["time"]} if "time" in found else {}
+        columns = {**times, "index": found["start"], **{BAR.get(name, name): found[name] for name in wanted}}
         bars = rows(columns)
     if as_json:
         print_json({"symbol": symbol, **{name: [one[name] for one in bars] for name in columns}})
@@ -167,7 +231,7 @@ def first_command(
 @DATA_DIR_OPTION
 @JSON_OPTION
 def quantile_command(
-    symbol: str, shares: tuple[float, ...], window: int | None, start: int | None, end: int | None,
+    symbol: str, shares: tuple[float, ...], window: int | str | None, start: int | str | None, end: int | str | None,
     config_path: Path | None, data_dir: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Print the price at each of SHARES, from 0 (the minimum) to 1 (the maximum): prices that were stored.
@@ -197,8 +261,8 @@ def quantile_command(
 @DATA_DIR_OPTION
 @JSON_OPTION
 def rank_command(
-    symbol: str, value: float, window: int | None, start: int | None, end: int | None, config_path: Path | None,
-    data_dir: Path | None, as_json: bool,
+    symbol: str, value: float, window: int | str | None, start: int | str | None, end: int | str | None,
+    config_path: Path | None, data_dir: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Print how many points of SYMBOL are below the price VALUE, equal to it and above it.
 
@@ -217,24 +281,27 @@ def rank_command(
         print_table([list(found._fields), list(map(shown, found))])
 
 
-@click.command("asof", short_help="Print the newest point at or before an index.")
+@click.command("asof", short_help="Print the newest point at or before an index, or a time.")
 @click.argument("symbol")
-@click.argument("at", type=click.IntRange(min=0))
+@click.argument("at", type=PLACE)
 @CONFIG_OPTION
 @DATA_DIR_OPTION
 @JSON_OPTION
-def asof_command(symbol: str, at: int, config_path: Path | None, data_dir: Path | None, as_json: bool) -> None:
-    """Print the newest point of SYMBOL at or before the index AT.
+def asof_command(symbol: str, at: int | str, config_path: Path | None, data_dir: Path | None, as_json: bool) -> None:
+    """Print the newest point of SYMBOL at or before AT: an index, a time such as 2026-01-31T09:30:00Z, or now.
 
     The JSON is what GET /asof answers.
 
     \b
     Examples:
       hft-mmap asof ABC-USD 1000
+      hft-mmap asof ABC-USD 2026-01-31T09:30:00Z
     """
     with opened_store(config_path, data_dir) as store:
         found = store.asof(symbol, at)
+    columns = {"index": found.index, "value": found.value, "time": found.time, "size": found.size}
+    given = {name: value for name, value in columns.items() if value is not None}
     if as_json:
-        print_json({"symbol": symbol, "index": found.index, "value": found.value})
+        print_json({"symbol": symbol, **given})
     else:
-        print_table([["index", "value"], [shown(found.index), shown(found.value)]])
+        print_table([list(given), list(map(shown, given.values()))])

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 EXIT_INTERRUPTED = 130  # as shells count it: 128 + SIGINT
 
 # The names of hft_mmap.transfer.exporting, which costs half a second to import; a test compares them.
-EXPORT_FORMATS = ("csv", "parquet", "arrow", "npy", "f64")
+EXPORT_FORMATS = ("csv", "parquet", "arrow", "npy", "npz", "f64")
 
 
 def in_natural_order(files: tuple[str, ...]) -> tuple[str, ...]:
@@ -75,7 +75,8 @@ def import_command(
 
     Each file is looked at before anything is stored: how it is written, which column is which, whether its newest row
     comes first. What is not certain is asked on a terminal, and refused elsewhere, with the option that decides it;
-    --preview shows what was found.
+    --preview shows what was found. Times and sizes that are found are stored with the prices; a series that has been
+    without them goes on so, and is told of.
 
     With --symbol-column no SYMBOL is given: each row goes to the series that it names. With --column COLUMN=SYMBOL each
     column goes to its own. A service may run on the data directory meanwhile. Each point is stored once: an import that
@@ -92,6 +93,7 @@ def import_command(
       hft-mmap import ABC-USD 2026-01-*.csv.gz --column close
       hft-mmap import --symbol-column ticker --column close bars.parquet
       hft-mmap import --column bid=ES.bid --column ask=ES.ask quotes.csv
+      hft-mmap import EURUSD ticks.csv --time-column when --tz America/New_York --size-column lots
       zcat ticks.gz | hft-mmap import ABC-USD - --format csv --resume
       hft-mmap import ABC-USD ticks.parquet --url http://127.0.0.1:8080
     """
@@ -124,19 +126,22 @@ def import_command(
         sys.exit(EXIT_INTERRUPTED)
 
 
-@click.command("export", short_help="Write a series into a file: Parquet, CSV, Arrow, npy, raw float64.")
+@click.command("export", short_help="Write a series into a file: Parquet, CSV, Arrow, npz, npy, raw float64.")
 @click.argument("symbol")
 @click.argument("file", metavar="FILE|-")
 @click.option("--last", type=click.IntRange(min=1), help="Only the newest so many points.")
 @click.option("--format", "format_", type=click.Choice(EXPORT_FORMATS), help="In place of what the suffix says.")
+@click.option("--prices-only", is_flag=True, help="Leave out times and sizes.")
 @CONFIG_OPTION
 @DATA_DIR_OPTION
 @JSON_OPTION
 def export_command(
-    symbol: str, file: str, last: int | None, format_: str | None, config_path: Path | None, data_dir: Path | None,
-    as_json: bool,
+    symbol: str, file: str, last: int | None, format_: str | None, prices_only: bool, config_path: Path | None,
+    data_dir: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Write the points of SYMBOL, oldest first, into FILE, which is replaced if it exists; "-" is standard output.
+
+    They are written with their times and sizes.
 
     What is no regular file, a pipe or a device, is written into; of a link the file that it leads to is replaced.
 
@@ -155,7 +160,7 @@ def export_command(
         raise click.UsageError("standard output has no name that tells its format: give --format")
     with opened_store(config_path, data_dir) as store, _interruptible():
         span = store.series(symbol).span(last=last)
-        export_span(span, file, format_)
+        export_span(span, file, format_, prices_only=prices_only)
     between = file == "-" or _is_standard_output(file)
     if as_json:
         print_json({"symbol": symbol, "file": file, "first": span.first, "end": span.end}, err=between)
@@ -269,14 +274,30 @@ def _print_import(report: "ImportReport", *, as_json: bool, dry_run: bool) -> No
                 "complete": report.complete, "dry_run": dry_run, "rows": progress.rows, "stored": progress.stored,
                 "found": progress.found, "skipped": progress.skipped, "first_skipped": progress.first_skipped,
                 "others": progress.others, "absent": progress.absent, "already": report.already,
+                "columns": progress.columns, "late": progress.late, "latest_ns": progress.latest_ns,
+                "left_out": progress.left_out,
                 "seconds": round(report.seconds, 3), "sync_seconds": round(report.sync_seconds, 3),
                 "totals": report.totals,
             }
         )  # fmt: skip
         return
+    _print_progress(report, dry_run=dry_run)
+    if report.totals:
+        column = "points" if dry_run else "total"
+        print_table([["symbol", column], *([symbol, str(total)] for symbol, total in report.totals.items())])
+    if not report.complete:
+        click.echo("hft-mmap: stopped; --resume goes on from here", err=True)
+
+
+def _print_progress(report: "ImportReport", *, dry_run: bool) -> None:
+    """Print what was read, and what became of it."""
+    progress = report.progress
     if report.already:
         click.echo("Complete already: nothing was read, and nothing stored")
-    notes = [f"{counted(progress.stored, 'point')} {'fine' if dry_run else 'stored'}"]
+    beside = f" with {' and '.join(progress.columns)}" if progress.columns else ""
+    notes = [f"{counted(progress.stored, 'point')}{beside} {'fine' if dry_run else 'stored'}"]
+    if progress.late:
+        notes.append(f"{progress.late} of them late, by {progress.latest_ns / 1e9:g} s at most")
     if progress.found:
         notes.append(f"{progress.found} were there already")
     if progress.others:
@@ -287,8 +308,6 @@ def _print_import(report: "ImportReport", *, as_json: bool, dry_run: bool) -> No
         notes.append(f"{counted(progress.skipped, 'bad row')} skipped (the first: {progress.first_skipped})")
     if not report.already:
         click.echo(f"{counted(progress.rows, 'row')} read: {', '.join(notes)}")
-    if report.totals:
-        column = "points" if dry_run else "total"
-        print_table([["symbol", column], *([symbol, str(total)] for symbol, total in report.totals.items())])
-    if not report.complete:
-        click.echo("hft-mmap: stopped; --resume goes on from here", err=True)
+    for symbol, left in sorted(progress.left_out.items()):
+        what = " and ".join(left)
+        click.echo(f"{symbol} has been without {what} since its first batch: {what} of the files were left out")

@@ -13,7 +13,7 @@ from api.cluster.block import HEAD_BYTES, MOST_ENTRY_BYTES, NO_POINTS, Entry, Ki
 from api.cluster.request import Answer, Request
 from api.cluster.state import State
 from api.http.problems import Refusal
-from api.operation.checks import MOST_SLOTS
+from api.operation.sharding import MOST_SLOTS
 from hft_mmap import HftMmapError, Late, SymbolLimitReached, Ticks
 from hft_mmap.files.layout import Kind as Column
 from hft_mmap.ticks import clamped, other_columns, raise_late

@@ -22,7 +22,7 @@ from api.cluster.position import Position, load, save
 from api.cluster.request import Answer, Request
 from api.cluster.state import Place, State, Stopped
 from api.http.problems import Refusal
-from api.operation.settings import BLOCK_OVERHEAD_BYTES
+from api.operation.sharding import BLOCK_OVERHEAD_BYTES
 from hft_mmap import HftMmapError, Ticks
 from hft_mmap.files.names import validate_symbol
 from hft_mmap.ticks import check_ticks

@@ -24,9 +24,9 @@ from api.cluster.position import load
 from api.cluster.replica import Patience, Replica, unavailable
 from api.http.exchange import REFUSED, Message, Receive, Scope, Send
 from api.http.problems import Refusal, problem, send_problem
-from api.operation.checks import parse_slots
 from api.operation.part import Application, PartError
-from api.operation.settings import ClusterSettings, Settings
+from api.operation.settings import Settings
+from api.operation.sharding import ClusterSettings, parse_slots
 from hft_mmap import Limits, Store, StoreUnusable, Ticks
 from hft_mmap.extras import how_to_install
 from hft_mmap.files.disk import make_directory

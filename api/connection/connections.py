@@ -171,6 +171,8 @@ class Connections:
         out by whoever opens most. One that is not served is timed as a head is.
         """
         self.counts.opened += 1
+        if self.guarded:
+            self.turn.arrived(loop)
         if self._timer is None:
             self._loop = loop
             self._timer = loop.call_later(_TICK_S, self._tick, loop)

@@ -10,7 +10,7 @@ from api.connection.farewell import STOPPED_FAREWELL_S
 from api.http.exchange import ENDLESS
 
 if TYPE_CHECKING:
-    from api.connection.protocol import HttpProtocol
+    from api.connection.parting import Parting
 
 CLOSE_TIMEOUT_S = 3.0
 """So long may a client take to read the end of its stream."""
@@ -25,7 +25,7 @@ def goodbye_s(config: Config) -> float:
 class Ending:
     """The end of one connection when the service stops; its client may take `goodbye_s` to read the end of a stream."""
 
-    def __init__(self, connection: "HttpProtocol", goodbye_s: float) -> None:
+    def __init__(self, connection: "Parting", goodbye_s: float) -> None:
         self._connection = connection
         self._goodbye_s = goodbye_s
 

@@ -4,6 +4,7 @@ It remembers what a head means and whose it is, nothing else. Whether the token 
 how the connection stands is asked at each request.
 """
 
+import re
 from array import array
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -23,6 +24,18 @@ _UNUSUAL = frozenset({b"expect", b"te", b"trailer", b"transfer-encoding", b"upgr
 """Headers of requests that are not prepared: they change how a request is read or answered, or each has its own."""
 
 
+_OFFSET = re.compile(rb"[oO]ffset(?:=|:[ \t]*)([0-9]{1,19})(?=[ &\r])")
+
+
+def without_offset(head: bytes) -> tuple[bytes, bytes]:
+    """Return a head without the digits of an offset, which no other head is, and these; the head itself where none are.
+
+    Whether they are an offset is found out before such a head is remembered: `PreparedRequests.learn`.
+    """
+    found = _OFFSET.search(head) if b"ffset" in head else None
+    return (head, b"") if found is None else (head[: found.start(1)] + b"\0" + head[found.end(1) :], found[1])
+
+
 class Asked(Protocol):
     """A request that the application has understood, counts, and answers."""
 
@@ -30,19 +43,26 @@ class Asked(Protocol):
     """The token that was let through, None where there are no tokens."""
     kept_bytes: int
     """What its question takes of memory."""
+    offset: int | None
+    """As `api.http.prepared.Question.offset`."""
 
-    def answer(self, body: bytes, client: Address | None) -> bytes | None:
+    def answer(self, body: bytes, client: Address | None, offset: int | None = None) -> bytes | None:
         """Return JSON to answer with 200; as `api.http.prepared.Question.answer`."""
         ...
 
 
 class Prepared(NamedTuple):
-    """A request that is remembered: what answers it, how long its body is, where it came to, what it takes."""
+    """A request that is remembered: what answers it, how long its body is, where it came to, what it takes.
 
+    Of one that `moves` the head has an offset, and is remembered without it.
+    """
+
+    head: bytes
     asked: Asked
     body_bytes: int
     server: Address | None
     size: int
+    moves: bool
 
 
 class PreparedRequests:
@@ -62,20 +82,27 @@ class PreparedRequests:
     def learn(self, head: bytes, scope: Scope, server: Address | None) -> None:
         """Remember the request `scope`, which came to `server` by the bytes `head`, was answered and left a question.
 
-        The second time that it comes.
+        The second time that it comes; one that differs in its offset alone is the same.
 
-        PERF: one that comes once, such as a batch with an offset in its query, costs 0.3 us and takes no place.
+        PERF: one that comes once, such as a question with a time in it, costs 0.3 us and takes no place.
         """
-        if self.prepare is None or scope["method"] == "HEAD" or not self._was_seen(head):
+        if self.prepare is None or scope["method"] == "HEAD":
+            return
+        key, digits = without_offset(head)
+        if not self._was_seen(key):
             return
         asked = self.prepare(scope)
         body_bytes = None if asked is None else _body_bytes(head, scope)
         if asked is None or body_bytes is None:
             return
-        self.forget(head)
-        size = _ENTRY_BYTES + len(head) + asked.kept_bytes
+        if digits and not _is_offset(digits, head, scope, asked):
+            key, digits = head, b""
+            if not self._was_seen(key):
+                return
+        self.forget(key)
+        size = _ENTRY_BYTES + len(key) + asked.kept_bytes
         self.held_bytes += size
-        self.known[head] = Prepared(asked, body_bytes, server, size)
+        self.known[key] = Prepared(key, asked, body_bytes, server, size, bool(digits))
         while len(self.known) > self.most or self.held_bytes > self._most_bytes:
             self.forget(next(iter(self.known)))
 
@@ -100,6 +127,17 @@ class PreparedRequests:
         """Forget all."""
         self.known.clear()
         self.held_bytes = 0
+
+
+def _is_offset(digits: bytes, head: bytes, scope: Scope, asked: Asked) -> bool:
+    """Say whether the digits of `without_offset` are the offset that the application has read in `head`, for certain.
+
+    It has read one, and the word, which names of parameters without percent signs have as it is, stands in one place
+    only: so this is the name of that parameter, or of that header, and the digits are all of its value.
+    """
+    names = [one.partition(b"=")[0] for one in scope["query_string"].split(b"&")]
+    alone = head.lower().count(b"offset") == 1 and not any(b"%" in name for name in names)
+    return alone and asked.offset is not None and asked.offset == int(digits)
 
 
 def _body_bytes(head: bytes, scope: Scope) -> int | None:

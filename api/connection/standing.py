@@ -44,6 +44,12 @@ class Standing:
             self.told_body = parser.in_body
             self._watch.reading(self._connection, body=parser.in_body, wasted=parser.is_wasted)
 
+    def body_to_come(self) -> None:
+        """Note that a head is there that the parser has not seen, and its body not."""
+        self.busy()
+        self.told_body = True
+        self._watch.reading(self._connection, body=True)
+
     def arrived(self) -> None:
         """Note that a request is whole: the next one has its own time, also when it has begun in the same bytes."""
         if self.told_body is not None:

@@ -23,6 +23,7 @@ class StrangersTurn:
         self.waiting: dict[Connection, Callable[[], None]] = {}
         """Whose request has to wait, the oldest first, and what goes on with it. Whoever ends one takes it out."""
         self._left = REQUESTS_A_TURN
+        self._arrived = 0
         self._scheduled = False
 
     def take(self, loop: asyncio.AbstractEventLoop) -> bool:
@@ -30,10 +31,21 @@ class StrangersTurn:
         if not self._left:
             return False
         self._left -= 1
+        self._schedule(loop)
+        return True
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._scheduled:
             self._scheduled = True
             loop.call_soon(self._begin)
-        return True
+
+    def arrived(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Note that a client was taken in: it takes the place of a request in the next turn, but for the last of them.
+
+        So a crowd that comes is let in sooner, and who comes behind it, with a token perhaps, waits less.
+        """
+        self._arrived += 1
+        self._schedule(loop)
 
     def wait(self, connection: "Connection", go_on: Callable[[], None]) -> None:
         """Call `go_on` in one of the next turns; only after `take` has said that this one is over."""
@@ -41,7 +53,8 @@ class StrangersTurn:
 
     def _begin(self) -> None:
         self._scheduled = False
-        self._left = REQUESTS_A_TURN
+        self._left = max(REQUESTS_A_TURN - self._arrived, 1)
+        self._arrived = 0
         for connection in list(self.waiting):
             if not self._left:
                 return

@@ -22,12 +22,15 @@ class Question(Protocol):
     """What the last `answer` stored."""
     kept_bytes: int
     """What it takes of memory, with an answer that it keeps; about."""
+    offset: int | None
+    """Where its head said that a batch goes; None where it said nothing of that."""
 
-    def answer(self, body: bytes, caller: Any) -> bytes | None:  # noqa: ANN401 - a token, of which this room knows none
+    def answer(self, body: bytes, caller: Any, offset: int | None = None) -> bytes | None:  # noqa: ANN401 - a token, of which this room knows none
         """Return the JSON to answer with now, with status 200; None, with nothing done, where it can't be told at once.
 
-        caller: the token that was let through, or None where there are no tokens. Whatever it raises means that it is
-        to be asked the long way; NotStored, that it is to be refused there.
+        caller: the token that was let through, or None where there are no tokens. offset: what stands in the head in
+        place of its own, where it has one. Whatever it raises means that it is to be asked the long way; NotStored,
+        that it is to be refused there.
         """
         ...
 

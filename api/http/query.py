@@ -68,10 +68,10 @@ def parse_window(name: str, value: str) -> int | str:
     return parse_lasting(name, value)
 
 
-def parse_lasting(name: str, value: str) -> int | str:
+def parse_lasting(name: str, value: str, *, least: int = 1) -> int | str:
     """Return a number of points, or the text of a time with its unit, as "5m"; Refusal (400), InvalidWindow."""
     if not value[-1:].isalpha():
-        return whole_number(name, value, least=1)
+        return whole_number(name, value, least=least)
     duration_ns(value, name)
     return value
 
@@ -119,24 +119,28 @@ def symbol_of(given: Mapping[str, str], example: str) -> str:
     return given["symbol"]
 
 
+_OF_ARROW = ("symbol", "offset", "column", "time_column", "size_column", "time_unit")
+_OF_RAW = ("symbol", "offset", "columns", "time_unit")
+
+
 class BatchQuery(NamedTuple):
-    """Where the numbers of a binary body go: `offset` is None where none was given, `column` too."""
+    """Where the numbers of a binary body go, and which columns it has; None for what was not given."""
 
     symbol: str
     offset: int | None
-    column: str | None
+    given: Mapping[str, str]
 
 
-def parse_batch_query(query: bytes, *, columns: bool) -> BatchQuery:
-    """Return what `query` says about a binary body; it may name a column only where the body has `columns`.
+def parse_batch_query(query: bytes, *, named: bool) -> BatchQuery:
+    """Return what `query` says about a binary body; named: its columns have names themselves.
 
-    Raises Refusal (400) for anything but one symbol, at most one offset, at most one column.
+    Raises Refusal (400) for anything but one symbol, and at most one of each of the others.
     """
-    given = parameters(query, ("symbol", "offset", "column") if columns else ("symbol", "offset"))
+    given = parameters(query, _OF_ARROW if named else _OF_RAW)
     if "symbol" not in given:
         raise bad_query("The parameter symbol is missing; a binary body goes to /add_batch?symbol=ABC-USD")
     offset = parse_index("offset", given["offset"]) if "offset" in given else None
-    return BatchQuery(given["symbol"], offset, given.get("column"))
+    return BatchQuery(given["symbol"], offset, given)
 
 
 def parse_index(name: str, text: str) -> int:

@@ -1,4 +1,4 @@
-"""The checks of settings: each takes what was given, and returns it as it is kept or raises ValueError."""
+"""What a setting may be: each check returns the value as it is used, or raises ValueError that says what is allowed."""
 
 import dataclasses
 import ipaddress
@@ -35,7 +35,7 @@ def parse_size(value: object) -> int:
 
 
 def whole(least: int, most: int) -> Check:
-    """Return the check of a whole number."""
+    """Return the check for whole numbers from `least` to `most`."""
 
     def check(value: object) -> int:
         if type(value) is not int or not least <= value <= most:  # `type`, because True is an int as well
@@ -45,8 +45,8 @@ def whole(least: int, most: int) -> Check:
     return check
 
 
-def size_from(least: int, most: int) -> Check:
-    """Return the check of a number of bytes."""
+def size(least: int, most: int) -> Check:
+    """Return the check for numbers of bytes from `least` to `most`, which may have units."""
 
     def check(value: object) -> int:
         size = parse_size(value)
@@ -58,7 +58,7 @@ def size_from(least: int, most: int) -> Check:
 
 
 def one_of(*allowed: str) -> Check:
-    """Return the check of a word."""
+    """Return the check for some words, in letters of either case."""
 
     def check(value: object) -> str:
         if not isinstance(value, str) or value.lower() not in allowed:
@@ -69,26 +69,26 @@ def one_of(*allowed: str) -> Check:
 
 
 def text(value: object) -> str:
-    """Check a text that is not empty."""
+    """Check a text that says something."""
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
         raise ValueError(f"must be a text, neither empty nor with control characters, not {value!r}")
     return value
 
 
 def yes_or_no(value: object) -> bool:
-    """Check true or false."""
+    """Check what is true or false."""
     if not isinstance(value, bool):
         raise ValueError(f"must be true or false, not {value!r}")  # noqa: TRY004 - a wrong value like any other here
     return value
 
 
 def text_or_empty(value: object) -> str:
-    """Check a text."""
+    """Check a text, or none."""
     return "" if value == "" else text(value)
 
 
 def socket_path(value: object) -> str:
-    """Check the path of a socket."""
+    """Check the path of a Unix socket, or none."""
     path = text_or_empty(value)
     if len(os.fsencode(path)) > _MAX_SOCKET_PATH_BYTES:
         raise ValueError(f"must be a path of at most {_MAX_SOCKET_PATH_BYTES} bytes, not {value!r}")
@@ -96,14 +96,22 @@ def socket_path(value: object) -> str:
 
 
 def instance(value: object) -> str:
-    """Check the name of an instance."""
+    """Check the name of one of several processes, or none."""
     if not isinstance(value, str) or (value and _INSTANCE.fullmatch(value) is None):
         raise ValueError(f"must be 1 to 64 letters, digits, dots, hyphens or underscores, or empty, not {value!r}")
     return value
 
 
+def groups(value: object) -> str:
+    """Check names of groups, and return them with commas between them."""
+    names = [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"must be a list of names, or a text with commas between them, not {value!r}")
+    return ", ".join(dataclasses.replace(_WIDEST, groups=tuple(names)).groups)
+
+
 def host_names(value: object) -> str:
-    """Check names of hosts, with commas between them."""
+    """Check names of the service, and return them with commas between them."""
     names = value.split(",") if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"must be a list of names, or a text with commas between them, not {value!r}")
@@ -122,7 +130,7 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def limit_of(name: str) -> Check:
+def limit(name: str) -> Check:
     """Return the check that `hft_mmap.Limits` itself makes of its field `name`."""
 
     def check(value: object) -> object:
@@ -136,46 +144,3 @@ def limit_of(name: str) -> Check:
 def setting(default: object, check: Check, *, kind: str = "int") -> Any:  # noqa: ANN401 - a dataclass field of any type
     """Declare one setting: its default, its check, and the type that its variable is read as."""
     return field(default=default, metadata={"check": check, "kind": kind})
-
-
-_SLOTS = re.compile(r"(\d{1,4})(?:-(\d{1,4}))?")
-MOST_SLOTS = 1024
-"""Slots of all shards together; the slot of a symbol is its CRC-32 modulo this."""
-
-
-def slots(value: object) -> str:
-    """Check a list of slots and ranges of slots, such as 0-511, 600."""
-    parse_slots(text(value))
-    return str(value)
-
-
-def parse_slots(listed: str) -> frozenset[int]:
-    """Return the slots that "0-511, 600" lists; ValueError."""
-    found: set[int] = set()
-    for part in listed.split(","):
-        match = _SLOTS.fullmatch(part.strip())
-        low = int(match[1]) if match else MOST_SLOTS
-        high = int(match[2]) if match and match[2] else low
-        if not low <= high < MOST_SLOTS:
-            raise ValueError(f"must list slots from 0 to {MOST_SLOTS - 1}, such as 0-511, 600, not {listed!r}")
-        found |= set(range(low, high + 1))
-    return frozenset(found)
-
-
-def addresses(value: object) -> str:
-    """Check addresses, such as nats://10.0.0.1:4222, with commas between them."""
-    given = value.split(",") if isinstance(value, str) else value
-    if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
-        raise ValueError(f"must be a list of addresses, or a text with commas between them, not {value!r}")
-    found = [one.strip() for one in given if one.strip()]
-    for one in found:
-        if not one.isprintable() or " " in one:
-            raise ValueError(f"must have addresses such as nats://10.0.0.1:4222, not {one!r}")
-    return ", ".join(found)
-
-
-def log_kind(value: object) -> str:
-    """Check the kind of a log."""
-    if value not in {"", "nats"}:
-        raise ValueError(f"must be nats, or empty for a service on one machine, not {value!r}")
-    return str(value)

@@ -17,23 +17,9 @@ from typing import Any
 from dotenv.parser import parse_stream
 from environs import Env, EnvError
 
-from api.operation.checks import (
-    MOST_SLOTS,
-    addresses,
-    host_names,
-    instance,
-    limit_of,
-    log_kind,
-    one_of,
-    setting,
-    size_from,
-    slots,
-    socket_path,
-    text,
-    text_or_empty,
-    whole,
-    yes_or_no,
-)
+from api.operation import checks
+from api.operation.checks import setting
+from api.operation.sharding import ClusterSettings
 from hft_mmap import Durability, Late, Limits
 
 DEFAULT_CONFIG = Path("config.toml")
@@ -58,32 +44,32 @@ class SettingsError(Exception):
 class ServerSettings:
     """Where the service listens, and what it accepts."""
 
-    host: str = setting("127.0.0.1", text, kind="str")
-    port: int = setting(8080, whole(0, 65_535))  # 0: any free port
-    host_names: str = setting("", host_names, kind="str")  # without tokens: besides those of this machine
-    unix_socket: str = setting("", socket_path, kind="str")  # besides host and port; empty: none
+    host: str = setting("127.0.0.1", checks.text, kind="str")
+    port: int = setting(8080, checks.whole(0, 65_535))  # 0: any free port
+    host_names: str = setting("", checks.host_names, kind="str")  # without tokens: besides those of this machine
+    unix_socket: str = setting("", checks.socket_path, kind="str")  # besides host and port; empty: none
     instance: str = setting(
-        "", instance, kind="str"
-    )  # of several processes over one data directory; empty: the only one
-    max_batch_values: int = setting(100_000, whole(1, 100_000_000))
-    max_body_bytes: int = setting(4 * 2**20, size_from(1024, 2**30), kind="str")
-    max_connections: int = setting(4096, whole(1, 1_000_000))
+        "", checks.instance, kind="str"
+    )  # of several processes over one directory; empty: the only one
+    max_batch_values: int = setting(100_000, checks.whole(1, 100_000_000))
+    max_body_bytes: int = setting(4 * 2**20, checks.size(1024, 2**30), kind="str")
+    max_connections: int = setting(4096, checks.whole(1, 1_000_000))
     # Of all connections together: heads, bodies and messages, answers that are not taken; and what one token, or one
     # address without a token, may have of each, and of max_connections.
-    max_head_memory_bytes: int = setting(32 * 2**20, size_from(2**20, 2**40), kind="str")
-    max_body_memory_bytes: int = setting(256 * 2**20, size_from(2**20, 2**40), kind="str")
-    max_answer_memory_bytes: int = setting(64 * 2**20, size_from(2**20, 2**40), kind="str")
-    max_share_percent: int = setting(75, whole(1, 100))
-    header_timeout_s: int = setting(10, whole(1, 3600))
-    body_timeout_s: int = setting(30, whole(1, 3600))
+    max_head_memory_bytes: int = setting(32 * 2**20, checks.size(2**20, 2**40), kind="str")
+    max_body_memory_bytes: int = setting(256 * 2**20, checks.size(2**20, 2**40), kind="str")
+    max_answer_memory_bytes: int = setting(64 * 2**20, checks.size(2**20, 2**40), kind="str")
+    max_share_percent: int = setting(75, checks.whole(1, 100))
+    header_timeout_s: int = setting(10, checks.whole(1, 3600))
+    body_timeout_s: int = setting(30, checks.whole(1, 3600))
     # A client that pushes a price now and then keeps its connection; uvicorn's 5 s would make it reconnect each time,
     # and lose the race between its next request and the close.
-    keep_alive_s: int = setting(75, whole(1, 86_400))
-    shutdown_grace_s: int = setting(10, whole(0, 3600))
-    max_streams: int = setting(256, whole(0, 1000))
-    max_prepared: int = setting(4096, whole(0, 65_536))  # requests that are answered the short way; 0: none
-    tls_certificate: str = setting("", text_or_empty, kind="str")  # PEM, with the chain; empty: no TLS
-    tls_key: str = setting("", text_or_empty, kind="str")
+    keep_alive_s: int = setting(75, checks.whole(1, 86_400))
+    shutdown_grace_s: int = setting(10, checks.whole(0, 3600))
+    max_streams: int = setting(256, checks.whole(0, 1000))
+    max_prepared: int = setting(4096, checks.whole(0, 65_536))  # requests that are answered the short way; 0: none
+    tls_certificate: str = setting("", checks.text_or_empty, kind="str")  # PEM, with the chain; empty: no TLS
+    tls_key: str = setting("", checks.text_or_empty, kind="str")
 
     def names(self) -> tuple[str, ...]:
         """Return by which names clients may call a service without tokens, besides those of this machine."""
@@ -100,8 +86,8 @@ class ServerSettings:
 class AuthSettings:
     """Who may use the service."""
 
-    tokens_file: str = setting("", text_or_empty, kind="str")  # empty: no tokens, everybody who reaches it
-    allow_anonymous: bool = setting(default=False, check=yes_or_no, kind="bool")  # also beyond this machine
+    tokens_file: str = setting("", checks.text_or_empty, kind="str")  # empty: no tokens, everybody who reaches it
+    allow_anonymous: bool = setting(default=False, check=checks.yes_or_no, kind="bool")  # also beyond this machine
 
     def check(self) -> None:
         """Raise ValueError where the settings contradict each other."""
@@ -113,77 +99,35 @@ class AuthSettings:
 class LogSettings:
     """What is logged, and where to besides the console."""
 
-    level: str = setting("info", one_of(*_LOG_LEVELS), kind="str")
-    file: str = setting("logs/app.log", text_or_empty, kind="str")  # empty: the console only
-    keep_days: int = setting(14, whole(0, 36_500))  # 0: for ever
-    max_file_bytes: int = setting(64 * 2**20, size_from(2**16, 2**40), kind="str")  # a day has at most twice as many
-    slow_request_ms: int = setting(100, whole(0, 3_600_000))  # 0: every request is slow
+    level: str = setting("info", checks.one_of(*_LOG_LEVELS), kind="str")
+    file: str = setting("logs/app.log", checks.text_or_empty, kind="str")  # empty: the console only
+    keep_days: int = setting(14, checks.whole(0, 36_500))  # 0: for ever
+    max_file_bytes: int = setting(64 * 2**20, checks.size(2**16, 2**40), kind="str")  # a day has at most twice as many
+    slow_request_ms: int = setting(100, checks.whole(0, 3_600_000))  # 0: every request is slow
 
 
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
     """Where the data lives, how much of it is kept, and when it counts as stored."""
 
-    data_dir: str = setting("data", text, kind="str")
-    max_data_retention: int = setting(_LIMITS.max_data_retention, limit_of("max_data_retention"))
-    cleanup_keep_count: int = setting(_LIMITS.cleanup_keep_count, limit_of("cleanup_keep_count"))
-    max_symbols: int = setting(_LIMITS.max_symbols, limit_of("max_symbols"))
-    create_on_append: bool = setting(default=True, check=yes_or_no, kind="bool")  # else a symbol has to be made first
-    starting_capacity: int = setting(_LIMITS.starting_capacity, limit_of("starting_capacity"))
-    durability: str = setting(Durability.INTERVAL.value, one_of(*Durability), kind="str")
-    sync_interval_ms: int = setting(50, whole(1, 60_000))
-    late: str = setting(Late.CLAMP.value, one_of(*Late), kind="str")  # what becomes of points that come late
+    data_dir: str = setting("data", checks.text, kind="str")
+    max_data_retention: int = setting(_LIMITS.max_data_retention, checks.limit("max_data_retention"))
+    cleanup_keep_count: int = setting(_LIMITS.cleanup_keep_count, checks.limit("cleanup_keep_count"))
+    max_symbols: int = setting(_LIMITS.max_symbols, checks.limit("max_symbols"))
+    create_on_append: bool = setting(
+        default=True, check=checks.yes_or_no, kind="bool"
+    )  # else a symbol has to be made first
+    starting_capacity: int = setting(_LIMITS.starting_capacity, checks.limit("starting_capacity"))
+    durability: str = setting(Durability.INTERVAL.value, checks.one_of(*Durability), kind="str")
+    sync_interval_ms: int = setting(50, checks.whole(1, 60_000))
+    late: str = setting(Late.CLAMP.value, checks.one_of(*Late), kind="str")  # what becomes of points that come late
+    groups: str = setting("", checks.groups, kind="str")  # summaries of the path that are kept up; empty: none
 
     def limits(self) -> Limits:
         """Return the limits of the store. Raises ValueError where they contradict each other."""
         names = {item.name for item in dataclasses.fields(Limits)}
-        return Limits(**{name: value for name, value in dataclasses.asdict(self).items() if name in names})
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterSettings:
-    """Which shard this is a replica of, and the log that keeps it; with no log it is a service on one machine."""
-
-    log: str = setting("", log_kind, kind="str")
-    servers: str = setting("", addresses, kind="str")
-    credentials_file: str = setting("", text_or_empty, kind="str")
-    tls_ca: str = setting("", text_or_empty, kind="str")
-    shard: int = setting(0, whole(0, 1023))
-    replica: str = setting("", instance, kind="str")  # its name; empty: the host's
-    slots: str = setting(f"0-{MOST_SLOTS - 1}", slots, kind="str")  # in which it may make symbols
-    max_block_bytes: int = setting(900_000, size_from(1024, 2**26), kind="str")
-    append_timeout_s: int = setting(10, whole(1, 3600))
-    queue_bytes: int = setting(64 * 2**20, size_from(1024, 2**40), kind="str")  # of batches that wait for the log
-    position_s: int = setting(5, whole(1, 3600))  # how often it is saved how far the log was read
-    monitor_urls: str = setting("", addresses, kind="str")  # where each server of the log tells its settings
-    require_fsync: bool = setting(default=True, check=yes_or_no, kind="bool")
-
-    def faults(self, server: ServerSettings, store: StoreSettings) -> list[str]:
-        """Return what of all settings can't be, each with what to do."""
-        if not self.log:
-            return []
-        found = []
-        if not self.servers:
-            found.append("cluster.servers is empty: list the addresses of the servers of the log")
-        if store.durability != Durability.PROCESS:
-            found.append(f"store.durability must be process with cluster.log, not {store.durability}: the log syncs")
-        if not store.create_on_append:
-            found.append("store.create_on_append must be true with cluster.log: a batch makes its symbol")
-        if server.instance:
-            found.append(
-                f"server.instance must be empty with cluster.log, not {server.instance}: a replica is one process"
-            )
-        needed = 8 * server.max_batch_values + BLOCK_OVERHEAD_BYTES
-        if needed > self.max_block_bytes:
-            found.append(
-                f"cluster.max_block_bytes ({self.max_block_bytes}) must be at least {needed}, so that a batch of "
-                f"server.max_batch_values ({server.max_batch_values}) fits; raise the one or lower the other"
-            )
-        return found
-
-
-BLOCK_OVERHEAD_BYTES = 1024
-"""What a record of the log may take beside the numbers of one batch."""
+        found = {name: value for name, value in dataclasses.asdict(self).items() if name in names}
+        return Limits(**found | {"groups": tuple(filter(None, self.groups.split(", ")))})
 
 
 @dataclass(frozen=True, slots=True)

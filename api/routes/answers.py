@@ -1,4 +1,4 @@
-"""GET /first, /quantile, /rank and /asof: where a barrier is met, which points have a rank, which rank has a price."""
+"""GET /first, /quantile and /rank: where a barrier is met, which points have a rank, which rank has a price."""
 
 import asyncio
 import re
@@ -23,8 +23,6 @@ _QUANTILE_PARAMETERS = ("symbol", "q", "window", "from", "to")
 _QUANTILE_EXAMPLE = "/quantile?symbol=ABC-USD&window=1000&q=0.5,0.99"
 _RANK_PARAMETERS = ("symbol", "value", "window", "from", "to")
 _RANK_EXAMPLE = "/rank?symbol=ABC-USD&window=1000&value=151.25"
-_ASOF_PARAMETERS = ("symbol", "at")
-_ASOF_EXAMPLE = "/asof?symbol=ABC-USD&at=1000"
 _MAX_NUMBER_CHARS = 40
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
 
@@ -63,13 +61,6 @@ class RankQuery(NamedTuple):
     part: Part
 
 
-class AsofQuery(NamedTuple):
-    """What one request asks: the newest point at or before the index, or the time, `at`."""
-
-    symbol: str
-    at: int | str
-
-
 def parse_first_query(query: bytes) -> FirstQuery:
     """Return what `query`, the raw bytes after the question mark, asks for. Raises Refusal (400); InvalidSymbol."""
     given = parameters(query, _FIRST_PARAMETERS)
@@ -103,15 +94,6 @@ def parse_rank_query(query: bytes) -> RankQuery:
     if "value" not in given:
         raise bad_query(f"The parameter value is missing: the price whose rank is asked for; ask for {_RANK_EXAMPLE}")
     return RankQuery(symbol, _number("value", given["value"]), _part(given))
-
-
-def parse_asof_query(query: bytes) -> AsofQuery:
-    """Return what `query`, the raw bytes after the question mark, asks for. Raises Refusal (400); InvalidSymbol."""
-    given = parameters(query, _ASOF_PARAMETERS)
-    symbol = symbol_of(given, _ASOF_EXAMPLE)
-    if "at" not in given:
-        raise bad_query(f"The parameter at is missing: the index as of which a price is asked for; ask {_ASOF_EXAMPLE}")
-    return AsofQuery(symbol, parse_place("at", given["at"]))
 
 
 def _part(given: Mapping[str, str]) -> Part:
@@ -193,23 +175,5 @@ class Rank:
         count = partial(series.rank, asked.value, window=part.window, start=part.begin, end=part.end)
         found = await self._beside.answer("rank", count)
         resp.data = orjson.dumps({"symbol": asked.symbol, "value": asked.value, **found._asdict()})
-
-    on_head = on_get
-
-
-class Asof:
-    """Answers the newest point at or before an index."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    async def on_get(self, req: Request, resp: falcon.asgi.Response) -> None:
-        """Answer its index and its price."""
-        asked = parse_asof_query(req.scope["query_string"])
-        # Its page may have to be read from the disk first, as for a barrier.
-        found = await asyncio.to_thread(self._store.series(asked.symbol).asof, asked.at)
-        columns = {"time": found.time, "size": found.size}
-        beside = {name: value for name, value in columns.items() if value is not None}
-        resp.data = orjson.dumps({"symbol": asked.symbol, "index": found.index, "value": found.value, **beside})
 
     on_head = on_get

@@ -1,17 +1,15 @@
-"""What /stats answers where statistics are named, any range is asked for or several symbols are; and GET /bars."""
+"""What /stats answers where statistics are named, any range is asked for or several symbols are."""
 
 import asyncio
 from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
-import falcon.asgi
 import orjson
 
-from api.http.path_points import FEW_POINTS, check_path_points, reads_path
+from api.http.path_points import FEW_POINTS, check_path_points, reads_columns, reads_path
 from api.http.problems import shown
 from api.http.query import (
-    MOST,
     MOST_SYMBOLS,
     bad_query,
     pairs,
@@ -19,23 +17,19 @@ from api.http.query import (
     parse_names,
     parse_place,
     parse_window,
-    symbol_of,
-    whole_number,
 )
-from api.http.request import Request
 from api.operation.beside import Beside
-from hft_mmap import STANDARD_WINDOWS, Series, Store
+from hft_mmap import STANDARD_TIMES, STANDARD_WINDOWS, Series, Store
 from hft_mmap.answers import rows
+from hft_mmap.by_time import newest_of_each
+from hft_mmap.files.group import groups_of, points_read
 from hft_mmap.files.names import validate_symbol
+from hft_mmap.moment import Moment
 from hft_mmap.named import FIVE
 
-MAX_BARS = 5_000
 _EXAMPLE = "/stats?symbol=ABC-USD&window=1000&stats=std,zscore"
-_BARS_EXAMPLE = "/bars?symbol=ABC-USD&points=1000"
 _NEW = frozenset({"stats", "from", "to", "at"})
 _PARAMETERS = ("symbol", "exponent", "k", "window", "at", "from", "to", "stats")
-_BARS_PARAMETERS = ("symbol", "points", "window", "from", "to", "stats")
-BAR = {"first": "open", "max": "high", "min": "low", "last": "close", "avg": "mean", "std": "std", "count": "count"}
 _FEW_SYMBOLS = 8  # answered on the event loop; more take as long as a turn of it
 
 
@@ -116,15 +110,24 @@ def _answer_paths(store: Store, asked: NamedQuery) -> bytes:
 
 
 def _points(store: Store, asked: NamedQuery) -> int:
-    """Return how many points all windows that are asked for have together."""
+    """Return how many points of all windows that are asked for are read one by one, where groups do not cover them."""
     if asked.window is None and not asked.is_range:
-        count = store.series(asked.symbols[0]).count
-        return sum(min(window, count) for window in STANDARD_WINDOWS)
+        series = store.series(asked.symbols[0])
+        moment, _, total = series.part()
+        begins = newest_of_each(moment, (*STANDARD_WINDOWS, *standard_times(series))).tolist()
+        return sum(_read(asked, moment, begin, total) for begin in begins)
     parts = [
         store.series(symbol).part(window=asked.window, at=asked.at, start=asked.begin, end=asked.end)
         for symbol in asked.symbols
     ]
-    return sum(end - begin for _, begin, end in parts)
+    return sum(_read(asked, *part) for part in parts)
+
+
+def _read(asked: NamedQuery, moment: Moment, begin: int, end: int) -> int:
+    """Return how many of the points [begin, end) are read: all of them, for statistics of times and sizes."""
+    if reads_columns(asked.names):
+        return end - begin
+    return points_read(moment.view, begin, end, groups_of(asked.names))
 
 
 def _answer(store: Store, asked: NamedQuery) -> bytes:
@@ -133,14 +136,23 @@ def _answer(store: Store, asked: NamedQuery) -> bytes:
     return _answer_many(store, asked)
 
 
+def standard_times(series: Series) -> tuple[str, ...]:
+    """Return the standard windows by time, where a series has times."""
+    return STANDARD_TIMES if "times" in series.columns else ()
+
+
 def answer_one(series: Series, asked: NamedQuery) -> bytes:
     """Return the five and the named statistics of one series: of a window, a range, or the eight windows."""
     names = tuple(dict.fromkeys(FIVE + asked.names))
     if asked.window is None and not asked.is_range:
-        start, total, found = series.stats_windows(names, STANDARD_WINDOWS)
-        by_exponent = {str(k): one for k, one in enumerate(rows({name: found[name] for name in names}), start=1)}
-        head = {"symbol": series.symbol, "total": total, "count": total - start}
-        return orjson.dumps({**head, "windows": by_exponent})
+        lasting = standard_times(series)
+        start, total, found = series.stats_windows(names, (*STANDARD_WINDOWS, *lasting))
+        fields = rows({name: found[name] for name in names})
+        by_exponent = {str(k): one for k, one in enumerate(fields[: len(STANDARD_WINDOWS)], start=1)}
+        document = {"symbol": series.symbol, "total": total, "count": total - start, "windows": by_exponent}
+        if lasting:
+            document["by_time"] = dict(zip(lasting, fields[len(STANDARD_WINDOWS) :], strict=True))
+        return orjson.dumps(document)
     return orjson.dumps(
         series.statistics(names, window=asked.window, at=asked.at, start=asked.begin, end=asked.end)
     )  # fmt: skip
@@ -153,69 +165,3 @@ def _answer_many(store: Store, asked: NamedQuery) -> bytes:
     )  # fmt: skip
     columns = {"symbols": asked.symbols, **{name: found[name] for name in names}}
     return orjson.dumps(columns, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-class BarsQuery(NamedTuple):
-    """Bars of `points` points over the newest `window` points, or those of [begin, end), and further statistics."""
-
-    symbol: str
-    points: int
-    window: int | None
-    begin: int
-    end: int
-    names: tuple[str, ...]
-
-
-def parse_bars_query(query: bytes) -> BarsQuery:
-    """Return what `query`, the raw bytes after the question mark, asks for. Raises Refusal (400), InvalidSymbol."""
-    given = parameters(query, _BARS_PARAMETERS)
-    symbol = symbol_of(given, _BARS_EXAMPLE)
-    if "points" not in given:
-        raise bad_query(f"The parameter points is missing: how many points a bar has; ask for {_BARS_EXAMPLE}")
-    if "window" in given and not given.keys().isdisjoint({"from", "to"}):
-        raise bad_query("Give either window, for the newest points, or from and to, for those of two indexes")
-    window = whole_number("window", given["window"], least=1) if "window" in given else None
-    begin = whole_number("from", given.get("from", "0"), least=0)
-    end = whole_number("to", given["to"], least=0) if "to" in given else MOST
-    if begin > end:
-        raise bad_query(f"from must not be above to, and {begin} is above {end}")
-    points = whole_number("points", given["points"], least=1)
-    return BarsQuery(symbol, points, window, begin, end, parse_names(given.get("stats")))
-
-
-class Bars:
-    """Answers bars of so many points, as columns."""
-
-    def __init__(self, store: Store, beside: Beside) -> None:
-        self._store = store
-        self._beside = beside
-
-    async def on_get(self, req: Request, resp: falcon.asgi.Response) -> None:
-        """Answer the bars of a window, of a range, or of all that is kept."""
-        asked = parse_bars_query(req.scope["query_string"])
-        if reads_path(asked.names):
-            resp.data = await self._beside.answer("path", partial(self._answer, asked))
-            return
-        # In a thread for the same reasons as the buckets of /series.
-        resp.data = await asyncio.to_thread(self._answer, asked)
-
-    on_head = on_get
-
-    def _answer(self, asked: BarsQuery) -> bytes:
-        series = self._store.series(asked.symbol)
-        start, total = series.bounds()
-        begin, end = (asked.begin, asked.end) if asked.window is None else (total - asked.window, total)
-        begin, end = min(max(begin, start), total), min(end, total)
-        bars = (end - 1) // asked.points - begin // asked.points + 1 if begin < end else 0
-        if bars > MAX_BARS:
-            raise bad_query(
-                f"points={asked.points} makes {bars:,} bars, and at most {MAX_BARS:,} are answered: give more points a "
-                "bar, or ask for fewer points"
-            )
-        if reads_path(asked.names):
-            check_path_points(end - begin)
-        names = tuple(dict.fromkeys((*BAR, *asked.names)))
-        found = series.stats_bars(asked.points, begin, max(begin, end), stats=names)
-        columns = {BAR.get(name, name): found[name] for name in names}
-        document = {"symbol": asked.symbol, "total": total, "start": start, "index": found["start"], **columns}
-        return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)

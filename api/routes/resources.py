@@ -25,8 +25,8 @@ from api.http.query import parse_stats_query
 from api.http.request import Request
 from api.operation.beside import Beside
 from api.operation.settings import ServerSettings
-from api.routes.named import answer_named, parse_named_query
-from hft_mmap import Durability, Series, Store, SymbolNotFound, Ticks, WindowStats
+from api.routes.named import answer_named, parse_named_query, standard_times
+from hft_mmap import STANDARD_WINDOWS, Durability, Series, Store, SymbolNotFound, Ticks, WindowStats
 from hft_mmap.by_time import Window
 
 _LEAST_QUESTIONS = 1024  # remembered, or one for each symbol; one with its answer takes at most 2.5 kB
@@ -41,6 +41,7 @@ class Constant:
 
     batch: Noted | None = None
     kept_bytes = 0
+    offset: int | None = None
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -52,7 +53,7 @@ class Constant:
 
     on_head = on_get
 
-    def answer(self, _body: bytes, _caller: object) -> bytes:
+    def answer(self, _body: bytes, _caller: object, _offset: int | None = None) -> bytes:
         """Answer a prepared request."""
         return self._body
 
@@ -62,11 +63,12 @@ class Ready:
 
     batch: Noted | None = None
     kept_bytes = 0
+    offset: int | None = None
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def answer(self, _body: bytes, _caller: object) -> bytes | None:
+    def answer(self, _body: bytes, _caller: object, _offset: int | None = None) -> bytes | None:
         """Answer a prepared request, while there is nothing to tell of."""
         return None if self._store.losses() or self._store.reasons() else _READY
 
@@ -136,7 +138,8 @@ class AddBatch:
                     resp.status = status.value
                 return
             symbol, values, offset = await self._intake.batch(req, kind)
-            question = self._question(req, kind, symbol, offset)
+            # Of points with columns the long way alone tells how many came late.
+            question = None if isinstance(values, Ticks) else self._question(req, kind, symbol, offset)
         if CALLER in scope:
             check_symbol(scope, WRITE, symbol)
         added = len(values.prices if isinstance(values, Ticks) else values)
@@ -158,7 +161,10 @@ class AddBatch:
             return None
         if kind == RAW:  # all but the numbers stands in the head
             return _Octets(self._store, self._answer, self._max_values, symbol, offset)
-        return self._json if kind == JSON and req.header(b"x-offset") is None else None
+        if kind != JSON:
+            return None
+        in_head = req.header(b"x-offset") is not None
+        return _JsonAt(self._store, self._answer, self._decoder, offset) if in_head else self._json
 
 
 def _tell_again(scope: Scope, raised: NotStored) -> NoReturn:
@@ -171,11 +177,12 @@ def _tell_again(scope: Scope, raised: NotStored) -> NoReturn:
 class _Batches:
     """What reads and stores the bodies that come behind one head, or behind any that says as much."""
 
-    __slots__ = ("_answer", "_store", "batch")
+    __slots__ = ("_answer", "_store", "batch", "offset")
     kept_bytes = 256
 
-    def __init__(self, store: Store, answer: bytes) -> None:
+    def __init__(self, store: Store, answer: bytes, offset: int | None = None) -> None:
         self.batch: Noted | None = None
+        self.offset = offset
         self._store = store
         self._answer = answer
 
@@ -183,7 +190,7 @@ class _Batches:
         """Return the batch in a body; None where there is more to be said about it. Raises Refusal."""
         raise NotImplementedError
 
-    def answer(self, body: bytes, caller: Token | None) -> bytes | None:
+    def answer(self, body: bytes, caller: Token | None, offset: int | None = None) -> bytes | None:
         """Store a batch and answer; None where something has to be waited for or to be told of the body itself.
 
         Raises NotStored.
@@ -194,7 +201,9 @@ class _Batches:
             return None
         if batch is None:
             return None
-        symbol, values, offset = batch
+        symbol, values, own = batch
+        if offset is None:
+            offset = own
         self.batch = None
         try:
             check_symbol_of(caller, WRITE, symbol)
@@ -219,19 +228,33 @@ class _Json(_Batches):
         return self._quick(body)
 
 
+class _JsonAt(_Json):
+    """Bodies of JSON, behind a head that says at which offset they belong."""
+
+    __slots__ = ()
+
+    def __init__(self, store: Store, answer: bytes, decoder: Decoder, offset: int | None) -> None:
+        super().__init__(store, answer, decoder)
+        self.offset = offset
+
+    def _read(self, body: bytes) -> Batch | None:
+        batch = super()._read(body)
+        # One that says its offset itself, too, is refused the long way.
+        return None if batch is None or batch[2] is not None else (batch[0], batch[1], self.offset)
+
+
 class _Octets(_Batches):
     """Bodies of raw numbers, behind a head that says where they go."""
 
-    __slots__ = ("_max_values", "_offset", "_symbol")
+    __slots__ = ("_max_values", "_symbol")
 
     def __init__(self, store: Store, answer: bytes, max_values: int, symbol: str, offset: int | None) -> None:
-        super().__init__(store, answer)
+        super().__init__(store, answer, offset)
         self._max_values = max_values
         self._symbol = symbol
-        self._offset = offset
 
     def _read(self, body: bytes) -> Batch:
-        return self._symbol, raw_values(body, self._max_values), self._offset
+        return self._symbol, raw_values(body, self._max_values), self.offset
 
 
 class _Question:
@@ -239,15 +262,16 @@ class _Question:
 
     __slots__ = ("_last", "bounds", "kept_bytes", "series", "window")
     batch: Noted | None = None
+    offset: int | None = None
 
     def __init__(self, series: Series, window: Window | None) -> None:
         self.series = series
         self.window = window
-        self.kept_bytes = 384 if window is not None else 1408
+        self.kept_bytes = 384 if window is not None else 2560
         self.bounds = (-1, -1)
         self._last = b""
 
-    def answer(self, _body: bytes, _caller: object) -> bytes:
+    def answer(self, _body: bytes, _caller: object, _offset: int | None = None) -> bytes:
         """Answer as things stand. Raises SymbolNotFound where the series has gone."""
         # The bounds come from shared memory every time: whoever appended, and in whatever process, is seen here.
         bounds = self.series.bounds()
@@ -259,13 +283,19 @@ class _Question:
         A batch that another process appends meanwhile moves the bounds, so it is never hidden by what is remembered.
         """
         if self.window is None:
-            start, total, windows = self.series.windows_at()
+            lasting = standard_times(self.series)
+            start, total, windows = self.series.windows_at(
+                (*STANDARD_WINDOWS, *lasting) if lasting else STANDARD_WINDOWS
+            )
+            fields = list(map(_fields, windows))
             found = {
                 "symbol": self.series.symbol,
                 "total": total,
                 "count": total - start,
-                "windows": {str(exponent): _fields(stats) for exponent, stats in enumerate(windows, 1)},
+                "windows": {str(exponent): one for exponent, one in enumerate(fields[: len(STANDARD_WINDOWS)], 1)},
             }
+            if lasting:
+                found["by_time"] = dict(zip(lasting, fields[len(STANDARD_WINDOWS) :], strict=True))
         else:
             found = _fields(self.series.stats(self.window))
         # NOTE: a copy, because what orjson returns keeps 4 kB of memory, however short it is.

@@ -7,24 +7,28 @@ meanwhile, and it is read from the mapped files piece by piece. A slow client ho
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import falcon
 import falcon.asgi
 import orjson
 from falcon import mediatypes
+from numpy.typing import NDArray
 
 from api.access.guard import check_revoked
 from api.body import arrow
 from api.body.media import ARROW, JSON, RAW
+from api.body.raw import COLUMNS, PRICE, SIZE, TIME, parse_columns
 from api.http.exchange import RECEIVE, Scope
 from api.http.problems import Refusal, shown
 from api.http.query import bad_query, parameters, parse_lasting, parse_place, symbol_of
 from api.http.request import Request
-from hft_mmap import Span, Store
+from hft_mmap import ColumnsDiffer, Span, Store
+from hft_mmap.span import PIECE_POINTS
 
-_PARAMETERS = ("symbol", "last", "from", "to", "format")
+_PARAMETERS = ("symbol", "last", "from", "to", "format", "columns")
 _EXAMPLE = "/values?symbol=ABC-USD&last=1000"
+_JSON_NAMES = {PRICE: "values", TIME: "times", SIZE: "sizes"}
 _FORMATS = {"json": JSON, "arrow": ARROW, "raw": RAW}
 # PERF: 8,192 numbers take orjson 0.4 ms; a piece of 32,768 is 256 KiB, which go to the socket in 0.1 ms.
 _JSON_PIECE_POINTS = 8_192
@@ -41,6 +45,7 @@ class ValuesQuery(NamedTuple):
     first: int | str | None
     end: int | str | None
     media_type: str | None
+    columns: tuple[str, ...] | None = None
 
 
 def parse_values_query(query: bytes) -> ValuesQuery:
@@ -55,7 +60,8 @@ def parse_values_query(query: bytes) -> ValuesQuery:
         raise bad_query(f"from must not be above to, and {first} is above {end}")
     if given.get("format", "json") not in _FORMATS:
         raise bad_query(f"format must be one of {', '.join(_FORMATS)}, not {shown(given['format'])}")
-    return ValuesQuery(symbol, last, first, end, _FORMATS.get(given.get("format", "")))
+    columns = parse_columns(given["columns"], None).names if "columns" in given else None
+    return ValuesQuery(symbol, last, first, end, _FORMATS.get(given.get("format", "")), columns)
 
 
 class Values:
@@ -69,14 +75,13 @@ class Values:
         asked = parse_values_query(req.scope["query_string"])
         media_type = asked.media_type or accepted(req.header(b"accept"), (JSON, ARROW, RAW))
         span = _span(self._store, asked)
-        if span.columns and media_type != JSON:
-            raise _prices_alone(span, media_type)
+        columns = _columns_of(span, asked, media_type)
         if media_type == ARROW:
-            stream = await _arrow(span)
+            stream = await _arrow(span, columns)
         elif media_type == RAW:
-            stream = _Stream(8 * len(span), _raw(span))
+            stream = _Stream(8 * len(span) * len(columns), _raw(span, columns))
         else:
-            stream = _Stream(None, _json(span))
+            stream = _Stream(None, _json(span, columns))
         resp.content_type = media_type
         resp.set_headers(
             {
@@ -84,6 +89,7 @@ class Values:
                 "X-Start": str(span.start),
                 "X-First-Index": str(span.first),
                 "X-Values": str(len(span)),
+                "X-Columns": ",".join(columns),
                 "Vary": "Accept",
             }
         )
@@ -105,11 +111,24 @@ def _span(store: Store, asked: ValuesQuery) -> Span:
     return store.span(asked.symbol, last=last, first=first, end=end)
 
 
-def _prices_alone(span: Span, media_type: str) -> Refusal:
-    """Return the refusal of a format that has no place for times and sizes: none of them is left out unsaid."""
-    columns = " and ".join(span.columns)
-    detail = f"{span.symbol} has {columns}, which {media_type} does not carry; ask for {JSON} (format=json)"
-    return Refusal(HTTPStatus.NOT_ACCEPTABLE, detail)
+def _columns_of(span: Span, asked: ValuesQuery, media_type: str) -> tuple[str, ...]:
+    """Return the columns that are sent: those asked for, or all. Raises Refusal (406), ColumnsDiffer.
+
+    Raw numbers do not say what they are, so who takes them has to name the columns of a series that has several.
+    """
+    there = tuple(name for name in COLUMNS if name == PRICE or f"{name}s" in span.columns)
+    if asked.columns is not None:
+        if missing := [name for name in asked.columns if name not in there]:
+            message = f"{span.symbol} has no {missing[0]}s; its columns are {', '.join(there)}"
+            raise ColumnsDiffer(message)
+        return asked.columns
+    if media_type == RAW and len(there) > 1:
+        detail = (
+            f"{span.symbol} has {' and '.join(span.columns)}, and raw numbers do not say which they are: name the "
+            f"columns, columns={','.join(there)} for all of them"
+        )
+        raise Refusal(HTTPStatus.NOT_ACCEPTABLE, detail)
+    return there
 
 
 class _Stream(NamedTuple):
@@ -132,34 +151,37 @@ def accepted(accept: bytes | None, offered: tuple[str, ...]) -> str:
     return media_type
 
 
-def _raw(span: Span) -> Iterator[bytes | memoryview]:
+def _pieces(span: Span, column: str, points: int = PIECE_POINTS) -> Iterator[NDArray[Any]]:
+    """Yield one column in pieces: views of the mapped files."""
+    if column == PRICE:
+        return span.pieces(points)
+    return (getattr(rows, f"{column}s") for rows in span.rows(points))
+
+
+def _raw(span: Span, columns: tuple[str, ...]) -> Iterator[bytes | memoryview]:
     # A view of the mapped file goes to the socket as it is; an empty one could not be cast.
-    return (piece.data.cast("B") for piece in span.pieces())
+    return (piece.data.cast("B") for name in columns for piece in _pieces(span, name))
 
 
-def _json(span: Span) -> Iterator[bytes | memoryview]:
+def _json(span: Span, columns: tuple[str, ...]) -> Iterator[bytes | memoryview]:
     head = {"symbol": span.symbol, "total": span.total, "start": span.start, "first": span.first}
-    before = orjson.dumps(head)[:-1] + b',"values":['
-    for piece in span.pieces(_JSON_PIECE_POINTS):
-        yield before + orjson.dumps(piece, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
-        before = b","
-    yield b"]" if len(span) else before + b"]"
-    for name in span.columns:
-        before = b',"%s":[' % name.encode()
-        for rows in span.rows(_JSON_PIECE_POINTS):
-            yield before + orjson.dumps(getattr(rows, name), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+    yield orjson.dumps(head)[:-1]
+    for name in (name for name in _JSON_NAMES if name in columns):
+        before = b',"%s":[' % _JSON_NAMES[name].encode()
+        for piece in _pieces(span, name, _JSON_PIECE_POINTS):
+            yield before + orjson.dumps(piece, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
             before = b","
         yield b"]" if len(span) else before + b"]"
     yield b"}"
 
 
-async def _arrow(span: Span) -> _Stream:
+async def _arrow(span: Span, columns: tuple[str, ...]) -> _Stream:
     try:
         pyarrow = await arrow.loaded()
     except ModuleNotFoundError:
         detail = f"This service writes no Arrow: {arrow.INSTALL}"
         raise Refusal(HTTPStatus.NOT_ACCEPTABLE, detail) from None
-    written = arrow.Written(pyarrow, span)
+    written = arrow.Written(pyarrow, span, columns)
     return _Stream(written.length, written.pieces())
 
 

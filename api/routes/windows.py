@@ -20,50 +20,65 @@ from api.body.intake import Intake
 from api.body.media import ARROW, JSON, body_type
 from api.http.path_points import check_path_points, reads_path
 from api.http.problems import Refusal, shown
-from api.http.query import MOST, bad_query, parameters, parse_names, symbol_of, whole_number
+from api.http.query import MOST, bad_query, parameters, parse_lasting, parse_names, symbol_of
 from api.http.request import Request
 from api.operation.beside import Beside, Held
 from api.operation.settings import ServerSettings
 from api.routes.values import accepted, sent
-from hft_mmap import Columns, Series, Store
+from hft_mmap import Columns, Series, Store, asof, by_time
+from hft_mmap.answers import check_ranges, wanted_of
+from hft_mmap.candles import of_any
+from hft_mmap.moment import Moment
 from hft_mmap.named import FIVE
 
 MAX_CELLS = 10_000_000
 """Numbers in one answer: windows by columns."""
 
-_PARAMETERS = ("symbol", "before", "after", "stats", "format")
+_PARAMETERS = ("symbol", "by", "before", "after", "stats", "format")
 _EXAMPLE = "/windows?symbol=ABC-USD&stats=avg,std"
+_INDEX, _TIME = "index", "time"
 _FORMATS = {"json": JSON, "arrow": ARROW}
 _JSON_PIECE = 8_192
 _ARROW_PIECE = 65_536
 
 
 class WindowsQuery(NamedTuple):
-    """Which statistics of which series. With `before` and `after` a window is so many points around an index."""
+    """Which statistics of which series. With `before` and `after` a window is so many points, or a time, around one.
+
+    The places, or the bounds of windows, are indexes, or times where `by_time` says so.
+    """
 
     symbol: str
     names: tuple[str, ...]
-    before: int | None
-    after: int | None
+    by_time: bool
+    before: int | str | None
+    after: int | str | None
     media_type: str | None
 
     @property
     def columns(self) -> tuple[str, ...]:
         """What the body has to have."""
-        return ("start", "end") if self.before is self.after is None else ("index",)
+        if self.before is self.after is None:
+            return ("start", "end")
+        return ("time",) if self.by_time else ("index",)
 
 
 def parse_windows_query(query: bytes) -> WindowsQuery:
-    """Return what `query` asks for. Raises Refusal (400), InvalidSymbol, InvalidStatistic."""
+    """Return what `query` asks for. Raises Refusal (400), InvalidSymbol, InvalidStatistic, InvalidWindow."""
     given = parameters(query, _PARAMETERS)
     symbol = symbol_of(given, _EXAMPLE)
+    if given.get("by", _INDEX) not in {_INDEX, _TIME}:
+        raise bad_query(f"by must be {_INDEX} or {_TIME}, which says what the numbers are, not {shown(given['by'])}")
     before, after = (
-        whole_number(name, given[name], least=0) if name in given else None for name in ("before", "after")
+        parse_lasting(name, given[name], least=0) if name in given else None for name in ("before", "after")
     )
+    kinds = {type(side) for side in (before, after) if side}
+    if len(kinds) > 1:
+        raise bad_query(f"before and after must both be points, or both be times, not {before} and {after}")
     if given.get("format", "json") not in _FORMATS:
         raise bad_query(f"format must be one of {', '.join(_FORMATS)}, not {shown(given['format'])}")
     names = parse_names(given.get("stats")) or FIVE
-    return WindowsQuery(symbol, names, before, after, _FORMATS.get(given.get("format", "")))
+    return WindowsQuery(symbol, names, given.get("by") == _TIME, before, after, _FORMATS.get(given.get("format", "")))
 
 
 class Windows:
@@ -98,16 +113,29 @@ class Windows:
 
 
 def _fold(series: Series, columns: list[Indexes], asked: WindowsQuery) -> Columns:
-    starts, ends = (columns[0], columns[1]) if len(columns) > 1 else _around(columns[0], asked)
-    if reads_path(asked.names):
-        # As float64, which no number overflows; a window that is none is refused below.
-        check_path_points(float((ends.astype(np.float64) - starts).clip(0).sum()))
-    return series.stats_many(starts, ends, asked.names)
+    moment = series.moment()
+    wanted = wanted_of(moment, asked.names)
+    starts, ends = _bounds(moment, columns, asked)
+    if reads_path(wanted):
+        # As float64, which no number overflows.
+        check_path_points(float((ends.astype(np.float64) - starts).sum()))
+    return Columns({"start": starts, "end": ends} | of_any(moment, starts, ends, wanted))
 
 
-def _around(index: Indexes, asked: WindowsQuery) -> tuple[Indexes, Indexes]:
+def _bounds(moment: Moment, columns: list[Indexes], asked: WindowsQuery) -> tuple[Indexes, Indexes]:
+    """Return start and end of each window. Raises Refusal (400), InvalidRange, OutOfRange, ColumnsDiffer."""
+    columns = [np.array(column) for column in columns]  # of a body, so read-only, and not one number after the other
+    if len(columns) > 1:
+        return by_time.many_between(moment, *columns) if asked.by_time else check_ranges(moment, *columns)
+    if isinstance(asked.before or asked.after, str):
+        times = columns[0] if asked.by_time else asof.times_of(moment, columns[0])
+        return by_time.many_around(moment, times, asked.before or None, asked.after or None)
+    places = asof.indexes_of(moment, columns[0]) if asked.by_time else columns[0]
+    return check_ranges(moment, *_around(places, int(asked.before or 0), int(asked.after or 0)))
+
+
+def _around(index: Indexes, before: int, after: int) -> tuple[Indexes, Indexes]:
     """Return starts and ends of the windows around each index. Raises Refusal (400) for what is no index."""
-    before, after = asked.before or 0, asked.after or 0
     # An index that is as large as an int64 may be would wrap around to a window that there is.
     if len(index) and not 0 <= int(index.min()) <= int(index.max()) < MOST:
         bad = int(np.flatnonzero((index < 0) | (index >= MOST))[0])

@@ -5,14 +5,16 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import NamedTuple
 
+from api.body.raw import PRICES_ALONE, Columns, parse_columns
 from api.http.exchange import CALLER
 from api.http.path_points import FEW_POINTS, reads_path
 from api.http.problems import Refusal, shown
-from api.http.query import MOST, bad_query, pairs, parse_index, parse_names, whole_number
+from api.http.query import MOST, bad_query, pairs, parse_index, parse_lasting, parse_names
 from api.http.request import Request
 from hft_mmap import STANDARD_WINDOWS
+from hft_mmap.by_time import duration_ns
 from hft_mmap.files.names import validate_symbol
-from hft_mmap.named import PATHS
+from hft_mmap.named import SCANNED
 
 INGEST, STATS = "ingest", "stats"
 AT_THE_END = "total"
@@ -27,10 +29,14 @@ _PORT = re.compile(r":[0-9]+\Z")
 
 
 class IngestQuery(NamedTuple):
-    """One series that the frames go to and the point of the first value, or None for what each frame says itself."""
+    """One series that the frames go to and the point of the first value, or None for what each frame says itself.
+
+    columns: what binary frames have.
+    """
 
     symbol: str | None
     offset: int | str | None
+    columns: Columns = PRICES_ALONE
 
 
 class StatsQuery(NamedTuple):
@@ -40,7 +46,7 @@ class StatsQuery(NamedTuple):
     """
 
     symbols: tuple[str, ...]
-    windows: tuple[int, ...]
+    windows: tuple[int | str, ...]
     names: tuple[str, ...]
     interval_ms: int
 
@@ -75,16 +81,19 @@ def parse_mode(query: bytes) -> str:
 
 def parse_ingest(query: bytes) -> IngestQuery:
     """Return where the frames of an ingest stream go. Raises Refusal (400), InvalidSymbol."""
-    given = _given(query, once=("mode", "symbol", "offset"))
+    given = _given(query, once=("mode", "symbol", "offset", "columns", "time_unit"))
     symbol = given["symbol"][0] if given["symbol"] else None
     if symbol is not None:
         validate_symbol(symbol)
+    columns = PRICES_ALONE
+    if given["columns"] or given["time_unit"]:
+        columns = parse_columns(*(given[name][0] if given[name] else None for name in ("columns", "time_unit")))
     if not given["offset"]:
-        return IngestQuery(symbol, None)
+        return IngestQuery(symbol, None, columns)
     if symbol is None:
         raise bad_query("offset needs a symbol; without one, each frame has an offset of its own")
     (text,) = given["offset"]
-    return IngestQuery(symbol, AT_THE_END if text == AT_THE_END else parse_index("offset", text))
+    return IngestQuery(symbol, AT_THE_END if text == AT_THE_END else parse_index("offset", text), columns)
 
 
 def parse_stats(query: bytes, *, events: bool = False) -> StatsQuery:
@@ -101,7 +110,7 @@ def parse_stats(query: bytes, *, events: bool = False) -> StatsQuery:
         raise too_many_symbols(len(given["symbol"]))
     if len(given["window"]) > MAX_WINDOWS:
         raise _too_many_windows(len(given["window"]))
-    windows = check_windows([whole_number("window", text, least=1) for text in given["window"]] or STANDARD_WINDOWS)
+    windows = check_windows([parse_lasting("window", text) for text in given["window"]] or STANDARD_WINDOWS)
     interval_ms = DEFAULT_INTERVAL_MS
     if given["interval_ms"]:
         (text,) = given["interval_ms"]
@@ -113,26 +122,35 @@ def parse_stats(query: bytes, *, events: bool = False) -> StatsQuery:
     return StatsQuery(symbols, windows, names, interval_ms)
 
 
-def check_windows(windows: Iterable[int]) -> tuple[int, ...]:
-    """Return the windows in ascending order, each once; one that is longer than any series is MOST.
+def check_windows(windows: Iterable[int | str]) -> tuple[int | str, ...]:
+    """Return the windows in ascending order, each once, those by time last; one longer than any series is MOST.
 
     Raises Refusal (400) for more than MAX_WINDOWS.
     """
-    ascending = tuple(sorted({min(window, MOST) for window in windows}))
+    given = set(windows)
+    points = sorted({min(window, MOST) for window in given if isinstance(window, int)})
+    times = sorted((window for window in given if isinstance(window, str)), key=duration_ns)
+    ascending = (*points, *times)
     if len(ascending) > MAX_WINDOWS:
         raise _too_many_windows(len(ascending))
     return ascending
 
 
-def check_paths(windows: Iterable[int], names: Iterable[str]) -> None:
+def check_paths(windows: Iterable[int | str], names: Iterable[str]) -> None:
     """Raise Refusal (400) where the statistics of a path are to be sent of longer windows than a stream reads.
 
     Each message would read all their points again, on the event loop.
     """
-    points = sum(windows)
+    lasting = [window for window in windows if isinstance(window, str)]
+    if lasting and reads_path(names):
+        raise bad_query(
+            f"{', '.join(filter(SCANNED.__contains__, names))} read every point of every window for each message, and "
+            f"nothing bounds how many {lasting[0]} has: name windows of points, or ask /stats now and then"
+        )
+    points = sum(window for window in windows if isinstance(window, int))
     if points > FEW_POINTS and reads_path(names):
         raise bad_query(
-            f"{', '.join(filter(PATHS.__contains__, names))} read every point of every window for each message, and "
+            f"{', '.join(filter(SCANNED.__contains__, names))} read every point of every window for each message, and "
             f"these windows have {points:,} points together; a stream has at most {FEW_POINTS:,} of a series: name "
             "shorter ones by window, or ask /stats now and then"
         )

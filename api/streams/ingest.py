@@ -27,7 +27,7 @@ from api.http.exchange import SEND, STREAM, Scope, Send
 from api.http.problems import told
 from api.streams.frames import FrameReader
 from api.streams.handshake import INGEST, IngestQuery
-from hft_mmap import Durability, Store, SymbolNotFound
+from hft_mmap import Durability, Store, SymbolNotFound, Ticks
 
 GOING_AWAY = 1001
 _FAULT = 1011
@@ -44,13 +44,14 @@ class Ingest:
         self._appender = appender
         self._scope = scope
         self._symbol = query.symbol
-        self._reader = FrameReader(max_values)
+        self._reader = FrameReader(max_values, query.columns)
         self._waits = store.durability is Durability.SYNC
         offset = query.offset
         self._next = _total(store, str(query.symbol)) if isinstance(offset, str) else offset
         self._frames = 0
         self._points = 0
         self._sequence = 0  # of the newest record of the log, where there is one
+        self._late = self._latest_ns = 0
         self._ends: dict[str, int] = {}  # where each series ended after the frames that are not acknowledged yet
         self._news = asyncio.Event()
         self._task = asyncio.current_task()
@@ -117,12 +118,13 @@ class Ingest:
                 check_symbol(self._scope, WRITE, symbol)
             else:
                 symbol, values, offset = self._symbol, self._reader.values(message), self._next
+            points = len(values.prices if isinstance(values, Ticks) else values)
             total = self._appender.now(self._store, symbol, values, offset)
             if total is None:
-                note = partial(self._note, symbol, len(values))
+                note = partial(self._note, symbol, points)
                 await self._appender.patience().append(self._store, symbol, values, offset, note)
             else:
-                self._note(symbol, len(values), total)
+                self._note(symbol, points, total)
 
     def _note(self, symbol: str, points: int, total: int) -> None:
         """Note that a frame was stored, so that it is acknowledged."""
@@ -132,6 +134,10 @@ class Ingest:
             self._sequence = max(self._sequence, total.sequence)
         self._frames += 1
         self._points += points
+        if isinstance(total, Stored):
+            self._late += total.late
+            self._latest_ns = max(self._latest_ns, total.latest_ns)
+            total = int(total)
         # A batch that was there already may lie before the end that another frame has reached.
         self._ends[symbol] = max(total, self._ends.get(symbol, 0))
         # PERF: while frames are there, `receive_media` returns without a turn of the loop, so the acknowledging task
@@ -154,6 +160,8 @@ class Ingest:
             where: dict[str, object] = {"totals": ends} if self._symbol is None else {"total": ends[self._symbol]}
             if self._sequence:
                 where["seq"] = self._sequence
+            if self._late:
+                where |= {"late": self._late, "latest_ns": self._latest_ns}
             text = orjson.dumps({"event": "ack", "frames": frames, **where}).decode()
             # NOTE: not by way of Falcon, which after a failed send gives out no more messages, and frames that came
             # before the close of a client that does not wait for the last acknowledgement would be lost.

@@ -12,7 +12,16 @@ from typing import NamedTuple, TypeAlias
 
 import orjson
 
-from hft_mmap import HftMmapError, Series, Store, SymbolNotFound, WindowStats
+from hft_mmap import (
+    STANDARD_TIMES,
+    STANDARD_WINDOWS,
+    ColumnsDiffer,
+    HftMmapError,
+    Series,
+    Store,
+    SymbolNotFound,
+    WindowStats,
+)
 from hft_mmap.answers import rows
 from hft_mmap.named import FIVE
 
@@ -20,7 +29,10 @@ _MAX_REMEMBERED = 1024
 _NEVER_SEEN = (-1, -1)
 """The bounds of no series: one that came in place of another may have the same."""
 
-Asked: TypeAlias = tuple[Series, tuple[int, ...], tuple[str, ...]]
+Windows: TypeAlias = tuple[int | str, ...]
+"""Points, or times as "5m"."""
+
+Asked: TypeAlias = tuple[Series, Windows, tuple[str, ...]]
 """A series, its windows, and the statistics beside the five: who asks for the same is told the same bytes."""
 
 
@@ -28,7 +40,7 @@ class Watched(NamedTuple):
     """One series, the windows of it that are wanted, and which statistics beside the five."""
 
     series: Series
-    windows: tuple[int, ...]
+    windows: Windows
     names: tuple[str, ...] = ()
 
 
@@ -102,9 +114,16 @@ class Live:
         self._timer_at = 0.0
         self._made: dict[Asked, tuple[tuple[int, int], bytes]] = {}
 
-    def watched(self, symbol: str, windows: tuple[int, ...], names: tuple[str, ...] = ()) -> Watched:
-        """Return what to watch. Raises SymbolNotFound, SeriesSetAside, InvalidSymbol."""
-        return Watched(self._store.series(symbol), windows, names)
+    def watched(self, symbol: str, windows: Windows, names: tuple[str, ...] = ()) -> Watched:
+        """Return what to watch. Raises SymbolNotFound, SeriesSetAside, InvalidSymbol.
+
+        Also ColumnsDiffer where windows by time are to be told of a series without times, or statistics of columns that
+        it has not.
+        """
+        watched = Watched(self._store.series(symbol), windows, names)
+        with suppress(SymbolNotFound):  # it has no point yet, and may have any columns
+            watched.series.stats_windows(names or FIVE, windows)
+        return watched
 
     def _again(self, watched: Watched) -> Watched:
         """Return the same of the series that has the symbol now, or what it was where there is none."""
@@ -137,23 +156,25 @@ class Live:
         if made is not None and made[0] == bounds:
             return made[1]
         by_window: list[dict[str, float | int | None]]
+        lasting = STANDARD_TIMES if windows == STANDARD_WINDOWS and "times" in series.columns else ()
         try:
             if names:
-                start, total, by_window = _named(series, windows, names)
+                start, total, by_window = _named(series, (*windows, *lasting), names)
             else:
-                start, total, found = series.windows_at(windows)
+                start, total, found = series.windows_at((*windows, *lasting))
                 by_window = [_fields(stats) for stats in found]
-        except SymbolNotFound:  # it was created and has no point yet
+        except (SymbolNotFound, ColumnsDiffer):  # it has no point yet, or is another one, without what was asked for
             (start, total), by_window = bounds, []
-        body = orjson.dumps(
-            {
-                "event": "stats",
-                "symbol": series.symbol,
-                "total": total,
-                "count": total - start,
-                "windows": dict(zip(map(str, windows), by_window, strict=False)),
-            }
-        )
+        document = {
+            "event": "stats",
+            "symbol": series.symbol,
+            "total": total,
+            "count": total - start,
+            "windows": dict(zip(map(str, windows), by_window, strict=False)),
+        }
+        if lasting and by_window:
+            document["by_time"] = dict(zip(lasting, by_window[len(windows) :], strict=True))
+        body = orjson.dumps(document)
         if len(self._made) >= _MAX_REMEMBERED:
             self._made.clear()
         self._made[key] = ((start, total), body)
@@ -186,7 +207,7 @@ def _next(now: float, interval_s: float) -> float:
 
 
 def _named(
-    series: Series, windows: tuple[int, ...], names: tuple[str, ...]
+    series: Series, windows: Windows, names: tuple[str, ...]
 ) -> tuple[int, int, list[dict[str, float | int | None]]]:
     """Return start, total, and of each window the five and the named statistics."""
     wanted = tuple(dict.fromkeys(FIVE + names))

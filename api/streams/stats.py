@@ -16,6 +16,7 @@ from api.streams.handshake import MAX_SYMBOLS, STATS, StatsQuery, check_paths, c
 from api.streams.ingest import GOING_AWAY, close_code
 from api.streams.live import Live, Subscriber
 from hft_mmap import STANDARD_WINDOWS, InvalidStatistic, InvalidWindow
+from hft_mmap.by_time import duration_ns
 from hft_mmap.named import checked_names
 
 MAX_CONTROL_BYTES = 4096
@@ -137,12 +138,20 @@ class Statistics:
         self._subscriber.watch(watched)
 
 
-def _windows(asked: object) -> tuple[int, ...]:
+def _is_window(one: object) -> bool:
+    """Say whether it may be a window; whether a text is a time is looked at later."""
+    return type(one) is str or (type(one) is int and one > 0)
+
+
+def _windows(asked: object) -> tuple[int | str, ...]:
     """Return the windows that a message lists. Raises Refusal (400), InvalidWindow."""
     if isinstance(asked, list) and len(asked) > MAX_LISTED_WINDOWS:
         raise bad_query(f"{len(asked)} windows; a message lists at most {MAX_LISTED_WINDOWS}: leave some out")
-    if not isinstance(asked, list) or not asked or any(type(n) is not int or n < 1 for n in asked):
-        raise InvalidWindow(f"windows must be whole numbers from 1, not {str(asked)[:80]}")
+    if not isinstance(asked, list) or not asked or not all(map(_is_window, asked)):
+        raise InvalidWindow(f'windows must be whole numbers from 1, or times such as "5m", not {str(asked)[:80]}')
+    for window in asked:
+        if isinstance(window, str):
+            duration_ns(window, "windows")
     return check_windows(asked)
 
 

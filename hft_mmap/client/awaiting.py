@@ -20,6 +20,7 @@ from hft_mmap.client.retry import Retry, Tries, ended, unreachable
 from hft_mmap.client.wire import BATCH_VALUES, STREAM_TIMEOUT_S, Added, Ask, Points, Stats, Updates, Windows
 from hft_mmap.named import FIVE, Columns
 from hft_mmap.reader import SeriesInfo
+from hft_mmap.ticks import Sizes, Ticks, Times
 from hft_mmap.tree.buckets import Buckets
 
 Answer = TypeVar("Answer")
@@ -53,25 +54,42 @@ class AsyncClient:
             transport=httpx.AsyncHTTPTransport(verify=verify, uds=address.unix_socket),
         )  # fmt: skip
 
-    async def append(self, symbol: str, values: Prices, *, offset: int | None = None) -> Added:
-        """Append a batch whole or not at all, creating the symbol.
+    async def append(
+        self, symbol: str, values: Prices, *, times: Times | None = None, sizes: Sizes | None = None,
+        time_unit: str = "ns", offset: int | None = None,
+    ) -> Added:  # fmt: skip
+        """Append a batch whole or not at all, creating the symbol; times, sizes: one for each value.
+
+        The first batch of a symbol says which of them its points have. times: whole numbers of `time_unit` ("ns",
+        "us", "ms", "s") since 1970 UTC, datetime64, or datetimes with a time zone. The sign of a size is the
+        aggressor's: + bought, - sold. InvalidTimes, InvalidSizes; RequestRefused for other columns than the series has.
 
         More than `batch_values` are looked at as a whole, and sent as batches one after the other, each with the offset
         where the one before ended: an error leaves those that came before it stored, `total` says how many points.
         With `offset`, the `total` before it, the batch is stored exactly once however often it had to be sent. Without,
         it is not sent again once it may have arrived. InvalidValues, RequestRefused, Conflict, NoSpace, Unavailable.
         """
-        first, *others = wire.batches(values, self._batch_values)
+        return await self._append(symbol, wire.batches(values, self._batch_values, times, sizes, time_unit), offset)
+
+    async def append_ticks(self, symbol: str, rows: Ticks, *, offset: int | None = None) -> Added:
+        """Append points that are known to be sound, as `ticks` and a producer have them; see `append`."""
+        return await self._append(symbol, wire.cut(rows, self._batch_values), offset)
+
+    async def _append(self, symbol: str, batches: list[Ticks], offset: int | None) -> Added:
+        first, *others = batches
         added = await self._call(wire.append(symbol, first, offset))
         for batch in others:
             added = added.then(await self._call(wire.append(symbol, batch, added.total)))
         return added
 
     def producer(
-        self, symbol: str, *, max_points: int = 10_000, max_age_s: float = 0.1, offset: int | None = None
-    ) -> AsyncProducer:
+        self, symbol: str, *, max_points: int = 10_000, max_age_s: float = 0.1, reorder_s: float = 0.0,
+        offset: int | None = None,
+    ) -> AsyncProducer:  # fmt: skip
         """Return a producer, which sends points of `symbol` in batches, each exactly once; see `AsyncProducer`."""
-        return AsyncProducer(self, symbol, max_points=max_points, max_age_s=max_age_s, offset=offset)
+        return AsyncProducer(
+            self, symbol, max_points=max_points, max_age_s=max_age_s, reorder_s=reorder_s, offset=offset
+        )  # fmt: skip
 
     async def stats(self, symbol: str, window: int) -> Stats:
         """Return the statistics of the newest `window` points. NotFound."""
@@ -88,11 +106,25 @@ class AsyncClient:
     async def values(
         self, symbol: str, *, last: int | None = None, first: int | None = None, end: int | None = None
     ) -> NDArray[np.float64]:
-        """Return the newest `last` points, those of the indexes [first, end), or all that are kept; oldest first.
+        """Return the newest `last` prices, those of the indexes [first, end), or all that are kept; oldest first.
 
         NotFound; Conflict if points from `first` are no longer kept or do not exist yet.
         """
-        ask = wire.values(symbol, last, first, end)
+        return (await self._points(wire.values(symbol, last, first, end))).whole()
+
+    async def columns(self, symbol: str) -> tuple[str, ...]:
+        """Return what the points of `symbol` have beside their prices: "times", "sizes", both or nothing. NotFound."""
+        return tuple(f"{name}s" for name in await self._call(wire.columns(symbol)) if name != "price")
+
+    async def ticks(
+        self, symbol: str, *, last: int | None = None, first: int | None = None, end: int | None = None
+    ) -> Ticks:
+        """Return such points with their times and sizes, None where the series has none; see `values`."""
+        columns = await self._call(wire.columns(symbol))
+        return (await self._points(wire.values(symbol, last, first, end, columns))).ticks()
+
+    async def _points(self, ask: Ask[NDArray[np.float64]]) -> Points:
+        """Return the points of an answer, all of which have come."""
         tries = Tries(self._retry, repeatable=True)
         while True:
             try:
@@ -101,7 +133,8 @@ class AsyncClient:
                         points = Points(response)
                         async for part in response.aiter_raw():
                             points.take(part)
-                        return points.whole()
+                        points.whole()
+                        return points
                     await response.aread()
                     failure = refusal(response)
             except httpx.TransportError as error:

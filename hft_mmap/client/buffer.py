@@ -6,66 +6,165 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hft_mmap.batch import Prices, as_row, check_prices
+from hft_mmap.errors import ColumnsDiffer, InvalidSizes
+from hft_mmap.ticks import Sizes, Ticks, Times, as_ticks, check_ticks
+
+_SIGNS = {"buy": 1.0, "sell": -1.0}
 
 
 class Buffer:
-    """Points in the order in which they came, and when the oldest of them did; it grows if it must."""
+    """Points in the order in which they came, or in that of their times, and when the oldest came; it grows."""
 
-    def __init__(self, max_points: int, max_age_s: float) -> None:
-        """Make room for a batch of `max_points`. ValueError unless both are above 0."""
+    def __init__(self, max_points: int, max_age_s: float, reorder_s: float = 0.0) -> None:
+        """Make room for a batch of `max_points`. ValueError unless that and the age are above 0."""
         if max_points < 1 or max_age_s <= 0:
             message = f"max_points must be from 1 and max_age_s above 0, not {max_points} and {max_age_s}"
             raise ValueError(message)
-        self._room = np.empty(max_points)
+        if not 0 <= reorder_s < float("inf"):
+            message = f"reorder_s must be from 0, not {reorder_s}"
+            raise ValueError(message)
+        self._rows: list[Ticks] = []
         self._filled = 0
-        self._batch = 0
+        self._batch: Ticks | None = None
         self._max_points = max_points
         self._max_age_s = max_age_s
         self._oldest = 0.0
+        self._reorder_s = reorder_s
+        self._early: Ticks | None = None
+        """Points that one with an earlier time may still come before, by their times; `_came`: when each came."""
+        self._came: NDArray[np.float64] = np.empty(0)
+        self._newest_ns: int | None = None
+        self._like: Ticks | None = None
 
     def __len__(self) -> int:
         """Return how many points wait."""
-        return self._filled
+        return self._filled + len(self._came)
 
     @property
     def has_batch(self) -> bool:
         """Say whether as many points wait as a batch may have."""
         return self._filled >= self._max_points
 
-    def put(self, values: NDArray[np.float64]) -> None:
-        """Take points."""
-        if not self._filled:
+    def put(self, rows: Ticks) -> None:
+        """Take points. ColumnsDiffer unless they have the columns of those before them; none is taken then."""
+        if not len(rows.prices):
+            return
+        if self._like is not None and rows.kinds != self._like.kinds:
+            brings, has = (" and ".join(["prices", *(kind.name for kind in one.kinds)]) for one in (rows, self._like))
+            message = f"this producer was given {has}, and now {brings}: every point of a series has the same"
+            raise ColumnsDiffer(message)
+        self._like = rows.cut(0, 0)
+        if not len(self):
             self._oldest = monotonic()
-        needed = self._filled + values.size
-        if needed > self._room.size:
-            self._room = np.concatenate([self._room[: self._filled], np.empty(2 * needed - self._filled)])
-        self._room[self._filled : needed] = values
-        self._filled = needed
+        if not self._reorder_s or rows.times is None:
+            self._add(rows)
+            return
+        joined = rows if self._early is None else _joined([self._early, rows])
+        came = np.concatenate([self._came, np.full(len(rows.prices), monotonic())])
+        order = np.argsort(_times(joined), kind="stable")
+        self._early, self._came = _taken(joined, order), came[order]
+        newest = int(rows.times.max())
+        self._newest_ns = newest if self._newest_ns is None else max(newest, self._newest_ns)
+        self._release()
 
-    def batch(self) -> NDArray[np.float64]:
+    def _add(self, rows: Ticks) -> None:
+        self._rows.append(rows)
+        self._filled += len(rows.prices)
+
+    def _release(self, *, all_points: bool = False) -> None:
+        """Let go of the points before which none can come any more: by their times, or as they waited long enough."""
+        rows = self._early
+        if rows is None:
+            return
+        ripe = np.flatnonzero(self._came <= monotonic() - self._reorder_s)
+        end = int(ripe[-1]) + 1 if len(ripe) else 0
+        if self._newest_ns is not None:
+            edge = self._newest_ns - round(self._reorder_s * 1e9)
+            end = max(end, int(np.searchsorted(_times(rows), edge, side="right")))
+        count = len(rows.prices)
+        end = count if all_points else end
+        if end:
+            self._add(rows.cut(0, end))
+            self._early, self._came = (rows.cut(end, count) if end < count else None), self._came[end:]
+
+    def ready(self, *, all_points: bool) -> bool:
+        """Return whether there is a batch to send: a full one, or any point that need not wait for others.
+
+        all_points: none waits for others any more.
+        """
+        self._release(all_points=all_points)
+        return self._filled > 0
+
+    def batch(self) -> Ticks:
         """Return the next batch, always the same one until `sent` is called.
 
         It may have been stored though no answer came. With one point more or less it would overlap itself.
         """
-        self._batch = self._batch or min(self._filled, self._max_points)
-        return self._room[: self._batch]
+        if self._batch is None:
+            whole = _joined(self._rows)
+            self._batch = whole.cut(0, min(self._filled, self._max_points))
+            rest = whole.cut(len(self._batch.prices), self._filled)
+            self._rows = [self._batch, rest] if len(rest.prices) else [self._batch]
+        return self._batch
 
     def sent(self) -> None:
         """Forget the points that `batch` gave."""
-        left = self._filled - self._batch
-        self._room[:left] = self._room[self._batch : self._filled].copy()
-        self._filled, self._batch = left, 0
+        if self._batch is not None:
+            self._filled -= len(self._batch.prices)
+            self._rows, self._batch = self._rows[1:], None
         self._oldest = monotonic()
 
     def due_in_s(self) -> float | None:
         """Return how long the oldest point may still wait; None if there is no point."""
-        return max(self._oldest + self._max_age_s - monotonic(), 0.0) if self._filled else None
+        if not len(self):
+            return None
+        wait_s = self._max_age_s if self._filled else self._max_age_s + self._reorder_s
+        return max(self._oldest + wait_s - monotonic(), 0.0)
 
 
-def checked(values: Prices) -> NDArray[np.float64]:
-    """Return `values` as float64 once each of them is known to be a price; InvalidValues otherwise.
+def _times(rows: Ticks) -> NDArray[np.int64]:
+    return np.empty(0, dtype=np.int64) if rows.times is None else rows.times
+
+
+def _joined(rows: list[Ticks]) -> Ticks:
+    """Return points of the same columns as one."""
+    if len(rows) == 1:
+        return rows[0]
+    times = [part.times for part in rows if part.times is not None]
+    sizes = [part.sizes for part in rows if part.sizes is not None]
+    return Ticks(
+        np.concatenate([part.prices for part in rows]),
+        np.concatenate(times) if times else None,
+        np.concatenate(sizes) if sizes else None,
+    )
+
+
+def _taken(rows: Ticks, order: NDArray[np.intp]) -> Ticks:
+    return Ticks(
+        rows.prices[order], None if rows.times is None else rows.times[order],
+        None if rows.sizes is None else rows.sizes[order],
+    )  # fmt: skip
+
+
+def checked(
+    values: Prices, times: Times | None = None, sizes: Sizes | None = None, time_unit: str = "ns"
+) -> Ticks:  # fmt: skip
+    """Return points once each of them is known to be sound; InvalidValues, InvalidTimes, InvalidSizes otherwise.
 
     A wrong price is refused where it is given: in a batch it would take its neighbours down with it, much later.
     """
-    row = as_row(values)
-    return check_prices(row) if row.size else row
+    if times is None and sizes is None:
+        row = np.array(as_row(values))  # the caller's array may change before it is sent
+        return Ticks(check_prices(row) if row.size else row)
+    rows = as_ticks(values, times, sizes, time_unit)
+    return check_ticks(rows) if len(rows.prices) else rows
+
+
+def one_point(value: float, time: object, size: float | None, side: str | None) -> Ticks:
+    """Return one point, checked. side: "buy" or "sell", with a size from 0; None: the size has its sign."""
+    if side is not None:
+        if side not in _SIGNS or size is None or not size >= 0:
+            message = f'side must be "buy" or "sell", beside a size from 0, not {side!r} beside {size!r}'
+            raise InvalidSizes(message)
+        size *= _SIGNS[side]
+    return checked([value], None if time is None else [time], None if size is None else [size])

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from hft_mmap.errors import DiskFull, HftMmapError, OffsetConflict, SymbolExists, SymbolNotFound
+from hft_mmap.errors import DiskFull, HftMmapError, LateTimes, OffsetConflict, SymbolExists, SymbolNotFound
 
 
 class Unreachable(HftMmapError, ConnectionError):
@@ -58,6 +58,19 @@ class Conflict(ServiceError, OffsetConflict):
         self.total = int(problem.get("total", 0))
 
 
+class TooLate(ServiceError, LateTimes):
+    """A time lies before that of the point before it, and the service refuses such (409); nothing was stored.
+
+    `index` is its place in the batch, `total` the end of the series.
+    """
+
+    def __init__(self, status: int, problem: Mapping[str, Any], request_id: str | None) -> None:
+        """Keep the place, and where the series ends as well."""
+        super().__init__(status, problem, request_id)
+        self.index = int(problem.get("index", 0))
+        self.total = int(problem.get("total", 0))
+
+
 class NameTaken(ServiceError, SymbolExists):
     """There is a symbol of the new name already (409)."""
 
@@ -94,6 +107,8 @@ def refusal(response: httpx.Response) -> ServiceError:
     cls = _CLASS_OF.get(response.status_code, other)
     if cls is Conflict and "total" not in problem:  # which is in the way of points, and of nothing else
         cls = NameTaken
+    if cls is Conflict and "index" in problem:
+        cls = TooLate
     error = cls(response.status_code, problem, response.headers.get("X-Request-ID"))
     after = response.headers.get("Retry-After", "")
     if after.isdecimal():  # it may also be a date, which nobody here sends

@@ -8,19 +8,21 @@ symbol while it runs; a second one shows as a Conflict.
 import asyncio
 import threading
 from contextlib import suppress
+from datetime import datetime
 from types import TracebackType
 from typing import Protocol, Self
 
 from hft_mmap.batch import Prices
-from hft_mmap.client.buffer import Buffer, checked
+from hft_mmap.client.buffer import Buffer, checked, one_point
 from hft_mmap.client.wire import Added
 from hft_mmap.errors import HftMmapError
+from hft_mmap.ticks import Sizes, Ticks, Times
 
 
 class _Appends(Protocol):
     """What a producer needs of a client."""
 
-    def append(self, symbol: str, values: Prices, *, offset: int | None = None) -> Added: ...
+    def append_ticks(self, symbol: str, rows: Ticks, *, offset: int | None = None) -> Added: ...
 
     def total(self, symbol: str) -> int: ...
 
@@ -28,7 +30,7 @@ class _Appends(Protocol):
 class _AppendsAsync(Protocol):
     """What an asynchronous producer needs of a client."""
 
-    async def append(self, symbol: str, values: Prices, *, offset: int | None = None) -> Added: ...
+    async def append_ticks(self, symbol: str, rows: Ticks, *, offset: int | None = None) -> Added: ...
 
     async def total(self, symbol: str) -> int: ...
 
@@ -36,19 +38,25 @@ class _AppendsAsync(Protocol):
 class Producer:
     """Sends the points of one symbol in batches; for any number of threads. Use it as a context manager.
 
+    Every point has a time, a size, both or neither, as the first one has. With `reorder_s` points wait for others that
+    have earlier times and come so much later, and go out in the order of their times; `late` counts those that came
+    later still.
+
     A batch goes out when `max_points` wait, from the thread that gave the last of them, which is how a slow service
     slows its producer down; or when the oldest has waited for `max_age_s`, from a thread of the producer.
     """
 
     def __init__(
         self, client: _Appends, symbol: str, *, max_points: int = 10_000, max_age_s: float = 0.1,
-        offset: int | None = None,
+        reorder_s: float = 0.0, offset: int | None = None,
     ) -> None:  # fmt: skip
         """Begin behind what is stored, or at `offset`, the index of the first point that will be given."""
         self.symbol = symbol
         self._client = client
-        self._buffer = Buffer(max_points, max_age_s)
+        self._buffer = Buffer(max_points, max_age_s, reorder_s)
         self._total = client.total(symbol) if offset is None else offset
+        self.late = 0
+        """Points that were stored with a later time than they were given."""
         self._has_failed = False
         self._closed = False
         self._news = threading.Condition()
@@ -65,17 +73,28 @@ class Producer:
         """Points given, and not acknowledged yet."""
         return len(self._buffer)
 
-    def add(self, value: float) -> None:
-        """Give one point; may wait until a batch is acknowledged."""
-        self.extend([value])
+    def add(
+        self, value: float, *, time: int | datetime | None = None, size: float | None = None, side: str | None = None
+    ) -> None:
+        """Give one point; may wait until a batch is acknowledged.
 
-    def extend(self, values: Prices) -> None:
+        time: nanoseconds since 1970 UTC, or a datetime with a time zone. size: + bought and - sold, or from 0 beside
+        side: "buy" or "sell".
+        """
+        self._give(one_point(value, time, size, side))
+
+    def extend(
+        self, values: Prices, *, times: Times | None = None, sizes: Sizes | None = None, time_unit: str = "ns"
+    ) -> None:
         """Give some points, in order; may wait until batches are acknowledged.
 
-        InvalidValues if one of them is no price: then none is taken. After any other error all are taken, and go out,
-        behind those that came before, with the next call.
+        times, sizes, time_unit: as of `Client.append`. InvalidValues, InvalidTimes, InvalidSizes if one of them is
+        none, ColumnsDiffer if they have other columns than those before them: then none is taken. After any other error
+        all are taken, and go out, behind those that came before, with the next call.
         """
-        points = checked(values)
+        self._give(checked(values, times, sizes, time_unit))
+
+    def _give(self, points: Ticks) -> None:
         with self._news:
             if self._closed:
                 message = f"the producer of {self.symbol} was closed"
@@ -87,7 +106,7 @@ class Producer:
     def flush(self) -> None:
         """Send what waits; return once it is acknowledged."""
         with self._news:
-            self._send(all_points=True)
+            self._send(all_points=True, ending=True)
 
     def close(self) -> None:
         """Send what waits, and end; raises what kept it from being sent, and then `pending` points are lost."""
@@ -107,12 +126,16 @@ class Producer:
         """Send what waits, and end."""
         self.close()
 
-    def _send(self, *, all_points: bool) -> None:
-        """Send the batches that are full, or all that waits; the caller holds the lock."""
-        while self._buffer.has_batch or (all_points and len(self._buffer)):
+    def _send(self, *, all_points: bool, ending: bool = False) -> None:
+        """Send the batches that are full, or all that waits; the caller holds the lock.
+
+        ending: also what waits for points with earlier times.
+        """
+        while self._buffer.has_batch or (all_points and self._buffer.ready(all_points=ending)):
             self._has_failed = True
-            self._total = self._client.append(self.symbol, self._buffer.batch(), offset=self._total).total
+            answer = self._client.append_ticks(self.symbol, self._buffer.batch(), offset=self._total)
             self._has_failed = False
+            self._total, self.late = answer.total, self.late + answer.late
             self._buffer.sent()
 
     def _send_the_old(self) -> None:
@@ -135,13 +158,15 @@ class AsyncProducer:
 
     def __init__(
         self, client: _AppendsAsync, symbol: str, *, max_points: int = 10_000, max_age_s: float = 0.1,
-        offset: int | None = None,
+        reorder_s: float = 0.0, offset: int | None = None,
     ) -> None:  # fmt: skip
         """Prepare to begin behind what is stored, or at `offset`, the index of the first point that will be given."""
         self.symbol = symbol
         self._client = client
-        self._buffer = Buffer(max_points, max_age_s)
+        self._buffer = Buffer(max_points, max_age_s, reorder_s)
         self._total = -1 if offset is None else offset
+        self.late = 0
+        """Points that were stored with a later time than they were given."""
         self._has_failed = False
         self._closed = True
         self._lock = asyncio.Lock()
@@ -158,13 +183,23 @@ class AsyncProducer:
         """Points given, and not acknowledged yet."""
         return len(self._buffer)
 
-    async def add(self, value: float) -> None:
-        """Give one point; may wait until a batch is acknowledged."""
-        await self.extend([value])
+    async def add(
+        self, value: float, *, time: int | datetime | None = None, size: float | None = None, side: str | None = None
+    ) -> None:
+        """Give one point; may wait until a batch is acknowledged.
 
-    async def extend(self, values: Prices) -> None:
+        time: nanoseconds since 1970 UTC, or a datetime with a time zone. size: + bought and - sold, or from 0 beside
+        side: "buy" or "sell".
+        """
+        await self._give(one_point(value, time, size, side))
+
+    async def extend(
+        self, values: Prices, *, times: Times | None = None, sizes: Sizes | None = None, time_unit: str = "ns"
+    ) -> None:
         """Give some points, in order; see `Producer.extend`."""
-        points = checked(values)
+        await self._give(checked(values, times, sizes, time_unit))
+
+    async def _give(self, points: Ticks) -> None:
         async with self._lock:
             if self._closed:
                 message = f"the producer of {self.symbol} is not open"
@@ -176,7 +211,7 @@ class AsyncProducer:
     async def flush(self) -> None:
         """Send what waits; return once it is acknowledged."""
         async with self._lock:
-            await self._send(all_points=True)
+            await self._send(all_points=True, ending=True)
 
     async def close(self) -> None:
         """Send what waits, and end; raises what kept it from being sent, and then `pending` points are lost."""
@@ -200,13 +235,16 @@ class AsyncProducer:
         """Send what waits, and end."""
         await self.close()
 
-    async def _send(self, *, all_points: bool) -> None:
-        """Send the batches that are full, or all that waits; the caller holds the lock."""
-        while self._buffer.has_batch or (all_points and len(self._buffer)):
+    async def _send(self, *, all_points: bool, ending: bool = False) -> None:
+        """Send the batches that are full, or all that waits; the caller holds the lock.
+
+        ending: also what waits for points with earlier times.
+        """
+        while self._buffer.has_batch or (all_points and self._buffer.ready(all_points=ending)):
             self._has_failed = True
-            answer = await self._client.append(self.symbol, self._buffer.batch(), offset=self._total)
+            answer = await self._client.append_ticks(self.symbol, self._buffer.batch(), offset=self._total)
             self._has_failed = False
-            self._total = answer.total
+            self._total, self.late = answer.total, self.late + answer.late
             self._buffer.sent()
 
     async def _send_the_old(self) -> None:

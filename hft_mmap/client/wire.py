@@ -11,10 +11,11 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from hft_mmap.batch import Prices, as_row, check_prices
+from hft_mmap.batch import Prices
 from hft_mmap.client.errors import NotFound
 from hft_mmap.named import FIVE
 from hft_mmap.reader import SeriesInfo
+from hft_mmap.ticks import Sizes, Ticks, Times, as_ticks, check_ticks
 from hft_mmap.tree.buckets import Buckets
 
 RAW = "application/octet-stream"
@@ -27,15 +28,22 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """A batch was stored: points of it, points ever appended to the series, and how durable they are."""
+    """A batch was stored: points of it, points ever appended to the series, and how durable they are.
+
+    late: points that came with a time before that of the point before them, whose time they have now; latest_ns: by how
+    much at most.
+    """
 
     added: int
     total: int
     durability: str
+    late: int = 0
+    latest_ns: int = 0
 
     def then(self, after: "Added") -> "Added":
         """Return what is true of this batch and the one after it, together."""
-        return Added(self.added + after.added, after.total, after.durability)
+        late, latest_ns = self.late + after.late, max(self.latest_ns, after.latest_ns)
+        return Added(self.added + after.added, after.total, after.durability, late, latest_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +86,34 @@ class Ask(Generic[Answer]):
     accepted: tuple[int, ...] = (200,)
 
 
-def batches(values: Prices, batch_values: int) -> list[NDArray[np.float64]]:
-    """Return `values` in batches of at most `batch_values`, at least one. InvalidValues if any of them is no price."""
-    row = check_prices(as_row(values))
-    return [row[begin : begin + batch_values] for begin in range(0, row.size, batch_values)]
+def batches(
+    values: Prices, batch_values: int, times: Times | None = None, sizes: Sizes | None = None, time_unit: str = "ns"
+) -> list[Ticks]:
+    """Return points in batches of at most `batch_values`, at least one; each of them is looked at before.
+
+    InvalidValues, InvalidTimes, InvalidSizes if one of them is none.
+    """
+    return cut(check_ticks(as_ticks(values, times, sizes, time_unit)), batch_values)
 
 
-def append(symbol: str, batch: NDArray[np.float64], offset: int | None) -> Ask[Added]:
-    """Ask for a batch that `batches` gave to be stored, as raw float64."""
+def cut(rows: Ticks, batch_values: int) -> list[Ticks]:
+    """Return points in batches of at most `batch_values`."""
+    count = len(rows.prices)
+    return [rows.cut(begin, min(begin + batch_values, count)) for begin in range(0, count, batch_values)]
+
+
+def append(symbol: str, batch: Ticks, offset: int | None) -> Ask[Added]:
+    """Ask for a batch that `batches` gave to be stored, as raw numbers."""
     headers = {"Content-Type": RAW}
+    params: dict[str, str | int] = {"symbol": symbol}
     if offset is not None:
         headers["X-Offset"] = str(offset)
-    return Ask(_added, "POST", "/add_batch", {"symbol": symbol}, headers, batch.tobytes(), offset is not None)
+    columns = {"time": batch.times, "price": batch.prices, "size": batch.sizes}
+    there = {name: column for name, column in columns.items() if column is not None}
+    if len(there) > 1:
+        params["columns"] = ",".join(there)
+    body = b"".join(column.tobytes() for column in there.values())
+    return Ask(_added, "POST", "/add_batch", params, headers, body, offset is not None)
 
 
 def stats(symbol: str, window: int) -> Ask[Stats]:
@@ -163,11 +187,20 @@ def ready() -> Ask[list[str]]:
     return Ask(_reasons, "GET", "/ready", {}, {}, accepted=(200, 503))
 
 
-def values(symbol: str, last: int | None, first: int | None, end: int | None) -> Ask[NDArray[np.float64]]:
-    """Ask for points, as raw float64."""
+def columns(symbol: str) -> Ask[tuple[str, ...]]:
+    """Ask which columns a series has: "price", and "time" or "size" beside it."""
+    params: dict[str, str | int] = {"symbol": symbol, "last": 1, "format": "json"}
+    return Ask(lambda response: tuple(response.headers["X-Columns"].split(",")), "HEAD", "/values", params, {})
+
+
+def values(
+    symbol: str, last: int | None, first: int | None, end: int | None, columns: tuple[str, ...] = ("price",)
+) -> Ask[NDArray[np.float64]]:
+    """Ask for points, as raw numbers, one column behind the other."""
     given = {"last": last, "from": first, "to": end}
     params: dict[str, str | int] = {name: value for name, value in given.items() if value is not None}
-    return Ask(_no_body, "GET", "/values", {"symbol": symbol, **params}, {"Accept": RAW})
+    params |= {"symbol": symbol, "columns": ",".join(columns)}
+    return Ask(_no_body, "GET", "/values", params, {"Accept": RAW})
 
 
 def stream(symbols: str | Sequence[str], windows: Sequence[int], stats: Sequence[str], interval_ms: int) -> Ask[None]:
@@ -224,7 +257,9 @@ class Points:
 
     def __init__(self, response: httpx.Response) -> None:
         """Make room for as many points as the headers announce."""
-        self.array = np.empty(int(response.headers["X-Values"]))
+        self._columns = response.headers.get("X-Columns", "price").split(",")
+        self._count = int(response.headers["X-Values"])
+        self.array = np.empty(self._count * len(self._columns))
         self._room = self.array.data.cast("B") if self.array.size else memoryview(b"")
         self._place = 0
 
@@ -240,10 +275,18 @@ class Points:
             raise httpx.RemoteProtocolError(message)
         return self.array
 
+    def ticks(self) -> Ticks:
+        """Return the points with their columns; RemoteProtocolError if not all have come."""
+        parts = dict(zip(self._columns, np.split(self.whole(), len(self._columns)), strict=True))
+        times = parts.get("time")
+        return Ticks(parts["price"], None if times is None else times.view(np.int64), parts.get("size"))
+
 
 def _added(response: httpx.Response) -> Added:
     found: dict[str, Any] = response.json()
-    return Added(found["added"], found["total"], found["durability"])
+    return Added(
+        found["added"], found["total"], found["durability"], found.get("late", 0), found.get("latest_ns", 0)
+    )  # fmt: skip
 
 
 def _windows(response: httpx.Response) -> Windows:

@@ -164,9 +164,7 @@ class Opening(Listing):
                 raise SeriesSetAside(message)
             found = self._series.get(symbol)
             if found is None and self._exists(symbol):
-                if wait_s and symbol == self._being_looked_at:
-                    wait_s = _LOOK_WAIT_S
-                found = self._try_open(symbol, named=False, wait_s=wait_s)
+                found = self._open_for_use(symbol, wait_s)
                 if found is None and symbol in self._set_aside | self._copies:
                     return self._find(symbol)
                 if found is None:
@@ -177,15 +175,26 @@ class Opening(Listing):
             found.refresh()
             return found
 
+    def _open_for_use(self, symbol: str, wait_s: float) -> Series | None:
+        """Do the work of `_try_open` for who uses the series; where this store looks at it, that is waited for."""
+        looked_at = symbol == self._being_looked_at
+        try:
+            return self._try_open(symbol, named=False, wait_s=_LOOK_WAIT_S if wait_s and looked_at else wait_s)
+        except SeriesBusy:
+            # The look may have begun since.
+            if not wait_s or looked_at or symbol != self._being_looked_at:
+                raise
+        return self._try_open(symbol, named=False, wait_s=_LOOK_WAIT_S)
+
     def _forget(self, symbol: str) -> None:
         """Forget what is known of `symbol` where that is over: its series has left, or other files are there now."""
         with self._lock:
             series = self._series.get(symbol)
             if series is not None and series.has_left:
-                # Not closed: the flusher may be at it. It has the waiters told, and the last to hold it closes it.
+                # Not closed: the flusher may be at it, which then closes it, and tells those who wait.
                 del self._series[symbol]
                 self._losses.pop(symbol, None)
-                series.ask()
+                series.is_gone()
             if (symbol in self._losses or symbol in self._held) and self._files_of(symbol) is None:
                 self._losses.pop(symbol, None)
                 self._held.pop(symbol, None)

@@ -4,12 +4,13 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
+from typing import overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hft_mmap.answers import Passage, Point, Rank, across, across_newest
-from hft_mmap.by_time import Instant, Window, is_time
+from hft_mmap.by_time import Instant, Lasting, Window, is_time
 from hft_mmap.directory.starting import Starting
 from hft_mmap.errors import InvalidSymbol, SeriesBusy, SeriesSetAside, SymbolNotFound
 from hft_mmap.named import FIVE, Columns
@@ -17,7 +18,7 @@ from hft_mmap.reader import MAX_WINDOW, SeriesInfo, checked_window
 from hft_mmap.series import Series
 from hft_mmap.span import Span
 from hft_mmap.stats import WindowStats
-from hft_mmap.ticks import Ticks
+from hft_mmap.ticks import Ticks, Times
 
 
 class Questions(Starting):
@@ -118,9 +119,51 @@ class Questions(Starting):
         """Return how many points of `symbol` are below `value`, equal to it and above it; see `Series.rank`."""
         return self.series(symbol).rank(value, window=window, start=start, end=end)
 
-    def asof(self, symbol: str, at: int | Instant) -> Point:
+    def time_bars(  # noqa: PLR0913 - those of `Series.time_bars`
+        self, symbol: str, every: Lasting, start: int | Instant | None = None, end: int | Instant | None = None, *,
+        tz: str | None = None, fill: str = "none", stats: Sequence[str] = FIVE,
+    ) -> Columns:  # fmt: skip
+        """Return named statistics of `symbol` in bars of a time, as columns; see `Series.time_bars`."""
+        return self.series(symbol).time_bars(every, start, end, tz=tz, fill=fill, stats=stats)
+
+    def volume_bars(
+        self, symbol: str, volume: float, start: int | Instant | None = None, end: int | Instant | None = None, *,
+        stats: Sequence[str] = FIVE,
+    ) -> Columns:  # fmt: skip
+        """Return named statistics of `symbol` in bars of a volume, as columns; see `Series.volume_bars`."""
+        return self.series(symbol).volume_bars(volume, start, end, stats=stats)
+
+    def value_bars(
+        self, symbol: str, value: float, start: int | Instant | None = None, end: int | Instant | None = None, *,
+        stats: Sequence[str] = FIVE,
+    ) -> Columns:  # fmt: skip
+        """Return named statistics of `symbol` in bars of a value, as columns; see `Series.value_bars`."""
+        return self.series(symbol).value_bars(value, start, end, stats=stats)
+
+    def stats_around(
+        self, symbol: str, times: Times, *, before: Lasting | None = None, after: Lasting | None = None,
+        stats: Sequence[str] = FIVE,
+    ) -> Columns:  # fmt: skip
+        """Return named statistics of `symbol` around each of many times, as columns; see `Series.stats_around`."""
+        return self.series(symbol).stats_around(times, before=before, after=after, stats=stats)
+
+    def stats_between(self, symbol: str, starts: Times, ends: Times, stats: Sequence[str] = FIVE) -> Columns:
+        """Return named statistics of `symbol` between pairs of times, as columns; see `Series.stats_between`."""
+        return self.series(symbol).stats_between(starts, ends, stats)
+
+    @overload
+    def asof(self, symbol: str, at: int | Instant) -> Point: ...
+
+    @overload
+    def asof(self, symbol: str, at: int | Instant, tolerance: Lasting | None) -> Point | None: ...
+
+    def asof(self, symbol: str, at: int | Instant, tolerance: Lasting | None = None) -> Point | None:
         """Return the newest point of `symbol` at or before an index, or a time; see `Series.asof`."""
-        return self.series(symbol).asof(at)
+        return self.series(symbol).asof(at, tolerance)
+
+    def asof_many(self, symbol: str, times: Times, tolerance: Lasting | None = None) -> Columns:
+        """Return the newest points of `symbol` at or before each of many times; see `Series.asof_many`."""
+        return self.series(symbol).asof_many(times, tolerance)
 
     def window(self, symbol: str, n: int) -> NDArray[np.float64]:
         """Return the newest `n` points of `symbol`, oldest first, as a read-only array; see `Series.window`."""

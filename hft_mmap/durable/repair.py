@@ -1,4 +1,4 @@
-"""Rebuild the nodes of a series from its values. Values are never touched: they are what nothing else can give back."""
+"""Rebuild nodes and groups of a series from its values. These are never touched: nothing else can give them back."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hft_mmap.durable import recovery
+from hft_mmap.durable.groups import group_faults, make_anew
 from hft_mmap.durable.trust import Proof, trust
 from hft_mmap.durable.verify import expected_nodes, proof_of, verify_chunk
 from hft_mmap.errors import FormatError
@@ -58,6 +59,8 @@ def _repair_chunk(chunk: Chunk, end: int, proof: Proof | None) -> tuple[list[str
                 column.seal()
     chunk.sync()
     chunk.close_writer()
+    for group in group_faults(chunk, end):
+        make_anew(chunk, group, end)
     _, remaining = verify_chunk(chunk, end)
     return [fault for fault in faults if fault not in remaining], remaining
 

@@ -6,9 +6,11 @@ same file system; the rest is copied. The copy opens on any machine, as after an
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from hft_mmap.durable import recovery
+from hft_mmap.durable.groups import shared_groups
 from hft_mmap.durable.trust import Trusted
 from hft_mmap.errors import StoreUnusable
 from hft_mmap.files.blocks import Commit
@@ -63,6 +65,9 @@ def _copy_series(head: Head, source: Path, making: Path, boot: Boot) -> int:
         if first + layout.points <= certain:
             for path in chunk.paths:
                 _share(path, making / path.name)
+            for path in shared_groups(chunk):
+                with suppress(FileNotFoundError):  # it is made anew at this moment
+                    _share(path, making / path.name)
         else:
             _copy_tail(chunk, making, series_id, min(recovered.total - first, layout.points))
     commit = Commit(1, recovered.total, recovered.start, 0, NO_BOOT, clean=True, mark=recovered.mark)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hft_mmap.durable import recovery
+from hft_mmap.durable.groups import group_faults
 from hft_mmap.durable.trust import Proof, Trusted, prove
 from hft_mmap.errors import FormatError
 from hft_mmap.files.blocks import decode_identity, is_damaged_slot, used_identity
@@ -127,9 +128,13 @@ def verify_chunk(chunk: Chunk, end: int) -> tuple[int, list[str]]:
             faults.append(f"{name}: the checksum of the nodes is wrong ({covered})")
         if tuple(chunk.root().tolist()) != seal.root:
             faults.append(f"{name}: the sealed root node is wrong ({covered})")
-    for column in chunk.columns:
-        faults += column_faults(column, end)
-    return nodes, faults
+    return nodes, faults + _faults_beside(chunk, end)
+
+
+def _faults_beside(chunk: Chunk, end: int) -> list[str]:
+    """Return what is wrong in the first `end` places of the columns of `chunk`, and in its groups."""
+    of_columns = [fault for column in chunk.columns for fault in column_faults(column, end)]
+    return of_columns + [fault for faults in group_faults(chunk, end).values() for fault in faults]
 
 
 def column_faults(column: Column, end: int) -> list[str]:

@@ -19,6 +19,7 @@ never truncated. Values and nodes below the published total never change.
 import os
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 from hft_mmap.errors import FormatError, InvalidValues
 from hft_mmap.files.column import Column
 from hft_mmap.files.disk import write_fully
-from hft_mmap.files.layout import FOOTER_BYTES, Layout
+from hft_mmap.files.layout import FOOTER_BYTES, GROUPS, Layout
 from hft_mmap.files.marks import Mark, seed_of, wrapped
 from hft_mmap.files.memory import forget_pages, identity_of, keep_in_memory, mapped, open_again
 from hft_mmap.files.names import chunk_name
@@ -102,14 +103,18 @@ class Chunk:
     """An open chunk file, with its columns. Reads need no lock; the series that owns it has one writer at a time."""
 
     __slots__ = (
-        "_fd", "_file", "_mapping", "address", "columns", "files", "first", "layout", "path", "plan", "sealed", "values"
+        "_fd", "_file", "_mapping", "address", "columns", "files", "first", "groups", "layout", "path", "plan",
+        "sealed", "series_id", "values",
     )  # fmt: skip
 
     def __init__(self, directory: Path, series_id: bytes, first: int, layout: Layout) -> None:
         """Map its files read-only. FileNotFoundError if one is missing, FormatError if one is not of this chunk."""
         self.path = directory / chunk_name(first)
         self.first = first
+        self.series_id = series_id
         self.layout = layout
+        self.groups: dict[int, Any] = {}
+        """What is known of its groups; see `files.group`."""
         self.sealed = False
         self._fd = -1
         fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
@@ -342,11 +347,15 @@ class Chunk:
             write_fully(self.writer(), bytes(SEAL_BYTES), self.layout.footer + SEAL_OFFSET)
 
     def allocated_bytes(self) -> int:
-        """Return how much of the disk its files take; 0 once they are unlinked, or their device does not answer."""
+        """Return how much of the disk its files take, groups included; 0 once unlinked, or where the disk is silent."""
         try:
-            return sum(os.stat(path).st_blocks for path in self.paths) * 512
+            used = sum(os.stat(path).st_blocks for path in self.paths)
         except OSError:
             return 0
+        for group in GROUPS:
+            with suppress(OSError):
+                used += os.stat(self.path.with_suffix(group.suffix)).st_blocks
+        return 512 * used
 
     @property
     def parts(self) -> "tuple[Column | Chunk, ...]":

@@ -279,6 +279,17 @@ class Head(LiveWords):
             return path is not None and identity_of(os.stat(path)) == (self.device, self.inode)
         return False
 
+    def detach(self) -> None:
+        """Go on with words of its own, which say that there are no points, as the file is gone; unmap it.
+
+        The file stays open where it is, and is not opened again. Whoever has taken the words keeps the mapping.
+        """
+        self.rests = False
+        array = self._array.copy()
+        array[START] = array[TOTAL]
+        super().__init__(array)
+        self.address = array.ctypes.data
+
     def close(self) -> None:
         """Close the file, if it is open; the mapping goes when its last reader does."""
         self.rests = False

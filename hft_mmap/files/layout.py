@@ -36,6 +36,39 @@ SIZE = Kind(2, "sizes", ".size", "<f8")
 KINDS = (TIME, SIZE)
 
 
+class Group(NamedTuple):
+    """What summarises the path of the points of a chunk: nodes beside those of the chunk, in a file of its own.
+
+    number: what the file calls it. bit: what `tree.groups` calls it. fields: float64 numbers of a node.
+    """
+
+    number: int
+    name: str
+    suffix: str
+    fields: int
+
+    @property
+    def bit(self) -> int:
+        """The bit of this group among those that are wanted."""
+        return 1 << (self.number - 1)
+
+
+GROUPS = (Group(1, "returns", ".returns", 2), Group(2, "extremes", ".extremes", 2), Group(3, "moments", ".moments", 4))
+"""What may be kept of any series; see `tree.groups`."""
+SUFFIXES = (*(kind.suffix for kind in KINDS), *(group.suffix for group in GROUPS))
+"""What lies beside a chunk."""
+
+
+def groups_named(names: Iterable[str]) -> tuple[Group, ...]:
+    """Return the groups of these names, in the order of their numbers; ValueError for a name of none."""
+    wanted = set(names)
+    known = [group.name for group in GROUPS]
+    for name in sorted(wanted.difference(known)):
+        message = f"there is no group {name!r}; there are {', '.join(known)}"
+        raise ValueError(message)
+    return tuple(group for group in GROUPS if group.name in wanted)
+
+
 def kinds_of(bits: int) -> tuple[Kind, ...]:
     """Return the kinds whose bits are in `bits`, in the order of their numbers; ValueError for bits of none."""
     if bits < 0 or bits >> len(KINDS):
@@ -84,6 +117,14 @@ class Layout:
     def column_footer(self) -> int:
         """Where the footer of a column begins."""
         return -(-8 * self.points // FOOTER_BYTES) * FOOTER_BYTES
+
+    def group_offset(self, group: Group, level: int) -> int:
+        """Return the byte at which level `level`, from 1, starts in the file of a group; behind the last, its end."""
+        return 8 * group.fields * sum(self.nodes(below) for below in range(1, level))
+
+    def group_footer(self, group: Group) -> int:
+        """Return where the footer of the file of a group begins."""
+        return -(-self.group_offset(group, self.levels + 1) // FOOTER_BYTES) * FOOTER_BYTES
 
     def nodes(self, level: int) -> int:
         """Return how many nodes a full chunk has at `level`."""

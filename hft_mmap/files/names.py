@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
 
 from hft_mmap.errors import InvalidSymbol
-from hft_mmap.files.layout import KINDS
+from hft_mmap.files.layout import SUFFIXES
 
 MAX_SYMBOL_BYTES = 64
 OWNER_NAME = ".cluster"
@@ -84,10 +84,10 @@ def list_chunks(directory: Path) -> list[int]:
 
 
 def list_files(directory: Path) -> list[tuple[int, str]]:
-    """Return first point and name of every chunk file in `directory`, and of every file of a column, in order."""
+    """Return first point and name of every chunk file in `directory`, and of what lies beside each, in order."""
     return sorted(
         (first, name)
         for name in os.listdir(directory)
-        for suffix in (CHUNK_SUFFIX, *(kind.suffix for kind in KINDS))
+        for suffix in (CHUNK_SUFFIX, *SUFFIXES)
         if (first := first_of(name, suffix)) is not None
     )

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hft_mmap.files.chunk import Chunk
-from hft_mmap.files.layout import TIME, Kind, Layout
+from hft_mmap.files.layout import SIZE, TIME, Kind, Layout
 from hft_mmap.tree.fold import (
     TABLE_ADDRESSES,
     TABLE_CHUNK_POINTS,
@@ -31,7 +31,7 @@ class View:
     points were lost since: a chunk may be another file by now, and have another root.
     """
 
-    __slots__ = ("address", "chunks", "end", "era", "first", "layout", "roots", "table", "times")
+    __slots__ = ("address", "chunks", "end", "era", "first", "groups", "layout", "roots", "sizes", "table", "times")
 
     def __init__(
         self, layout: Layout, first: int, chunks: Sequence[Chunk], roots: NDArray[np.float64], era: int
@@ -56,11 +56,18 @@ class View:
         self.table[TABLE_ROOTS] = roots.ctypes.data
         # What `fold_newest` takes: asking an array for its address costs more than a fold.
         self.address = self.table.ctypes.data
-        place = layout.kinds.index(TIME) if TIME in layout.kinds else None
-        self.times = np.array(
-            [] if place is None else [chunk.columns[place].address for chunk in chunks], dtype=np.int64
-        )
+        self.times = self._addresses(TIME)
         """Where the times of each chunk lie; empty where the series has none."""
+        self.sizes = self._addresses(SIZE)
+        """Where the sizes of each chunk lie, likewise."""
+        self.groups: object = None
+        """What is known of the groups of the chunks, by whoever asked for them last (`files.group.stored_groups`)."""
+
+    def _addresses(self, kind: Kind) -> NDArray[np.int64]:
+        if kind not in self.layout.kinds:
+            return np.empty(0, dtype=np.int64)
+        place = self.layout.kinds.index(kind)
+        return np.array([chunk.columns[place].address for chunk in self.chunks], dtype=np.int64)
 
     @staticmethod
     def empty(layout: Layout, first: int, era: int = 0) -> "View":

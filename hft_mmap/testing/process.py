@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hft_mmap.batch import Prices
+from hft_mmap.durable.groups import GroupsReport
 from hft_mmap.durable.verify import VerifyReport
 from hft_mmap.errors import HftMmapError
 from hft_mmap.health import Reason
@@ -74,6 +76,14 @@ class StoreProcess:
     def windows(self, symbol: str) -> tuple[WindowStats, ...]:
         """Return the statistics of the eight standard windows; see `Store.windows`."""
         return tuple(WindowStats(*stats) for stats in self._call("windows", symbol))
+
+    def statistics(self, symbol: str, stats: Sequence[str], **part: object) -> dict[str, float | int | None]:
+        """Return named statistics; see `Store.statistics`."""
+        return dict(self._call("statistics", symbol, stats, **part))
+
+    def summarise(self, symbol: str | None = None) -> list[GroupsReport]:
+        """Make groups; see `Store.summarise`."""
+        return list(self._call("summarise", symbol))
 
     def window(self, symbol: str, n: int) -> NDArray[np.float64]:
         """Return a copy of the newest points; see `Store.window`."""

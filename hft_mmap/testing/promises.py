@@ -1,10 +1,11 @@
 """What a store has promised: what its users were told, and what must hold of it, whatever went wrong beside it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hft_mmap.errors import HftMmapError, SeriesSetAside, SymbolNotFound
 from hft_mmap.limits import Limits
@@ -15,6 +16,7 @@ from hft_mmap.testing.stepped import SteppedStore
 from hft_mmap.ticks import Ticks, ticks_of
 
 LIMITS = Limits(max_data_retention=700, cleanup_keep_count=300, max_symbols=2, starting_capacity=0, chunk_points=64)
+GROUPED_LIMITS = replace(LIMITS, groups=("returns", "extremes", "moments"))
 SYMBOLS = ("A", "B")
 MOST_POINTS = 150
 
@@ -67,6 +69,7 @@ class Promises:
     _replaced: set[str]
     _failing = False
     _calls_fail = False
+    _grouped = False
 
     def _is_checked(self, store: SteppedStore, symbol: str) -> bool:
         """Check a symbol where that is due; False where it can't be, as a call fails at present, or all met a failure.
@@ -152,6 +155,23 @@ class Promises:
             right = (stats.min, stats.max, stats.last, stats.points) == (part.min(), part.max(), part[-1], window)
             if not right or abs(stats.avg - part.mean()) > 1e-9 * part.max():
                 raise WrongError(f"{symbol} answers {stats} of {window} points")
+            if self._grouped:
+                self._check_path(store, symbol, part)
+
+    def _check_path(self, store: Store, symbol: str, part: NDArray[np.float64]) -> None:
+        """Check the statistics of the path of the newest points of a symbol, which are `part`."""
+        found = store.statistics(symbol, ("drawdown", "path", "skew", "slope"), window=len(part))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            deviations, places = part - part.mean(), np.arange(len(part)) - (len(part) - 1) / 2
+            right = {
+                "drawdown": (part / np.maximum.accumulate(part)).min() - 1,
+                "path": np.abs(np.diff(part)).sum(),
+                "skew": (deviations**3).mean() / (deviations**2).mean() ** 1.5,
+                "slope": (places * deviations).sum() / (places**2).sum(),
+            }
+        for name, value in found.items():
+            if value is not None and not np.isclose(value, right[name], rtol=1e-6, atol=1e-6):
+                raise WrongError(f"{symbol} answers {name} {value}, not {right[name]}, of {len(part)} points")
 
     def _check_rows(self, store: Store, symbol: str, told: Told, span: Span) -> None:
         """Check that the points of `span` have the times and sizes that they were appended with."""

@@ -13,10 +13,11 @@ from hft_mmap.transfer.errors import (
     UnwritableFile,
 )
 from hft_mmap.transfer.exporting import export_span
-from hft_mmap.transfer.importing import ImportReport, Progress, import_files
+from hft_mmap.transfer.importing import import_files
 from hft_mmap.transfer.look import Choice, Doubt, Doubtful, Look
 from hft_mmap.transfer.plan import PRESETS, Plan
 from hft_mmap.transfer.preview import Preview, preview
+from hft_mmap.transfer.report import ImportReport, Progress
 from hft_mmap.transfer.service import ServiceSink
 from hft_mmap.transfer.sink import Room, Sink, StoreSink
 

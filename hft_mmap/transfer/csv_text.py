@@ -13,7 +13,8 @@ from itertools import chain
 
 import numpy as np
 
-from hft_mmap.transfer.columns import encoded, rows_of_texts
+from hft_mmap.transfer.clock import csv_type
+from hft_mmap.transfer.columns import attach, attach_cells, encoded, rows_of_texts
 from hft_mmap.transfer.csv_look import Shape, shape_of
 from hft_mmap.transfer.errors import UnreadableFile
 from hft_mmap.transfer.lines import line_blocks
@@ -50,6 +51,9 @@ def read_csv(source: Source, wanted: Wanted) -> Iterator[Rows]:
                 behind = f" behind the {wanted.skip_rows} rows that --skip-rows leaves out" if wanted.skip_rows else ""
                 raise UnreadableFile(f"{source.name}: is empty{behind}; a CSV begins with the names of its columns")
             return
+        # The names of columns alone say nothing: a row comes with them.
+        while len(first) < _SMALL_BYTES and len(first.splitlines()) < 2 and (more := next(blocks, b"")):  # noqa: PLR2004
+            first += more
         _check_markup(source, first)
         shape = shape_of(source, first, wanted)
         source.look.settle()
@@ -72,8 +76,25 @@ def _check_markup(source: Source, block: bytes) -> None:
 
 def _included(shape: Shape) -> list[str]:
     """Return the columns to be read; they are called by their place, since names may repeat."""
-    symbol = shape.layout.symbol
-    return [str(place) for place in dict.fromkeys((*shape.layout.prices, *([] if symbol is None else [symbol])))]
+    return [str(place) for place in shape.layout.places]
+
+
+def _types(shape: Shape) -> dict[str, Arrow]:
+    """Return the type of each column that is read, by its place."""
+    arrow = need("pyarrow", "reading CSV")
+    layout, extra = shape.layout, shape.layout.extra
+    number = arrow.float64() if shape.numerals.thousands is None else arrow.string()
+    types = dict.fromkeys(map(str, layout.prices), number)
+    if extra.clock is not None:
+        kind = csv_type(extra.clock) if len(layout.times) == 1 else arrow.string()
+        types |= dict.fromkeys(map(str, layout.times), kind)
+    if extra.size is not None:
+        types[str(extra.size)] = number
+    if extra.side is not None:
+        types[str(extra.side)] = arrow.string()
+    if layout.symbol is not None:
+        types[str(layout.symbol)] = arrow.dictionary(arrow.int32(), arrow.string())
+    return types
 
 
 def _parse(shape: Shape, targets: Sequence[str], file: str, block: bytes) -> Rows:
@@ -82,22 +103,20 @@ def _parse(shape: Shape, targets: Sequence[str], file: str, block: bytes) -> Row
         return Rows.none()
     _check_quotes(block, shape.delimiter, file)
     arrow = need("pyarrow", f"reading {file}")
-    price = arrow.float64() if shape.numerals.thousands is None else arrow.string()
-    types = dict.fromkeys(map(str, shape.layout.prices), price)
-    symbol = shape.layout.symbol
-    if symbol is not None:
-        types[str(symbol)] = arrow.dictionary(arrow.int32(), arrow.string())
+    layout, size = shape.layout, shape.layout.extra.size
     try:
-        table = _table(shape, block, types, None)
-        arrays = [table.column(str(place)).chunk(0) for place in shape.layout.prices]
+        table = _table(shape, block, _types(shape), None)
+        arrays = {place: table.column(str(place)).chunk(0) for place in layout.places}
         if shape.numerals.thousands is not None:
-            arrays = [_ungrouped(array, shape.numerals) for array in arrays]
+            for place in {*layout.prices, *(() if size is None else (size,))}:
+                arrays[place] = _ungrouped(arrays[place], shape.numerals)
     except arrow.ArrowInvalid:
         return _noted(_parse_cells(shape, targets, block), shape, block)
-    columns = [Rows(len(array), array.to_numpy()) for array in arrays]
+    columns = [Rows(len(arrays[place]), arrays[place].to_numpy()) for place in layout.prices]
     rows = Rows.beside(columns, targets) if targets else columns[0]
-    if symbol is not None:
-        rows.name(*encoded(table.column(str(symbol)).chunk(0)))
+    if layout.symbol is not None:
+        rows.name(*encoded(arrays[layout.symbol]))
+    attach(rows, arrays, layout, None)
     return _noted(rows, shape, block)
 
 
@@ -119,8 +138,8 @@ def _ungrouped(cells: Arrow, numerals: Numerals) -> Arrow:
 def _noted(rows: Rows, shape: Shape, block: bytes) -> Rows:
     """Return rows with those at the edges of the block marked as bad that say no time, where all others do."""
     style = shape.layout.written
-    if not style.styles or not rows.count:
-        return rows
+    if not style.styles or not rows.count or shape.layout.extra.clock is not None:
+        return rows  # of which each was looked at, where times are stored
     if len(block) <= _SMALL_BYTES:
         edges = dict(enumerate(_edge(block, shape.delimiter)))
     else:
@@ -216,7 +235,8 @@ def _parse_cells(shape: Shape, targets: Sequence[str], block: bytes) -> Rows:
     def texts(place: int) -> list[str]:
         return [cell.decode(errors="backslashreplace").strip() for cell in table.column(str(place)).to_pylist()]
 
-    columns = [rows_of_texts(texts(place), shape.numerals) for place in shape.layout.prices]
+    layout = shape.layout
+    columns = [rows_of_texts(texts(place), shape.numerals) for place in layout.prices]
     count = len(table) + len(broken)
     places = None
     if broken:
@@ -227,6 +247,7 @@ def _parse_cells(shape: Shape, targets: Sequence[str], block: bytes) -> Rows:
         rows.count, rows.places = count, places
     rows = Rows.beside(columns, targets) if targets else columns[0]
     rows.broken = broken
-    if shape.layout.symbol is not None:
-        rows.name(*coded(texts(shape.layout.symbol)))
+    if layout.symbol is not None:
+        rows.name(*coded(texts(layout.symbol)))
+    attach_cells(rows, {place: texts(place) for place in layout.places}, layout, shape.numerals)
     return rows

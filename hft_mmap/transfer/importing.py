@@ -8,15 +8,15 @@ what is missing is appended.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from time import perf_counter
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hft_mmap.errors import OffsetConflict
+from hft_mmap.errors import LateTimes, OffsetConflict
 from hft_mmap.files.names import validate_symbol
+from hft_mmap.ticks import Ticks
 from hft_mmap.transfer.errors import BadRow, ImportConflict, Interrupted, UnreadableFile
 from hft_mmap.transfer.formats import speakable
 from hft_mmap.transfer.found import sources as sources_of
@@ -26,6 +26,7 @@ from hft_mmap.transfer.pipeline import ahead
 from hft_mmap.transfer.plan import Plan, Prices
 from hft_mmap.transfer.preview import in_order, looked_at, mixture
 from hft_mmap.transfer.readers import read
+from hft_mmap.transfer.report import ImportReport, Progress, ignore
 from hft_mmap.transfer.rows import Rows
 from hft_mmap.transfer.sink import Room, Sink, never
 from hft_mmap.transfer.source import Source
@@ -35,52 +36,16 @@ READ_AHEAD = 2
 
 
 @dataclass(slots=True)
-class Progress:
-    """How far an import is. done: from 0 to 1, None where nobody knows.
-
-    rows: read. stored: points appended. found: points that an earlier run had stored. skipped: bad rows. others: rows
-    of other symbols. first_skipped: what was wrong with the first of them. absent: values that say that there is no
-    price.
-    """
-
-    file: str = ""
-    done: float | None = None
-    rows: int = 0
-    stored: int = 0
-    found: int = 0
-    skipped: int = 0
-    others: int = 0
-    absent: int = 0
-    first_skipped: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ImportReport:
-    """What an import did. complete: False if it was stopped. totals: the total of each series after it.
-
-    seconds: until everything was stored and visible; sync_seconds: after that, until it was on the disk. already: an
-    earlier run had finished it, and nothing was read.
-    """
-
-    complete: bool
-    progress: Progress
-    totals: dict[str, int]
-    seconds: float
-    sync_seconds: float
-    already: bool = False
-
-
-@dataclass(slots=True)
 class _Series:
-    """A series as the import meets it: what it held when this run began, and where the next point belongs."""
+    """A series as the import meets it: what it held when this run began, and where the next point belongs.
+
+    columns: what its points have beside their prices; None: nothing was appended yet, and the first batch says it.
+    """
 
     start: int
     total: int
     place: int
-
-
-def _ignore(_progress: Progress) -> None:
-    pass
+    columns: tuple[str, ...] | None = None
 
 
 @dataclass(slots=True)
@@ -96,6 +61,8 @@ class _Import:
     seen: set[str] = field(default_factory=set)
     known: dict[str, int] = field(default_factory=dict)
     """Values at the beginning of the files that series have already."""
+    cut: int = 0
+    """Where the batch that was given to the store last begins among the points of its part."""
 
     def take(self, rows: Rows, file: str, before: int, prices: Prices) -> None:
         """Check rows of which `before` precede in `file`, and store what they hold. BadRow unless bad ones are skipped.
@@ -121,11 +88,20 @@ class _Import:
                 raise first
             self.progress.first_skipped = self.progress.first_skipped or str(first)
         good = mine.without(bad)
-        parts = [(plan.symbol, good.values)] if plan.symbol is not None else list(good.by_symbol())
-        self._meet([symbol for symbol, values in parts if len(values)])
-        for symbol, values in parts:
-            if len(values):
-                self._store(symbol, values)
+        parts = [good.part(plan.symbol)] if plan.symbol is not None else list(good.by_symbol())
+        parts = [part for part in parts if len(part.points.prices)]
+        self._meet([part.symbol for part in parts])
+        parts = [part._replace(points=self._as_kept(part.symbol, part.points, file)) for part in parts]
+        for part in parts:
+            try:
+                self._store(part.symbol, part.points)
+            except LateTimes as error:
+                place = error.index + self.cut
+                row = rows.row(place if part.places is None else int(part.places[place]), before)
+                raise UnreadableFile(
+                    f"{file}: row {row}: its time lies before that of the point before it, and late points are "
+                    f"refused (store.late): mend the file, or set store.late to clamp"
+                ) from error
         self.progress.rows += rows.count
         self.progress.skipped += len(bad)
         self.progress.absent += absent
@@ -157,27 +133,67 @@ class _Import:
                     f"{symbol} has {total} points, but had {base} when the import began: it was removed, or lost "
                     f"points to a power loss; nothing was appended to it"
                 )
-            self.series[symbol] = _Series(start, total, base)
+            self.series[symbol] = _Series(start, total, base, self.sink.columns(symbol) if self.sink else None)
 
-    def _store(self, symbol: str, values: NDArray[np.float64]) -> None:
-        """Give values to the store where they belong: those it has are compared, the others appended."""
-        if known := min(self.known.get(symbol, 0), len(values)):
+    def _as_kept(self, symbol: str, points: Ticks, file: str) -> Ticks:
+        """Return points with the columns that their series has; ImportConflict where they lack one, or it was asked.
+
+        What a series has not is left out, and told of.
+        """
+        series = self.series[symbol]
+        brings = tuple(kind.name for kind in points.kinds)
+        if series.columns is None:
+            series.columns = brings
+        has = series.columns
+        lacks = [name for name in has if name not in brings]
+        surplus = tuple(name for name in brings if name not in has)
+        if lacks:
+            ways = {"times": "--time-column", "sizes": "--size-column"}
+            raise ImportConflict(
+                f"{file}: {symbol} has prices and {' and '.join(has)}, and {' and '.join(lacks)} are not found in the "
+                f"file: {' and '.join(ways[name] for name in lacks)} says which column has them; nothing of it was "
+                f"stored"
+            )
+        if asked := [name for name in surplus if name in self.plan.asked_beside]:
+            raise ImportConflict(
+                f"{file}: {symbol} has prices{''.join(f' and {name}' for name in has)} alone, so no "
+                f"{' and '.join(asked)} can be stored beside them: the first batch of a series says what it has; "
+                f"import into another symbol, or leave out the options that name them"
+            )
+        if surplus:
+            self.progress.left_out[symbol] = surplus
+        self.progress.columns = tuple(name for name in ("times", "sizes") if name in {*self.progress.columns, *has})
+        if not surplus:
+            return points
+        return Ticks(
+            points.prices, points.times if "times" in has else None, points.sizes if "sizes" in has else None
+        )  # fmt: skip
+
+    def _store(self, symbol: str, points: Ticks) -> None:
+        """Give points to the store where they belong: those it has are compared, the others appended."""
+        known = min(self.known.get(symbol, 0), len(points.prices))
+        if known:
             self.known[symbol] -= known
             self.progress.found += known
-            values = values[known:]
+            points = points.cut(known, len(points.prices))
         series = self.series[symbol]
-        begin, end = series.place, series.place + len(values)
+        count = len(points.prices)
+        begin, end = series.place, series.place + count
         # A run before this one may have cut its batches differently, or points of it may have gone to a cleanup.
         cuts = [cut for cut in (series.start, series.total) if begin < cut < end]
         for low, high in pairwise(sorted({begin, *cuts, end})):
             if high > series.start and self.sink:
+                self.cut = known + low - begin
                 try:
-                    self.sink.append(symbol, values[low - begin : high - begin], low)
+                    done = self.sink.append(symbol, points.cut(low - begin, high - begin), low)
                 except OffsetConflict as error:
                     raise ImportConflict(self._conflict(symbol, low, str(error))) from error
+                if low >= series.total:
+                    self.progress.late += done.late
+                    self.progress.latest_ns = max(self.progress.latest_ns, done.latest_ns)
         fresh = max(end - max(begin, series.total), 0)
         self.progress.stored += fresh
-        self.progress.found += len(values) - fresh
+        self.progress.found += count - fresh
         series.place = end
 
     def _conflict(self, symbol: str, low: int, reason: str) -> str:
@@ -206,15 +222,15 @@ class _Measure(_Import):
             self.room.check([*self.series, *new])
         for symbol in new:
             start, total = self.sink.bounds(symbol) if self.sink else (0, 0)
-            self.series[symbol] = _Series(start, total, total)
+            self.series[symbol] = _Series(start, total, total, self.sink.columns(symbol) if self.sink else None)
             if self.sink and total > start:
                 tail = self.sink.newest(symbol, min(TAIL_POINTS, total - start))
                 self.overlaps[symbol] = Overlap(symbol, tail)
 
-    def _store(self, symbol: str, values: NDArray[np.float64]) -> None:
+    def _store(self, symbol: str, points: Ticks) -> None:
         """Compare."""
         if symbol in self.overlaps:
-            self.overlaps[symbol].feed(values)
+            self.overlaps[symbol].feed(points)
 
     def known_values(self) -> dict[str, int]:
         """Return how many values each series has already; ImportConflict where that is not certain."""
@@ -223,7 +239,7 @@ class _Measure(_Import):
 
 def import_files(
     plan: Plan, sink: Sink | None, *, resume: bool = False, stop: Callable[[], bool] = never,
-    tell: Callable[[Progress], None] = _ignore, room: Room | None = None,
+    tell: Callable[[Progress], None] = ignore, room: Room | None = None,
 ) -> ImportReport:  # fmt: skip
     """Import `plan.files`, one after the other, and return what was done; sink None: only read and check everything.
 
@@ -242,6 +258,7 @@ def import_files(
     for symbol in [*([] if plan.symbol is None else [plan.symbol]), *(target for _, target in plan.columns)]:
         validate_symbol(symbol)
     begin = perf_counter()
+    given, plan = plan, _as_stored(plan, sink)
     sources = in_order(plan, looked_at(plan, sources_of(plan.files, plan.format)))
     with ExitStack() as stack:
         journal = stack.enter_context(Journal(sink.journals, plan.identity(sink.name))) if sink else None
@@ -270,10 +287,28 @@ def import_files(
             if sink:
                 sink.settle()
         synced = perf_counter()
+        if plan is not given:
+            left = {name for source in sources for name in source.look.unread}
+            run.progress.left_out |= {symbol: tuple(sorted(left)) for symbol in run.series if left}
         totals = run.totals()
         if journal is not None and complete:
             journal.finish(totals, [source.stamp for source in sources])
         return ImportReport(complete, run.progress, totals, stored - begin, synced - stored)
+
+
+def _as_stored(plan: Plan, sink: Sink | None) -> Plan:
+    """Return the plan without what the series that all of it goes to has no place for, unless that was asked for.
+
+    So nothing is asked about times that are left out.
+    """
+    targets = [plan.symbol] if plan.symbol is not None else [target for _, target in plan.columns]
+    known = [sink.columns(symbol) for symbol in targets] if sink is not None else []
+    if not known or None in known:
+        return plan
+    kept = {name for columns in known for name in columns or ()}
+    asked = plan.asked_beside
+    time, size = (plan.time and "times" in kept | {*asked}), (plan.size and "sizes" in kept | {*asked})
+    return plan if (time, size) == (plan.time, plan.size) else replace(plan, time=time, size=size)
 
 
 def _symbols_ahead(plan: Plan, sources: Sequence[Source]) -> list[str]:
@@ -290,7 +325,7 @@ def _known_values(run: _Import, sources: list[Source], stop: Callable[[], bool])
         if not source.can_be_read_again:
             raise UnreadableFile(f"{source.name}: --append-new reads files twice, and this can be read only once")
     measure = _Measure(run.plan, run.sink, None, run.room)
-    return measure.known_values() if _run(measure, sources, stop, _ignore) else None
+    return measure.known_values() if _run(measure, sources, stop, ignore) else None
 
 
 def _check_unchanged(sources: Sequence[Source], stamps: Sequence[list[int] | None]) -> None:

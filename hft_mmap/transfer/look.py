@@ -45,6 +45,8 @@ class Look:
 
     names: of the columns; prices, symbol, times: those that are meant. order: OLDEST_FIRST or NEWEST_FIRST.
     first_time, last_time: of the rows that were looked at; time_cells: those of the first row, as they stand there.
+    clock: how times are read that are stored. size, side: the columns of sizes, and of who wanted a trade.
+    unread: "times", "sizes": what is there, and was not asked for.
     symbols: that the rows looked at name. whole_numbers: prices are written without decimals, not even ".0".
     """
 
@@ -64,6 +66,10 @@ class Look:
     symbol: str | None = None
     symbols: list[str] = field(default_factory=list)
     prices: list[str] = field(default_factory=list)
+    clock: str | None = None
+    size: str | None = None
+    side: str | None = None
+    unread: list[str] = field(default_factory=list)
     doubts: list[Doubt] = field(default_factory=list)
 
     @property

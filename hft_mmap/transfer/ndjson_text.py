@@ -1,18 +1,19 @@
 """NDJSON: a JSON object a line."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import orjson
 
+from hft_mmap.transfer.columns import attach_cells
 from hft_mmap.transfer.lines import line_blocks
 from hft_mmap.transfer.numerals import Numerals
 from hft_mmap.transfer.order import SAMPLE_ROWS
 from hft_mmap.transfer.rows import Bad, Rows, coded, shown
 from hft_mmap.transfer.source import Source
-from hft_mmap.transfer.survey import Sample, survey
+from hft_mmap.transfer.survey import Layout, Sample, survey
 from hft_mmap.transfer.text import opened_text
 from hft_mmap.transfer.wanted import Wanted
 
@@ -34,10 +35,16 @@ def read_ndjson(source: Source, wanted: Wanted) -> Iterator[Rows]:
 class _Members:
     """The members of objects that are meant: of prices, and of symbols where that is wanted or watched."""
 
-    def __init__(self, prices: tuple[str, ...], symbol: str | None, *, needed: bool) -> None:
+    def __init__(
+        self, prices: tuple[str, ...], symbol: str | None, *, needed: bool, layout: Layout | None = None,
+        beside: Mapping[int, str] | None = None,
+    ) -> None:  # fmt: skip
         self.prices = prices
         self.symbol = symbol
         self.needed = needed
+        self.layout = layout or Layout((), None)
+        self.beside = dict(beside or {})
+        """Those of times and sizes, by their places in the layout."""
 
 
 def _objects(block: bytes) -> Iterator[dict[str, Any]]:
@@ -64,7 +71,12 @@ def _members(block: bytes, wanted: Wanted, source: Source) -> _Members:
     cells = [entry.get(names[place]) for entry in some for place in layout.prices]
     source.look.whole_numbers = all(type(cell) is int for cell in cells if cell is not None) if cells else None
     symbol = None if layout.symbol is None else names[layout.symbol]
-    return _Members(tuple(names[place] for place in layout.prices), symbol, needed=wanted.symbol_column is not None)
+    extra = layout.extra
+    places = (*(layout.times if extra.clock is not None else ()), *extra.places)
+    return _Members(
+        tuple(names[place] for place in layout.prices), symbol, needed=wanted.symbol_column is not None, layout=layout,
+        beside={place: names[place] for place in places},
+    )  # fmt: skip
 
 
 def _parse(members: _Members, wanted: Wanted, block: bytes) -> Rows:
@@ -74,17 +86,13 @@ def _parse(members: _Members, wanted: Wanted, block: bytes) -> Rows:
     numbers: list[list[float]] = [[] for _ in members.prices]
     places: list[int] = []
     names: list[str] = []
+    beside: dict[int, list[object]] = {place: [] for place in members.beside}
     count = 0
     for line in block.splitlines():
         if not line.strip():
             continue
         place, count = count, count + 1
-        try:
-            entry: Any = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            broken.append(Bad(place, f"{shown(line.decode(errors='backslashreplace'))} is no JSON: {error}"))
-            continue
-        fault = _fault(entry, members)
+        entry, fault = _entry(line, members)
         if fault:
             broken.append(Bad(place, fault))
             continue
@@ -94,6 +102,8 @@ def _parse(members: _Members, wanted: Wanted, block: bytes) -> Rows:
                 rows.texts[len(found)] = text
             found.append(number)
         places.append(place)
+        for column, member in members.beside.items():
+            beside[column].append(entry.get(member))
         if members.symbol is not None:
             name = entry.get(members.symbol)
             names.append(name.strip() if isinstance(name, str) else "")
@@ -103,7 +113,17 @@ def _parse(members: _Members, wanted: Wanted, block: bytes) -> Rows:
     rows.broken = broken
     if members.symbol is not None:
         rows.name(*coded(names))
+    attach_cells(rows, beside, members.layout, wanted.text)
     return rows
+
+
+def _entry(line: bytes, members: _Members) -> tuple[Any, str | None]:
+    """Return what a line holds, and what keeps it from being a row, None if nothing does."""
+    try:
+        entry: Any = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        return None, f"{shown(line.decode(errors='backslashreplace'))} is no JSON: {error}"
+    return entry, _fault(entry, members)
 
 
 def _number(value: object, numerals: Numerals | None) -> tuple[float, str | None]:

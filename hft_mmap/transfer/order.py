@@ -11,6 +11,8 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from hft_mmap.transfer.clock import ISO, parsed
+
 SAMPLE_ROWS = 1000
 """Rows from the beginning of a file that are looked at."""
 _DATES = ("date", "<date>", "day", "trade date", "trade_date")
@@ -21,9 +23,9 @@ _TIMES = (
 )  # fmt: skip
 _DAYS = (
     "%Y.%m.%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%m/%d/%y", "%d/%m/%y",
-    "%d-%b-%Y", "%d %b %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%Y%m%d",
+    "%d-%b-%Y", "%d %b %Y", "%b %d, %Y", "%b %d %Y", "%Y%m%d",
 )  # fmt: skip
-_CLOCKS = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %H%M%S", " %I:%M:%S %p")
+_CLOCKS = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %H%M%S", " %H%M%S%f", " %I:%M:%S %p")
 _ZONE = re.compile(r" (?:UTC|GMT)(?:[+-][0-9]{4})?$")
 _MAX_ODD_SHARE = 0.1
 _EPOCHS = (*((5e8 * unit, 5e9 * unit) for unit in (1, 1e3, 1e6, 1e9)), (19_000_101, 21_001_231))
@@ -156,18 +158,28 @@ def _number(cell: object) -> float:
     return number
 
 
-def _iso(cell: object) -> tuple[bool, datetime]:
+def _iso(cell: object) -> tuple[bool, int]:
     """Return a time as ISO 8601 has it; those with a zone and those without are never compared."""
     if not isinstance(cell, str):
         raise TypeError(cell)
-    found = datetime.fromisoformat(cell)
-    return found.tzinfo is not None, found
+    found, offset_s = parsed(cell, ISO)
+    return offset_s is not None, found - (offset_s or 0) * 10**9
 
 
-def _as(form: str, cell: object) -> datetime:
-    return datetime.strptime(str(cell), form)  # noqa: DTZ007 - only compared
+def _as(form: str, cell: object) -> int:
+    return parsed(str(cell), form)[0]
 
 
 _STYLES: tuple[tuple[Style, ...], ...] = (
     (_number,), (_iso,), tuple(partial(_as, day + clock) for day in _DAYS for clock in _CLOCKS)
 )  # fmt: skip
+
+
+def form_of(style: Style) -> str:
+    """Return the format of strptime that a style reads, or "iso"."""
+    return str(style.args[0]) if isinstance(style, partial) else "iso"
+
+
+def is_number(style: Times) -> bool:
+    """Return whether times are numbers."""
+    return _number in style.styles

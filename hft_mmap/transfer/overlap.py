@@ -1,13 +1,16 @@
-"""Where the points that a series has end in files that have grown since: by the values of its newest points.
+"""Where the points that a series has end in files that have grown since: by its newest points.
 
-A series keeps no times, so what is stored is found again by what it is: a run of the newest points, in the values of
-the files. Found once, it says which values are new; found nowhere, or in several places, it says nothing, and nothing
+What is stored is found again by what it is: a run of the newest points, with their times and sizes, in the rows of the
+files. Found once, it says which values are new; found nowhere, or in several places, it says nothing, and nothing
 is appended.
 """
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hft_mmap.ticks import Ticks, clamped
 from hft_mmap.transfer.errors import ImportConflict
 
 TAIL_POINTS = 256
@@ -19,21 +22,34 @@ _MUCH_LONGER = 4
 """A run of points counts if no other that fits is longer than a fourth of it: prices repeat, but not for so long."""
 
 
-class Overlap:
-    """The search for the newest points of one series, through all values that the files have for it, in order."""
+def _records(rows: Ticks) -> NDArray[Any]:
+    """Return points with all that they have as an array of records, which are compared as a whole."""
+    columns = (rows.prices + 0.0, *rows.columns)
+    found = np.empty(len(rows.prices), dtype=[(f"c{place}", column.dtype) for place, column in enumerate(columns)])
+    for place, column in enumerate(columns):
+        found[f"c{place}"] = column
+    return found
 
-    def __init__(self, symbol: str, tail: NDArray[np.float64]) -> None:
+
+class Overlap:
+    """The search for the newest points of one series, through all rows that the files have for it, in order."""
+
+    def __init__(self, symbol: str, tail: Ticks) -> None:
         """Look for `tail`, the newest points."""
         self._symbol = symbol
-        self._tail = np.array(tail)
-        self._head = np.empty(0)
-        self._rest = np.empty(0)
+        self._tail = _records(tail)
+        self._head = self._tail[:0]
+        self._rest = self._tail[:0]
+        self._time: int | None = None
         self._seen = 0
         self._ends: list[int] = []
 
-    def feed(self, values: NDArray[np.float64]) -> None:
-        """Take the next values of the files."""
-        tail = self._tail
+    def feed(self, rows: Ticks) -> None:
+        """Take the next rows of the files, which have the columns of the series."""
+        rows, _, _ = clamped(rows, self._time)  # as they are stored
+        if rows.times is not None and len(rows.times):
+            self._time = int(rows.times[-1])
+        tail, values = self._tail, _records(rows)
         if len(self._head) < len(tail):
             self._head = np.concatenate([self._head, values[: len(tail) - len(self._head)]])
         joined = np.concatenate([self._rest, values])
@@ -64,10 +80,10 @@ class Overlap:
                 f"appended. Without --append-new all of them is appended"
             )
         longest, second = lengths[0], lengths[1] if len(lengths) > 1 else 0
-        changes = int(np.count_nonzero(np.diff(tail[-longest:])))
+        changes = int(np.count_nonzero(tail[-longest:][1:] != tail[-longest:][:-1]))
         if longest < _MIN_POINTS or changes < _MIN_CHANGES or second * _MUCH_LONGER > longest:
             raise ImportConflict(
                 f"{points} do not say for certain where they end in the files: {len(lengths)} places fit, the best "
-                f"with {longest} equal prices; nothing was appended. Give --append-new files that reach further back"
+                f"with {longest} equal points; nothing was appended. Give --append-new files that reach further back"
             )
         return self._ends[0] if self._ends else longest

@@ -11,7 +11,7 @@ from hft_mmap.transfer.errors import UnreadableFile
 from hft_mmap.transfer.formats import speakable
 from hft_mmap.transfer.look import Look
 from hft_mmap.transfer.rows import shown
-from hft_mmap.transfer.wanted import Wanted
+from hft_mmap.transfer.wanted import Beside, Wanted
 
 FIXED_POINT = 1e9
 """Databento's prices are integers, 1e-9 of the currency each, unless they were asked for as decimals."""
@@ -28,11 +28,14 @@ class Preset:
     divide_by: float | None = None
     header: bool | None = None
     fixed_point: float | None = None
+    bought: tuple[str, ...] = ()
+    sold: tuple[str, ...] = ()
 
 
 PRESETS = {
-    # lobsterdata.com: CSV without header, prices times 10,000; an empty level of the book is ±9999999999.
-    "lobster": Preset(("9999999999", "-9999999999"), divide_by=10_000, header=False),
+    # lobsterdata.com: CSV without header, prices times 10,000; an empty level of the book is ±9999999999. The side is
+    # that of the order in the book, which a trade of the other side meets.
+    "lobster": Preset(("9999999999", "-9999999999"), divide_by=10_000, header=False, bought=("-1",), sold=("1",)),
     # databento.com: UNDEF_PRICE is 2**63 - 1, an empty cell where decimals were asked for, NaN in a data frame.
     "databento": Preset(("9223372036854775807", "9223372036.854775807", "", "null", "nan"), fixed_point=FIXED_POINT),
 }
@@ -53,6 +56,9 @@ class Plan:
     rows are left out. divide_by: what prices are divided by. preset: a vendor of PRESETS.
     delimiter, header, decimal, thousands, encoding None: as the files show; skip_rows, comment: lines left out.
     sheet: of workbooks; None: the only one that has rows.
+    time_columns: what says when, one column, or a date and a time; none: what is found. time, size, side False: nothing
+    of it is stored. time_format: as strptime has it; time_unit: of numbers since 1970; tz: the zone of times that say
+    none. size_column, side_column: sizes, and who wanted the trade; bought, sold: the cells that mean it.
     """
 
     files: Sequence[str]
@@ -78,6 +84,34 @@ class Plan:
     by_time: bool | None = None
     append_new: bool = False
     sheet: str | None = None
+    time_columns: tuple[str, ...] = ()
+    time: bool = True
+    time_format: str | None = None
+    time_unit: str | None = None
+    tz: str | None = None
+    size_column: str | None = None
+    size: bool = True
+    side_column: str | None = None
+    side: bool = True
+    bought: tuple[str, ...] = ()
+    sold: tuple[str, ...] = ()
+
+    @property
+    def asked_beside(self) -> tuple[str, ...]:
+        """Which columns beside the prices were asked for by name."""
+        times = ("times",) if self.time_columns or self.time_format or self.time_unit or self.tz else ()
+        return (*times, "sizes") if self.size_column or self.side_column else times
+
+    def beside(self) -> Beside:
+        """Return what readers have to know of times and sizes."""
+        preset = PRESETS[self.preset] if self.preset else None
+        bought, sold = self.bought, self.sold
+        if preset is not None and not (bought or sold):
+            bought, sold = preset.bought, preset.sold
+        return Beside(
+            self.time_columns, self.time, self.time_format, self.time_unit, self.tz, self.size_column, self.size,
+            self.side_column, self.side, bought, sold,
+        )  # fmt: skip
 
     def wanted(self) -> Wanted:
         """Return what readers have to know."""
@@ -88,7 +122,7 @@ class Plan:
             columns=names, targets=tuple(symbol for _, symbol in self.columns), symbol_column=self.symbol_column,
             delimiter=self.delimiter, header=header, reverse=self.reverse, mixed=self.mixed, decimal=self.decimal,
             thousands=self.thousands, encoding=self.encoding, skip_rows=self.skip_rows, comment=self.comment,
-            sheet=self.sheet,
+            sheet=self.sheet, beside=self.beside(),
         )  # fmt: skip
 
     def identity(self, target: str) -> dict[str, object]:

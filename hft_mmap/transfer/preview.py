@@ -137,13 +137,15 @@ def _disorder(first: Source, later: Source) -> Doubt:
 
 @dataclass(slots=True)
 class Preview:
-    """What an import would make of one file. points: the first that it would store, each with its symbol.
+    """What an import would make of one file. points: the first that it would store, each with its row and symbol.
 
-    row: of the file, from 1. fault: the first row that is no price, as far as the first rows were read.
+    beside: time and size of each, None where there is none. Rows count from 1. fault: the first row that is none,
+    as far as the first rows were read.
     """
 
     look: Look
     points: list[tuple[int, str, float]] = field(default_factory=list)
+    beside: list[tuple[int | None, float | None]] = field(default_factory=list)
     fault: str | None = None
 
 
@@ -185,4 +187,10 @@ def _of_one(plan: Plan, source: Source, max_points: int) -> Preview:
     for index in range(min(max_points, len(good.values))):
         symbol = plan.symbol if plan.symbol is not None or good.codes is None else good.names[good.codes[index]]
         found.points.append((first.row(good.place(index), 0), symbol or "", float(good.values[index])))
+        found.beside.append(
+            (
+                None if good.times is None else int(good.times[index]),
+                None if good.sizes is None else float(good.sizes[index]),
+            )
+        )
     return found

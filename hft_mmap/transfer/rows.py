@@ -1,6 +1,6 @@
 """What a reader hands on: a run of rows of one file, prices as float64, and what is wrong with some of them."""
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from hft_mmap.errors import InvalidSymbol
 from hft_mmap.files.names import validate_symbol
+from hft_mmap.ticks import Ticks
 from hft_mmap.transfer.numerals import readings
 from hft_mmap.tree.kernels import MAX_PRICE, VALID, VALID_WITH_NEGATIVE_ZERO, find_invalid
 
@@ -31,6 +32,14 @@ class Bad(NamedTuple):
     found: str
 
 
+class Part(NamedTuple):
+    """The points of one symbol in a run of rows, and which of its rows each is; None: in their order."""
+
+    symbol: str
+    points: Ticks
+    places: NDArray[np.int64] | None
+
+
 @dataclass(slots=True)
 class Rows:
     """`count` consecutive rows of a file.
@@ -51,6 +60,11 @@ class Rows:
     """How many rows the file has, where it is read from its end."""
     symbols: frozenset[str] | None = None
     """What the rows name as their symbols, where `codes` has the series that their columns go to; else None."""
+    times: NDArray[np.int64] | None = None
+    sizes: NDArray[np.float64] | None = None
+    """Nanoseconds since 1970, and sizes with the sign of the aggressor, one for each of `values`; None: no column."""
+    faults: dict[int, str] = field(default_factory=dict)
+    """What is wrong beside the price of values[i], by index."""
 
     @classmethod
     def none(cls) -> "Rows":
@@ -97,12 +111,35 @@ class Rows:
         keep = np.zeros(len(self.names), dtype=np.bool_)
         for code, name in enumerate(self.names):
             keep[code] = name == symbol
-        index = np.flatnonzero(keep[self._codes()])
+        return replace(self._taken(np.flatnonzero(keep[self._codes()])), codes=None, names=[])
+
+    def _taken(self, index: NDArray[np.intp]) -> "Rows":
+        """Return what belongs to the values of `index`, in that order; `count` and broken rows stay."""
         places = index.astype(np.int64) if self.places is None else self.places[index]
-        texts = {}
-        if self.texts:
-            texts = {new: self.texts[old] for new, old in enumerate(index.tolist()) if old in self.texts}
-        return Rows(self.count, self.values[index], places=places, texts=texts, broken=self.broken)
+        texts, faults = self.texts, self.faults
+        if texts or faults:
+            new = {old: place for place, old in enumerate(index.tolist())}
+            texts, faults = ({new[old]: text for old, text in some.items() if old in new} for some in (texts, faults))
+        codes, times, sizes = (
+            None if column is None else np.ascontiguousarray(column[index])
+            for column in (self.codes, self.times, self.sizes)
+        )
+        values = np.ascontiguousarray(self.values[index])
+        return replace(
+            self, values=values, codes=codes, places=places, texts=texts, times=times, sizes=sizes, faults=faults
+        )
+
+    def attach(
+        self, times: NDArray[np.int64] | None, sizes: NDArray[np.float64] | None, faults: Mapping[int, str]
+    ) -> None:
+        """Take times and sizes, one for each row; where the values are of several columns, each of them has these."""
+        row = len(next((column for column in (times, sizes) if column is not None), ()))
+        columns = len(self.values) // row if row else 1
+        if columns > 1:
+            times = None if times is None else np.tile(times, columns)
+            sizes = None if sizes is None else np.tile(sizes, columns)
+        self.times, self.sizes = times, sizes
+        self.faults = {row * column + index: text for column in range(columns) for index, text in faults.items()}
 
     def named(self) -> frozenset[str]:
         """Return the symbols that the rows name themselves, blank ones left out, where one series takes them all."""
@@ -116,14 +153,10 @@ class Rows:
     def turned_round(self) -> "Rows":
         """Return the rows, the last one first."""
         last = self.count - 1
-        places = np.arange(len(self.values)) if self.places is None else self.places
-        texts = {len(self.values) - 1 - index: text for index, text in self.texts.items()}
+        rows = self._taken(np.arange(len(self.values))[::-1])
+        places = rows.places if rows.places is not None else np.arange(0)
         broken = [Bad(last - row.place, row.found) for row in self.broken]
-        codes = None if self.codes is None else self.codes[::-1]
-        values = np.ascontiguousarray(self.values[::-1])
-        return Rows(
-            self.count, values, codes, self.names, last - places[::-1], texts, broken, symbols=self.symbols
-        )  # fmt: skip
+        return replace(rows, places=last - places, broken=broken)
 
     def with_prices(self, absent: NDArray[np.bool_] | None, divide_by: float | None) -> "Rows":
         """Return the rows without the values that are `absent`, and the others divided; `count` stays.
@@ -132,12 +165,7 @@ class Rows:
         """
         rows = self
         if absent is not None and absent.any():
-            keep = np.flatnonzero(~absent)
-            places = np.arange(len(self.values)) if self.places is None else self.places
-            index = {old: new for new, old in enumerate(keep.tolist())} if self.texts else {}
-            texts = {index[old]: text for old, text in self.texts.items() if old in index}
-            codes = None if self.codes is None else self.codes[keep]
-            rows = replace(self, values=self.values[keep], codes=codes, places=places[keep], texts=texts)
+            rows = self._taken(np.flatnonzero(~absent))
         return rows if divide_by is None else replace(rows, values=rows.values / divide_by)
 
     def absent(self, values: NDArray[np.float64], texts: Container[str], *, nan: bool) -> NDArray[np.bool_]:
@@ -154,7 +182,8 @@ class Rows:
 
         None: MAX_PRICE, but for numbers that stand for "no price" at vendors.
         """
-        found = [Bad(self.place(index), self._fault(index, most)) for index in self._without_price(most)]
+        found = [Bad(self.place(index), text) for index, text in self.faults.items()]
+        found += [Bad(self.place(index), self._fault(index, most)) for index in self._without_price(most)]
         if self.codes is not None:
             for code, name in enumerate(self.names):
                 try:
@@ -171,12 +200,14 @@ class Rows:
         gone = np.zeros(self.count, dtype=np.bool_)
         gone[[row.place for row in bad]] = True
         places = np.arange(len(self.values)) if self.places is None else self.places
-        keep = ~gone[places]
-        codes = None if self.codes is None else self.codes[keep]
-        return Rows(self.count, self.values[keep], codes, self.names, places[keep])
+        return replace(self._taken(np.flatnonzero(~gone[places])), broken=[])
 
-    def by_symbol(self) -> Iterator[tuple[str, NDArray[np.float64]]]:
-        """Yield each symbol that occurs with its values, in the order in which the symbols first occur."""
+    def part(self, symbol: str) -> Part:
+        """Return all points as those of one symbol."""
+        return Part(symbol, Ticks(self.values, self.times, self.sizes), self.places)
+
+    def by_symbol(self) -> Iterator[Part]:
+        """Yield each symbol that occurs with its points, in the order in which the symbols first occur."""
         by_row = self._codes()
         if not len(by_row):
             return
@@ -184,9 +215,11 @@ class Rows:
         order = np.argsort(by_row, kind="stable")
         codes = by_row[order]
         begins = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])
-        parts = zip(begins, np.split(self.values[order], begins[1:]), strict=True)
-        for begin, values in sorted(parts, key=lambda part: int(order[part[0]])):
-            yield self.names[codes[begin]], values
+        by_code = self._taken(order).part("")
+        parts = zip(begins.tolist(), [*begins[1:].tolist(), len(order)], strict=True)
+        for begin, end in sorted(parts, key=lambda part: int(order[part[0]])):
+            places = None if by_code.places is None else by_code.places[begin:end]
+            yield Part(self.names[codes[begin]], by_code.points.cut(begin, end), places)
 
     def _codes(self) -> NDArray[np.integer]:
         return np.empty(0, dtype=np.int64) if self.codes is None else self.codes

@@ -8,10 +8,8 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from hft_mmap.errors import HftMmapError
+from hft_mmap.errors import HftMmapError, LateTimes
+from hft_mmap.ticks import Appended, Ticks, check_ticks
 from hft_mmap.transfer.errors import Interrupted, MissingPackage, ServiceRefused
 from hft_mmap.transfer.sink import Room, never
 
@@ -80,15 +78,29 @@ class ServiceSink:
         """Return which symbols the service has; how many it may have only it knows."""
         return Room(frozenset(entry.symbol for entry in self._until_answered(self._client.symbols)))
 
-    def newest(self, symbol: str, count: int) -> NDArray[np.float64]:
+    def newest(self, symbol: str, count: int) -> Ticks:
         """Return the newest points; errors as the client has them."""
-        return self._until_answered(partial(self._client.values, symbol, last=count))
+        return self._until_answered(partial(self._client.ticks, symbol, last=count))
 
-    def append(self, symbol: str, values: NDArray[np.float64], offset: int) -> None:
-        """Send values in batches that the service takes; OffsetConflict, and the errors of hft_mmap.client."""
-        for begin in range(0, len(values), self._batch_values):
-            batch = values[begin : begin + self._batch_values]
-            self._until_answered(partial(self._client.append, symbol, batch, offset=offset + begin))
+    def columns(self, symbol: str) -> tuple[str, ...] | None:
+        """Return what the points of a series have beside their prices, None where it has none."""
+        total = self._until_answered(partial(self._client.total, symbol))
+        return self._until_answered(partial(self._client.columns, symbol)) if total else None
+
+    def append(self, symbol: str, batch: Ticks, offset: int) -> Appended:
+        """Send points in batches that the service takes; OffsetConflict, and the errors of hft_mmap.client."""
+        done = Appended(offset)
+        count = len(batch.prices)
+        for begin in range(0, count, self._batch_values):
+            some = batch.cut(begin, min(begin + self._batch_values, count))
+            send = partial(self._client.append_ticks, symbol, check_ticks(some), offset=offset + begin)
+            try:
+                added = self._until_answered(send)
+            except LateTimes as error:
+                error.index += begin
+                raise
+            done = Appended(added.total, done.late + added.late, max(done.latest_ns, added.latest_ns))
+        return done
 
     def _until_answered(self, ask: Callable[[], Answer]) -> Answer:
         """Ask as often as the client would by itself, and between two tries whether to stop; Interrupted then.

@@ -4,11 +4,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from hft_mmap.errors import SymbolLimitReached, SymbolNotFound
 from hft_mmap.store import Store
+from hft_mmap.ticks import Appended, Ticks
 
 JOURNALS_NAME = ".imports"
 """The folder of a data directory that keeps the journals; no symbol has a name that begins with a dot."""
@@ -52,16 +50,20 @@ class Sink(Protocol):
         """Return which symbols there are, and how many there may be."""
         ...
 
-    def newest(self, symbol: str, count: int) -> NDArray[np.float64]:
+    def newest(self, symbol: str, count: int) -> Ticks:
         """Return up to `count` of the newest points of a series that exists, oldest first."""
+        ...
+
+    def columns(self, symbol: str) -> tuple[str, ...] | None:
+        """Return what the points of a series have beside their prices, as `Series.columns`; None where it has none."""
         ...
 
     def bounds(self, symbol: str) -> tuple[int, int]:
         """Return (start, total) of a series, (0, 0) if there is none; all of it is on the disk, or will be."""
         ...
 
-    def append(self, symbol: str, values: NDArray[np.float64], offset: int) -> None:
-        """Append a batch that belongs at `offset`; one that is already there, value for value, is not stored again."""
+    def append(self, symbol: str, batch: Ticks, offset: int) -> Appended:
+        """Append a batch that belongs at `offset`; one that is already there, row for row, is not stored again."""
         ...
 
     def settle(self) -> None:
@@ -83,9 +85,17 @@ class StoreSink:
         """Return which symbols there are, and how many there may be."""
         return Room(frozenset(self._store), self._store.limits.max_symbols)
 
-    def newest(self, symbol: str, count: int) -> NDArray[np.float64]:
+    def newest(self, symbol: str, count: int) -> Ticks:
         """Return the newest points."""
-        return self._store.window(symbol, count)
+        return self._store.ticks(symbol, count)
+
+    def columns(self, symbol: str) -> tuple[str, ...] | None:
+        """Return what the points of a series have beside their prices."""
+        try:
+            series = self._store.series(symbol)
+        except SymbolNotFound:
+            return None
+        return series.columns if series.total else None
 
     def bounds(self, symbol: str) -> tuple[int, int]:
         """Return (start, total); what others have appended is put on the disk first.
@@ -99,9 +109,11 @@ class StoreSink:
         self._store.sync()
         return series.bounds()
 
-    def append(self, symbol: str, values: NDArray[np.float64], offset: int) -> None:
+    def append(self, symbol: str, batch: Ticks, offset: int) -> Appended:
         """Append; errors as `Store.append` has them."""
-        self._store.append_nowait(symbol, values, offset=offset)
+        if batch.columns:
+            return self._store.append_ticks_nowait(symbol, batch, offset=offset)
+        return Appended(self._store.append_nowait(symbol, batch.prices, offset=offset))
 
     def settle(self) -> None:
         """Put everything on the disk; SeriesReadOnly if the disk fails."""

@@ -3,17 +3,19 @@
 What is found goes into the `Look` of the file, and what is not certain becomes a doubt there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
+from hft_mmap.transfer.beside import NO_TIME, Extra, check_sides, clock_of, side_place, signs_of, size_place
+from hft_mmap.transfer.clock import Clock
 from hft_mmap.transfer.errors import UnreadableFile
 from hft_mmap.transfer.look import NEWEST_FIRST, OLDEST_FIRST, Choice, Look
-from hft_mmap.transfer.numerals import is_number
-from hft_mmap.transfer.order import Times, are_times, time_places, when, written
+from hft_mmap.transfer.numerals import is_number as is_number_cell
+from hft_mmap.transfer.order import Times, are_times, is_number, time_places, when, written
 from hft_mmap.transfer.rows import shown
-from hft_mmap.transfer.wanted import Wanted
+from hft_mmap.transfer.wanted import Beside, Wanted
 
 DEFAULT_COLUMN = "price"
 SYMBOL_COLUMNS = frozenset({"symbol", "ticker", "instrument", "sym"})
@@ -24,17 +26,30 @@ _PERHAPS_SYMBOLS = frozenset({
     "market_pair", "stock_symbol", "ticker_symbol", "underlying_symbol",
 })  # fmt: skip
 """What a column is called that has symbols if it behaves so."""
+_SECONDS_DIGITS = 11
+"""Of whole numbers that are seconds, and of no names of trades or days that have more."""
 _MAX_NAMED = 20
 _MAX_SYMBOLS = 10_000
 
 
 class Layout(NamedTuple):
-    """The places of the columns that are meant. written: how the cells of `times` are, joined."""
+    """The places of the columns that are meant. written: how the cells of `times` are, joined.
+
+    extra: what of it is stored beside the prices.
+    """
 
     prices: tuple[int, ...]
     symbol: int | None
     times: tuple[int, ...] = ()
     written: Times = Times()
+    extra: Extra = Extra()
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """The columns that have to be read, each once."""
+        symbol = () if self.symbol is None else (self.symbol,)
+        times = self.times if self.extra.clock is not None else ()
+        return tuple(dict.fromkeys((*self.prices, *symbol, *times, *self.extra.places)))
 
 
 @dataclass(slots=True)
@@ -45,6 +60,8 @@ class Sample:
     column: Callable[[int], list[object]]
     only: frozenset[int] | None = None
     """Columns that hold what could be a text; None: all."""
+    clocks: Mapping[int, Clock] = field(default_factory=dict)
+    """How the times of a column are, by its type."""
     _known: dict[int, list[object]] = field(default_factory=dict)
 
     def cells(self, place: int) -> list[object]:
@@ -120,11 +137,13 @@ def survey(sample: Sample, wanted: Wanted, look: Look) -> Layout:
 
     A column of symbols that nobody asked for is among them, so that an import may see whether there are several.
     """
-    names = sample.names
+    names, file = sample.names, look.file
     look.names = list(names)
     prices, symbol = choose(names, wanted, look)
     look.prices = [names[place] for place in prices]
-    times = tuple(time_places(names)) or _times_by_content(sample, {*prices, symbol})
+    given = tuple(place_of(names, column, file) for column in wanted.beside.times)
+    times = given or tuple(time_places(names)) or _times_by_content(sample, {*prices, symbol}, wanted, look)
+    times = tuple(place for place in times if place not in prices) if not given else times
     cells = sample.times(times) if times else []
     style = written(cells) if times else Times()
     if symbol is None and wanted.watches:
@@ -139,21 +158,83 @@ def survey(sample: Sample, wanted: Wanted, look: Look) -> Layout:
     if times:
         look.times = [names[place] for place in times]
         _check_order(sample, symbol, cells, style, wanted, look)
-    return Layout(prices, symbol, times, style)
+    layout = Layout(prices, symbol, times, style)
+    return layout._replace(extra=_extra(sample, layout, wanted.beside, look))
+
+
+def _extra(sample: Sample, layout: Layout, beside: Beside, look: Look) -> Extra:
+    """Find out what is stored beside the prices; what of it is not certain is a doubt."""
+    names, prices, times = sample.names, layout.prices, layout.times
+    taken = {*prices, layout.symbol, *times}
+    clock = None
+    asked = any(choice.field == "time_columns" for doubt in look.doubts for choice in doubt.choices)
+    if beside.time and times and not asked:
+        typed = sample.clocks.get(times[0]) if len(times) == 1 else None
+        clock = clock_of(sample.times(times), layout.written, beside, look, typed)
+    elif beside.time and (beside.form or beside.unit or beside.zone):
+        look.doubt("no column says when: --time-column names it", NO_TIME)
+    plains = [plain(name) if place not in taken else "" for place, name in enumerate(names)]
+    size = place_of(names, beside.sizes, look.file) if beside.sizes else None
+    if size is None and len(prices) == 1:
+        size = size_place(plains, beside)
+    side = place_of(names, beside.sides, look.file) if beside.sides else None
+    if side is None and size is not None and len(prices) == 1:
+        side = side_place(plains, beside)
+    signs = signs_of(beside)
+    there = {"times": bool(times) and not beside.time}
+    there["sizes"] = len(prices) == 1 and not beside.size and size_place(plains, beside._replace(size=True)) is not None
+    look.unread = [name for name, is_there in there.items() if is_there]
+    look.clock = None if clock is None else str(clock)
+    look.size = None if size is None else names[size]
+    look.side = None if side is None or size is None else names[side]
+    if side is not None and size is None:
+        raise UnreadableFile(
+            f"{look.file}: {names[side]!r} says who wanted a trade, and no column its size: --size-column names it"
+        )
+    if side is not None:
+        check_sides(sample.cells(side), signs, look)
+    return Extra(clock, size, side, signs)
 
 
 def _has_text(sample: Sample, place: int) -> bool:
     return sample.only is None or place in sample.only
 
 
-def _times_by_content(sample: Sample, taken: set[int | None]) -> tuple[int, ...]:
-    """Return the first column whose cells are times for sure, whatever it is called; none where there is none."""
-    if sample.only is not None:
-        return ()  # typed: its name has to say it
-    for place in range(len(sample.names)):
-        if place not in taken and are_times(sample.cells(place)):
-            return (place,)
-    return ()
+def _times_by_content(sample: Sample, taken: set[int | None], wanted: Wanted, look: Look) -> tuple[int, ...]:
+    """Return the column whose cells are times for sure, whatever it is called; none where there is none.
+
+    Dates are, and what has the type of one. Numbers may be counts, volumes or names of trades: they are where no other
+    column could be, they go one way, and have more digits than seconds. Else they are a doubt, if they go one way.
+    """
+    names, beside = sample.names, wanted.beside
+    plains = [plain(name) for name in names]
+    taken = taken | {size_place(plains, beside._replace(size=True)), side_place(plains, beside)}
+    sure: list[int] = []
+    numbers: list[int] = []
+    for place in range(len(names)):
+        if place in taken:
+            continue
+        if place in sample.clocks:
+            sure.append(place)
+        elif _has_text(sample, place) and are_times(sample.cells(place)):
+            cells = sample.times((place,))
+            (numbers if is_number(written(cells)) else sure).append(place)
+    if len(sure) == 1 or not (sure or numbers):
+        return tuple(sure)
+    places = sure or numbers
+    cells = sample.times(places[:1])
+    style = written(cells)
+    goes = style.falls(cells) is not None
+    certain = len(places) == 1 and goes and all(len(str(cell).strip()) > _SECONDS_DIGITS for cell in cells)
+    if beside.time and not certain and (sure or goes):
+        listed_ = ", ".join(shown(names[place]) for place in places)
+        look.doubt(
+            f"{'these columns say' if len(places) > 1 else 'this column may say'} when rows are of: {listed_}; "
+            f"--time-column names the one that does, --no-time takes the prices alone",
+            *(Choice(f"--time-column {shown(names[place])}", "", "time_columns", (names[place],)) for place in places),
+            NO_TIME,
+        )
+    return tuple(places[:1]) if sure or goes else ()
 
 
 def _hidden_symbol(sample: Sample, taken: set[int], times: list[object], style: Times) -> int | None:
@@ -166,7 +247,7 @@ def _hidden_symbol(sample: Sample, taken: set[int], times: list[object], style: 
         if place in taken or not _has_text(sample, place):
             continue
         cells = sample.cells(place)
-        if not cells or not all(isinstance(cell, str) and cell.strip() and not is_number(cell) for cell in cells):
+        if not cells or not all(isinstance(cell, str) and cell.strip() and not is_number_cell(cell) for cell in cells):
             continue
         runs = 1 + sum(before != after for before, after in pairwise(cells))
         if plain(name) in _PERHAPS_SYMBOLS:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
-from hft_mmap.transfer.columns import check_types, holds_integers, is_text, rows_of
+from hft_mmap.transfer.columns import check_types, clock_of_type, holds_integers, is_text, rows_of
 from hft_mmap.transfer.errors import UnreadableFile
 from hft_mmap.transfer.order import SAMPLE_ROWS
 from hft_mmap.transfer.packages import Arrow, need
@@ -48,8 +48,7 @@ def read_parquet(source: Source, wanted: Wanted) -> Iterator[Rows]:
 
             layout = _layout(schema, first, wanted, source)
             yield Rows.none()
-            fields = [*layout.prices, *([] if layout.symbol is None else [layout.symbol])]
-            names = [schema.field(place).name for place in fields]
+            names = [schema.field(place).name for place in layout.places]
             total, seen = file.metadata.num_rows, 0
             for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=names):
                 seen += batch.num_rows
@@ -70,7 +69,8 @@ def _layout(
 ) -> Layout:  # fmt: skip
     """Find out which columns are meant; UnreadableFile. first: returns the first cells of a column."""
     texts = frozenset(place for place in range(len(schema.names)) if is_text(schema, place))
-    layout = survey(Sample(schema.names, first, texts), wanted, source.look)
+    clocks = {place: clock for place, kind in enumerate(schema.types) if (clock := clock_of_type(kind)) is not None}
+    layout = survey(Sample(schema.names, first, texts, clocks), wanted, source.look)
     check_types(schema, layout, wanted, source.name)
     source.look.settle()
     source.look.whole_numbers = holds_integers(schema, layout)
@@ -78,10 +78,9 @@ def _layout(
 
 
 def _rows(batch: Arrow, places: Sequence[int], layout: Layout, wanted: Wanted) -> Rows:
-    """Return a batch as rows; places: of the columns of prices, then of the symbols if there are any."""
-    count = len(layout.prices)
-    symbols = None if layout.symbol is None else batch.column(places[count])
-    return rows_of([batch.column(place) for place in places[:count]], symbols, wanted)
+    """Return a batch as rows; places: where the columns of `layout.places` are in it."""
+    table = {place: batch.column(here) for place, here in zip(layout.places, places, strict=True)}
+    return rows_of(table, layout, wanted)
 
 
 def _comparable(column: Arrow) -> Arrow:
@@ -120,13 +119,12 @@ def _arrow_file(arrow: Arrow, source: Source, wanted: Wanted) -> Iterator[Rows]:
 
         layout = _layout(schema, first, wanted, source)
         yield Rows.none()
-        wanted_places = [*layout.prices, *([] if layout.symbol is None else [layout.symbol])]
-        fields = sorted(set(wanted_places))
+        fields = sorted(layout.places)
         file = arrow.ipc.open_file(mapped, options=arrow.ipc.IpcReadOptions(included_fields=fields))
         for number in range(file.num_record_batches):
             batch = file.get_batch(number)
             source.rows_done = (number + 1) / file.num_record_batches
-            yield from _in_pieces(batch, [fields.index(place) for place in wanted_places], layout, wanted)
+            yield from _in_pieces(batch, [fields.index(place) for place in layout.places], layout, wanted)
 
 
 def _arrow_stream(arrow: Arrow, source: Source, wanted: Wanted, stream: object) -> Iterator[Rows]:
@@ -137,9 +135,8 @@ def _arrow_stream(arrow: Arrow, source: Source, wanted: Wanted, stream: object) 
             reader.schema, lambda place: [] if ahead is None else _cells(ahead.select([place])), wanted, source
         )
         yield Rows.none()
-        places = [*layout.prices, *([] if layout.symbol is None else [layout.symbol])]
         for batch in batches if ahead is None else chain([ahead], batches):
-            yield from _in_pieces(batch, places, layout, wanted)
+            yield from _in_pieces(batch, layout.places, layout, wanted)
 
 
 def _in_pieces(batch: Arrow, places: Sequence[int], layout: Layout, wanted: Wanted) -> Iterator[Rows]:

@@ -5,6 +5,28 @@ from typing import NamedTuple
 from hft_mmap.transfer.numerals import Numerals
 
 
+class Beside(NamedTuple):
+    """What is to be read beside the prices, as whoever imports says it.
+
+    times: the columns that say when, one, or a date and a time; none: those that are found. time, size, side False:
+    nothing of that is taken. form: how times are written, as strptime has it; unit: of numbers since 1970; zone: of
+    times that say none. sizes, sides: columns; None: those that are found. bought, sold: what cells of a side mean
+    that; none: the usual words.
+    """
+
+    times: tuple[str, ...] = ()
+    time: bool = True
+    form: str | None = None
+    unit: str | None = None
+    zone: str | None = None
+    sizes: str | None = None
+    size: bool = True
+    sides: str | None = None
+    side: bool = True
+    bought: tuple[str, ...] = ()
+    sold: tuple[str, ...] = ()
+
+
 class Wanted(NamedTuple):
     """What is to be read: the columns of prices, and the column that has the symbol of each row.
 
@@ -13,7 +35,7 @@ class Wanted(NamedTuple):
     without one they are called 1, 2, …; None: as the file shows. reverse: the newest row comes first, and all are
     turned round; None: that is refused where it is noticed. mixed: rows of several symbols may go to one series.
     skip_rows: lines in front of the first row; comment: lines that begin with it are none. text: numbers may be written
-    as text in formats that have types. sheet: of a workbook; None: the only one that has rows.
+    as text in formats that have types. sheet: of a workbook; None: the only one that has rows. beside: times and sizes.
     """
 
     columns: tuple[str, ...] = ()
@@ -29,6 +51,7 @@ class Wanted(NamedTuple):
     skip_rows: int = 0
     comment: str | None = None
     sheet: str | None = None
+    beside: Beside = Beside()
 
     @property
     def column(self) -> str | None:

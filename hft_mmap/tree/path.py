@@ -1,8 +1,9 @@
-"""Fold the path of a window out of its values: returns, falls and rises, third and fourth moments, the slope.
+"""Fold the path of a window: returns, falls and rises, third and fourth moments, the slope.
 
-What depends on the order of the points, or on more than their squares, does not follow from the nodes there are, so the
-values are read, with the GIL released: 2 to 40 ns a point, some hundreds of subnormal prices. Three states, each of a
-run of consecutive points, and each with a merge of an older run and a newer one:
+What depends on the order of the points, or on more than their squares, does not follow from the nodes of a chunk. Where
+its groups have nodes (`tree.groups`) these are folded, else the values are read, with the GIL released: 2 to 40 ns a
+point, some hundreds of subnormal prices. Three states, each of a run of consecutive points, and each with a merge of an
+older run and a newer one:
 
 ========  ============================================================================================================
 returns   sum of squared log returns, sum of absolute changes. A return belongs to the point at which it ends, and the
@@ -25,9 +26,6 @@ Errors: sums of what is positive (rv, path) within 1e-14 of themselves, a fall o
 m4 and cross within 1e-13 of the sum of the absolute terms.
 """
 
-import math
-from typing import Any
-
 import numpy as np
 from numba import carray, float64, int64, njit, types
 from numpy.typing import NDArray
@@ -39,48 +37,32 @@ from hft_mmap.tree.fold import (
     TABLE_LEVEL_OFFSETS,
     TABLE_LEVELS,
 )
+from hft_mmap.tree.group_roots import returns_of_chunks, whole_chunks
+from hft_mmap.tree.groups import (
+    EXTREMES,
+    MOMENTS,
+    NEAR,
+    OF_EXTREMES,
+    OF_RETURNS,
+    RETURNS,
+    group_nodes,
+    group_place,
+    log_square,
+    nodes_from,
+    returns_run,
+)
 from hft_mmap.tree.kernels import FAN_OUT, FAN_OUT_BITS, NODE_FIELDS, OPTIONS
+from hft_mmap.tree.path_moments import fold_moments, sum_of
 from hft_mmap.tree.pointers import float64_pointer
 
-RETURNS, EXTREMES, MOMENTS = 1, 2, 4  # what of it is wanted, to be added up
 RV, PATH, FALL, RISE, M2, M3, M4, CROSS = range(8)  # rows of what `fold_paths` writes
 FIELDS = 8
-
-_NEAR = 2.5e-3
-"""Below this square of (b - a)/(b + a), which moves by up to a tenth have, six terms of the series give all digits."""
-_PAIRS = 48  # merges of runs of 64, each of twice the count: more than there can be points
-
-_SUMS: dict[str, Any] = {**OPTIONS, "fastmath": {"reassoc"}}
-"""Sums of what lies in memory, in any order: nothing that has to cancel may be compiled with it."""
 
 _I8 = types.Array(int64, 1, "C")
 _F8 = types.Array(float64, 1, "C")
 _ROWS = types.Array(float64, 2, "C")
-_Moments = tuple[float, float, float, float, float, float]
+_PLACES = types.Array(int64, 2, "C")
 _Extremes = tuple[float, float, float, float]
-
-
-@njit(**_SUMS)
-def _sum(x: NDArray[np.float64], n: int) -> float:
-    """Sum the first `n` of `x`, in the lanes that the processor has."""
-    s = 0.0
-    for i in range(n):
-        s += x[i]
-    return s
-
-
-@njit(**OPTIONS)
-def _log_square(a: float, b: float) -> float:
-    """Return ln(b / a)^2 of two prices, whatever they are; infinite or NaN where one is 0."""
-    low, high = min(a, b), max(a, b)
-    z = (high - low) / (high + low)
-    w = z * z
-    if w < _NEAR:
-        y = 1.0 + w * (1 / 3 + w * (1 / 5 + w * (1 / 7 + w * (1 / 9 + w * (1 / 11)))))
-        return 4.0 * w * (y * y)
-    ratio = high / low
-    r = math.log(ratio) if ratio < np.inf or low == 0.0 else math.log(high) - math.log(low)
-    return r * r
 
 
 @njit(**OPTIONS)
@@ -100,11 +82,11 @@ def _return_run(v: NDArray[np.float64], scratch: NDArray[np.float64]) -> tuple[f
         y = 1.0 + w * (1 / 3 + w * (1 / 5 + w * (1 / 7 + w * (1 / 9 + w * (1 / 11)))))
         squares[i] = 4.0 * w * (y * y)
         changes[i] = abs(d)
-        far += 0 if w < _NEAR else 1  # 0 / 0 is NaN
+        far += 0 if w < NEAR else 1  # 0 / 0 is NaN
     if far:
         for i in range(n):
-            squares[i] = _log_square(v[i], v[i + 1])
-    return _sum(squares, n), _sum(changes, n)
+            squares[i] = log_square(v[i], v[i + 1])
+    return sum_of(squares, n), sum_of(changes, n)
 
 
 @njit(**OPTIONS)
@@ -116,7 +98,9 @@ def _added(total: tuple[float, float], x: float) -> tuple[float, float]:
 
 
 @njit(**OPTIONS)
-def _fold_returns(table: NDArray[np.int64], lo: int, hi: int) -> tuple[float, float]:
+def _fold_returns(
+    table: NDArray[np.int64], stored: NDArray[np.int64], known: NDArray[np.float64], lo: int, hi: int
+) -> tuple[float, float]:
     """Return the sums of squared log returns and of absolute changes between the points [lo, hi)."""
     points = table[TABLE_CHUNK_POINTS]
     begin = lo - table[TABLE_FIRST_POINT]
@@ -127,15 +111,30 @@ def _fold_returns(table: NDArray[np.int64], lo: int, hi: int) -> tuple[float, fl
     before = 0.0
     while i < end:
         chunk = i // points
+        whole = whole_chunks(table, stored, OF_RETURNS, i, end)
+        if whole:
+            s, p, first, last = returns_of_chunks(known, stored.shape[1], chunk, whole)
+            squares, path = _added(squares, s), _added(path, p)
+            if i > begin:
+                squares, path = _added(squares, log_square(before, first)), _added(path, abs(first - before))
+            before = last
+            i += whole * points
+            continue
         stop = min(points, end - chunk * points)
         v = carray(float64_pointer(table[TABLE_ADDRESSES + chunk]), (stop,))
         j = i - chunk * points
         if i > begin:  # the return that crosses from chunk to chunk
-            squares, path = _added(squares, _log_square(before, v[j])), _added(path, abs(v[j] - before))
+            squares, path = _added(squares, log_square(before, v[j])), _added(path, abs(v[j] - before))
         j += 1
+        address, covered = group_place(stored, OF_RETURNS, chunk, stop)
         while j < stop:
-            k = min((j | (FAN_OUT - 1)) + 1, stop)
-            s, p = _return_run(v[j - 1 : k], scratch)
+            level, n = nodes_from(j, covered, table[TABLE_LEVELS])
+            if level:
+                s, p = returns_run(group_nodes(address, table, level, 2, j >> (FAN_OUT_BITS * level), n), n)
+                k = j + (n << (FAN_OUT_BITS * level))
+            else:
+                k = min((j | (FAN_OUT - 1)) + 1, stop)
+                s, p = _return_run(v[j - 1 : k], scratch)
             squares, path = _added(squares, s), _added(path, p)
             j = k
         before = v[stop - 1]
@@ -144,23 +143,50 @@ def _fold_returns(table: NDArray[np.int64], lo: int, hi: int) -> tuple[float, fl
 
 
 @njit(**OPTIONS)
-def _extremes_of_chunk(base: int, table: NDArray[np.int64], i: int, end: int, state: _Extremes) -> _Extremes:
-    """Go on with the values [i, end) of one chunk from (greatest, least, fall, rise) of the points before them."""
+def _may_hide(node: tuple[float, float], state: _Extremes) -> bool:
+    """Say whether a node (least, greatest) may have a deeper fall or a greater rise in it than its ends show.
+
+    Without a new high in it, the deepest fall in it is that to its least. With one, none is deeper than from its
+    greatest to its least; where there was a deeper one already, it need not be looked at either.
+    """
+    (least, most), (high, low, fall, rise) = node, state
+    return (most > high and not least / most >= fall) or (least < low and not most / least <= rise)
+
+
+@njit(**OPTIONS)
+def _extremes_of_values(v: NDArray[np.float64], i: int, end: int, state: _Extremes) -> _Extremes:
+    """Go on with the values [i, end) from (greatest, least, fall, rise) of the points before them."""
+    high, low, fall, rise = state
+    for j in range(i, end):
+        x = v[j]
+        high = max(high, x)
+        low = min(low, x)
+        # 0 / 0, where nothing but 0 came before: there is no answer then, whatever is kept of it.
+        fall = min(fall, x / high)
+        rise = max(rise, x / low)
+    return high, low, fall, rise
+
+
+@njit(**OPTIONS)
+def _extremes_of_chunk(
+    base: int, table: NDArray[np.int64], i: int, end: int, state: _Extremes, place: tuple[int, int]
+) -> _Extremes:
+    """Go on with the values [i, end) of one chunk from (greatest, least, fall, rise) of the points before them.
+
+    place: of `group_place`; where the group has the node, nothing below it is looked at.
+    """
+    address, covered = place
     v = carray(float64_pointer(base), (end,))
     top = table[TABLE_LEVELS]
     high, low, fall, rise = state
     level = 0
+    while high >= 0.0 and level < top and i & ((FAN_OUT << (FAN_OUT_BITS * level)) - 1) == 0:
+        level += 1  # but for the very first point, which is looked at by itself
     while i < end:
         size = 1 << (FAN_OUT_BITS * level)
         if level == 0:
             stop = min((i | (FAN_OUT - 1)) + 1, end)
-            for j in range(i, stop):
-                x = v[j]
-                high = max(high, x)
-                low = min(low, x)
-                # 0 / 0, where nothing but 0 came before: there is no answer then, whatever is kept of it.
-                fall = min(fall, x / high)
-                rise = max(rise, x / low)
+            high, low, fall, rise = _extremes_of_values(v, i, stop, (high, low, fall, rise))
             i = stop
         elif i + size > end:
             level -= 1
@@ -169,14 +195,17 @@ def _extremes_of_chunk(base: int, table: NDArray[np.int64], i: int, end: int, st
             at = (i >> (FAN_OUT_BITS * level)) * NODE_FIELDS
             node = carray(float64_pointer(base + 8 * table[TABLE_LEVEL_OFFSETS + level]), (at + NODE_FIELDS,))
             least, most = node[at], node[at + 1]
-            # Without a new high in it, the deepest fall in it is that to its least. With one, none is deeper than from
-            # its greatest to its least; where there was a deeper one already, it need not be looked at either.
-            if (most > high and not least / most >= fall) or (least < low and not most / least <= rise):
+            known = i + size <= covered
+            if known:
+                own = group_nodes(address, table, level, 2, i >> (FAN_OUT_BITS * level), 1)
+                fall = min(fall, own[0])
+                rise = max(rise, own[1])
+            elif _may_hide((least, most), (high, low, fall, rise)):
                 level -= 1
                 continue
-            if most <= high:
+            if known or most <= high:
                 fall = min(fall, least / high)
-            if least >= low:
+            if known or least >= low:
                 rise = max(rise, most / low)
             high = max(high, most)
             low = min(low, least)
@@ -189,7 +218,27 @@ def _extremes_of_chunk(base: int, table: NDArray[np.int64], i: int, end: int, st
 
 
 @njit(**OPTIONS)
-def _fold_extremes(table: NDArray[np.int64], lo: int, hi: int) -> tuple[float, float]:
+def _merged_extremes(older: _Extremes, newer: _Extremes) -> _Extremes:
+    """Merge the (greatest, least, fall, rise) of a run with those of the run right behind it."""
+    if older[0] < 0.0:
+        return newer
+    return (
+        max(older[0], newer[0]),
+        min(older[1], newer[1]),
+        min(older[2], newer[2], newer[1] / older[0]),
+        max(older[3], newer[3], newer[0] / older[1]),
+    )
+
+
+@njit(**OPTIONS)
+def _fold_extremes(
+    table: NDArray[np.int64],
+    roots: NDArray[np.float64],
+    stored: NDArray[np.int64],
+    known: NDArray[np.float64],
+    lo: int,
+    hi: int,
+) -> tuple[float, float]:
     """Return the least p_j / (greatest p_i, i <= j) and the greatest p_j / (least p_i, i <= j) of the points [lo, hi).
 
     Where a price is 0, see `named.py` for what is left of them.
@@ -200,113 +249,25 @@ def _fold_extremes(table: NDArray[np.int64], lo: int, hi: int) -> tuple[float, f
     state = (-np.inf, np.inf, 1.0, 1.0)
     while i < end:
         chunk = i // points
+        if whole_chunks(table, stored, OF_EXTREMES, i, end):
+            least, most = roots[NODE_FIELDS * chunk], roots[NODE_FIELDS * chunk + 1]
+            at = 8 * stored.shape[1] + 2 * chunk
+            state = _merged_extremes(state, (most, least, known[at], known[at + 1]))
+            i += points
+            continue
         stop = min(points, end - chunk * points)
-        state = _extremes_of_chunk(table[TABLE_ADDRESSES + chunk], table, i - chunk * points, stop, state)
+        place = group_place(stored, OF_EXTREMES, chunk, stop)
+        state = _extremes_of_chunk(table[TABLE_ADDRESSES + chunk], table, i - chunk * points, stop, state, place)
         i = chunk * points + stop
     return state[2], state[3]
 
 
-@njit(**_SUMS)
-def _powers(d: NDArray[np.float64], places: NDArray[np.float64], n: int) -> tuple[float, float, float, float, float]:
-    """Sum the first `n` of `d`, their 2nd, 3rd and 4th powers, and their products with the distance to the middle."""
-    s = a = b = c = x = 0.0
-    middle = 0.5 * (n - 1)
-    for i in range(n):
-        square = d[i] * d[i]
-        s += d[i]
-        a += square
-        b += square * d[i]
-        c += square * square
-        x += (places[i] - middle) * d[i]
-    return s, a, b, c, x
-
-
-@njit(**OPTIONS)
-def _moment_run(v: NDArray[np.float64], center: float, scale: float, scratch: NDArray[np.float64]) -> _Moments:
-    """Return count, mean, m2, m3, m4 and cross of the values `v`, from one to FAN_OUT; `scratch` has 0, 1 ... in row 0.
-
-    PERF: deviations first, then their sums: 1.7 ns a point in place of 4.
-    """
-    n = v.shape[0]
-    places, d = scratch[0], scratch[1]
-    for i in range(n):
-        d[i] = (v[i] - center) * scale
-    mean = _sum(d, n) / n
-    for i in range(n):
-        d[i] -= mean
-    s, a, b, c, x = _powers(d, places, n)
-    e = s / n
-    return (
-        float(n),
-        mean + e,
-        max(a - n * e * e, 0.0),
-        b - 3.0 * e * a + 2.0 * n * e * e * e,
-        max(c - 4.0 * e * b + 6.0 * e * e * a - 3.0 * n * e * e * e * e, 0.0),
-        x,
-    )
-
-
-@njit(**OPTIONS)
-def _merged(a: _Moments, b: _Moments) -> _Moments:
-    """Merge the moments of a run with those of the run right behind it."""
-    n = a[0] + b[0]
-    of_a, of_b = a[0] / n, b[0] / n
-    d = b[1] - a[1]
-    between = a[0] * of_b * d * d
-    return (
-        n,
-        a[1] + d * of_b,
-        a[2] + b[2] + between,
-        a[3] + b[3] + between * d * (of_a - of_b) + 3.0 * d * (of_a * b[2] - of_b * a[2]),
-        a[4]
-        + b[4]
-        + between * d * d * (of_a * of_a - of_a * of_b + of_b * of_b)
-        + 6.0 * d * d * (of_a * of_a * b[2] + of_b * of_b * a[2])
-        + 4.0 * d * (of_a * b[3] - of_b * a[3]),
-        a[5] + b[5] + 0.5 * a[0] * b[0] * d,  # the means of the two rows of indexes lie n / 2 apart
-    )
-
-
-@njit(**OPTIONS)
-def _fold_moments(table: NDArray[np.int64], lo: int, hi: int, center: float, scale: float) -> _Moments:
-    """Return the moments of the points [lo, hi), of (price - center) * scale."""
-    points = table[TABLE_CHUNK_POINTS]
-    i = lo - table[TABLE_FIRST_POINT]
-    end = hi - table[TABLE_FIRST_POINT]
-    scratch = np.empty((2, FAN_OUT))
-    scratch[0] = np.arange(FAN_OUT)
-    pairs = np.empty((_PAIRS, 6))
-    runs = 0
-    while i < end:
-        chunk = i // points
-        stop = min(points, end - chunk * points)
-        v = carray(float64_pointer(table[TABLE_ADDRESSES + chunk]), (stop,))
-        j = i - chunk * points
-        while j < stop:
-            k = min((j | (FAN_OUT - 1)) + 1, stop)
-            state = _moment_run(v[j:k], center, scale, scratch)
-            level = 0
-            while (runs >> level) & 1:
-                p = pairs[level]
-                state = _merged((p[0], p[1], p[2], p[3], p[4], p[5]), state)
-                level += 1
-            for field in range(6):
-                pairs[level, field] = state[field]
-            runs += 1
-            j = k
-        i = chunk * points + stop
-    state = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    for level in range(_PAIRS):
-        if (runs >> level) & 1:
-            p = pairs[level]
-            older = (p[0], p[1], p[2], p[3], p[4], p[5])
-            state = _merged(older, state) if state[0] > 0.0 else older
-    return state
-
-
-@njit(types.void(_I8, _I8, _I8, _I8, _F8, _F8, int64, _ROWS), **OPTIONS)
+@njit(types.void(_I8, _F8, _PLACES, _F8, _I8, _I8, _I8, _F8, _F8, int64, _ROWS), **OPTIONS)
 def fold_paths(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
     table: NDArray[np.int64],
+    roots: NDArray[np.float64],
+    stored: NDArray[np.int64],
+    known: NDArray[np.float64],
     order: NDArray[np.int64],
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],
@@ -319,13 +280,15 @@ def fold_paths(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
 
     `out` has the shape (FIELDS, n); the rows of what is not wanted are left. Moments are those of (price - centers[k])
     * scales[k]: a centre near the mean, and a power of two that makes the range about 1. Each range holds a point, and
-    `table`, that of `fold_window`, covers all of them. O(points). `order` has the ranges as they are to be taken.
+    `table` and `roots`, those of `fold_window`, cover all of them. `order` has the ranges as they are to be taken.
+    `stored` says where the groups of the chunks lie (OF_ rows, a column a chunk), and `known` has their roots: O(log N)
+    for what their nodes cover; of the other points every one is read.
     """
     for k in order:
         if wanted & RETURNS:
-            out[RV, k], out[PATH, k] = _fold_returns(table, starts[k], ends[k])
+            out[RV, k], out[PATH, k] = _fold_returns(table, stored, known, starts[k], ends[k])
         if wanted & EXTREMES:
-            out[FALL, k], out[RISE, k] = _fold_extremes(table, starts[k], ends[k])
+            out[FALL, k], out[RISE, k] = _fold_extremes(table, roots, stored, known, starts[k], ends[k])
         if wanted & MOMENTS:
-            found = _fold_moments(table, starts[k], ends[k], centers[k], scales[k])
+            found = fold_moments(table, roots, stored, known, starts[k], ends[k], centers[k], scales[k])
             out[M2, k], out[M3, k], out[M4, k], out[CROSS, k] = found[2], found[3], found[4], found[5]

@@ -23,6 +23,22 @@ float64_pointer = _pointer_to(float64)
 int64_pointer = _pointer_to(int64)
 
 
+def _as(element: Any, of: Any) -> Any:
+    """Return a compiled function from the bits of one number of 8 bytes to another."""
+
+    def cast(_typing: Any, _bits: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.bitcast(arguments[0], context.get_value_type(signature.return_type))
+
+        return element(of), generate
+
+    return intrinsic(cast)
+
+
+float64_bits = _as(int64, float64)
+float64_of = _as(float64, int64)
+
+
 @intrinsic
 def load_word(_typing: Any, _address: Any) -> Any:
     """Load the int64 at an aligned address, one that another process may store at any time, before whatever follows.

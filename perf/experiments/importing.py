@@ -1,8 +1,9 @@
-"""Import of files of 1e8 rows, a time and a price each: rows a second, and the most memory it takes.
+"""Import of files of 1e8 rows, a time and a price each, prices alone: rows a second, and the most memory it takes.
 
 Two rates: until every point is stored and visible with its nodes (`what=stored`), and until it is on the disk as well
 (`what=on_disk`), which is the speed of the disk where that is slower. Beside them, what bounds them: reading the file
-with pyarrow and nothing else (`what=read_alone`), and putting as many bytes on the disk (`import.disk_alone`).
+with pyarrow and nothing else (`what=read_alone`), and putting as many bytes on the disk (`import.disk_alone`). Files of
+time, price and size are stored with all of it (`import.ticks`).
 """
 
 import os
@@ -23,6 +24,7 @@ from perf.prices import BLOCK_POINTS, price_blocks, random_walk
 from perf.record import Benchmark, benchmark
 
 ROWS = 100_000_000
+TICK_ROWS = 20_000_000
 SAMPLE_BLOCKS = 4
 _WARM_BYTES = 3_000_000_000
 
@@ -57,6 +59,39 @@ def write_parquet(path: Path) -> None:
     with parquet.ParquetWriter(path, tables[0].schema) as writer:
         for i in range(ROWS // BLOCK_POINTS):
             writer.write_table(tables[i % SAMPLE_BLOCKS])
+
+
+def write_ticks(path: Path) -> None:
+    """Write TICK_ROWS rows: a time in nanoseconds, a price with two decimals, a size."""
+    import pyarrow as pa  # noqa: PLC0415 - loaded where it is needed
+    from pyarrow import csv  # noqa: PLC0415
+
+    begin = 1_767_225_600_000_000_000
+    with path.open("wb") as file:
+        file.write(b'"time","price","size"\n')
+        for block in range(TICK_ROWS // BLOCK_POINTS):
+            time = begin + 1_000 * (block * BLOCK_POINTS + np.arange(BLOCK_POINTS))
+            size = np.random.default_rng(block).integers(1, 500, BLOCK_POINTS).astype(np.float64)
+            table = pa.table({"time": time, "price": random_walk(BLOCK_POINTS, block), "size": size})
+            csv.write_csv(table, file, csv.WriteOptions(include_header=False))
+
+
+def _measure_ticks(lab: Lab, effort: Effort) -> Iterator[Benchmark]:
+    file = lab.directory / f"ticks-{TICK_ROWS}.csv"
+    if not file.exists():
+        with lab.scratch() as scratch:
+            write_ticks(scratch / file.name)
+            (scratch / file.name).rename(file)
+    taken = []
+    for _ in range(effort.rounds):
+        with lab.scratch() as scratch:
+            touch(_WARM_BYTES)
+            shutil.copyfile(file, "/dev/null")
+            taken.append(import_in_process(file, scratch / "data", ticks=True))
+    rows = Work(taken[0].rows, "rows")
+    yield benchmark(name("import", "ticks", what="stored"), [[one.seconds] for one in taken], work=rows)
+    on_disk = [[one.seconds + one.sync_seconds] for one in taken]
+    yield benchmark(name("import", "ticks", what="on_disk"), on_disk, work=rows)
 
 
 def _made(lab: Lab, file_name: str, write: Callable[[Path], None]) -> Path:
@@ -143,5 +178,6 @@ EXPERIMENTS = (
         )
         for kind, write in (("csv", write_csv), ("parquet", write_parquet))
     ),
+    Experiment("import.ticks", _measure_ticks, "process", setup_s=30.0, round_s=15.0, most_rounds=2),
     Experiment("import.disk_alone", _measure_disk, "sync", round_s=4.0, most_rounds=2),
 )

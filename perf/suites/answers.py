@@ -105,6 +105,23 @@ def _path(*stats: str) -> Callable[[Series], Callable[[], object]]:
     return question
 
 
+def _grouped(stored: int, *stats: str) -> Prepare:
+    """Time statistics of the path of nearly all points, from groups: made in a copy that shares the chunks."""
+
+    @contextmanager
+    def prepare(lab: Lab) -> Iterator[TimeFunction]:
+        with lab.scratch() as scratch:
+            with Store(lab.stored(stored), mode="r", limits=ROOMY) as source:
+                source.snapshot(scratch / "data")
+            with Store(scratch / "data", limits=ROOMY, durability=Durability.PROCESS) as store:
+                store.summarise()
+                series = store.series(SYMBOL)
+                lo, hi = series.start + 5, series.total - 5
+                yield timed(lambda: series.statistics(stats, start=lo, end=hi))
+
+    return prepare
+
+
 def _asof(series: Series) -> Callable[[], object]:
     places = cycle(np.random.default_rng(4).integers(0, series.total, _PLACES).tolist())
     return lambda: series.asof(next(places))
@@ -170,6 +187,14 @@ def cases() -> list[Case]:
         Case(name("answers", case, stored=few), _asking(few, _path(*stats)), Work(few, "points"))
         for case, stats in (("rv", ("rv",)), ("drawdown", ("drawdown",)), ("skew", ("skew",)), ("path", _PATHS))
     ]
+    found += [
+        Case(name("answers", case, stored=n), _grouped(n, *stats), Work(1, "questions"), guarded=n == few)
+        for case, stats in (
+            ("rv_grouped", ("rv",)), ("drawdown_grouped", ("drawdown",)), ("skew_grouped", ("skew",)),
+            ("path_grouped", _PATHS),
+        )
+        for n in STORED
+    ]  # fmt: skip
     for case, prepare in (("across", _across), ("across_asked", _across_asked)):
         found += [
             Case(name("answers", case, symbols=n), partial(prepare, symbols=n), Work(n, "symbols"), guarded=n == some)

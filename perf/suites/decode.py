@@ -34,7 +34,7 @@ def _decode(raw: bytes, values: int) -> Prepare:
         decoder = Decoder(1_000_000)
 
         async def read(loops: int) -> float:
-            quick, decode = decoder.quick, decoder.decode
+            quick, decode = decoder.quick, decoder.decode_rows
             begin = perf_counter()
             for _ in repeat(None, loops):
                 # As the resource does it: whatever the quick way does not take goes the other.
@@ -42,7 +42,7 @@ def _decode(raw: bytes, values: int) -> Prepare:
             return perf_counter() - begin
 
         with asyncio.Runner() as runner:
-            symbol, found, _ = decoder.quick(raw) or runner.run(decoder.decode(raw))
+            symbol, found, _ = decoder.quick(raw) or runner.run(decoder.decode_rows(raw))
             assert (symbol, len(found)) == (SYMBOL, values)
             yield lambda loops: runner.run(read(loops))
 

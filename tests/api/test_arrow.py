@@ -13,10 +13,10 @@ import pyarrow as pa
 import pytest
 
 from api.app import create_app
-from api.body.arrow import arrow_values
+from api.body.arrow import ArrowColumns, arrow_rows
 from api.http.problems import Refusal
 from api.operation.settings import Settings
-from hft_mmap import Store
+from hft_mmap import Store, Ticks
 from tests.service import Service
 
 ARROW = "application/vnd.apache.arrow.stream"
@@ -166,7 +166,8 @@ def test_a_damaged_stream_is_a_batch_or_refused() -> None:
         for _ in range(3000):
             body = mutated(choose.choice(seeds), choose)
             with suppress(Refusal):
-                values = await arrow_values(body, None, 1000)
+                values = await arrow_rows(body, ArrowColumns(), 1000)
+                assert not isinstance(values, Ticks)
                 assert values.dtype == np.float64
                 assert values.ndim == 1
                 assert values.nbytes <= len(body)

@@ -8,7 +8,7 @@ import asyncio
 import os
 import secrets
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -47,6 +47,9 @@ TABLE = {
     "head of stats": request("HEAD", "/stats?symbol=ABC-USD"),
     "not found": request("GET", "/stats?symbol=NO"),
     "bad query": request("GET", "/stats?symbol=ABC-USD&exponent=9"),
+    "bars": request("GET", "/series?symbol=RAW&window=50&size=2"),
+    "many buckets": request("GET", "/series?symbol=RAW&window=1000"),
+    "buckets of a range": request("GET", "/series?symbol=RAW&from=0&to=5"),
     "buckets": request("GET", "/series?symbol=ABC-USD&window=3"),
     "a batch": post(BATCH),
     "a batch/": post(BATCH, target="/add_batch/"),
@@ -57,6 +60,7 @@ TABLE = {
     "x-offset": post(BATCH, "X-Offset: 0"),
     "raw": post(RAW, kind=OCTETS, target="/add_batch?symbol=RAW"),
     "raw at an offset": post(RAW, kind=OCTETS, target="/add_batch?symbol=RAW&offset=0"),
+    "raw at an x-offset": post(RAW, "X-Offset: 0", kind=OCTETS, target="/add_batch?symbol=RAW"),
     "raw, refused": post(struct.pack("<d", -1), kind=OCTETS, target="/add_batch?symbol=RAW"),
     "half a number": post(b"1234567", kind=OCTETS, target="/add_batch?symbol=RAW"),
     "none": post(b"", kind=OCTETS, target="/add_batch?symbol=RAW"),
@@ -87,8 +91,10 @@ TABLE = {
     "bare line ends": b"GET /health HTTP/1.1\nHost: test\n\n",
 }
 SHORT = [
-    "health", "health/", "ready", "ready/", "stats", "stats/", "a window", "all windows", "a batch", "a batch/",
-    "with a charset", "another length", "an offset", "raw", "raw at an offset", "keep-alive", "keep-alive, by name",
+    "health", "health/", "ready", "ready/", "stats", "stats/", "a window", "all windows", "buckets", "bars", "a batch",
+    "a batch/",
+    "with a charset", "another length", "an offset", "x-offset", "raw", "raw at an offset", "raw at an x-offset",
+    "keep-alive", "keep-alive, by name",
 ]  # fmt: skip
 """Those that the short way takes."""
 
@@ -135,6 +141,50 @@ def test_what_is_remembered_is_answered_the_short_way(pair: Pair, name: str) -> 
     assert metric(pair[0], "hft_mmap_prepared_answers_total") == before + 10
     for _ in range(12):
         talk(pair[1], one + LAST)  # so that both hold the same
+
+
+@pytest.mark.parametrize("name", ["a batch", "raw", "raw at an offset", "a price that is none", "x-offset", "no json"])
+def test_a_body_may_come_behind_its_head(pair: Pair, name: str) -> None:
+    """Whole, or in pieces, right or wrong, with other requests around it: each answer is the same."""
+    one, health = TABLE[name], TABLE["health"]
+    end = one.index(b"\r\n\r\n") + 4
+    head, body = one[:end], one[end:]
+    assert_alike(pair, one, one, one, health + head, body + LAST)
+    assert_alike(pair, one, one, one + head, body + one + head, body + one + LAST)
+    assert_alike(pair, one, health + head, body[:1] + b"x" * (len(body) - 1) + TABLE["stats"] + LAST)
+
+
+AT: dict[str, Callable[[object], bytes]] = {
+    "in the query": lambda at: post(RAW, kind=OCTETS, target=f"/add_batch?symbol=RAW&offset={at}"),
+    "first in the query": lambda at: post(RAW, kind=OCTETS, target=f"/add_batch?offset={at}&symbol=RAW"),
+    "behind a percent sign": lambda at: post(RAW, kind=OCTETS, target=f"/add_batch?symbol=R%41W&offset={at}"),
+    "in a header": lambda at: post(RAW, f"X-Offset: {at}", kind=OCTETS, target="/add_batch?symbol=RAW"),
+    "beside JSON": lambda at: post('{"symbol":"RAW","values":[1.5,2.5,3.5]}', f"x-offset:{at}"),
+}
+NOT_AT: dict[str, Callable[[object], bytes]] = {
+    "twice": lambda at: post(RAW, f"X-Offset: {at}", kind=OCTETS, target=f"/add_batch?symbol=RAW&offset={at}"),
+    "encoded": lambda at: post(RAW, f"A-offset: {at}", kind=OCTETS, target="/add_batch?symbol=RAW&o%66fset=0"),
+    "in a symbol": lambda at: post(RAW, "X-OFFSET: 0", kind=OCTETS, target=f"/add_batch?symbol=S?offset={at}"),
+    "in a word like it": lambda at: post(RAW, kind=OCTETS, target=f"/add_batch?symbol=xffset={at}&offset=0"),
+    "of nothing": lambda at: post(RAW, f"My-Offset: {at}", kind=OCTETS, target="/add_batch?symbol=RAW"),
+    "of a question": lambda at: request("GET", f"/stats?symbol=RAW&offset={at}"),
+    "a word behind it": lambda at: post(RAW, f"X-Offset: {at} 0", kind=OCTETS, target="/add_batch?symbol=RAW"),
+    "in the body, too": lambda at: post('{"symbol":"RAW","values":[1.5],"offset":0}', f"X-Offset: {at}"),
+}
+OFFSETS = ["0", "00", "3", "1", "000000000000000000003", "9223372036854775807", "9223372036854775808", "-1", "", "3_0"]
+
+
+@pytest.mark.parametrize("where", AT | NOT_AT)
+def test_an_offset_that_differs_each_time_is_read_alike(pair: Pair, where: str) -> None:
+    """Every offset behind every other, that belongs or not, that is one or none; and only what is one is left out."""
+    made = (AT | NOT_AT)[where]
+    before = metric(pair[0], "hft_mmap_prepared_answers_total")
+    for one in OFFSETS:
+        assert_alike(pair, *[made(one)] * 3, *map(made, OFFSETS), LAST)
+    for at in range(0, 30, 3):
+        assert_alike(pair, made(at) + LAST)
+    taken = metric(pair[0], "hft_mmap_prepared_answers_total") - before
+    assert taken >= 20 if where in AT else where != "twice" or taken == 0
 
 
 @pytest.mark.parametrize("cut", [1, 30, -1, -20, -60])

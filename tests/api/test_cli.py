@@ -23,7 +23,7 @@ from tests.service import ROOT, Service, environment, run_command
 PRICES = [150.1, 150.5, 151.0, 149.8, 150.2, 151.1, 151.2, 152.0, 151.5, 151.9]
 COMMANDS = [
     "serve", "check-config", "info", "stats", "bars", "first", "quantile", "rank", "asof", "verify", "repair",
-    "snapshot", "import", "export", "token",
+    "summarise", "snapshot", "import", "export", "token",
 ]  # fmt: skip
 
 
@@ -98,7 +98,17 @@ def test_the_installed_command_is_this_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "args", [["no-such-command"], ["serve", "--no-such-option"], ["stats"], ["stats", "A", "--window", "0"]]
+    "args",
+    [
+        ["no-such-command"],
+        ["serve", "--no-such-option"],
+        ["stats"],
+        ["stats", "A", "--window", "0"],
+        ["stats", "A", "--window", "5x"],
+        ["asof", "A", "noon"],
+        ["bars", "A"],
+        ["bars", "A", "2", "--every", "1m"],
+    ],
 )
 def test_wrong_usage_is_exit_code_2(args: list[str]) -> None:
     """As everywhere."""
@@ -134,8 +144,8 @@ def test_check_config_names_the_limits_of_the_system(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("APP_STORE__MAX_SYMBOLS", "1000000000")
     result = hft_mmap("check-config")
     assert result.exit_code == 0
-    files = 1_000_000_000 + 2 * most_awake()
-    assert f"so many symbols in use take {files} open files" in result.stderr
+    files, with_columns = 1_000_000_000 + 2 * most_awake(), 3_000_000_000 + 4 * most_awake()
+    assert f"in use take {files} open files, with times and sizes {with_columns}, and" in result.stderr
     assert "vm.max_map_count" in result.stderr
     assert len(as_json("check-config")["warnings"]) == 2
     monkeypatch.delenv("APP_STORE__MAX_SYMBOLS")
@@ -435,6 +445,34 @@ def test_questions_as_json_are_what_the_service_answers(service: Service) -> Non
         assert len(table.stdout.splitlines()) > 1
 
 
+def test_questions_by_time_as_json_are_what_the_service_answers(service: Service) -> None:
+    """Windows, ranges and places by time, the windows by time beside the eight, bars of a time."""
+    body = {"symbol": "T", "values": [1, 2, 3], "times": [1, 2, 4], "sizes": [1, -2, 3], "time_unit": "s"}
+    assert service.client.post("/add_batch", json=body).status_code == 200
+    for path, query, args in (
+        ("/stats", "", []),
+        ("/stats", "stats=vwap", ["--stats", "vwap"]),
+        ("/stats", "window=3s&stats=gap", ["--window", "3s", "--stats", "gap"]),
+        ("/stats", "window=1s&at=2s", ["--window", "1s", "--at", "2s"]),
+        ("/stats", "from=1s&to=3s", ["--from", "1s", "--to", "3s"]),
+        ("/rank", "value=2&window=3s", ["2", "--window", "3s"]),
+        ("/asof", "at=3s", ["3s"]),
+        ("/bars", "points=2", ["2"]),
+        ("/bars", "every=1s&tz=UTC&fill=previous&from=1s&to=5s&stats=rate",
+         ["--every", "1s", "--tz", "UTC", "--fill", "previous", "--from", "1s", "--to", "5s", "--stats", "rate"]),
+    ):  # fmt: skip
+        answer = service.client.get(f"{path}?symbol=T&{query}").json()
+        told = as_json(path[1:], "T", *args, "--data-dir", str(service.data_dir))
+        if path == "/bars":
+            del answer["total"], answer["start"]
+        assert told == answer
+        table = hft_mmap(path[1:], "T", *args, "--data-dir", str(service.data_dir))
+        assert table.exit_code == 0
+        assert len(table.stdout.splitlines()) > 1
+    lines = hft_mmap("stats", "T", "--data-dir", str(service.data_dir)).stdout.splitlines()
+    assert [line.split()[0] for line in lines[-2:]] == ["1h", "1d"]
+
+
 @pytest.mark.usefixtures("data")
 def test_questions_without_an_answer_are_exit_code_1() -> None:
     """No point that met the price, a statistic that there is not, a range that is not stored."""
@@ -566,3 +604,36 @@ def test_repair_makes_no_data_directory(tmp_path: Path) -> None:
     result = hft_mmap("repair", "--data-dir", str(tmp_path / "nowhere"))
     assert result.exit_code == 1
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_summaries_are_made_of_what_is_stored(data: Path) -> None:
+    """Of one symbol or of all, of the groups that are named; done again it finds them there."""
+    done = hft_mmap("summarise", "日本円/USD", "--groups", "moments, returns", "--data-dir", str(data))
+    assert (done.output, done.exit_code) == ("日本円/USD: returns, moments of 9984 points\n", 0)
+    done = hft_mmap("summarise", "--data-dir", str(data), "--json")
+    groups = ["returns", "extremes", "moments"]
+    assert json.loads(done.output) == {
+        "ok": True,
+        "series": [
+            {"symbol": "ABC-USD", "groups": groups, "points": 0, "left": []},
+            {"symbol": "日本円/USD", "groups": groups, "points": 9984, "left": []},
+        ],
+    }
+    assert hft_mmap("verify", "--data-dir", str(data)).exit_code == 0
+
+
+def test_summaries_that_there_are_not_are_wrong_usage(data: Path) -> None:
+    """The names that there are stand in the text; without a name there is nothing to do, nor for a missing symbol."""
+    done = hft_mmap("summarise", "--groups", "trade", "--data-dir", str(data))
+    assert done.exit_code == 2
+    assert "there is no group 'trade'; there are returns, extremes, moments" in done.output
+    assert hft_mmap("summarise", "--groups", ",", "--data-dir", str(data)).exit_code == 2
+    assert hft_mmap("summarise", "NONE", "--data-dir", str(data)).exit_code == 1
+
+
+def test_summaries_that_cannot_be_made_are_named(data: Path) -> None:
+    """With the file and the reason; what can be made is made."""
+    (data / "ABC-USD" / "00000000000000000000.returns" / "in the way").mkdir(parents=True)
+    done = hft_mmap("summarise", "--data-dir", str(data))
+    assert done.exit_code == 1
+    assert "  not made: 00000000000000000000.returns: Is a directory" in done.output

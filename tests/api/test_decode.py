@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from api.body.decode import PIECE_BYTES, QUICK_BYTES, Batch, Decoder
 from api.http.problems import Refusal
+from hft_mmap import Ticks
 
 BAD = HTTPStatus.BAD_REQUEST
 WRONG = HTTPStatus.UNPROCESSABLE_ENTITY
@@ -30,7 +31,9 @@ def decode(body: bytes | str, *, decoder: Decoder | None = None, max_values: int
 
 def carefully(data: bytes, decoder: Decoder | None = None) -> Batch:
     """Decode without the quick reader."""
-    return asyncio.run((decoder or Decoder(MANY)).decode(data))
+    symbol, values, offset = asyncio.run((decoder or Decoder(MANY)).decode_rows(data))
+    assert not isinstance(values, Ticks)
+    return symbol, values, offset
 
 
 def refusal(body: bytes | str, *, max_values: int = MANY) -> Refusal:

@@ -14,7 +14,7 @@ from tests.conftest import StartService
 from tests.service import Service
 
 FEW = 420
-"""Of these 274 are kept for the store of ten symbols and for the process itself."""
+"""Of these 314 are kept for the store of ten symbols and for the process itself."""
 
 
 def leave_files(service: Service, count: int | None) -> None:
@@ -29,7 +29,7 @@ def test_any_number_of_connections_leaves_files_for_the_store(tmp_path: Path) ->
     launcher = ["prlimit", f"--nofile={FEW}:{FEW}"]
     service = Service(tmp_path, {"store.max_symbols": 10}, launcher=launcher).wait_until_serving()
     try:
-        assert service.events("fewer_connections")[0]["possible"] == FEW - 274
+        assert service.events("fewer_connections")[0]["possible"] == FEW - 314
         with ExitStack() as stack:
             for number in range(10):
                 for _ in range(80):
@@ -38,6 +38,20 @@ def test_any_number_of_connections_leaves_files_for_the_store(tmp_path: Path) ->
                 assert service.add(f"S{number}", [1.0, 2.0]).status_code == 200
             assert service.client.get("/ready").status_code == 200
         assert [event for event in service.events() if event["level"] == "error"] == []
+    finally:
+        service.close()
+
+
+@pytest.mark.parametrize(
+    ("symbols", "told"), [(300, "with times and sizes 1412, and the system allows 1024"), (100, "")]
+)
+def test_the_files_of_columns_are_counted(tmp_path: Path, symbols: int, told: str) -> None:
+    """Symbols that would fit with prices alone, and not with times and sizes, are told of at the start."""
+    launcher = ["prlimit", "--nofile=1024:1024"]
+    service = Service(tmp_path, {"store.max_symbols": symbols}, launcher=launcher).wait_until_serving()
+    try:
+        told_of = [event["reason"] for event in service.events("system_limit") if "open files" in event["reason"]]
+        assert [told in reason for reason in told_of] == [True] * bool(told)
     finally:
         service.close()
 

@@ -51,6 +51,7 @@ DEFAULTS = {
     "store.durability": "interval",
     "store.sync_interval_ms": 50,
     "store.late": "clamp",
+    "store.groups": "",
     "cluster.log": "",
     "cluster.servers": "",
     "cluster.credentials_file": "",

@@ -1,12 +1,15 @@
 """The life of a symbol over HTTP: looked at, listed in pages, made, renamed, removed."""
 
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from hft_mmap import Store
 from tests.conftest import StartService
-from tests.service import Service, run_command
+from tests.service import Service, run_command, wait_until
 
 JSON = {"Content-Type": "application/json"}
 PATHS = {"EUR%2FUSD": "EUR/USD", "EUR/USD": "EUR/USD", "A%2F": "A/", "A/": "A", "%2E%2E": "..", "50%25": "50%"}
@@ -130,3 +133,49 @@ def test_the_command_asks_before_it_removes(tmp_path: Path) -> None:
     assert "Remove ABC and all its points, for good?" in done.stderr
     with Store(tmp_path / "data", mode="r") as store:
         assert list(store) == ["ABC"]
+
+
+def files_of(service: Service) -> set[str]:
+    """Return what the service has open or mapped of series, gone or not."""
+    process = Path("/proc") / str(service.process.pid)
+    names = [line.split(maxsplit=5)[5:] for line in (process / "maps").read_text().splitlines()]
+    opened = []
+    for file in (process / "fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            opened.append([str(file.readlink())])
+    return {name for (name,) in filter(None, names + opened) if name.startswith(f"{service.data_dir}/")}
+
+
+def _by_hand(service: Service) -> None:
+    shutil.rmtree(service.data_dir / "A")
+
+
+def _by_command(service: Service) -> None:
+    assert run_command(service.directory, "remove", "A", "--yes", store__max_symbols=20).returncode == 0
+
+
+ENDS: dict[str, Callable[[Service], object]] = {
+    "DELETE": lambda service: service.client.delete("/symbols/A").raise_for_status(),
+    "PATCH": lambda service: service.client.patch("/symbols/A", json={"symbol": "B"}).raise_for_status(),
+    "remove": _by_command,
+    "rm -r": _by_hand,
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_symbol_that_is_gone_takes_no_space_and_no_descriptor(service: Service, end: str) -> None:
+    """Though its questions are remembered, in both places, and a stream tells of it."""
+    service.add("A", [1.0, 2.0])
+    with service.client.stream("GET", "/events?symbol=A") as stream:
+        next(stream.iter_raw())
+        for _ in range(4):
+            assert service.client.get("/stats?symbol=A").json()["total"] == 2
+        assert any("/A/" in name for name in files_of(service))
+        ENDS[end](service)
+
+        def has_let_go() -> bool:
+            service.client.get("/ready")
+            return not any("head" in name or "chunk" in name for name in files_of(service))
+
+        wait_until(has_let_go, "the files to be let go of")
+        assert service.client.get("/stats?symbol=A").status_code == (503 if end == "rm -r" else 404)

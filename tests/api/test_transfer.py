@@ -518,14 +518,16 @@ def test_a_preview_shows_what_would_be_made_of_a_file() -> None:
         "  columns    Datum, bid, ask",
         "  numbers    decimal mark ',', between thousands none",
         "  time       Datum: oldest first (02.01.2024 … 03.01.2024)",
+        "  stored as  days, UTC",
         "  price      bid",
-        "  row  symbol  price",
-        "  1    A       1.5",
-        "  2    A       2.5",
+        "  row  symbol  price  time",
+        "  1    A       1.5    2024-01-02T00:00:00Z",
+        "  2    A       2.5    2024-01-03T00:00:00Z",
     ]
     (found,) = as_json("import", "--preview", "A", "a.csv", "--column", "bid")
     assert (found["numerals"], found["points"][1]) == (
-        {"decimal": ",", "thousands": None}, {"row": 2, "symbol": "A", "price": 2.5}
+        {"decimal": ",", "thousands": None},
+        {"row": 2, "symbol": "A", "price": 2.5, "time": 1_704_240_000 * 10**9, "size": None},
     )  # fmt: skip
     assert [path.name for path in Path().iterdir()] == ["a.csv"]
 
@@ -548,13 +550,96 @@ def test_what_is_not_certain_is_asked_on_a_terminal() -> None:
         shown = b""
     out, _ = importing.communicate(timeout=PATIENCE_S)
     os.close(terminal)
-    assert (importing.returncode, out.splitlines()[0]) == (0, b"2 rows read: 2 points stored")
+    assert (importing.returncode, out.splitlines()[0]) == (0, b"2 rows read: 2 points with times stored")
     assert stored("A") == [2.0, 3.0]
+
+
+def test_times_and_sizes_of_a_file_are_stored_and_told() -> None:
+    """What is late, and what is left out, too; and they are exported."""
+    Path("a.csv").write_text(
+        "when,price,lots,side\n2026-03-09 14:30,1.5,2,buy\n2026-03-09 14:29,1.6,3,sell\n2026-03-09 14:31,1.7,4,buy\n"
+    )
+    options = ("--time-column", "when", "--size-column", "lots")
+    refused = hft_mmap("import", "A", "a.csv", *options)
+    assert (refused.exit_code, "--tz UTC or --tz America/New_York" in refused.stderr) == (1, True)
+    result = hft_mmap("import", "A", "a.csv", *options, "--tz", "America/New_York")
+    assert result.stdout.splitlines()[0] == (
+        "3 rows read: 3 points with times and sizes stored, 1 of them late, by 60 s at most"
+    )
+    assert hft_mmap("export", "A", "b.csv").exit_code == 0
+    assert Path("b.csv").read_text().splitlines()[1:] == [
+        "2026-03-09 18:30:00.000000000Z,1.5,2", "2026-03-09 18:30:00.000000000Z,1.6,-3",
+        "2026-03-09 18:31:00.000000000Z,1.7,4",
+    ]  # fmt: skip
+    assert "has a place for prices alone: --prices-only writes them" in hft_mmap("export", "A", "b.npy").stderr
+    assert hft_mmap("export", "A", "b.npy", "--prices-only").exit_code == 0
+    assert hft_mmap("import", "B", "a.csv", "--no-time", "--no-size").stdout.startswith(
+        "3 rows read: 3 points stored\n"
+    )
+    Path("c.csv").write_text("time,price\n2026-03-09T14:30:00Z,1.5\n")
+    told = hft_mmap("import", "B", "c.csv").stdout.splitlines()
+    assert told[:2] == [
+        "1 row read: 1 point stored",
+        "B has been without times since its first batch: times of the files were left out",
+    ]  # fmt: skip
+    found = as_json("import", "C", "c.csv")
+    assert (found["columns"], found["late"], found["left_out"]) == (["times"], 0, {})
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--no-time", "--tz", "UTC"], "--no-time and --tz exclude each other"),
+        (["--no-time", "--time-column", "a"], "--no-time and --time-column exclude each other"),
+        (["--no-size", "--side-column", "a"], "--no-size and --side-column exclude each other"),
+        (["--no-side", "--sold", "a"], "--no-side and --sold exclude each other"),
+        (["--time-format", "%Y-%m-%d", "--time-unit", "s"], "--time-format is of texts, and --time-unit of numbers"),
+        (["--time-format", "%H:%M"], "says no day"),
+        (["--time-format", "%Q"], "has %Q, which is none of"),
+        (["--tz", "Mars/Olympus"], "is no time zone that this system knows"),
+        (["--time-column", "a", "--time-column", "b", "--time-column", "c"], "is given twice at most"),
+    ],
+)
+def test_options_of_times_and_sizes_that_make_no_sense_are_refused(options: list[str], text: str) -> None:
+    """Before a file is looked at."""
+    Path("a.csv").write_text("price\n1.5\n")
+    result = hft_mmap("import", "A", "a.csv", *options)
+    assert (result.exit_code, text in result.stderr) == (2, True), result.stderr
+
+
+def test_times_and_sizes_go_to_a_service(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In batches of any size, each once; what is new in a file that has grown is found by all of it."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    rows = [f"{1_767_225_600 + place},7.5,{place}\n" for place in range(30)]
+    Path("a.csv").write_text("time,price,size\n" + "".join(rows[:20]))
+    for _ in range(2):
+        given = ("import", "A", "a.csv", "--url", service.url, "--batch-values", "7", "--resume")
+        assert hft_mmap(*given).exit_code == 0
+    Path("a.csv").write_text("time,price,size\n" + "".join(rows))
+    result = hft_mmap("import", "A", "a.csv", "--url", service.url, "--append-new")
+    assert result.stdout.splitlines()[0] == (
+        "30 rows read: 10 points with times and sizes stored, 20 were there already"
+    )
+    found = service.client.get("/values", params={"symbol": "A"}).json()
+    assert found["times"] == [(1_767_225_600 + place) * 10**9 for place in range(30)]
+    assert found["sizes"] == list(range(30))
+
+
+def test_a_service_that_refuses_late_points_names_the_row(
+    start_service: StartService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the file, whatever the batches were."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    service = start_service(store__late="refuse")
+    rows = [f"{1_767_225_600 + place},7.5\n" for place in (*range(9), 7, 10)]
+    Path("a.csv").write_text("time,price\n" + "".join(rows))
+    result = hft_mmap("import", "A", "a.csv", "--url", service.url, "--batch-values", "4")
+    assert (result.exit_code, "a.csv: row 10: its time lies before" in result.stderr) == (1, True), result.stderr
 
 
 def test_each_column_may_go_to_a_series_of_its_own() -> None:
     """Named beside it; no SYMBOL is given then."""
-    Path("a.csv").write_text("time,bid,ask\n1,1.5,2.5\n2,1.6,2.6\n")
+    Path("a.csv").write_text("n,bid,ask\n1,1.5,2.5\n2,1.6,2.6\n")
     result = hft_mmap("import", "--column", "bid=ES.bid", "--column", "ask=ES.ask", "a.csv")
     assert result.stdout.splitlines() == ["2 rows read: 4 points stored", "symbol  total", "ES.bid  2", "ES.ask  2"]
     assert (stored("ES.bid"), stored("ES.ask")) == ([1.5, 1.6], [2.5, 2.6])

@@ -46,6 +46,28 @@ def test_the_holder_of_a_token_does_not_wait_for_strangers(guarded: tuple[Servic
         assert [[code for code, _ in answers(stranger)] for stranger in strangers] == [expected] * STRANGERS
 
 
+def test_who_comes_behind_a_crowd_waits_for_few_of_its_requests(guarded: tuple[Service, Sent]) -> None:
+    """While clients are let in, requests of strangers wait, but for one in each turn; all of them are answered."""
+    service, sent = guarded
+    crowd = 10 * STRANGERS
+    with ExitStack() as stack:
+        service.process.send_signal(signal.SIGSTOP)
+        strangers = [stack.enter_context(service.connect()) for _ in range(STRANGERS)]
+        for stranger in strangers:
+            stranger.sendall(get("/stats?symbol=A") * (REQUESTS - 1) + get("/health", "Connection: close\r\n"))
+        for _ in range(crowd):
+            stack.enter_context(service.connect())
+        holder = stack.enter_context(service.connect())
+        holder.sendall(get("/metrics", authorized(sent[READ]) + "Connection: close\r\n"))
+        service.process.send_signal(signal.SIGCONT)
+        with holder.makefile("rb") as stream:
+            metrics = stream.read().decode()
+        refused = re.findall(r'hft_mmap_http_requests_total\{[^}]*status="401"[^}]*\} ([0-9.]+)', metrics)
+        assert 0 < sum(map(float, refused)) < crowd / 2
+        expected = [401] * (REQUESTS - 1) + [200]
+        assert [[code for code, _ in answers(stranger)] for stranger in strangers] == [expected] * STRANGERS
+
+
 def test_streams_of_strangers_wait_for_their_turn_too(guarded: tuple[Service, Sent]) -> None:
     """Each handshake without a token is refused, however many came at once."""
     service, _ = guarded

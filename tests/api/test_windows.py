@@ -170,7 +170,7 @@ def test_windows_lie_around_points(shared_service: Service, kind: str) -> None:
         ("/stats", {"symbol": [SYMBOL, OTHER]}, "Several symbols need one window"),
         ("/stats", {"symbol": [SYMBOL, SYMBOL], "window": 1}, "is given twice"),
         ("/stats", {"symbol": [*map(str, range(1001))], "window": 1}, "at most 1,000"),
-        ("/bars", {}, "points is missing"),
+        ("/bars", {}, "Give one of points, every, volume, value"),
         ("/bars", {"points": 0}, "points must be a whole number"),
         ("/bars", {"points": 1, "window": 5, "from": 1}, "Give either window"),
         ("/bars", {"points": 1, "from": 6, "to": 5}, "from must not be above to"),

@@ -25,8 +25,10 @@ FILES = {
     "btc-usd-max.csv": "coingecko", "DEXUSEU.csv": "fred", "all_stocks_5yr.csv": "kaggle stocks",
 }  # fmt: skip
 """The shape of the file that a command names."""
-_ROW = re.compile(r"^\|.*\| `hft-mmap (import .*)` \|$", re.MULTILINE)
-COMMANDS = _ROW.findall((ROOT / "docs" / "import-export.md").read_text())
+_ROW = re.compile(r"^\|.*\| ([a-z, ]+) \| `hft-mmap (import .*)` \|$", re.MULTILINE)
+BESIDE = {command: beside for beside, command in _ROW.findall((ROOT / "docs" / "import-export.md").read_text())}
+"""What the table says that is stored beside the prices, by command."""
+COMMANDS = list(BESIDE)
 
 
 def content_of(name: str, case: Case) -> bytes:
@@ -47,7 +49,7 @@ def test_each_command_names_a_file_that_is_tried() -> None:
 def test_a_command_of_the_table_imports_what_the_vendor_ships(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every price, in order, in the series that the command names."""
+    """Every price, in order, in the series that the command names, with the columns that the table says."""
     monkeypatch.chdir(tmp_path)
     arguments = shlex.split(command)
     (name,) = [argument for argument in arguments if argument in FILES]
@@ -57,5 +59,7 @@ def test_a_command_of_the_table_imports_what_the_vendor_ships(
     assert (result.exit_code, result.stderr) == (0, "")
     with Store("data", mode="r") as store:
         found = [store.window(symbol, 10**6).tolist() for symbol in store]
+        beside = {", ".join(store.series(symbol).columns) or "prices alone" for symbol in store}
     assert case.series is not None
+    assert beside == {BESIDE[command]}
     assert sorted(found) == sorted(case.series.values())

@@ -3,8 +3,9 @@
 import numpy as np
 import pyarrow as pa
 
-from api.body.arrow import arrow_values
+from api.body.arrow import ArrowColumns, arrow_rows
 from api.http.problems import Refusal
+from hft_mmap import Ticks
 from tests.fuzz.harness import run
 
 MAX_VALUES = 1000
@@ -13,11 +14,12 @@ MAX_VALUES = 1000
 def check(data: bytes) -> None:
     """Read `data`, whose only column of numbers is wanted, and again by that column's name."""
     try:
-        found = run(arrow_values(data, None, MAX_VALUES))
+        found = run(arrow_rows(data, ArrowColumns(), MAX_VALUES))
     except Refusal as refusal:
         if refusal.status != 400 or not refusal.detail:
             raise AssertionError(f"an odd refusal: {refusal.status} {refusal.detail}") from refusal
         return
+    assert not isinstance(found, Ticks)
     assert found.dtype == np.float64
     assert len(found) <= MAX_VALUES, "more than the bound"
     try:

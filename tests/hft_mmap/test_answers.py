@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from hft_mmap import (
-    STATISTICS,
     InvalidRange,
     InvalidStatistic,
     InvalidSymbol,
@@ -34,6 +33,7 @@ from hft_mmap.testing import RELATIVE_ERROR, UNDERFLOW
 from hft_mmap.tree.order import count_below, select, split
 from hft_mmap.tree.passage import find_first
 from tests.hft_mmap.conftest import OpenStore
+from tests.hft_mmap.test_exact_answers import OF_PRICES
 from tests.hft_mmap.test_kernels import CHUNK_POINTS, KINDS, Tree, prices
 
 Floats = NDArray[np.float64]
@@ -174,8 +174,8 @@ def test_many_ranges_are_each_exact(series: Series) -> None:
     rng = np.random.default_rng(5)
     starts = rng.integers(400, 1001, 300)
     ends = rng.integers(starts + 1, 1002)
-    found = series.stats_many(starts, ends, STATISTICS)
-    assert list(found) == ["start", "end", *STATISTICS]
+    found = series.stats_many(starts, ends, OF_PRICES)
+    assert list(found) == ["start", "end", *OF_PRICES]
     for k, (lo, hi) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
         row = {name: column[k].item() for name, column in found.items()}
         part = VALUES[lo:hi]
@@ -238,10 +238,10 @@ def test_symbols_are_answered_together(open_store: OpenStore) -> None:
     store = open_store(limits=LIMITS, durability="process")
     for k, symbol in enumerate("ABC"):
         store.append(symbol, VALUES[k * 300 : k * 300 + 200 + k])
-    found = store.stats_across(("C", "A", "B"), STATISTICS, window=150)
+    found = store.stats_across(("C", "A", "B"), OF_PRICES, window=150)
     assert found["end"].tolist() == [202, 200, 201]
     for k, symbol in enumerate("CAB"):
-        one = store.statistics(symbol, STATISTICS, window=150)
+        one = store.statistics(symbol, OF_PRICES, window=150)
         assert one == {name: found[name][k] for name in one}
     assert store.stats_across((), ("std",), window=5)["std"].tolist() == []
     with pytest.raises(SymbolNotFound, match="D"):
@@ -261,10 +261,10 @@ def test_symbols_are_answered_as_another_store_has_left_them(appended: int, tmp_
         assert reader.stats_across(["A", "B"], window=70)["end"].tolist() == [100, 100]
         for begin in range(0, appended, 500):
             store.append("B", VALUES[begin : min(begin + 500, appended)] + 1.0)
-        found = reader.stats_across(["A", "B"], STATISTICS, window=70)
+        found = reader.stats_across(["A", "B"], OF_PRICES, window=70)
         assert (found["start"] + 70).tolist() == found["end"].tolist() == [100, 100 + appended]
         for k, symbol in enumerate("AB"):
-            one = store.statistics(symbol, STATISTICS, window=70)
+            one = store.statistics(symbol, OF_PRICES, window=70)
             assert one == {name: found[name][k] for name in one}
 
 

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from hft_mmap import STATISTICS, Columns, Limits, OutOfRange, Series, Store, SymbolNotFound
-from hft_mmap.named import FIVE
+from hft_mmap.named import FIVE, TRADES
 from hft_mmap.testing import UNDERFLOW
 from hft_mmap.tree.kernels import MAX_PRICE
 from tests.hft_mmap import actors
@@ -36,6 +36,7 @@ Floats = NDArray[np.float64]
 ERROR = Fraction(1, 10**14)
 """Largest error: of what is positive relative to it, of a difference relative to what is subtracted."""
 ROUNDING = Fraction(1, 2**51)
+OF_PRICES = tuple(name for name in STATISTICS if name not in TRADES)
 TINY = 1e-280
 """Below such a variance its squares have left the normal float64 numbers, and only their place is held to account."""
 _EXACT = Context(prec=60)
@@ -137,13 +138,13 @@ def test_every_statistic_of_every_range_is_exact(chunk_points: int, data: st.Dat
     """Whatever the prices, whichever points are kept, and in whichever batches they came."""
     with stored(data, chunk_points) as (series, values, start):
         starts, ends = drawn_ranges(data, start, len(values), 4)
-        for begin, end, row in rows(series.stats_many(starts, ends, STATISTICS)):
+        for begin, end, row in rows(series.stats_many(starts, ends, OF_PRICES)):
             assert_exact(row, values[begin:end].tolist(), begin)
-            assert series.statistics(STATISTICS, start=begin, end=end) == {name: row[name] for name in STATISTICS}
+            assert series.statistics(OF_PRICES, start=begin, end=end) == {name: row[name] for name in OF_PRICES}
             assert series.range(begin, end) == (*(row[name] for name in FIVE), end - begin)
         if start:
             with pytest.raises(OutOfRange):
-                series.stats_many([start - 1], [start + 1], STATISTICS)
+                series.stats_many([start - 1], [start + 1], OF_PRICES)
 
 
 @settings(max_examples=8)
@@ -152,7 +153,7 @@ def test_every_statistic_is_exact_over_three_levels(data: st.DataObject) -> None
     """Where a chunk has nodes of nodes."""
     with stored(data, 4096) as (series, values, start):
         starts, ends = drawn_ranges(data, start, len(values), 1)
-        for begin, end, row in rows(series.stats_many(starts, ends, STATISTICS)):
+        for begin, end, row in rows(series.stats_many(starts, ends, OF_PRICES)):
             assert_exact(row, values[begin:end].tolist(), begin)
 
 
@@ -189,10 +190,10 @@ def test_answers_are_exact_beside_a_process_that_appends(tmp_path: Path) -> None
                 start, seen = series.bounds()
                 if start == seen:  # it was made, and nothing was appended yet
                     continue
-                begin, _, window = series.stats_windows(STATISTICS, (150,))
+                begin, _, window = series.stats_windows(OF_PRICES, (150,))
                 lows = rng.integers(start, max(seen - 1, start + 1), 5)
                 highs = np.minimum(lows + rng.integers(1, 200, 5), seen)
-                many = series.stats_many(lows, highs, STATISTICS)
+                many = series.stats_many(lows, highs, OF_PRICES)
             except (OutOfRange, SymbolNotFound):
                 continue
             assert begin <= window["start"][0]
@@ -220,7 +221,7 @@ def test_extremes_beside_each_other_are_exact(tmp_path: Path) -> None:
         warnings.simplefilter("error")
         for k, part in enumerate(rows_of):
             store.append(f"S{k}", part)
-            found = store.statistics(f"S{k}", STATISTICS, start=0, end=len(part))
+            found = store.statistics(f"S{k}", OF_PRICES, start=0, end=len(part))
             assert_exact(found, part, 0)
         assert store.statistics("S0", ("return", "change")) == {"return": None, "change": 1e140}
 
@@ -254,10 +255,10 @@ def test_readers_of_arrow_take_every_kind_of_columns(reader: str, tmp_path: Path
             store.append(symbol, [0.0, 2.5, 2.5, 1.0])
         series = store.series("A")
         for found in (
-            series.stats_many([0, 1, 1], [4, 2, 3], STATISTICS),
-            series.stats_windows(STATISTICS, (1, 10))[2],
-            series.stats_bars(3, stats=STATISTICS),
-            store.stats_across(("A", "B"), STATISTICS, start=1, end=2),
+            series.stats_many([0, 1, 1], [4, 2, 3], OF_PRICES),
+            series.stats_windows(OF_PRICES, (1, 10))[2],
+            series.stats_bars(3, stats=OF_PRICES),
+            store.stats_across(("A", "B"), OF_PRICES, start=1, end=2),
         ):
             expected = [row for _, _, row in rows(found)]
             table = take(found)

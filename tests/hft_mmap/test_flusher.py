@@ -1,5 +1,6 @@
 """The flusher's thread: there when it is needed, and gone when the store is."""
 
+import errno
 import os
 import resource
 import shutil
@@ -7,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,10 @@ import pytest
 from hft_mmap import Durability, Limits
 from hft_mmap.durable.flusher import Flusher
 from hft_mmap.durable.together import together
+from hft_mmap.files import head
+from hft_mmap.files.live import FLAG_SYNC_FAILED
+from hft_mmap.files.locks import try_lock_slots
+from hft_mmap.tree.words import FLAGS
 from tests.hft_mmap.conftest import OpenStore
 from tests.service import wait_until
 
@@ -156,6 +162,39 @@ def test_a_commit_waits_for_a_descriptor(open_store: OpenStore) -> None:
     store.append("A", [1.0])
     store.sync()
     assert store.reasons() == []
+
+
+def test_a_failed_sync_is_noted_once_the_system_has_locks_again(
+    open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Meanwhile the thread lives, and the store says what is wrong."""
+    store = open_store(durability="interval", sync_interval_ms=1)
+    store.append("A", [1.0])
+    store.sync()
+    assert store._flusher is not None
+    thread = store._flusher._thread
+    assert thread is not None
+    synced, locks, sync = [""], [False] * 5, os.fdatasync
+
+    def fail(fd: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{fd}").readlink()))
+        if synced[-1].endswith(".chunk") and synced[-2].endswith("/head"):  # of its seal, outside of any lock
+            monkeypatch.setattr(head, "try_lock_slots", scarce)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync(fd)
+
+    def scarce(fd: int, kind: int) -> bool:
+        if locks:
+            locks.pop()
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+        return try_lock_slots(fd, kind)
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+    store.append("A", np.ones(store.limits.chunk_points))
+    wait_until(lambda: not locks, "five locks that the system had not")
+    wait_until(lambda: store.series("A").live_words[FLAGS] & FLAG_SYNC_FAILED, "the flag")
+    assert [(reason.symbol, reason.code) for reason in store.reasons()] == [("A", "read_only")]
+    assert store._flusher._thread is thread
 
 
 def test_the_commits_of_many_symbols_come_together(open_store: OpenStore) -> None:

@@ -17,12 +17,13 @@ from hft_mmap.testing.promises import LIMITS, WrongError
 from hft_mmap.testing.stepped import SteppedStore
 from hft_mmap.tree.writer import NOT_SHORT
 
-KEPT_SEEDS = (29, 379, 589, 1354, 1487, 2773, 10693, 11712, 11951, 7001880, 8600392, 21005044, 22005910)
+KEPT_SEEDS = (29, 379, 589, 1354, 1487, 2773, 10693, 11712, 11951, 7001880, 8600392, 21005044, 22005910, 91052616)
 """Histories that have shown a fault: sectors of the head that came back without each other, roots of nodes that were
 lost, points that had been told as lost and came back, points that were given up for want of a descriptor."""
 
-KEPT_DYING_SEEDS = (6127,)
-"""Where the first processes after a loss were killed while they opened the store: nobody was told of it."""
+KEPT_DYING_SEEDS = (6127, 91034738, 91053278, 91073374, 91074447)
+"""Where the first processes after a loss were killed while they opened the store, and nobody was told of it; the others
+of a process that met an error between what it learned of columns and its next look at the chunks, and had none."""
 KEPT_LAZY_SEEDS = (808, 1807, 4717, 10005805, 21017433, 23012113)
 """Where symbols are opened at their first use: a process that had lost points showed those that another appended; an
 opening that failed after it had published how far a symbol goes told nobody of it."""
@@ -37,7 +38,7 @@ def test_a_history_that_was_wrong_once_is_right(tmp_path: Path, seed: int) -> No
 @pytest.mark.parametrize("seed", KEPT_DYING_SEEDS)
 def test_a_history_of_dying_processes_that_was_wrong_once_is_right(tmp_path: Path, seed: int) -> None:
     """Each broke a promise where who opened the store after a loss was killed meanwhile."""
-    History(tmp_path, seed, lazy=True, ticks=True, dying=True).run()
+    History(tmp_path, seed, lazy=seed % 2 == 1, ticks=seed % 4 >= 2, dying=True).run()
 
 
 @pytest.mark.parametrize("seed", KEPT_LAZY_SEEDS)
@@ -50,7 +51,9 @@ def test_a_lazy_history_that_was_wrong_once_is_right(tmp_path: Path, seed: int) 
 def test_no_history_breaks_a_promise(tmp_path: Path, first: int) -> None:
     """No point is wrong, none that was on the disk is lost, and what is lost is told; `make simulate` makes more."""
     for seed in range(first, first + 20):
-        History(tmp_path, seed, lazy=seed % 2 == 1, ticks=seed % 4 >= 2, dying=seed % 8 >= 4).run()
+        History(
+            tmp_path, seed, lazy=seed % 2 == 1, ticks=seed % 4 >= 2, dying=seed % 8 >= 4, grouped=seed % 3 == 0
+        ).run()
 
 
 def test_a_store_that_believes_every_page_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

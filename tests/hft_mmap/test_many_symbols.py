@@ -4,8 +4,10 @@ import os
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from fcntl import LOCK_EX, LOCK_UN, flock
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,6 +60,25 @@ def data(tmp_path: Path) -> Path:
 def looked_at(store: Store) -> None:
     """Wait until every symbol was looked at."""
     wait_until(lambda: not store.unopened, "the look at every symbol")
+
+
+def test_a_use_waits_for_a_look_that_began_while_it_did(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for as long as for another process: a look takes two syncs, and nobody is to be told that it is held."""
+    with SteppedStore(data, limits=MANY) as store, (data / "S003" / HEAD_NAME).open("rb+") as held:
+        opened, waits = store._opened, []
+
+        def look_meanwhile(symbol: str, *, wait_s: float, **options: Any) -> Series | None:
+            waits.append(wait_s)
+            if len(waits) == 1:
+                flock(held, LOCK_EX)
+                store._being_looked_at = symbol
+            else:
+                flock(held, LOCK_UN)
+            return opened(symbol, wait_s=wait_s, **options)
+
+        monkeypatch.setattr(store, "_opened", look_meanwhile)
+        assert store.series("S003").total == 2
+        assert waits[0] < waits[1]
 
 
 def test_the_start_opens_none_and_every_one_answers(data: Path, open_store: OpenStore) -> None:

@@ -6,6 +6,7 @@ from perf import catalogue
 from perf.case import name, short
 from perf.experiments import EXPERIMENTS
 from perf.lab import Lab
+from perf.suites import ticks
 from perf.suites.http_app import scope
 
 GUARDED = [case.name for case in catalogue.everything() if case.guarded]
@@ -49,6 +50,14 @@ def test_experiments_are_asked_for_by_a_beginning_or_by_one_of_their_benchmarks(
 @pytest.mark.parametrize("case", GUARDED)
 def test_every_guarded_case_runs(case: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Once; how long that takes is nobody's business here."""
+    lab = Lab(tmp_path_factory.getbasetemp() / "lab")
+    with catalogue.find(case).prepare(lab) as run:
+        assert run(2) > 0.0
+
+
+@pytest.mark.parametrize("case", [case.name for case in ticks.cases() if "1e5" in case.name])
+def test_every_case_of_ticks_runs(case: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Those of a hundred thousand; none is held against a revision that has no times."""
     lab = Lab(tmp_path_factory.getbasetemp() / "lab")
     with catalogue.find(case).prepare(lab) as run:
         assert run(2) > 0.0

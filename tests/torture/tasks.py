@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from hft_mmap import (
     HftMmapError,
     Limits,
     OffsetConflict,
+    SeriesBusy,
     SeriesReadOnly,
     SeriesSetAside,
     Store,
@@ -28,7 +30,9 @@ from hft_mmap import (
 )
 from hft_mmap.directory import opening, starting
 from hft_mmap.errors import StoreUnusable
+from hft_mmap.files.locks import attempts
 from hft_mmap.testing import MEMORY
+from tests.service import PATIENCE_S
 from tests.torture import endless
 from tests.torture.endless import Endless
 from tests.torture.stream import FEW_BATCHES, SYMBOLS, Fault, Setting, Stream, streams
@@ -52,6 +56,9 @@ def _opened(path: str, setting: Setting) -> Store:
 
 def _total(store: Store, symbol: str) -> int:
     try:
+        for _ in attempts(PATIENCE_S):
+            with suppress(SeriesBusy):  # the store looks at it itself, which takes long on a busy machine
+                return store.series(symbol).total
         return store.series(symbol).total
     except SymbolNotFound:
         return 0

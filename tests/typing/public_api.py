@@ -4,6 +4,7 @@ mypy strict accepts this file as it is; a comment that excuses a wrong use would
 """
 
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import assert_type
 
@@ -18,6 +19,7 @@ from hft_mmap import (
     HftMmapError,
     Limits,
     OffsetConflict,
+    Point,
     Reason,
     Series,
     SeriesInfo,
@@ -42,6 +44,19 @@ def ask_any_range(store: Store) -> None:
     assert_type(store.stats_bars("A", 2, 0, 4, stats=("first",)), Columns)
     assert_type(store.stats_many("A", [0], np.array([1])), Columns)
     assert_type(store.series("A").stats_windows(("std",), (1, 2)), tuple[int, int, Columns])
+
+
+def ask_by_time(store: Store) -> None:
+    """Ask for bars, windows and points by time."""
+    assert_type(store.time_bars("A", "1m", "2026-01-01T00:00:00Z", tz="UTC", fill="null", stats=("vwap",)), Columns)
+    assert_type(store.volume_bars("A", 1e6, 0, 100), Columns)
+    assert_type(store.value_bars("A", 1e9), Columns)
+    assert_type(store.stats_around("A", [1, 2], before="1s", after=timedelta(seconds=5)), Columns)
+    assert_type(store.stats_between("A", [1], np.array([2])), Columns)
+    assert_type(store.asof("A", 5), Point)
+    assert_type(store.asof("A", "5ns", "1s"), Point | None)
+    assert_type(store.asof_many("A", np.array(["2026-01-01"], dtype="M8[ns]"), "1s"), Columns)
+    assert_type(store.series("A").stats_windows(("rate",), (1, "1m")), tuple[int, int, Columns])
 
 
 def note_durable(error: BaseException | None) -> None:

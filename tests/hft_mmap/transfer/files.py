@@ -21,6 +21,8 @@ from hft_mmap.transfer import ImportReport, Plan, StoreSink, import_files
 from hft_mmap.transfer.rows import SENTINELS
 
 LIMITS = Limits(starting_capacity=0, chunk_points=320, max_symbols=100)
+BEGIN_S = 1_767_225_600
+"""The time of the first row, in seconds since 1970; each row is a second later."""
 PRICES = st.floats(0.0, 1e140).filter(lambda price: price not in SENTINELS) | st.sampled_from(
     [0.0, 5e-324, 150.1, 1e140, 1 / 3]
 )
@@ -31,7 +33,7 @@ def write_csv(path: Path, values: Sequence[float]) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["time", "price"])
-        writer.writerows(enumerate(values))
+        writer.writerows(enumerate(values, BEGIN_S))
 
 
 def write_csv_gz(path: Path, values: Sequence[float]) -> None:
@@ -52,7 +54,9 @@ def write_csv_zst(path: Path, values: Sequence[float]) -> None:
 
 def table(values: Sequence[float]) -> Any:
     """Return a table with the prices in the second column."""
-    return pa.table({"time": pa.array(range(len(values)), pa.int64()), "price": pa.array(values, pa.float64())})
+    return pa.table(
+        {"time": pa.array(range(BEGIN_S, BEGIN_S + len(values)), pa.int64()), "price": pa.array(values, pa.float64())}
+    )
 
 
 def write_parquet(path: Path, values: Sequence[float]) -> None:
@@ -75,7 +79,7 @@ def write_arrows(path: Path, values: Sequence[float]) -> None:
 
 def write_ndjson(path: Path, values: Sequence[float]) -> None:
     """As Python writes it."""
-    path.write_text("".join(json.dumps({"time": i, "price": value}) + "\n" for i, value in enumerate(values)))
+    path.write_text("".join(json.dumps({"time": i, "price": value}) + "\n" for i, value in enumerate(values, BEGIN_S)))
 
 
 def write_npy(path: Path, values: Sequence[float]) -> None:

@@ -118,7 +118,15 @@ def _rows(seed: int) -> Iterator[Case]:
     for name, form in (("iso", "%Y-%m-%d"), ("words", '"%b %d, %Y"'), ("german", "%d.%m.%Y")):
         newest = text(HEADER, bars.rows(at(form), ohlc)[::-1])
         yield _case(f"newest first, {name}", newest, one, "--reverse", then=turn)
-    yield _case("newest first, no header", text(None, klines(bars, MS)[::-1]), one, "--reverse", column="5", then=turn)
+    yield _case(
+        "newest first, no header",
+        text(None, klines(bars, MS)[::-1]),
+        one,
+        "--reverse",
+        column="5",
+        time_columns=("7",),
+        then=turn,
+    )
     yield _case("total behind", plain + f"Total,,,,{total},5\n".encode(), one, "is no time", then=skip)
     yield _case("total without a word", plain + f",,,,{total},\n".encode(), one, "is no time", then=skip)
     yield _case("average in front", text(HEADER, [["Average", *rows[0][1:]], *rows]), one, "is no time", then=skip)
@@ -212,4 +220,4 @@ def _containers(seed: int) -> Iterator[Case]:
     yield Case("files of several symbols", apart, CLOSE, joined, "of several symbols", {"by_time": False})
     notes = zipped({"DAT_M1.csv": plain, "DAT_M1.txt": b"Gap of 121s found\n"})
     yield _case("notes in an archive", notes, one, file="a.zip", **CLOSE)
-    yield Case("clocks without days", files, {"symbol": "A"}, {"A": minutes.closes * 2})
+    yield Case("clocks without days", files, {"symbol": "A", "time": False}, {"A": minutes.closes * 2})

@@ -24,7 +24,7 @@ PRICES = [1.5, 2.0, 3.25]
         "\ufeffprice\n1.5\n2\n3.25\n",
         '\ufeff"price"\n"1.5"\n"2"\n"3.25"\n',
         "\n\nprice\n\n1.5\n\n2\n3.25\n\n",
-        "time,price\n1,1.5\n2, 2 \n3,3.25\n",
+        "n,price\n1,1.5\n2, 2 \n3,3.25\n",
         'name,price\n"a\nb",1.5\n"c,d",2\n"e""f",3.25\n',
         "price,price2\n1.5,x\n2,y\n3.25,z\n",
         'price,"a ""quoted""\nname"\n1.5,x\n2,y\n3.25,z\n',
@@ -102,14 +102,14 @@ def test_what_is_no_price_is_refused_with_its_row(
 ) -> None:
     """Rows count from 1, the header and blank lines not counted."""
     monkeypatch.setattr(lines, "BLOCK_BYTES", block_bytes)
-    path = text_file(tmp_path / "a.csv", "time,price\n" + "7,1.5\n" * 9 + "\n" + f"7,{cell}\n" + "7,1.5\n" * 9)
+    path = text_file(tmp_path / "a.csv", "n,price\n" + "7,1.5\n" * 9 + "\n" + f"7,{cell}\n" + "7,1.5\n" * 9)
     with pytest.raises(BadRow, match=f"row 10: {found}"):
         bring(store, path)
 
 
 def test_a_row_with_too_few_cells_is_a_bad_row(store: Store, tmp_path: Path) -> None:
     """The first of several bad rows is told, whatever is wrong with it."""
-    path = text_file(tmp_path / "a.csv", "time,price\n1,2\n3\n4,x\n")
+    path = text_file(tmp_path / "a.csv", "n,price\n1,2\n3\n4,x\n")
     with pytest.raises(BadRow, match="row 2: 1 cell in place of 2: '3'"):
         bring(store, path)
     assert bring(store, path, skip_bad=True, resume=True).progress.skipped == 2

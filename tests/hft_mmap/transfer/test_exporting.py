@@ -20,7 +20,7 @@ from hft_mmap.transfer import UnreadableFile, UnwritableFile, export_span, expor
 from tests.hft_mmap.transfer.files import PRICES, bits, bring, scratch
 from tests.service import PATIENCE_S
 
-NAMES = ["a.csv", "a.csv.gz", "a.csv.zst", "a.parquet", "a.arrow", "a.npy", "a.npy.gz", "a.f64", "a.f64.zst"]
+NAMES = ["a.csv", "a.csv.gz", "a.csv.zst", "a.parquet", "a.arrow", "a.npy", "a.npy.gz", "a.npz", "a.f64", "a.f64.zst"]
 VALUES = [1.5, 150.1, 0.0, 1e140, 5e-324, 1 / 3]
 
 
@@ -57,7 +57,14 @@ def test_others_read_what_was_exported(filled: Store, tmp_path: Path) -> None:
     csv = pd.read_csv(tmp_path / "a.csv")["price"]
     parquet = pd.read_parquet(tmp_path / "a.parquet")["price"]
     feather = pd.read_feather(tmp_path / "a.arrow")["price"]
-    for found in (csv, parquet, feather, np.load(tmp_path / "a.npy"), np.fromfile(tmp_path / "a.f64")):
+    for found in (
+        csv,
+        parquet,
+        feather,
+        np.load(tmp_path / "a.npy"),
+        np.load(tmp_path / "a.npz")["price"],
+        np.fromfile(tmp_path / "a.f64"),
+    ):
         assert bits(found) == bits(VALUES)
     assert gzip.decompress((tmp_path / "a.csv.gz").read_bytes()) == (tmp_path / "a.csv").read_bytes()
     assert zstd.decompress((tmp_path / "a.f64.zst").read_bytes()) == (tmp_path / "a.f64").read_bytes()
@@ -65,7 +72,7 @@ def test_others_read_what_was_exported(filled: Store, tmp_path: Path) -> None:
     assert (notes[b"symbol"], notes[b"first"], notes[b"end"]) == (b"A", b"0", b"6")
 
 
-@pytest.mark.parametrize("kind", ["csv", "parquet", "arrow", "npy", "f64"])
+@pytest.mark.parametrize("kind", ["csv", "parquet", "arrow", "npy", "npz", "f64"])
 def test_standard_output_is_a_stream_of_the_format(
     filled: Store, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,7 +175,7 @@ def test_a_pipe_is_written_into(filled: Store, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [pipe]
 
 
-@pytest.mark.parametrize("kind", ["csv", "parquet", "arrow", "npy", "f64"])
+@pytest.mark.parametrize("kind", ["csv", "parquet", "arrow", "npy", "npz", "f64"])
 def test_a_device_is_written_into(filled: Store, tmp_path: Path, kind: str) -> None:
     """Whatever the format; a link to it stays a link."""
     link = tmp_path / "null"
@@ -188,13 +195,3 @@ def test_of_a_link_the_file_that_it_leads_to_is_replaced(filled: Store, tmp_path
         assert link.is_symlink()
         assert (tmp_path / "there" / "today.f64").read_bytes() == bits(VALUES[-last:])
     assert [path.name for path in (tmp_path / "there").iterdir()] == ["today.f64"]
-
-
-def test_points_with_columns_are_not_exported_without_them(store: Store, tmp_path: Path) -> None:
-    """No format has a place for times and sizes yet: the file that is there stays as it is."""
-    store.append("TICKS", VALUES, times=range(len(VALUES)), sizes=VALUES)
-    target = tmp_path / "ticks.csv"
-    target.write_text("before")
-    with pytest.raises(UnwritableFile, match="TICKS has times and sizes, which export does not write yet"):
-        export_span(store.span("TICKS"), str(target))
-    assert target.read_text() == "before"

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hft_mmap import Limits, Store, SymbolLimitReached
+from hft_mmap.ticks import Ticks
 from hft_mmap.transfer import (
     BadRow,
     Doubtful,
@@ -373,9 +374,9 @@ def test_an_overlap_is_a_place_where_the_points_are(
 ) -> None:
     """However the values are cut: what is called known does end with the newest points."""
     values = np.array(stored[begin:] + new)
-    overlap = Overlap("A", np.array(stored))
+    overlap = Overlap("A", Ticks(np.array(stored)))
     for place in range(0, len(values), cut):
-        overlap.feed(values[place : place + cut])
+        overlap.feed(Ticks(values[place : place + cut]))
     try:
         known = overlap.new_from()
     except ImportConflict:

@@ -31,6 +31,9 @@ STYLES: dict[str, Callable[[datetime], str]] = {
     "dots": lambda time: time.strftime("%Y.%m.%d %H:%M"),
 }
 
+ZONES = dict.fromkeys(("iso", "german", "dots"), "UTC")
+"""Of the styles that say none, and are no days alone."""
+
 
 def as_csv(path: Path, times: Sequence[str], column: str = "Date") -> Path:
     """Write a CSV with a price beside each time: 0, 1, ... in the order of the rows."""
@@ -45,7 +48,7 @@ def test_a_file_with_its_newest_row_first_is_refused_or_turned_round(store: Stor
     with pytest.raises(UnreadableFile, match=r"the newest row comes first .* --reverse turns the file round"):
         bring(store, path)
     assert store.symbols() == []
-    bring(store, path, reverse=True)
+    bring(store, path, reverse=True, tz=ZONES.get(style))
     assert store.window("A", 100).tolist() == list(range(59, -1, -1))
 
 
@@ -55,7 +58,7 @@ def test_a_file_with_its_oldest_row_first_needs_nothing(store: Store, tmp_path: 
     path = as_csv(tmp_path, [STYLES[style](time) for time in HOURS])
     with pytest.raises(UnreadableFile, match="it needs no --reverse"):
         bring(store, path, reverse=True)
-    bring(store, path)
+    bring(store, path, tz=ZONES.get(style))
     assert store.window("A", 100).tolist() == list(range(60))
 
 
@@ -75,7 +78,7 @@ def test_what_is_not_certain_is_taken_as_it_is(
     store: Store, tmp_path: Path, column: str, times: list[str]
 ) -> None:  # fmt: skip
     """A day that may be a month, a clock that passes midnight, times up and down, and columns that say no time."""
-    bring(store, as_csv(tmp_path, times, column))
+    bring(store, as_csv(tmp_path, times, column), time=False)
     assert store.window("A", 100).tolist() == list(range(len(times)))
 
 

@@ -94,15 +94,28 @@ HOUR_OF_UTC = "%Y-%m-%d %H:%M:%S UTC"
 
 def klines(bars: Bars, unit: int) -> list[list[str]]:
     """Return rows as Binance's candles have them."""
-    return bars.rows(
-        epoch(unit), lambda close, place: [*ohlc(close, place), str(place), "1.5", "7", "0.5", "0.25", "0"]
-    )
+    step = bars.times[1] - bars.times[0]
+
+    def cells(close: str, place: int) -> list[str]:
+        end = int((bars.times[place] + step).timestamp()) * unit - 1
+        return [*ohlc(close, place), str(end), "1.5", "7", "0.5", "0.25", "0"]
+
+    return bars.rows(epoch(unit), cells)
 
 
 def trades(bars: Bars, unit: int) -> list[list[str]]:
     """Return rows as Binance's aggregated trades have them."""
     return [
-        [str(7 + place), f"{close:.8f}", "0.001", str(place), str(place + 1), epoch(unit)(when), "True", "True"]
+        [
+            str(3_000_000_007 + place),
+            f"{close:.8f}",
+            "0.001",
+            str(place),
+            str(place + 1),
+            epoch(unit)(when),
+            "True",
+            "True",
+        ]
         for place, (when, close) in enumerate(zip(bars.times, bars.closes, strict=True))
     ]
 
@@ -147,15 +160,40 @@ def case(name: str, file: str, content: bytes, series: dict[str, list[float]], *
 def _exchanges(bars: Bars, minutes: Bars, end: str) -> Iterator[Case]:
     """Yield what exchanges ship, and those who record them."""
     one, many = {"A": bars.closes}, {"A": minutes.closes}
-    yield case("binance klines ms", "BTCUSDT-1d.csv", text(None, klines(bars, MS), end=end), one, column="5")
-    yield case("binance klines us", "BTCUSDT-1d.csv", text(None, klines(bars, US), end=end), one, column="5")
-    yield case("binance futures", "BTCUSDT-1d.csv", text(KLINE_HEADER, klines(bars, MS), end=end), one, column="close")
-    yield case("binance aggTrades ms", "T.csv", text(None, trades(minutes, MS), end=end), many, column="2")
-    yield case("binance aggTrades us", "T.csv", text(None, trades(minutes, US), end=end), many, column="2")
+    yield case(
+        "binance klines ms",
+        "BTCUSDT-1d.csv",
+        text(None, klines(bars, MS), end=end),
+        one,
+        column="5",
+        time_columns=("7",),
+    )
+    yield case(
+        "binance klines us",
+        "BTCUSDT-1d.csv",
+        text(None, klines(bars, US), end=end),
+        one,
+        column="5",
+        time_columns=("7",),
+    )
+    yield case(
+        "binance futures",
+        "BTCUSDT-1d.csv",
+        text(KLINE_HEADER, klines(bars, MS), end=end),
+        one,
+        column="close",
+        time_columns=("close_time",),
+    )
+    yield case(
+        "binance aggTrades ms", "T.csv", text(None, trades(minutes, MS), end=end), many, column="2", time_columns=("6",)
+    )
+    yield case(
+        "binance aggTrades us", "T.csv", text(None, trades(minutes, US), end=end), many, column="2", time_columns=("6",)
+    )
     yield case("kraken trades", "XBTUSD.csv", text(None, bars.rows(epoch(1), lambda c, _: [c, "0.5"]), end=end), one,
-               column="2")  # fmt: skip
+               column="2", time_columns=("1",))  # fmt: skip
     yield case("kraken ohlcvt", "XBTUSD_1440.csv", text(None, [[*row, "3"] for row in bars.rows(epoch(1), ohlc)],
-               end=end), one, column="5")  # fmt: skip
+               end=end), one, column="5", time_columns=("1",))  # fmt: skip
     fixed = databento(bars, lambda price: str(round(price * NS)))
     fixed[3][8] = "9223372036854775807"
     known = {"A": bars.closes[:3] + bars.closes[4:]}
@@ -184,14 +222,14 @@ def _brokers(bars: Bars, minutes: Bars, end: str) -> Iterator[Case]:
                columns=(("bid", "E.bid"), ("ask", "E.ask")))  # fmt: skip
     yield case("histdata m1", "DAT_ASCII_EURUSD_M1_2024.csv",
                text(None, minutes.rows(at("%Y%m%d %H%M%S"), ohlc), ";", end), many, header=False,
-               column="5")  # fmt: skip
+               column="5", tz="-05:00")  # fmt: skip
     yield case("histdata ticks", "DAT_ASCII_EURUSD_T_202401.csv",
                text(None, minutes.rows(at("%Y%m%d %H%M%S000"), lambda c, _: [c, "1.99", "0"]), end=end), many,
-               column="2")  # fmt: skip
+               column="2", tz="-05:00")  # fmt: skip
     yield case("histdata metatrader", "DAT_MT_EURUSD_M1_2024.csv",
                text(None, minutes.rows(at("%Y.%m.%d,%H:%M"), ohlc), end=end), many, column="6")  # fmt: skip
     yield case("metatrader 5", "EURUSD.csv", text("<DATE>\t<TIME>\t<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>\t<TICKVOL>",
-               minutes.rows(at("%Y.%m.%d\t%H:%M:%S"), ohlc), "\t", end), many, column="close")  # fmt: skip
+               minutes.rows(at("%Y.%m.%d\t%H:%M:%S"), ohlc), "\t", end), many, column="close", tz="UTC")  # fmt: skip
 
 
 def _collections(bars: Bars, minutes: Bars, end: str) -> Iterator[Case]:
@@ -217,7 +255,7 @@ def _collections(bars: Bars, minutes: Bars, end: str) -> Iterator[Case]:
     yield case("coingecko", "btc.csv", text("snapped_at,price,market_cap,total_volume", coins, end=end), one)
     truefx = [["EUR/USD", *row] for row in minutes.rows(at("%Y%m%d %H:%M:%S.000"), lambda c, _: [c, "1.99"])]
     yield case("truefx", "EURUSD.csv", text(None, truefx, end=end), {"EUR/USD": minutes.closes}, header=False,
-               symbol_column="1", column="3")  # fmt: skip
+               symbol_column="1", column="3", tz="UTC")  # fmt: skip
     polygon = [[row[0], "AAPL", *row[1:]] for row in bars.rows(epoch(NS), ohlc)]
     yield case("polygon", "2024.csv", text("window_start,ticker,open,high,low,close,volume", polygon, end=end),
                {"AAPL": bars.closes}, symbol_column="ticker", column="close")  # fmt: skip

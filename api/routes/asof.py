@@ -1,0 +1,142 @@
+"""GET and POST /asof: the newest point at or before a place, of one series or many; or one for each of many times."""
+
+import asyncio
+from functools import partial
+from typing import Any, NamedTuple
+
+import falcon.asgi
+import numpy as np
+import orjson
+
+from api.body.decode import Decoder
+from api.body.indexes import Indexes, read_indexes
+from api.body.intake import Intake
+from api.body.media import body_type
+from api.http.problems import shown
+from api.http.query import MOST_SYMBOLS, bad_query, pairs, parameters, parse_place
+from api.http.request import Request
+from api.http.times import TIMES, iso, wants_iso
+from api.operation.beside import Beside
+from api.operation.settings import ServerSettings
+from hft_mmap import Point, Series, Store
+from hft_mmap.asof import NOWHERE
+from hft_mmap.by_time import duration_ns, is_instant
+from hft_mmap.files.names import validate_symbol
+
+MAX_ROWS = 1_000_000
+"""Symbols times times of one answer."""
+
+_EXAMPLE = "/asof?symbol=ABC-USD&at=1000"
+_ROW_BYTES = 64  # of an answer, columns and text
+
+
+class AsofQuery(NamedTuple):
+    """The newest point at or before the index, or the time, `at`, of each series; `tolerance` is how long before it."""
+
+    symbols: tuple[str, ...]
+    at: int | str | None
+    tolerance: str | None
+    iso: bool
+
+
+def parse_asof_query(query: bytes, *, many: bool = False) -> AsofQuery:
+    """Return what `query` asks for; with `many` the times are in the body. Raises Refusal (400), InvalidSymbol."""
+    symbols = [value for name, value in pairs(query) if name == "symbol"]
+    others = b"&".join(part for part in query.split(b"&") if not part.startswith(b"symbol="))
+    given = parameters(others, ("symbol", "tolerance", TIMES) if many else ("symbol", "at", "tolerance", TIMES))
+    if not symbols:
+        raise bad_query(f"The parameter symbol is missing; ask for {_EXAMPLE}")
+    if len(symbols) > MOST_SYMBOLS:
+        raise bad_query(f"{len(symbols)} symbols; one request has at most {MOST_SYMBOLS:,}: send several")
+    for symbol in symbols:
+        validate_symbol(symbol)
+    if len(set(symbols)) < len(symbols):
+        twice = next(symbol for symbol in symbols if symbols.count(symbol) > 1)
+        raise bad_query(f"The symbol {shown(twice)} is given twice")
+    if not many and "at" not in given:
+        raise bad_query(f"The parameter at is missing: the index, or the time, as of which to ask; ask {_EXAMPLE}")
+    at = parse_place("at", given["at"]) if "at" in given else None
+    if "tolerance" in given:
+        duration_ns(given["tolerance"], "tolerance")
+        if at is not None and not is_instant(at):
+            raise bad_query(f"tolerance goes with a time, and at is the index {at}: a time in nanoseconds is {at}ns")
+    return AsofQuery(tuple(symbols), at, given.get("tolerance"), wants_iso(given))
+
+
+class Asof:
+    """Answers the newest point at or before a place."""
+
+    def __init__(self, store: Store, settings: ServerSettings, beside: Beside) -> None:
+        self._store = store
+        self._intake = Intake(settings, Decoder(settings.max_batch_values))
+        self._beside = beside
+
+    async def on_get(self, req: Request, resp: falcon.asgi.Response) -> None:
+        """Answer its index and its price, or one of each series."""
+        asked = parse_asof_query(req.scope["query_string"])
+        # Its page may have to be read from the disk first, as for a barrier.
+        resp.data = await asyncio.to_thread(_one if len(asked.symbols) == 1 else _across, self._store, asked)
+
+    on_head = on_get
+
+    async def on_post(self, req: Request, resp: falcon.asgi.Response) -> None:
+        """Answer a point for each time of the body, of each series."""
+        asked = parse_asof_query(req.scope["query_string"], many=True)
+        kind = body_type(req.content_type)
+        async with self._intake.body(req) as body:
+            (times,) = await read_indexes(body, kind, ("time",))
+        rows = len(times) * len(asked.symbols)
+        if rows > MAX_ROWS:
+            raise bad_query(
+                f"{len(times):,} times of {len(asked.symbols)} symbols are {rows:,} points; one answer has at most "
+                f"{MAX_ROWS:,}: send fewer at a time"
+            )
+        series = [self._store.series(symbol) for symbol in asked.symbols]
+        _held = self._beside.hold(_ROW_BYTES * rows)
+        resp.data = await self._beside.answer("windows", partial(_many, series, times, asked))
+
+
+def _one(store: Store, asked: AsofQuery) -> bytes:
+    found = store.asof(asked.symbols[0], asked.at or 0, asked.tolerance)
+    if found is None:
+        return orjson.dumps({"symbol": asked.symbols[0], "index": None, "value": None, "time": None})
+    columns = {"time": _time(found, asked), "size": found.size}
+    beside = {name: value for name, value in columns.items() if value is not None}
+    return orjson.dumps({"symbol": asked.symbols[0], "index": found.index, "value": found.value, **beside})
+
+
+def _across(store: Store, asked: AsofQuery) -> bytes:
+    found: list[Point | None] = [store.asof(symbol, asked.at or 0, asked.tolerance) for symbol in asked.symbols]
+    columns = {
+        name: [None if point is None else _time(point, asked) if name == "time" else getattr(point, name)
+               for point in found]
+        for name in ("index", "time", "value", "size")
+    }  # fmt: skip
+    return orjson.dumps({"symbols": asked.symbols, **columns})
+
+
+def _time(point: Point, asked: AsofQuery) -> int | str | None:
+    return iso(np.array([point.time]))[0] if asked.iso and point.time is not None else point.time
+
+
+def _many(series: list[Series], times: Indexes, asked: AsofQuery) -> bytes:
+    rows = [_row(one, times, asked) for one in series]
+    names = ("index", "time", "value", "size")
+    if len(rows) == 1:
+        found: dict[str, Any] = {"symbol": series[0].symbol, **rows[0]}
+    else:
+        found = {"symbols": [one.symbol for one in series], **{name: [row[name] for row in rows] for name in names}}
+    return orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _row(one: Series, times: Indexes, asked: AsofQuery) -> dict[str, Any]:
+    found = one.asof_many(times, asked.tolerance)
+    row: dict[str, Any] = dict(found)
+    if asked.iso:
+        row["time"] = iso(found["time"])
+    there = found["index"] != NOWHERE
+    if not there.all():
+        for name, column in row.items():
+            values = column if isinstance(column, list) else column.tolist()
+            row[name] = [value if known else None for value, known in zip(values, there.tolist(), strict=True)]
+    return {**row, "size": row.get("size")}

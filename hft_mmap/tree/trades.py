@@ -1,0 +1,203 @@
+"""Fold what was traded, and when, out of the columns of a window: volume, prices weighted by size and by time, gaps.
+
+What depends on times and sizes follows from no node, so the columns are read, with the GIL released: about 1 ns a point
+for sizes, 2 for times. A price counts above the least of its window, so that all that is added up is positive, and a
+weighted mean can't leave [min, max].
+
+A price holds from its time until that of the point behind it, so the last of a window holds for no time.
+
+Errors: sums of what is positive within 1e-14 of themselves, the signed volume within 1e-14 of the volume. Runs of 64
+are added in any order, and their sums with what each has lost (Neumaier 1974).
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import carray, float64, int64, njit, types
+from numpy.typing import NDArray
+
+from hft_mmap.tree.fold import TABLE_ADDRESSES, TABLE_CHUNK_POINTS, TABLE_FIRST_POINT
+from hft_mmap.tree.kernels import FAN_OUT, OPTIONS
+from hft_mmap.tree.pointers import float64_pointer, int64_pointer
+
+SIZES, TIMES, SPAN = 1, 2, 4  # what of it is wanted, to be added up
+VOLUME, SIGNED, BY_SIZE, BY_TIME, GAP_NS, SPAN_NS = range(6)  # rows of what `fold_trades` writes
+FIELDS = 6
+
+_FEW = 2.0**-400
+"""Below this sum of products some of them may have left the normal float64 numbers: sizes are scaled up first then."""
+_TWO_TO_64 = 2.0**64
+
+_SUMS: dict[str, Any] = {**OPTIONS, "fastmath": {"reassoc"}}
+"""Sums of what lies in memory, in any order: nothing that has to cancel may be compiled with it."""
+
+_I8 = types.Array(int64, 1, "C")
+_F8 = types.Array(float64, 1, "C")
+_ROWS = types.Array(float64, 2, "C")
+
+
+@njit(**_SUMS)
+def _size_run(p: NDArray[np.float64], s: NDArray[np.float64], n: int, low: float) -> tuple[float, float, float]:
+    """Sum |size|, size, and (price - low) |size| of the first `n` points, in the lanes that the processor has.
+
+    PERF: in one loop, without a scratch: 1.3 ns a point in place of 2. Sums alone are added in another order; what
+    is subtracted here is so of two numbers, and stays so.
+    """
+    volume = signed = above = 0.0
+    for i in range(n):
+        weight = abs(s[i])
+        volume += weight
+        signed += s[i]
+        above += (p[i] - low) * weight
+    return volume, signed, above
+
+
+@njit(**OPTIONS)
+def _scaled_run(
+    p: NDArray[np.float64], s: NDArray[np.float64], n: int, low: float, scale: float
+) -> tuple[float, float, float]:
+    """Sum as `_size_run`, of sizes times the square of `scale`: one number may not hold what they need."""
+    volume = signed = above = 0.0
+    for i in range(n):
+        weight = abs(s[i]) * scale * scale
+        volume += weight
+        signed += s[i]
+        above += (p[i] - low) * weight
+    return volume, signed, above
+
+
+@njit(**OPTIONS)
+def _added(total: tuple[float, float], x: float) -> tuple[float, float]:
+    """Add `x` to a sum and what it has lost."""
+    s = total[0] + x
+    lost = (total[0] - s) + x if abs(total[0]) >= abs(x) else (x - s) + total[0]
+    return s, total[1] + lost
+
+
+@njit(**OPTIONS)
+def _fold_sizes(
+    table: NDArray[np.int64], sizes: NDArray[np.int64], lo: int, hi: int, low: float, scale: float
+) -> tuple[float, float, float]:
+    """Return the sums of |size|, of size, and of (price - low) |size| of the points [lo, hi).
+
+    In the first and in the last of them sizes are taken times the square of `scale`.
+    """
+    points = table[TABLE_CHUNK_POINTS]
+    i = lo - table[TABLE_FIRST_POINT]
+    end = hi - table[TABLE_FIRST_POINT]
+    volume, signed, above = (0.0, 0.0), (0.0, 0.0), (0.0, 0.0)
+    while i < end:
+        chunk = i // points
+        stop = min(points, end - chunk * points)
+        p = carray(float64_pointer(table[TABLE_ADDRESSES + chunk]), (stop,))
+        s = carray(float64_pointer(sizes[chunk]), (stop,))
+        j = i - chunk * points
+        while j < stop:
+            n = min((j | (FAN_OUT - 1)) + 1, stop) - j
+            if scale == 1.0:
+                a, b, c = _size_run(p[j : j + n], s[j : j + n], n, low)
+            else:
+                a, b, c = _scaled_run(p[j : j + n], s[j : j + n], n, low, scale)
+            volume, signed, above = _added(volume, a), _added(signed, b), _added(above, c)
+            j += n
+        i = chunk * points + stop
+    return volume[0] + volume[1], signed[0] + signed[1], above[0] + above[1]
+
+
+@njit(**OPTIONS)
+def _weighted(
+    table: NDArray[np.int64], sizes: NDArray[np.int64], lo: int, hi: int, low: float
+) -> tuple[float, float, float]:
+    """Return volume, signed volume, and the mean of (price - low) weighted by |size|, 0 where there is no volume."""
+    volume, signed, above = _fold_sizes(table, sizes, lo, hi, low, 1.0)
+    if above >= _FEW:
+        return volume, signed, above / volume
+    if volume == 0.0:
+        return volume, signed, 0.0
+    scale = math.ldexp(1.0, (500 - math.frexp(volume)[1]) // 2)
+    scaled, _, above = _fold_sizes(table, sizes, lo, hi, low, scale)
+    return volume, signed, above / scaled
+
+
+@njit(**OPTIONS)
+def _between(before: int, after: int) -> float:
+    """Return the nanoseconds from one time to a later one, which may be more than an int64 holds."""
+    d = after - before
+    return float(d) if d >= 0 else float(d) + _TWO_TO_64
+
+
+@njit(**OPTIONS)
+def _fold_times(
+    table: NDArray[np.int64], times: NDArray[np.int64], lo: int, hi: int, low: float
+) -> tuple[float, float]:
+    """Return the sum of (price - low) times the nanoseconds it held, and the longest that any did, of [lo, hi)."""
+    points = table[TABLE_CHUNK_POINTS]
+    begin = lo - table[TABLE_FIRST_POINT]
+    end = hi - table[TABLE_FIRST_POINT]
+    i = begin
+    held = (0.0, 0.0)
+    longest = 0.0
+    price, before = 0.0, 0
+    while i < end:
+        chunk = i // points
+        stop = min(points, end - chunk * points)
+        p = carray(float64_pointer(table[TABLE_ADDRESSES + chunk]), (stop,))
+        t = carray(int64_pointer(times[chunk]), (stop,))
+        j = i - chunk * points
+        if i == begin:
+            price, before = p[j], t[j]
+            j += 1
+        while j < stop:
+            k = min((j | (FAN_OUT - 1)) + 1, stop)
+            s = 0.0
+            while j < k:
+                d = _between(before, t[j])
+                s += (price - low) * d
+                longest = max(longest, d)
+                price, before = p[j], t[j]
+                j += 1
+            held = _added(held, s)
+        i = chunk * points + stop
+    return held[0] + held[1], longest
+
+
+@njit(**OPTIONS)
+def _span(table: NDArray[np.int64], times: NDArray[np.int64], lo: int, hi: int) -> float:
+    """Return the nanoseconds from the first of the points [lo, hi) to the last."""
+    points = table[TABLE_CHUNK_POINTS]
+    first = lo - table[TABLE_FIRST_POINT]
+    last = hi - 1 - table[TABLE_FIRST_POINT]
+    before = carray(int64_pointer(times[first // points]), (points,))[first % points]
+    return _between(before, carray(int64_pointer(times[last // points]), (points,))[last % points])
+
+
+@njit(types.void(_I8, _I8, _I8, _I8, _I8, _I8, _F8, int64, _ROWS), **OPTIONS)
+def fold_trades(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
+    table: NDArray[np.int64],
+    times: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    order: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    lows: NDArray[np.float64],
+    wanted: int,
+    out: NDArray[np.float64],
+) -> None:
+    """Write what is `wanted` (SIZES, TIMES, SPAN) of the points [starts[k], ends[k]) into `out[:, k]`.
+
+    `out` has the shape (FIELDS, n); the rows of what is not wanted are left. BY_SIZE and BY_TIME are the weighted means
+    of the prices above `lows[k]`, the least of the range; 0 where the weights are. times, sizes: where these columns of
+    each chunk lie, as `View` has them; those that are wanted have to be there. Each range holds a point, and `table`,
+    that of `fold_window`, covers all of them. `order` has the ranges as they are to be taken.
+    """
+    for k in order:
+        lo, hi = starts[k], ends[k]
+        if wanted & SIZES:
+            out[VOLUME, k], out[SIGNED, k], out[BY_SIZE, k] = _weighted(table, sizes, lo, hi, lows[k])
+        if wanted & (TIMES | SPAN):
+            span = _span(table, times, lo, hi)
+            out[SPAN_NS, k] = span
+            if wanted & TIMES:
+                held, out[GAP_NS, k] = _fold_times(table, times, lo, hi, lows[k])
+                out[BY_TIME, k] = held / span if span > 0.0 else 0.0
