@@ -1,5 +1,6 @@
 """Real servers of NATS on loopback, for tests: started, killed, paused."""
 
+import json
 import os
 import shutil
 import signal
@@ -9,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from random import Random
+from urllib.request import urlopen
 
 from tests.service import wait_until
 
@@ -73,6 +76,15 @@ class Nats:
         process = self.processes[i]
         assert process is not None
         return process
+
+    def leader(self, rng: Random) -> int:
+        """Return which one orders the records of a stream, any of them where nobody says."""
+        for url in self.monitors:
+            with suppress(OSError, ValueError, KeyError, IndexError):
+                told = json.load(urlopen(f"http://127.0.0.1:{url}/jsz?streams=true", timeout=1))
+                stream = told["account_details"][0]["stream_detail"][0]
+                return int(stream["cluster"]["leader"].removeprefix("n"))
+        return rng.randrange(len(self.ports))
 
     def kill(self, i: int) -> None:
         """End one without mercy."""

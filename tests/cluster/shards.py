@@ -26,12 +26,17 @@ def is_ready(service: Service) -> bool:
     return service.client.get("/ready").status_code == 200
 
 
+def create(nats: Nats, directory: Path, max_bytes: int = 2**30) -> None:
+    """Make the log."""
+    options = "--replicas", str(len(nats.ports)), "--max-bytes", str(max_bytes)
+    made = run_command(directory, "cluster", "create", *options, **settings_of(nats))
+    assert made.returncode == 0, made.stderr
+
+
 @contextmanager
 def replicas(nats: Nats, directory: Path, names: str = "ab", **more: object) -> Iterator[list[Service]]:
     """Yield services that are ready; the log is made."""
-    options = "--replicas", str(len(nats.ports)), "--max-bytes", str(2**30)
-    made = run_command(directory, "cluster", "create", *options, **settings_of(nats))
-    assert made.returncode == 0, made.stderr
+    create(nats, directory)
     with ExitStack() as stack:
         found = []
         for name in names:
