@@ -16,7 +16,7 @@ WITH_EXTRAS := $(patsubst %,$(VENV)/with-%,$(subst $(COMMA), ,$(EXTRAS)))
 CHECKED := hft_mmap api tests perf
 
 .PHONY: help serve venv install uninstall deb dist test-install systemd-tests audit test check bench bench-save bench-compare figures report
-.PHONY: gate gate-proof test-gate flamegraph memprofile syscalls peers test-peers test-versions stress coverage simulate simulate-cluster torture fuzz lock assets screenshot clean
+.PHONY: gate gate-proof test-gate flamegraph memprofile syscalls peers test-peers test-versions stress coverage simulate simulate-cluster torture torture-cluster fuzz lock assets screenshot clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "  make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -171,6 +171,9 @@ simulate: $(VENV)/dev $(VENV)/warm ## histories of the store on a simulated disk
 
 simulate-cluster: $(VENV)/dev $(VENV)/warm ## histories of replicas over a log that loses, repeats and delays (SEED=0 HISTORIES=10000)
 	$(BIN)/python -m tests.cluster.simulate --seed $(or $(SEED),0) --histories $(or $(HISTORIES),10000)
+
+torture-cluster: $(VENV)/dev $(VENV)/warm ## kill, freeze and restart replicas and servers of their log for a while (SECONDS=600 SEED=1)
+	CLUSTER_SECONDS=$(or $(SECONDS),600) CLUSTER_SEED=$(SEED) $(BIN)/python -m pytest -m torture --timeout 0 -s tests/cluster $(ARGS)
 
 torture: $(VENV)/dev $(VENV)/warm ## kill, cut power and fail calls for a while (SECONDS=600 SEED=1 KILLS=10000 CUTS=2000 RECORD=FILE.md)
 	TORTURE_SECONDS=$(or $(SECONDS),600) TORTURE_SEED=$(SEED) TORTURE_REPORT=$(REPORT) TORTURE_KILLS=$(KILLS) TORTURE_CUTS=$(CUTS) TORTURE_RECORD=$(RECORD) $(BIN)/python -m pytest -m torture --timeout 0 tests/torture tests/client tests/hostile $(ARGS)

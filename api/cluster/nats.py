@@ -29,6 +29,7 @@ _ANSWER_S = 2.0
 _PENDING_BYTES = 64 * 2**20
 _RECORD_OVERHEAD = 4096
 _TRIES, _AGAIN_S = 10, 0.5
+_FULL = 10077
 _WRONG_LAST = frozenset({10071, 10164})
 _OF_NETWORK = (NatsError, TimeoutError, OSError)
 
@@ -155,6 +156,8 @@ class NatsLog:
         except APIError as error:
             if error.err_code in _WRONG_LAST:
                 raise Stale(str(error)) from error
+            if error.err_code == _FULL:
+                raise Unknown("it is full: hft-mmap cluster trim makes space, or a larger max_bytes") from error
             raise Unknown(str(error)) from error
         except _OF_NETWORK as error:
             raise Unknown(repr(error)) from error

@@ -60,7 +60,7 @@ class Replica:
         self._patience = patience
         self._clock = patience.clock
         self._identity = ""
-        self._unreachable = ""
+        self._unreachable = self._not_taken = ""
         self._queue: list[Request] = []
         self._queued_bytes = 0
         self._wake = asyncio.Event()
@@ -180,8 +180,12 @@ class Replica:
         self._queued_bytes += request.size
         self._wake.set()
         timeout_s = self._patience.append_timeout_s
-        why = f"the log did not take the batch within cluster.append_timeout_s ({timeout_s:g} s)"
-        late = asyncio.get_running_loop().call_later(timeout_s, _refuse, request, why)
+
+        def give_up() -> None:
+            why = f"the log did not take the batch within cluster.append_timeout_s ({timeout_s:g} s)"
+            _refuse(request, f"{why}: {self._not_taken}" if self._not_taken else why)
+
+        late = asyncio.get_running_loop().call_later(timeout_s, give_up)
         try:
             return await request.done
         finally:
@@ -374,10 +378,12 @@ class Replica:
                 if self._is_in_doubt(bounds, last):
                     await self._until(lambda: self.applied > last, LOOK_S)
             await self._until(lambda: self.applied > last, LOOK_S)
-        except Unknown:
+        except Unknown as error:
             self.unknown += 1
+            self._not_taken = str(error)
             await self._until(lambda: self.applied > last, _AGAIN_S)
         else:
+            self._not_taken = ""
             if sequence == self.applied + 1:
                 self._take(sequence, data)
             await self._until(lambda: self.applied >= sequence)

@@ -34,9 +34,12 @@ def create(nats: Nats, directory: Path, max_bytes: int = 2**30) -> None:
 
 
 @contextmanager
-def replicas(nats: Nats, directory: Path, names: str = "ab", **more: object) -> Iterator[list[Service]]:
-    """Yield services that are ready; the log is made."""
-    create(nats, directory)
+def replicas(
+    nats: Nats, directory: Path, names: str = "ab", *, made: bool = False, **more: object
+) -> Iterator[list[Service]]:
+    """Yield services that are ready; their log is made, unless it is there."""
+    if not made:
+        create(nats, directory)
     with ExitStack() as stack:
         found = []
         for name in names:

@@ -12,7 +12,7 @@ from websockets.sync.client import connect as websocket
 
 from hft_mmap import Store, StoreUnusable
 from tests.cluster.servers import Nats, nats_servers
-from tests.cluster.shards import needs_nats, post, replicas, settings_of
+from tests.cluster.shards import create, needs_nats, post, replicas, settings_of
 from tests.service import ROOT, Service, environment, run_command, running_service, wait_until
 
 
@@ -168,6 +168,28 @@ def test_a_replica_without_its_log_reads_on_and_takes_no_batch(tmp_path: Path) -
         wait_until(lambda: post(a, "GONE", [2.0], offset=1).status_code == 200, "the log to take batches again")
         with Store(a.data_dir, mode="r") as store:
             assert store.window("GONE", 9).tolist() == [1.0, 2.0]
+
+
+@needs_nats
+def test_a_full_log_answers_503_and_goes_on_once_it_is_trimmed(tmp_path: Path) -> None:
+    """Reads go on; what was refused is stored once when it is sent again."""
+    with nats_servers(tmp_path, 1) as nats:
+        create(nats, tmp_path, max_bytes=2**20)
+        with replicas(nats, tmp_path, "a", made=True, cluster__append_timeout_s=1) as (a,):
+            values = [float(n) for n in range(5000)]
+            total = 0
+            while (told := post(a, "FULL", values, offset=total)).status_code == 200:
+                total = told.json()["total"]
+            assert (told.status_code, told.headers["Retry-After"]) == (503, "1")
+            assert "it is full: hft-mmap cluster trim makes space" in told.json()["detail"]
+            assert 0 < total < 2**20 / 8
+            assert a.client.get("/stats?symbol=FULL&window=1").json()["last"] == 4999
+            wait_until(lambda: (one := a.client.get("/cluster").json())["saved"] == one["last"], "a position")
+            trimmed = run_command(tmp_path, "cluster", "trim", a.url, "--keep", "0", **settings_of(nats))
+            assert trimmed.returncode == 0, trimmed.stderr
+            wait_until(lambda: post(a, "FULL", values, offset=total).status_code == 200, "the log to take batches")
+        with Store(a.data_dir, mode="r") as store:
+            assert store.window("FULL", 10**6).tolist() == values * (total // 5000 + 1)
 
 
 @needs_nats
