@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from api.body.patience import Appender, Stored
 from api.cluster.deciding import Rules
+from api.cluster.following import Patience
 from api.cluster.log import Log
 from api.cluster.points import StorePoints
 from api.cluster.position import load
-from api.cluster.replica import Patience, Replica, unavailable
+from api.cluster.replica import Replica, unavailable
 from api.http.exchange import REFUSED, Message, Receive, Scope, Send
 from api.http.problems import Refusal, problem, send_problem
 from api.operation.part import Application, PartError

@@ -15,10 +15,12 @@ from tempfile import mkdtemp
 import numpy as np
 
 from api.cluster.deciding import Rules
-from api.cluster.log import Bounds, MemoryLog, Stale, Unknown
-from api.cluster.replica import Patience, Replica
+from api.cluster.following import Patience
+from api.cluster.log import Bounds, Stale, Unknown
+from api.cluster.replica import Replica
 from api.http.problems import Refusal
 from hft_mmap import Late, OffsetConflict, Ticks
+from tests.cluster.memory import MemoryLog
 from tests.cluster.model import Killed, ModelPoints, Row, rows_of
 from tests.cluster.virtual import VirtualLoop
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +10,15 @@ import pytest
 
 from api.cluster.block import NO_PARENT, NO_POINTS, Entry, Kind, decode, encode, encode_entry
 from api.cluster.deciding import Rules
-from api.cluster.log import MemoryClient, MemoryLog
+from api.cluster.following import Patience
 from api.cluster.points import StorePoints
 from api.cluster.position import Position, load, save
-from api.cluster.replica import Patience, Replica
+from api.cluster.replica import Replica
 from api.cluster.state import Place
 from api.http.problems import Refusal
 from hft_mmap import ColumnsDiffer, Late, LateTimes, Limits, OffsetConflict, Store, StoreUnusable, Ticks
 from hft_mmap.errors import SymbolLimitReached
+from tests.cluster.memory import MemoryClient, MemoryLog
 
 RULES = Rules(900_000, 10, (100, 50))
 
@@ -348,5 +349,30 @@ def test_the_first_record_says_the_limits_and_has_no_parent(tmp_path: Path) -> N
         first = decode(log.kept[0])
         assert first.parent == NO_PARENT
         assert first.entries[0] == Entry(Kind.LIMITS, "", 0, NO_POINTS, (100, 50))
+
+    run(work)
+
+
+class Deaf(MemoryClient):
+    """A connection whose reader does not hear that it is cancelled when a record comes at the same time."""
+
+    async def records(self, after: int) -> AsyncIterator[tuple[int, bytes]]:
+        """Yield what comes after a cancellation that is lost."""
+        with suppress(asyncio.CancelledError):
+            await self.log.news.wait()
+        async for record in super().records(after):
+            yield record
+
+
+def test_a_cancellation_that_is_lost_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    """The replica ends, and saves its position."""
+
+    async def work(log: MemoryLog) -> None:
+        with Store(tmp_path, durability="process", limits=Limits(starting_capacity=0)) as store:
+            replica = Replica(StorePoints(store), Deaf(log), tmp_path, RULES, Patience())
+            replica.start()
+            await replica._until(replica._caught_up.is_set)
+            await asyncio.wait_for(replica.close(), 60)
+            assert load(tmp_path) is not None
 
     run(work)
