@@ -176,3 +176,40 @@ def bootstrap_command(directory: Path, config_path: Path | None, data_dir: Path 
         totals = store.snapshot(directory)
         save(directory, position)
     click.echo(f"{directory}: {len(totals)} symbols, to go on from record {position.place.applied}")
+
+
+@cluster_group.command("haproxy", short_help="Write the configuration of HAProxy in front of all shards.")
+@click.argument("urls", nargs=-1, required=True)
+@click.option(
+    "--directory", type=click.Path(path_type=Path, file_okay=False), required=True, help="Where it is written."
+)
+@click.option("--bind", default=":80", show_default=True, help="Where HAProxy listens.")
+@click.option("--host", default="", help="The one name that it answers to; any if left out.")
+@TOKEN_OPTION
+def haproxy_command(urls: tuple[str, ...], directory: Path, bind: str, host: str, token: str) -> None:
+    """Write haproxy.cfg and slots.map for the replicas URLS of all shards into DIRECTORY.
+
+    Each replica is asked for its shard and its slots; of each shard the one that is named first takes the batches while
+    it is ready. Nothing is written if one does not answer, or the slots do not fit together.
+
+    \b
+    Examples:
+      hft-mmap cluster haproxy http://10.0.0.4:8080 http://10.0.0.5:8080 --directory /etc/haproxy
+    """
+    from api.cli.haproxy import CONFIGURATION_NAME, MAP_NAME, Member, configuration, faults_of, shards_of, slots_map
+
+    rows = [_asked(url, token) for url in urls]
+    wrong = [f"{row['url']}: {row['reason']}" for row in rows if row.get("shard") is None]
+    shards = (
+        {} if wrong else shards_of([Member(row["url"], row["shard"], row["replica"], row["slots"]) for row in rows])
+    )
+    if wrong := wrong or faults_of(shards):
+        raise Failure(tuple(wrong), EXIT_FAULTS)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / MAP_NAME).write_text(slots_map(shards), encoding="utf-8")
+        text = configuration(shards, str((directory / MAP_NAME).resolve()), bind, host)
+        (directory / CONFIGURATION_NAME).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise Failure((f"{directory} can't be written to: {error.strerror}",), EXIT_FAULTS) from None
+    click.echo(f"{directory / CONFIGURATION_NAME}: {len(shards)} shards, {len(rows)} replicas")

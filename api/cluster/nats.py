@@ -28,7 +28,9 @@ _HEARTBEAT_S = 0.5
 _ANSWER_S = 2.0
 _PENDING_BYTES = 64 * 2**20
 _RECORD_OVERHEAD = 4096
-_TRIES, _AGAIN_S = 10, 0.5
+_TRIES, _AGAIN_S = 60, 0.5
+_NOT_MET = frozenset({10005, 10008})
+"""Codes of servers that have not met enough others, or have no leader yet."""
 _FULL = 10077
 _WRONG_LAST = frozenset({10071, 10164})
 _OF_NETWORK = (NatsError, TimeoutError, OSError)
@@ -223,9 +225,10 @@ class NatsLog:
             try:
                 await made[1].add_stream(config_of(self._shard, replicas, max_bytes))
             except _OF_NETWORK as error:
-                if not tries_left or isinstance(error, APIError):
+                passes = not isinstance(error, APIError) or error.err_code in _NOT_MET
+                if not (passes and tries_left):
                     raise ConnectionError(f"stream {stream_name(self._shard)} was not made: {error}") from error
-                await asyncio.sleep(_AGAIN_S)  # servers that have just met have no leader yet
+                await asyncio.sleep(_AGAIN_S)
             else:
                 return
 

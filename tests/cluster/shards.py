@@ -26,10 +26,10 @@ def is_ready(service: Service) -> bool:
     return service.client.get("/ready").status_code == 200
 
 
-def create(nats: Nats, directory: Path, max_bytes: int = 2**30) -> None:
+def create(nats: Nats, directory: Path, max_bytes: int = 2**30, **more: object) -> None:
     """Make the log."""
     options = "--replicas", str(len(nats.ports)), "--max-bytes", str(max_bytes)
-    made = run_command(directory, "cluster", "create", *options, **settings_of(nats))
+    made = run_command(directory, "cluster", "create", *options, **settings_of(nats, **more))
     assert made.returncode == 0, made.stderr
 
 

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -190,6 +191,23 @@ def test_a_full_log_answers_503_and_goes_on_once_it_is_trimmed(tmp_path: Path) -
             wait_until(lambda: post(a, "FULL", values, offset=total).status_code == 200, "the log to take batches")
         with Store(a.data_dir, mode="r") as store:
             assert store.window("FULL", 10**6).tolist() == values * (total // 5000 + 1)
+
+
+@needs_nats
+def test_a_log_is_made_by_servers_that_have_yet_to_meet(tmp_path: Path) -> None:
+    """The command waits for the third of three."""
+    nats = Nats(tmp_path, 3)
+    try:
+        nats.start(0)
+        nats.start(1)
+        with ThreadPoolExecutor() as pool:
+            made = pool.submit(create, nats, tmp_path)
+            nats.start(2)
+            made.result()
+    finally:
+        for process in filter(None, nats.processes):
+            process.kill()
+            process.wait()
 
 
 @needs_nats
