@@ -143,7 +143,10 @@ def test_haproxy_takes_the_other_replica(edge: Edge) -> None:
     edge.a.stop(SIGKILL)
 
     def taken() -> bool:
-        told = edge.client.post("/add_batch", json={"symbol": symbol, "values": [2.0], "offset": total})
+        try:
+            told = edge.client.post("/add_batch", json={"symbol": symbol, "values": [2.0], "offset": total})
+        except httpx.HTTPError:  # what the one that died was at
+            return False
         return told.status_code == 200
 
     wait_until(taken, "the proxy to take the other one")
