@@ -54,6 +54,7 @@ class Series(Failing):
         forks.watch(self)
         try:
             self._open(boot)
+            self._kept_in_memory()  # at once where a sync has failed: other processes have mapped the same
             self._grouped_total = self.total
             self._commit_wait_s = self._head.wait_s = _COMMIT_WAIT_S
         except BaseException:

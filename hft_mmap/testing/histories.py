@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from random import Random
+from typing import Self
 from unittest.mock import patch
 
 from hft_mmap.directory import opening, starting
@@ -70,6 +71,12 @@ class History(Promises):
         """Whether calls fail now."""
         self._numbers = itertools.count(1)
         self.steps: list[str] = []
+
+    @classmethod
+    def of_seed(cls, root: Path, seed: int) -> Self:
+        """Make the history of `seed`, of the kind that its lowest bits say: all sixteen kinds in sixteen seeds."""
+        kinds = {"lazy": bool(seed & 1), "ticks": bool(seed & 2), "dying": bool(seed & 4), "grouped": bool(seed & 8)}
+        return cls(root, seed, **kinds)
 
     def run(self, steps: int = 24) -> None:
         """Make the history, and check the store after each step that may have harmed it."""

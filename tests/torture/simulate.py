@@ -22,10 +22,7 @@ def main() -> int:
     begin = monotonic()
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="hft-mmap-") as directory:
         for seed in range(options.seed, options.seed + options.histories):
-            history = History(
-                Path(directory), seed, lazy=bool(seed & 1), ticks=bool(seed & 2), dying=bool(seed & 4),
-                grouped=bool(seed & 8),
-            )  # fmt: skip
+            history = History.of_seed(Path(directory), seed)
             try:
                 history.run()
             except Exception:  # noqa: BLE001 - whatever it is, it is told with its seed
