@@ -63,20 +63,25 @@ def _with_log(config_path: Path | None, work: "Callable[[NatsLog], Awaitable[Non
 @cluster_group.command("create", short_help="Make the log of the shard of the settings.")
 @click.option("--replicas", type=click.IntRange(1, 5), default=3, show_default=True, help="Servers that keep it.")
 @click.option("--max-bytes", type=click.IntRange(2**20), default=64 * 2**30, show_default=True, help="Its bound.")
+@click.option("--replace", is_flag=True, help="Remove the one that is there, with all of its records.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @CONFIG_OPTION
-def create_command(replicas: int, max_bytes: int, config_path: Path | None) -> None:
+def create_command(replicas: int, max_bytes: int, config_path: Path | None, *, replace: bool, yes: bool) -> None:
     """Make the log of the shard that the settings name. One that is there already, and is the same, stays as it is.
 
-    A log that has reached its bound refuses batches (503) until it is trimmed.
+    A log that has reached its bound refuses batches (503) until it is trimmed. One that is replaced stops all replicas
+    that have read it; `reseed` has one of them go on.
 
     \b
     Examples:
       APP_CLUSTER__SHARD=1 hft-mmap cluster create
       hft-mmap cluster create --replicas 1 --max-bytes 1073741824
     """
+    if replace and not yes:
+        click.confirm("Remove the log that is there, and all of its records?", abort=True)
 
     async def work(log: "NatsLog") -> None:
-        await log.create(replicas, max_bytes)
+        await log.create(replicas, max_bytes, replace=replace)
         click.echo(await log.identity())
 
     _with_log(config_path, work)
@@ -176,6 +181,44 @@ def bootstrap_command(directory: Path, config_path: Path | None, data_dir: Path 
         totals = store.snapshot(directory)
         save(directory, position)
     click.echo(f"{directory}: {len(totals)} symbols, to go on from record {position.place.applied}")
+
+
+@cluster_group.command("reseed", short_help="Have a replica begin a new log, where the old one is lost.")
+@CONFIG_OPTION
+@DATA_DIR_OPTION
+def reseed_command(config_path: Path | None, data_dir: Path | None) -> None:
+    """Have the replica of the settings, which is stopped, begin the log of its shard, which is new and has no records.
+
+    For a log that lost records, or is gone: stop all replicas, take the one that has read most, make a new log
+    (`create --replace`), reseed and start that replica, and have the others go on from copies of it (`bootstrap`).
+
+    \b
+    Examples:
+      hft-mmap cluster reseed
+    """
+    from api.cluster.position import begin_anew
+    from api.cluster.service import own
+    from hft_mmap import StoreUnusable
+
+    path = data_dir or Path(load_settings(config_path).settings.store.data_dir)
+    try:
+        own(path, only_existing=True)
+    except StoreUnusable as error:
+        raise Failure((str(error),), EXIT_FAULTS) from None
+
+    async def work(log: "NatsLog") -> None:
+        await log.open()
+        identity, bounds = await log.identity(), await log.bounds()
+        if bounds.last:
+            detail = f"the log has {bounds.last} records: only a new one can be begun; see hft-mmap cluster create"
+            raise Failure((detail,), EXIT_FAULTS)
+        try:
+            before = begin_anew(path, identity)
+        except (StoreUnusable, OSError) as error:
+            raise Failure((str(error),), EXIT_FAULTS) from None
+        click.echo(f"{path}: begins {identity}, and had read {before} records of the one before")
+
+    _with_log(config_path, work)
 
 
 @cluster_group.command("haproxy", short_help="Write the configuration of HAProxy in front of all shards.")

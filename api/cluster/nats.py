@@ -218,16 +218,23 @@ class NatsLog:
             await self._client.publish(headers["Nats-Consumer-Stalled"])
         return int(headers.get("Nats-Last-Consumer", expected - 1)) == expected - 1
 
-    async def create(self, replicas: int, max_bytes: int) -> None:
-        """Make the stream. ConnectionError says why that can't be done."""
+    async def create(self, replicas: int, max_bytes: int, *, replace: bool = False) -> None:
+        """Make the stream; replace: remove the one that is there. ConnectionError says why that can't be done."""
         self._connected = made = await self._connect()
+        removed = ""
         for tries_left in reversed(range(_TRIES)):
             try:
+                if replace:
+                    with suppress(NotFoundError):
+                        await made[1].delete_stream(stream_name(self._shard))
+                        removed = "; the one before is removed"
                 await made[1].add_stream(config_of(self._shard, replicas, max_bytes))
             except _OF_NETWORK as error:
                 passes = not isinstance(error, APIError) or error.err_code in _NOT_MET
                 if not (passes and tries_left):
-                    raise ConnectionError(f"stream {stream_name(self._shard)} was not made: {error}") from error
+                    raise ConnectionError(
+                        f"stream {stream_name(self._shard)} was not made: {error}{removed}"
+                    ) from error
                 await asyncio.sleep(_AGAIN_S)
             else:
                 return

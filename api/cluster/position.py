@@ -5,12 +5,13 @@ has after it is read again, and skipped where the points are there.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
 from isal import isal_zlib
 
+from api.cluster.block import NO_PARENT
 from api.cluster.state import Place
 from hft_mmap import StoreUnusable
 from hft_mmap.files.disk import sync_directory
@@ -53,6 +54,19 @@ def _checked(text: bytes) -> bytes:
     if int(crc, 16) != isal_zlib.crc32(body):
         raise ValueError("its checksum does not fit")
     return body
+
+
+def begin_anew(directory: Path, log: str) -> int:
+    """Have the points in `directory` be where the new log `log` begins; return what was read of the one before.
+
+    The points must be on the disk as far as the position says. StoreUnusable, OSError.
+    """
+    position = load(directory)
+    if position is None:
+        raise StoreUnusable(f"{directory} has no position: it is no replica, or has never read a record")
+    place = replace(position.place, applied=0, accepted=0, parent=NO_PARENT)
+    save(directory, Position(log, place))
+    return position.place.applied
 
 
 def save(directory: Path, position: Position) -> None:

@@ -194,6 +194,42 @@ def test_a_full_log_answers_503_and_goes_on_once_it_is_trimmed(tmp_path: Path) -
 
 
 @needs_nats
+def test_a_replica_begins_a_new_log_where_the_old_one_is_lost(tmp_path: Path) -> None:
+    """It keeps its points, and the others go on from a copy of it; nobody goes on by himself."""
+    with nats_servers(tmp_path, 1) as nats:
+        settings = settings_of(nats)
+        data = str(tmp_path / "a" / "data")
+
+        def reseed() -> tuple[int, str]:
+            done = run_command(tmp_path, "cluster", "reseed", "--data-dir", data, **settings)
+            return done.returncode, done.stdout + done.stderr
+
+        assert "is no data directory of a replica" in reseed()[1]
+        with replicas(nats, tmp_path, "a") as (a,):
+            options = "--replicas", "1", "--max-bytes", str(2**30), "--replace", "--yes"
+            last = post(a, "KEPT", [1.0, 2.0, 3.0]).json()["seq"]
+            again = run_command(tmp_path, "cluster", "create", *options, **settings)
+            assert again.returncode == 0, again.stderr
+            wait_until(lambda: "the log was replaced" in str(a.client.get("/cluster").json()["reason"]), "it to stop")
+            assert post(a, "KEPT", [4.0], offset=3).status_code == 503
+            assert a.client.get("/stats?symbol=KEPT&window=1").json()["last"] == 3.0
+            assert "belongs to another replica that is running" in reseed()[1]
+            assert a.stop() == 0
+        code, said = reseed()
+        assert (code, f"had read {last} records" in said) == (0, True), said
+        made = run_command(tmp_path, "cluster", "bootstrap", str(tmp_path / "b" / "data"), "--data-dir", data)
+        assert made.returncode == 0, made.stderr
+        with replicas(nats, tmp_path, "ab", made=True) as (a, b):
+            told = post(b, "KEPT", [4.0], offset=3).json()
+            assert (told["total"], told["seq"]) == (4, 1)
+            for one in (a, b):
+                seen = one.client.get("/values?symbol=KEPT", headers={"X-Min-Seq": "1"})
+                assert seen.json()["values"] == [1.0, 2.0, 3.0, 4.0]
+            assert a.stop() == 0
+            assert "the log has 1 records: only a new one" in reseed()[1]
+
+
+@needs_nats
 def test_a_log_is_made_by_servers_that_have_yet_to_meet(tmp_path: Path) -> None:
     """The command waits for the third of three."""
     nats = Nats(tmp_path, 3)
