@@ -196,13 +196,14 @@ def reseed_command(config_path: Path | None, data_dir: Path | None) -> None:
     Examples:
       hft-mmap cluster reseed
     """
-    from api.cluster.position import begin_anew
+    from api.cluster.position import begin_anew, known
     from api.cluster.service import own
     from hft_mmap import StoreUnusable
 
     path = data_dir or Path(load_settings(config_path).settings.store.data_dir)
     try:
-        own(path, only_existing=True)
+        known(path)  # before anything is written there
+        own(path)
     except StoreUnusable as error:
         raise Failure((str(error),), EXIT_FAULTS) from None
 

@@ -56,16 +56,21 @@ def _checked(text: bytes) -> bytes:
     return body
 
 
-def begin_anew(directory: Path, log: str) -> int:
-    """Have the points in `directory` be where the new log `log` begins; return what was read of the one before.
-
-    The points must be on the disk as far as the position says. StoreUnusable, OSError.
-    """
+def known(directory: Path) -> Position:
+    """Return what was saved in `directory`; StoreUnusable if nothing was, or it can't be read."""
     position = load(directory)
     if position is None:
         raise StoreUnusable(f"{directory} has no position: it is no replica, or has never read a record")
-    place = replace(position.place, applied=0, accepted=0, parent=NO_PARENT)
-    save(directory, Position(log, place))
+    return position
+
+
+def begin_anew(directory: Path, log: str) -> int:
+    """Have the points in `directory`, of a replica, be where the new log `log` begins; return what was read before.
+
+    The points must be on the disk as far as the position says. StoreUnusable, OSError.
+    """
+    position = known(directory)
+    save(directory, Position(log, replace(position.place, applied=0, accepted=0, parent=NO_PARENT)))
     return position.place.applied
 
 

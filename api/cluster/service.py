@@ -60,10 +60,8 @@ def store_limits(settings: Settings) -> Limits:
     return replace(kept, max_symbols=2**31, starting_capacity=0, late=kept.late)
 
 
-def own(directory: Path, *, only_existing: bool = False) -> int:
+def own(directory: Path) -> int:
     """Lock the data directory for a replica; StoreUnusable if another has it. Returns the descriptor of the lock."""
-    if only_existing and not (directory / OWNER_NAME).exists():
-        raise StoreUnusable(f"{directory} is no data directory of a replica")
     make_directory(directory)
     fd = os.open(directory / OWNER_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
