@@ -92,7 +92,7 @@ class Failing(Gone):
         roots. What this process had let go of is not mapped any more, and comes back with the next opening.
         """
         words = np.zeros(len(self._head.words), dtype=np.int64)
-        words[TOTAL], words[START] = found.total, max(found.start, self._view.first)
+        words[TOTAL], words[START] = found.total, min(max(found.start, self._view.first), found.total)
         chunks, view = self._view.chunks, View.empty(self._layout, self._view.first)
         for chunk in chunks:
             if chunk.first == view.end < found.total:

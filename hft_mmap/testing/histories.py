@@ -303,22 +303,23 @@ class History(Promises):
     def _fail(self, kind: str, most: int) -> None:
         if not self.lazy:
             self._open_what_others_made()
-        failed, forgotten = self._disk.failed_syncs, self._disk.forgotten
+        failed, self._forgotten = self._disk.failed_syncs, self._disk.forgotten
         self._disk.fail_in(kind, self._random.randrange(most))
         self._calls_fail = True
         for _ in range(3):
             self._random.choice(self._doings())()
             if not self.lazy:
                 self._open_what_others_made()
-            if self.lazy and self._disk.forgotten > forgotten:
+            if self.lazy and self._disk.forgotten > self._forgotten:
                 # Whoever opens it from here on goes on from what is left. A reader that has mapped the rest is gone.
                 self._unchecked, self._excused = set(SYMBOLS), set(SYMBOLS)
                 self._close_reader()
         self._disk.revive()
         self._calls_fail = False
         self._failing |= self._disk.failed_syncs > failed
-        if self._disk.forgotten > forgotten:
+        if self._disk.forgotten > self._forgotten:
             self._check_forgotten()
+            self._forgotten = self._disk.forgotten
 
     def _open_what_others_made(self) -> None:
         """Have each process open all there is: whoever opens it after a failure goes on from what is left."""

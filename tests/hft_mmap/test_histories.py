@@ -24,9 +24,10 @@ lost, points that had been told as lost and came back, points that were given up
 KEPT_DYING_SEEDS = (6127, 91034738, 91053278, 91073374, 91074447)
 """Where the first processes after a loss were killed while they opened the store, and nobody was told of it; the others
 of a process that met an error between what it learned of columns and its next look at the chunks, and had none."""
-KEPT_SEEDS_OF_ANY_KIND = (101012451,)
+KEPT_SEEDS_OF_ANY_KIND = (101012451, 101086991)
 """Found since the kind of a history follows from its seed: an opening whose sync failed left it to its next commit to
-look what memory had lost by that, and other processes that had it mapped served zeros until then."""
+look what memory had lost by that, and other processes that had it mapped served zeros until then; and a process that
+had let go of the only points that were left said that they began behind their end."""
 KEPT_LAZY_SEEDS = (808, 1807, 4717, 10005805, 21017433, 23012113)
 """Where symbols are opened at their first use: a process that had lost points showed those that another appended; an
 opening that failed after it had published how far a symbol goes told nobody of it."""
