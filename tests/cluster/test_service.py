@@ -209,6 +209,7 @@ def test_a_replica_begins_a_new_log_where_the_old_one_is_lost(tmp_path: Path) ->
         with replicas(nats, tmp_path, "a") as (a,):
             options = "--replicas", "1", "--max-bytes", str(2**30), "--replace", "--yes"
             last = post(a, "KEPT", [1.0, 2.0, 3.0]).json()["seq"]
+            wait_until(lambda: a.client.get("/cluster").json()["saved"] >= last, "a position to be saved")
             again = run_command(tmp_path, "cluster", "create", *options, **settings)
             assert again.returncode == 0, again.stderr
             wait_until(lambda: "the log was replaced" in str(a.client.get("/cluster").json()["reason"]), "it to stop")
