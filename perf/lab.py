@@ -11,11 +11,12 @@ from pathlib import Path
 
 import hft_mmap
 from hft_mmap import Durability, Limits, Store
-from perf.prices import BLOCK_POINTS, BLOCKS
+from perf.prices import BLOCK_POINTS, BLOCKS, day_blocks
 
 ROOT = Path(__file__).resolve().parent.parent
 DIRECTORY_VARIABLE = "HFT_PERF_DIR"
 SYMBOL = "ABC-USD"
+DAY = "day"
 # One series as large as the default retention allows, and as many symbols as a mixed load needs.
 ROOMY = Limits(max_data_retention=1_000_000_000, cleanup_keep_count=1_000_000_000, max_symbols=100)
 
@@ -64,7 +65,7 @@ class Lab:
     def stored(self, points: int, kind: str = "series") -> Path:
         """Return a data directory that holds `points` points of SYMBOL, made at first use; only read it.
 
-        The prices are of a `kind` of perf.prices.BLOCKS.
+        The prices are of a `kind` of perf.prices.BLOCKS; or DAY, which has times and sizes, and groups.
         """
         path = self.directory / f"{kind}-{points}-{_fingerprint()}"
         with (self.directory / ".lock").open("w") as lock:
@@ -73,7 +74,10 @@ class Lab:
                 for older in self.directory.glob(f"{kind}-{points}-*"):
                     shutil.rmtree(older)
                 with self.scratch() as making:
-                    fill(making / "data", points, kind=kind)
+                    if kind == DAY:
+                        fill_day(making / "data", points)
+                    else:
+                        fill(making / "data", points, kind=kind)
                     (making / "data").rename(path)
         return path
 
@@ -106,3 +110,11 @@ def fill(data: Path, points: int, symbol: str = SYMBOL, *, kind: str = "series")
             left -= BLOCK_POINTS
             if left <= 0:
                 return
+
+
+def fill_day(data: Path, points: int) -> None:
+    """Append a day of `points` ticks to SYMBOL of the store at `data`, make its groups, and close it in order."""
+    with Store(data, limits=ROOMY, durability=Durability.PROCESS) as store:
+        for prices, times, sizes in day_blocks(points):
+            store.append(SYMBOL, prices, times=times, sizes=sizes)
+        store.summarise(SYMBOL)

@@ -53,6 +53,21 @@ def noise_blocks() -> Iterator[NDArray[np.float64]]:
         yield rng.normal(100.0, 1.0, BLOCK_POINTS)
 
 
+DAY_NS = 86_400 * 10**9
+OPEN_NS = 1_767_225_600 * 10**9
+"""2026-01-01T00:00:00Z, where the day of `day_blocks` begins."""
+
+
+def day_blocks(points: int) -> Iterator[tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]]:
+    """Yield prices, times and sizes of a day of `points` ticks, in blocks: one in each of as many parts of it."""
+    prices, rng, step = price_blocks(), np.random.default_rng(6), DAY_NS / points
+    for begin in range(0, points, BLOCK_POINTS):
+        n = min(BLOCK_POINTS, points - begin)
+        times = OPEN_NS + ((begin + np.arange(n) + rng.random(n)) * step).astype(np.int64)
+        sizes = rng.integers(1, 100, n) * rng.choice([-1.0, 1.0], n)
+        yield next(prices)[:n], times, sizes
+
+
 BLOCKS: Mapping[str, Callable[[], Iterator[NDArray[np.float64]]]] = {
     "series": price_blocks,
     "ticks": tick_blocks,

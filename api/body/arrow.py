@@ -52,6 +52,14 @@ async def loaded() -> Arrow:
     return arrow
 
 
+async def loaded_to_write() -> Arrow:
+    """Return pyarrow for an answer. Raises Refusal (406) if it is not installed."""
+    try:
+        return await loaded()
+    except ModuleNotFoundError:
+        raise Refusal(HTTPStatus.NOT_ACCEPTABLE, f"This service writes no Arrow: {INSTALL}") from None
+
+
 class ArrowColumns(NamedTuple):
     """Which columns of a stream are meant; price None: its only column of numbers. time_unit: of integers."""
 
@@ -95,8 +103,13 @@ async def arrow_rows(body: bytes, columns: ArrowColumns, max_values: int) -> NDA
         raise _bad(f"The body is no sound Arrow stream: {str(error)[:200]}") from None
 
 
-async def arrow_integers(body: bytes, names: tuple[str, ...], max_rows: int) -> list[NDArray[np.int64]]:
-    """Return the columns `names` of the stream `body`, which are integers, as int64. Raises Refusal (400, 415)."""
+async def arrow_integers(
+    body: bytes, names: tuple[str, ...], max_rows: int, *, timed: bool = False
+) -> list[NDArray[np.int64]]:
+    """Return the columns `names` of the stream `body`, which are integers, as int64. Raises Refusal (400, 415).
+
+    With `timed` they are times: nanoseconds since 1970, or timestamps with a time zone.
+    """
     try:
         arrow = await loaded()
     except ModuleNotFoundError:
@@ -104,10 +117,7 @@ async def arrow_integers(body: bytes, names: tuple[str, ...], max_rows: int) -> 
     turns = Turns()
     try:
         schema = await _looked_through(arrow, body, turns)
-        places = [_index(arrow, schema, name) for name in names]
-        for name, place in zip(names, places, strict=True):
-            if not arrow.types.is_integer(schema.field(place).type):
-                raise _bad(f"The column {name} must be of integers, not of {shown(str(schema.field(place).type))}")
+        places = [_integer_index(arrow, schema, name, timed=timed) for name in names]
         options = arrow.ipc.IpcReadOptions(use_threads=False, included_fields=sorted(places))
         parts: list[list[NDArray[np.int64]]] = [[np.empty(0, dtype=np.int64)] for _ in names]
         count = 0
@@ -119,7 +129,9 @@ async def arrow_integers(body: bytes, names: tuple[str, ...], max_rows: int) -> 
             for name, part in zip(names, parts, strict=True):
                 column = batch.column(name)
                 if column.null_count:
-                    raise _bad(f"The column {name} has a null: an index is a whole number")
+                    raise _bad(f"The column {name} has a null: {'a time' if timed else 'an index'} is a whole number")
+                if arrow.types.is_timestamp(column.type):
+                    column = column.cast(arrow.timestamp("ns", tz="UTC"))
                 part.append(column.cast(arrow.int64()).to_numpy())
             await turns.give_way()
     except (arrow.ArrowException, OSError, ValueError, struct.error) as error:
@@ -176,6 +188,18 @@ def _field(buffer: memoryview, table: int, index: int) -> int:
 
 def _size(buffer: memoryview, vtable: int) -> int:
     return int(struct.unpack_from("<H", buffer, vtable)[0])
+
+
+def _integer_index(arrow: Arrow, schema: Arrow, column: str, *, timed: bool) -> int:
+    """Return which column of `schema` holds whole numbers, or times where it may."""
+    found = _named(schema, column)
+    kind = schema.field(found).type
+    if timed and arrow.types.is_timestamp(kind):
+        return _time_index(arrow, schema, column, None)
+    if not arrow.types.is_integer(kind):
+        allowed = "integers or timestamps" if timed else "integers"
+        raise _bad(f"The column {column} must be of {allowed}, not of {shown(str(kind))}")
+    return found
 
 
 def _time_index(arrow: Arrow, schema: Arrow, column: str, unit: str | None) -> int:

@@ -3,6 +3,8 @@
 JSON    {"start": [0, 5], "end": [10, 20]} or {"index": [7, 9]}
 Arrow   a stream with the columns start and end, or index
 raw     int64, little-endian: start, end, start, end, …; or the indexes, one after the other
+
+Or by times, in nanoseconds since 1970: start and end, or time; in Arrow they may be timestamps with a time zone.
 """
 
 from http import HTTPStatus
@@ -25,12 +27,15 @@ Indexes: TypeAlias = NDArray[np.int64]
 _INDEX_BYTES = 8
 
 
-async def read_indexes(body: bytes, kind: str, names: tuple[str, ...]) -> list[Indexes]:
-    """Return a column of indexes for each of `names`, all of one length. Raises Refusal (400, 413, 415, 422)."""
+async def read_indexes(body: bytes, kind: str, names: tuple[str, ...], *, timed: bool) -> list[Indexes]:
+    """Return a column of indexes for each of `names`, all of one length; of times where they are `timed`.
+
+    Raises Refusal (400, 413, 415, 422).
+    """
     if kind == JSON:
         columns = _json(body, names)
     elif kind == ARROW:
-        columns = await arrow_integers(body, names, MAX_WINDOWS)
+        columns = await arrow_integers(body, names, MAX_WINDOWS, timed=timed)
     elif kind == RAW:
         columns = _raw(body, names)
     else:

@@ -1,6 +1,7 @@
 """The options of `hft-mmap import`, in the groups in which its help lists them, and the plan that they make."""
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -115,6 +116,7 @@ _OPTIONS = (
     _option("--time-unit", "The unit of times that are numbers since 1970, where their magnitude does not show it.",
             type=click.Choice(TIME_UNITS)),
     _option("--tz", "The time zone of times that say none: UTC, -05:00, America/New_York."),
+    _option("--date", "Times are seconds, or of --time-unit, since midnight of this day, as 2026-01-31."),
     click.option("--no-time", is_flag=True, help="Store prices without times."),
     _option("--size-column", "The column that says how much was traded, in place of the one that is found."),
     click.option("--no-size", is_flag=True, help="Store prices without sizes."),
@@ -128,7 +130,7 @@ _OPTIONS = (
 
 
 _EXCLUDE = {
-    "no_time": ("time_columns", "time_format", "time_unit", "tz"), "no_size": ("size_column", "side_column"),
+    "no_time": ("time_columns", "time_format", "time_unit", "tz", "date"), "no_size": ("size_column", "side_column"),
     "no_side": ("side_column", "bought", "sold"),
 }  # fmt: skip
 
@@ -152,7 +154,8 @@ def _check_places(symbol: str | None, files: tuple[str, ...]) -> None:
 
 def _beside(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a plan has to know of times and sizes; UsageError for what excludes each other, or is none."""
-    from hft_mmap.transfer.clock import check_form, zone_of
+    from hft_mmap.transfer.clock import check_form
+    from hft_mmap.transfer.zones import zone_of
 
     for refusal, options in _EXCLUDE.items():
         both = [option for option in options if given[option]]
@@ -161,6 +164,8 @@ def _beside(given: Mapping[str, Any]) -> dict[str, Any]:
             raise click.UsageError(f"--{refusal.replace('_', '-')} and --{name} exclude each other")
     if given["time_format"] and given["time_unit"]:
         raise click.UsageError("--time-format is of texts, and --time-unit of numbers: give one")
+    if given["time_format"] and given["date"]:
+        raise click.UsageError("--time-format is of texts, and --date of numbers since midnight: give one")
     if len(given["time_columns"]) > 2:  # noqa: PLR2004 - a date and a time
         raise click.UsageError("--time-column is given twice at most, for a date and a time")
     try:
@@ -171,8 +176,20 @@ def _beside(given: Mapping[str, Any]) -> dict[str, Any]:
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     names = ("time_format", "time_unit", "tz", "size_column", "side_column", "time_columns", "bought", "sold")
+    day = None if given["date"] is None else _day(given["date"])
     off = {name: not given[f"no_{name}"] for name in ("time", "size", "side")}
-    return {name: given[name] for name in names} | off
+    return {name: given[name] for name in names} | off | {"day": day}
+
+
+def _day(text: str) -> date:
+    """Return a day as ISO 8601 has it; UsageError for what is none."""
+    try:
+        found = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).date()
+    except ValueError:
+        found = None
+    if found is None or not 1678 <= found.year <= 2261:  # noqa: PLR2004 - what nanoseconds since 1970 hold
+        raise click.UsageError(f"--date must be a day from 1678 to 2261, as 2026-01-31, not {text!r}")
+    return found
 
 
 def plan_of(arguments: tuple[str, ...], given: Mapping[str, Any]) -> "Plan":

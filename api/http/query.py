@@ -96,6 +96,14 @@ def parse_names(text: str | None) -> tuple[str, ...]:
     return () if text is None else checked_names(name[:MAX_NAME_CHARS] for name in text.split(","))
 
 
+def parse_format(given: Mapping[str, str], formats: Mapping[str, str]) -> str | None:
+    """Return the media type that the parameter format names, None without it. Raises Refusal (400)."""
+    name = given.get("format")
+    if name is not None and name not in formats:
+        raise bad_query(f"format must be one of {', '.join(formats)}, not {shown(name)}")
+    return None if name is None else formats[name]
+
+
 def whole_number(name: str, value: str, *, least: int) -> int:
     """Return the number that the parameter `name` has as its text; what is larger than any series is MOST.
 

@@ -30,6 +30,8 @@ _PREFIX = "APP_"
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _KINDS = {"int": "a whole number", "bool": "true or false"}
 _LIMITS = Limits()
+_REMEMBERED = 4096
+MOST_PREPARED = 65_536
 
 
 class SettingsError(Exception):
@@ -67,7 +69,7 @@ class ServerSettings:
     keep_alive_s: int = setting(75, checks.whole(1, 86_400))
     shutdown_grace_s: int = setting(10, checks.whole(0, 3600))
     max_streams: int = setting(256, checks.whole(0, 1000))
-    max_prepared: int = setting(4096, checks.whole(0, 65_536))  # requests that are answered the short way; 0: none
+    max_prepared: int = setting(_REMEMBERED, checks.whole(0, MOST_PREPARED))  # answered the short way; 0: none
     tls_certificate: str = setting("", checks.text_or_empty, kind="str")  # PEM, with the chain; empty: no TLS
     tls_key: str = setting("", checks.text_or_empty, kind="str")
 
@@ -143,6 +145,8 @@ class Settings:
 
 MANY_SYMBOLS = 100
 """With room for more symbols than these, `store.starting_capacity` is 0 where nobody has set it."""
+_EACH = 4
+"""So many requests of each symbol are remembered where nobody has set `server.max_prepared`, and that is more."""
 _SECTIONS: dict[str, type[ServerSettings | AuthSettings | LogSettings | StoreSettings | ClusterSettings]] = {
     "server": ServerSettings,
     "auth": AuthSettings,
@@ -212,7 +216,8 @@ class _Loader:
         for key, value in given.items():
             if value is not None:
                 self._take(key, value, OPTIONS[key], OPTIONS[key])
-        self._fill_in()
+        self._fit_many_symbols()
+        self._leave_syncing_to_the_log()
         settings = Settings(
             server=ServerSettings(**self._section("server")),
             auth=AuthSettings(**self._section("auth")),
@@ -233,15 +238,21 @@ class _Loader:
             raise SettingsError(self.faults)
         return Effective(settings, self.origins)
 
-    def _fill_in(self) -> None:
-        """Set what follows from other settings, unless somebody has set it.
-
-        Many symbols take no space ahead: at 8.5 MB each it fills a disk. Where there is a log, it is the one to sync.
-        """
+    def _fit_many_symbols(self) -> None:
+        """Take no space ahead for many symbols, 8.5 MB each, and remember four requests of each; unless it is set."""
         most = self.values["store.max_symbols"]
-        if self.origins["store.starting_capacity"] == DEFAULT_ORIGIN and isinstance(most, int) and most > MANY_SYMBOLS:
-            self.values["store.starting_capacity"] = 0
-            self.origins["store.starting_capacity"] = f"default above {MANY_SYMBOLS} symbols"
+        if not isinstance(most, int):
+            return
+        for key, above, value in (
+            ("store.starting_capacity", MANY_SYMBOLS, 0),
+            ("server.max_prepared", _REMEMBERED // _EACH, min(_EACH * most, MOST_PREPARED)),
+        ):
+            if self.origins[key] == DEFAULT_ORIGIN and most > above:
+                self.values[key] = value
+                self.origins[key] = f"default above {above} symbols"
+
+    def _leave_syncing_to_the_log(self) -> None:
+        """Where there is a log, it is the one to sync; unless it is set."""
         if self.values["cluster.log"] and self.origins["store.durability"] == DEFAULT_ORIGIN:
             self.values["store.durability"] = Durability.PROCESS.value
             self.origins["store.durability"] = "default with cluster.log"

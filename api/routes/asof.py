@@ -7,17 +7,21 @@ from typing import Any, NamedTuple
 import falcon.asgi
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
+from api.body import arrow
 from api.body.decode import Decoder
 from api.body.indexes import Indexes, read_indexes
 from api.body.intake import Intake
-from api.body.media import body_type
+from api.body.media import ARROW, body_type
 from api.http.problems import shown
-from api.http.query import MOST_SYMBOLS, bad_query, pairs, parameters, parse_place
+from api.http.query import MOST_SYMBOLS, bad_query, pairs, parameters, parse_format, parse_place
 from api.http.request import Request
 from api.http.times import TIMES, iso, wants_iso
 from api.operation.beside import Beside
 from api.operation.settings import ServerSettings
+from api.routes.values import accepted, check_iso
+from api.routes.windows import FORMATS
 from hft_mmap import Point, Series, Store
 from hft_mmap.asof import NOWHERE
 from hft_mmap.by_time import duration_ns, is_instant
@@ -37,13 +41,14 @@ class AsofQuery(NamedTuple):
     at: int | str | None
     tolerance: str | None
     iso: bool
+    media_type: str | None = None
 
 
 def parse_asof_query(query: bytes, *, many: bool = False) -> AsofQuery:
     """Return what `query` asks for; with `many` the times are in the body. Raises Refusal (400), InvalidSymbol."""
     symbols = [value for name, value in pairs(query) if name == "symbol"]
     others = b"&".join(part for part in query.split(b"&") if not part.startswith(b"symbol="))
-    given = parameters(others, ("symbol", "tolerance", TIMES) if many else ("symbol", "at", "tolerance", TIMES))
+    given = parameters(others, ("symbol", *(("format",) if many else ("at",)), "tolerance", TIMES))
     if not symbols:
         raise bad_query(f"The parameter symbol is missing; ask for {_EXAMPLE}")
     if len(symbols) > MOST_SYMBOLS:
@@ -60,7 +65,7 @@ def parse_asof_query(query: bytes, *, many: bool = False) -> AsofQuery:
         duration_ns(given["tolerance"], "tolerance")
         if at is not None and not is_instant(at):
             raise bad_query(f"tolerance goes with a time, and at is the index {at}: a time in nanoseconds is {at}ns")
-    return AsofQuery(tuple(symbols), at, given.get("tolerance"), wants_iso(given))
+    return AsofQuery(tuple(symbols), at, given.get("tolerance"), wants_iso(given), parse_format(given, FORMATS))
 
 
 class Asof:
@@ -82,9 +87,12 @@ class Asof:
     async def on_post(self, req: Request, resp: falcon.asgi.Response) -> None:
         """Answer a point for each time of the body, of each series."""
         asked = parse_asof_query(req.scope["query_string"], many=True)
+        media_type = asked.media_type or accepted(req.header(b"accept"), tuple(FORMATS.values()))
+        check_iso(media_type, as_iso=asked.iso)
+        pyarrow = await arrow.loaded_to_write() if media_type == ARROW else None
         kind = body_type(req.content_type)
         async with self._intake.body(req) as body:
-            (times,) = await read_indexes(body, kind, ("time",))
+            (times,) = await read_indexes(body, kind, ("time",), timed=True)
         rows = len(times) * len(asked.symbols)
         if rows > MAX_ROWS:
             raise bad_query(
@@ -93,7 +101,10 @@ class Asof:
             )
         series = [self._store.series(symbol) for symbol in asked.symbols]
         _held = self._beside.hold(_ROW_BYTES * rows)
-        resp.data = await self._beside.answer("windows", partial(_many, series, times, asked))
+        make = _many if pyarrow is None else partial(_arrow, pyarrow)
+        resp.data = await self._beside.answer("windows", partial(make, series, times, asked))
+        resp.content_type = media_type
+        resp.set_header("Vary", "Accept")
 
 
 def _one(store: Store, asked: AsofQuery) -> bytes:
@@ -127,6 +138,33 @@ def _many(series: list[Series], times: Indexes, asked: AsofQuery) -> bytes:
     else:
         found = {"symbols": [one.symbol for one in series], **{name: [row[name] for row in rows] for name in names}}
     return orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _arrow(pyarrow: arrow.Arrow, series: list[Series], times: Indexes, asked: AsofQuery) -> bytes:
+    """Return the points as an Arrow stream, those of each series behind those of the one before."""
+    rows = [one.asof_many(times, asked.tolerance) for one in series]
+    nowhere = np.concatenate([row["index"] == NOWHERE for row in rows])
+    unsized = np.repeat(["size" not in row for row in rows], len(times))
+    nothing = np.zeros(len(times))
+
+    def column(name: str, kind: arrow.Arrow, missing: NDArray[np.bool_]) -> arrow.Arrow:
+        return pyarrow.array(np.concatenate([row.get(name, nothing) for row in rows]), mask=missing).cast(kind)
+
+    columns = {
+        "index": column("index", pyarrow.int64(), nowhere),
+        "time": column("time", pyarrow.timestamp("ns", tz="UTC"), nowhere),
+        "value": column("value", pyarrow.float64(), nowhere),
+        "size": column("size", pyarrow.float64(), nowhere | unsized),
+    }
+    if len(series) > 1:
+        places = np.repeat(np.arange(len(series), dtype=np.int32), len(times))
+        symbols = pyarrow.DictionaryArray.from_arrays(places, [one.symbol for one in series])
+        columns = {"symbol": symbols, **columns}
+    table, sink = pyarrow.table(columns), pyarrow.BufferOutputStream()
+    with pyarrow.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    found: bytes = sink.getvalue().to_pybytes()
+    return found
 
 
 def _row(one: Series, times: Indexes, asked: AsofQuery) -> dict[str, Any]:

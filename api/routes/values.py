@@ -21,17 +21,19 @@ from api.body.media import ARROW, JSON, RAW
 from api.body.raw import COLUMNS, PRICE, SIZE, TIME, parse_columns
 from api.http.exchange import RECEIVE, Scope
 from api.http.problems import Refusal, shown
-from api.http.query import bad_query, parameters, parse_lasting, parse_place, symbol_of
+from api.http.query import bad_query, parameters, parse_format, parse_lasting, parse_place, symbol_of
 from api.http.request import Request
+from api.http.times import TIMES, iso, wants_iso
 from hft_mmap import ColumnsDiffer, Span, Store
 from hft_mmap.span import PIECE_POINTS
 
-_PARAMETERS = ("symbol", "last", "from", "to", "format", "columns")
+_PARAMETERS = ("symbol", "last", "from", "to", "format", "columns", TIMES)
 _EXAMPLE = "/values?symbol=ABC-USD&last=1000"
 _JSON_NAMES = {PRICE: "values", TIME: "times", SIZE: "sizes"}
 _FORMATS = {"json": JSON, "arrow": ARROW, "raw": RAW}
 # PERF: 8,192 numbers take orjson 0.4 ms; a piece of 32,768 is 256 KiB, which go to the socket in 0.1 ms.
 _JSON_PIECE_POINTS = 8_192
+_ISO_PIECE_POINTS = 1_024  # PERF: 0.4 us each, so this is 0.4 ms as well.
 
 
 class ValuesQuery(NamedTuple):
@@ -46,6 +48,7 @@ class ValuesQuery(NamedTuple):
     end: int | str | None
     media_type: str | None
     columns: tuple[str, ...] | None = None
+    iso: bool = False
 
 
 def parse_values_query(query: bytes) -> ValuesQuery:
@@ -58,10 +61,8 @@ def parse_values_query(query: bytes) -> ValuesQuery:
     first, end = (parse_place(name, given[name]) if name in given else None for name in ("from", "to"))
     if isinstance(first, int) and isinstance(end, int) and first > end:
         raise bad_query(f"from must not be above to, and {first} is above {end}")
-    if given.get("format", "json") not in _FORMATS:
-        raise bad_query(f"format must be one of {', '.join(_FORMATS)}, not {shown(given['format'])}")
     columns = parse_columns(given["columns"], None).names if "columns" in given else None
-    return ValuesQuery(symbol, last, first, end, _FORMATS.get(given.get("format", "")), columns)
+    return ValuesQuery(symbol, last, first, end, parse_format(given, _FORMATS), columns, wants_iso(given))
 
 
 class Values:
@@ -74,6 +75,7 @@ class Values:
         """Answer the newest points, those between two indexes, or all that are kept."""
         asked = parse_values_query(req.scope["query_string"])
         media_type = asked.media_type or accepted(req.header(b"accept"), (JSON, ARROW, RAW))
+        check_iso(media_type, as_iso=asked.iso)
         span = _span(self._store, asked)
         columns = _columns_of(span, asked, media_type)
         if media_type == ARROW:
@@ -81,7 +83,7 @@ class Values:
         elif media_type == RAW:
             stream = _Stream(8 * len(span) * len(columns), _raw(span, columns))
         else:
-            stream = _Stream(None, _json(span, columns))
+            stream = _Stream(None, _json(span, columns, as_iso=asked.iso))
         resp.content_type = media_type
         resp.set_headers(
             {
@@ -151,6 +153,12 @@ def accepted(accept: bytes | None, offered: tuple[str, ...]) -> str:
     return media_type
 
 
+def check_iso(media_type: str, *, as_iso: bool) -> None:
+    """Refuse times as RFC 3339 in a format that has its own. Raises Refusal (400)."""
+    if as_iso and media_type != JSON:
+        raise bad_query(f"times=iso goes with {JSON}: times are timestamps in Arrow, and numbers among raw numbers")
+
+
 def _pieces(span: Span, column: str, points: int = PIECE_POINTS) -> Iterator[NDArray[Any]]:
     """Yield one column in pieces: views of the mapped files."""
     if column == PRICE:
@@ -163,25 +171,22 @@ def _raw(span: Span, columns: tuple[str, ...]) -> Iterator[bytes | memoryview]:
     return (piece.data.cast("B") for name in columns for piece in _pieces(span, name))
 
 
-def _json(span: Span, columns: tuple[str, ...]) -> Iterator[bytes | memoryview]:
+def _json(span: Span, columns: tuple[str, ...], *, as_iso: bool) -> Iterator[bytes | memoryview]:
     head = {"symbol": span.symbol, "total": span.total, "start": span.start, "first": span.first}
     yield orjson.dumps(head)[:-1]
     for name in (name for name in _JSON_NAMES if name in columns):
         before = b',"%s":[' % _JSON_NAMES[name].encode()
-        for piece in _pieces(span, name, _JSON_PIECE_POINTS):
-            yield before + orjson.dumps(piece, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+        texts = as_iso and name == TIME
+        for piece in _pieces(span, name, _ISO_PIECE_POINTS if texts else _JSON_PIECE_POINTS):
+            listed = iso(piece) if texts else piece
+            yield before + orjson.dumps(listed, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
             before = b","
         yield b"]" if len(span) else before + b"]"
     yield b"}"
 
 
 async def _arrow(span: Span, columns: tuple[str, ...]) -> _Stream:
-    try:
-        pyarrow = await arrow.loaded()
-    except ModuleNotFoundError:
-        detail = f"This service writes no Arrow: {arrow.INSTALL}"
-        raise Refusal(HTTPStatus.NOT_ACCEPTABLE, detail) from None
-    written = arrow.Written(pyarrow, span, columns)
+    written = arrow.Written(await arrow.loaded_to_write(), span, columns)
     return _Stream(written.length, written.pieces())
 
 

@@ -6,7 +6,6 @@ in a thread beside the event loop, a few requests at a time, and the answer is s
 
 from collections.abc import Iterator
 from functools import partial
-from http import HTTPStatus
 from typing import NamedTuple
 
 import falcon.asgi
@@ -19,8 +18,8 @@ from api.body.indexes import Indexes, read_indexes
 from api.body.intake import Intake
 from api.body.media import ARROW, JSON, body_type
 from api.http.path_points import check_path_points, reads_path
-from api.http.problems import Refusal, shown
-from api.http.query import MOST, bad_query, parameters, parse_lasting, parse_names, symbol_of
+from api.http.problems import shown
+from api.http.query import MOST, bad_query, parameters, parse_format, parse_lasting, parse_names, symbol_of
 from api.http.request import Request
 from api.operation.beside import Beside, Held
 from api.operation.settings import ServerSettings
@@ -37,7 +36,7 @@ MAX_CELLS = 10_000_000
 _PARAMETERS = ("symbol", "by", "before", "after", "stats", "format")
 _EXAMPLE = "/windows?symbol=ABC-USD&stats=avg,std"
 _INDEX, _TIME = "index", "time"
-_FORMATS = {"json": JSON, "arrow": ARROW}
+FORMATS = {"json": JSON, "arrow": ARROW}
 _JSON_PIECE = 8_192
 _ARROW_PIECE = 65_536
 
@@ -75,10 +74,8 @@ def parse_windows_query(query: bytes) -> WindowsQuery:
     kinds = {type(side) for side in (before, after) if side}
     if len(kinds) > 1:
         raise bad_query(f"before and after must both be points, or both be times, not {before} and {after}")
-    if given.get("format", "json") not in _FORMATS:
-        raise bad_query(f"format must be one of {', '.join(_FORMATS)}, not {shown(given['format'])}")
     names = parse_names(given.get("stats")) or FIVE
-    return WindowsQuery(symbol, names, given.get("by") == _TIME, before, after, _FORMATS.get(given.get("format", "")))
+    return WindowsQuery(symbol, names, given.get("by") == _TIME, before, after, parse_format(given, FORMATS))
 
 
 class Windows:
@@ -93,10 +90,10 @@ class Windows:
         """Answer a row for each window of the body."""
         asked = parse_windows_query(req.scope["query_string"])
         media_type = asked.media_type or accepted(req.header(b"accept"), (JSON, ARROW))
-        pyarrow = await _pyarrow() if media_type == ARROW else None
+        pyarrow = await arrow.loaded_to_write() if media_type == ARROW else None
         kind = body_type(req.content_type)
         async with self._intake.body(req) as body:
-            columns = await read_indexes(body, kind, asked.columns)
+            columns = await read_indexes(body, kind, asked.columns, timed=asked.by_time)
         series = self._store.series(asked.symbol)
         cells = len(columns[0]) * (2 + len(asked.names))
         if cells > MAX_CELLS:
@@ -163,10 +160,3 @@ def _arrow(pyarrow: arrow.Arrow, found: Columns, _held: Held) -> Iterator[memory
         part = [pyarrow.array(column[begin : begin + _ARROW_PIECE], from_pandas=True) for column in found.values()]
         yield memoryview(pyarrow.record_batch(part, schema=schema).serialize())
     yield memoryview(arrow.END)
-
-
-async def _pyarrow() -> arrow.Arrow:
-    try:
-        return await arrow.loaded()
-    except ModuleNotFoundError:
-        raise Refusal(HTTPStatus.NOT_ACCEPTABLE, f"This service writes no Arrow: {arrow.INSTALL}") from None

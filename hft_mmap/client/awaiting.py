@@ -4,7 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Sequence
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, overload
 
 import httpx
 import numpy as np
@@ -12,9 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from hft_mmap.answers import Passage, Point, Rank
 from hft_mmap.batch import Prices
+from hft_mmap.by_time import Instant, Lasting, Window
 from hft_mmap.client import questions, wire
 from hft_mmap.client.address import Address
 from hft_mmap.client.errors import ServiceError, Unreachable, refusal
+from hft_mmap.client.places import lasting
 from hft_mmap.client.producers import AsyncProducer
 from hft_mmap.client.retry import Retry, Tries, ended, unreachable
 from hft_mmap.client.wire import BATCH_VALUES, STREAM_TIMEOUT_S, Added, Ask, Points, Stats, Updates, Windows
@@ -91,8 +93,8 @@ class AsyncClient:
             self, symbol, max_points=max_points, max_age_s=max_age_s, reorder_s=reorder_s, offset=offset
         )  # fmt: skip
 
-    async def stats(self, symbol: str, window: int) -> Stats:
-        """Return the statistics of the newest `window` points. NotFound."""
+    async def stats(self, symbol: str, window: Window) -> Stats:
+        """Return the statistics of the newest `window` points, or of a time, as "5m". NotFound."""
         return await self._call(wire.stats(symbol, window))
 
     async def windows(self, symbol: str) -> Windows:
@@ -104,11 +106,13 @@ class AsyncClient:
         return await self._call(wire.total(symbol))
 
     async def values(
-        self, symbol: str, *, last: int | None = None, first: int | None = None, end: int | None = None
-    ) -> NDArray[np.float64]:
-        """Return the newest `last` prices, those of the indexes [first, end), or all that are kept; oldest first.
+        self, symbol: str, *, last: Window | None = None, first: int | Instant | None = None,
+        end: int | Instant | None = None,
+    ) -> NDArray[np.float64]:  # fmt: skip
+        """Return the newest `last` prices, those of [first, end), or all that are kept; oldest first.
 
-        NotFound; Conflict if points from `first` are no longer kept or do not exist yet.
+        Each may be a time, see `statistics`. NotFound; Conflict if points from `first` are no longer kept or do not
+        exist yet.
         """
         return (await self._points(wire.values(symbol, last, first, end))).whole()
 
@@ -117,8 +121,9 @@ class AsyncClient:
         return tuple(f"{name}s" for name in await self._call(wire.columns(symbol)) if name != "price")
 
     async def ticks(
-        self, symbol: str, *, last: int | None = None, first: int | None = None, end: int | None = None
-    ) -> Ticks:
+        self, symbol: str, *, last: Window | None = None, first: int | Instant | None = None,
+        end: int | Instant | None = None,
+    ) -> Ticks:  # fmt: skip
         """Return such points with their times and sizes, None where the series has none; see `values`."""
         columns = await self._call(wire.columns(symbol))
         return (await self._points(wire.values(symbol, last, first, end, columns))).ticks()
@@ -202,22 +207,23 @@ class AsyncClient:
         return await self._call(wire.series(symbol))
 
     async def statistics(
-        self, symbol: str, stats: Sequence[str], *, window: int | None = None, at: int | None = None,
-        start: int | None = None, end: int | None = None,
+        self, symbol: str, stats: Sequence[str], *, window: Window | None = None, at: int | Instant | None = None,
+        start: int | Instant | None = None, end: int | Instant | None = None,
     ) -> dict[str, float | int | None]:  # fmt: skip
         """Return the statistics named by `stats` of a window or a range, None where one is undefined.
 
-        Of the newest `window` points, of the window that ends with the point `at`, or of [start, end). NotFound,
+        Of the newest `window` points, of the window that ends with the point `at`, or of [start, end). Each may be by
+        time: the window "5m"; at, start and end RFC 3339, a datetime or datetime64. NotFound,
         Conflict if points of a range are not kept, RequestRefused; InvalidRange where none of them is given.
         """
-        return await self._call(questions.statistics(symbol, stats, window=window, at=at, start=start, end=end))
+        return await self._call(questions.statistics(symbol, stats, window, at, start, end))
 
     async def stats_across(
-        self, symbols: Sequence[str], stats: Sequence[str] = FIVE, *, window: int | None = None,
-        at: int | None = None, start: int | None = None, end: int | None = None,
+        self, symbols: Sequence[str], stats: Sequence[str] = FIVE, *, window: Window | None = None,
+        at: int | Instant | None = None, start: int | Instant | None = None, end: int | Instant | None = None,
     ) -> Columns:  # fmt: skip
         """Return such statistics of up to 1,000 symbols, as columns with an entry for each; NaN where undefined."""
-        return await self._call(questions.across(symbols, stats, window=window, at=at, start=start, end=end))
+        return await self._call(questions.across(symbols, stats, window, at, start, end))
 
     async def stats_many(self, symbol: str, starts: ArrayLike, ends: ArrayLike, stats: Sequence[str] = FIVE) -> Columns:
         """Return columns start, end and `stats` of each range [starts[k], ends[k]), NaN where one is undefined.
@@ -226,6 +232,60 @@ class AsyncClient:
         """
         asks = questions.many(symbol, starts, ends, stats)
         return questions.joined([await self._call(ask) for ask in asks])
+
+    async def stats_around(
+        self, symbol: str, places: Times, *, before: Window | None = None, after: Window | None = None,
+        by: str = "time", stats: Sequence[str] = FIVE,
+    ) -> Columns:  # fmt: skip
+        """Return columns start, end and `stats` of a window around each of `places`, NaN where one is undefined.
+
+        by: "time", in nanoseconds or datetimes, or "index". before, after: how long before and after it, as "1s", both
+        ends included; or how many points, around the newest one at or before a time. See `stats_many`.
+        """
+        asks = questions.around(symbol, places, stats, before, after, by)
+        return questions.joined([await self._call(ask) for ask in asks])
+
+    async def stats_between(self, symbol: str, starts: Times, ends: Times, stats: Sequence[str] = FIVE) -> Columns:
+        """Return columns start, end and `stats` of the points of the times [starts[k], ends[k]); see `stats_many`."""
+        asks = questions.between(symbol, starts, ends, stats)
+        return questions.joined([await self._call(ask) for ask in asks])
+
+    async def stats_bars(
+        self, symbol: str, size: int, start: int | Instant | None = None, end: int | Instant | None = None, *,
+        window: Window | None = None, stats: Sequence[str] = FIVE,
+    ) -> Columns:  # fmt: skip
+        """Return columns start, end and `stats` of the kept points of [start, end) in bars of `size` points.
+
+        Of the newest `window` points in place of that, or of all that are kept; `time` stands before them where there
+        are times. 5,000 bars at most. NotFound, Conflict, RequestRefused, InvalidStatistic.
+        """
+        return await self._call(questions.bars(symbol, stats, window, start, end, points=size))
+
+    async def time_bars(  # noqa: PLR0913 - all by name but the first four
+        self, symbol: str, every: Lasting, start: int | Instant | None = None, end: int | Instant | None = None, *,
+        window: Window | None = None, tz: str | None = None, fill: str = "none", stats: Sequence[str] = FIVE,
+    ) -> Columns:  # fmt: skip
+        """Return columns time, start, end and `stats` of bars of `every`, as "1m"; see `stats_bars`.
+
+        A bar begins at a multiple of `every` since 1970 UTC, or since midnight in `tz`, an IANA name. fill: "none"
+        leaves out bars without points; "null" has them, and so has "previous", with the price that held before.
+        """
+        length = lasting(every, "every")
+        return await self._call(questions.bars(symbol, stats, window, start, end, every=length, tz=tz, fill=fill))
+
+    async def volume_bars(
+        self, symbol: str, volume: float, start: int | Instant | None = None, end: int | Instant | None = None, *,
+        window: Window | None = None, stats: Sequence[str] = FIVE,
+    ) -> Columns:  # fmt: skip
+        """Return such columns of bars that end where their absolute sizes add up to `volume`; see `stats_bars`."""
+        return await self._call(questions.bars(symbol, stats, window, start, end, volume=volume))
+
+    async def value_bars(
+        self, symbol: str, value: float, start: int | Instant | None = None, end: int | Instant | None = None, *,
+        window: Window | None = None, stats: Sequence[str] = FIVE,
+    ) -> Columns:  # fmt: skip
+        """Return those of bars that end where price times absolute size adds up to `value`."""
+        return await self._call(questions.bars(symbol, stats, window, start, end, value=value))
 
     async def first(
         self, symbol: str, after: int, *, above: float | None = None, below: float | None = None,
@@ -238,8 +298,8 @@ class AsyncClient:
         return await self._call(questions.first(symbol, after, above, below, until))
 
     async def quantile(
-        self, symbol: str, q: Sequence[float], *, window: int | None = None, start: int | None = None,
-        end: int | None = None,
+        self, symbol: str, q: Sequence[float], *, window: Window | None = None, start: int | Instant | None = None,
+        end: int | Instant | None = None,
     ) -> tuple[float, ...]:  # fmt: skip
         """Return the exact quantiles `q` of the newest `window` points, of [start, end), or of all that are kept.
 
@@ -248,14 +308,36 @@ class AsyncClient:
         return await self._call(questions.quantile(symbol, q, window, start, end))
 
     async def rank(
-        self, symbol: str, value: float, *, window: int | None = None, start: int | None = None, end: int | None = None
-    ) -> Rank:
+        self, symbol: str, value: float, *, window: Window | None = None, start: int | Instant | None = None,
+        end: int | Instant | None = None,
+    ) -> Rank:  # fmt: skip
         """Return how many points are below `value`, equal to it and above it; of which points, see `quantile`."""
         return await self._call(questions.rank(symbol, value, window, start, end))
 
-    async def asof(self, symbol: str, at: int) -> Point:
-        """Return the newest point at or before the index `at`. NotFound; Conflict if it is no longer kept."""
-        return await self._call(questions.asof(symbol, at))
+    @overload
+    async def asof(self, symbol: str, at: int | Instant) -> Point: ...
+
+    @overload
+    async def asof(self, symbol: str, at: int | Instant, tolerance: Lasting | None) -> Point | None: ...
+
+    async def asof(self, symbol: str, at: int | Instant, tolerance: Lasting | None = None) -> Point | None:
+        """Return the newest point at or before the index or time `at`, None beyond `tolerance`, as "5s". Conflict."""
+        return await self._call(questions.asof(symbol, at, tolerance))
+
+    async def asof_across(
+        self, symbols: Sequence[str], at: int | Instant, tolerance: Lasting | None = None
+    ) -> dict[str, Point | None]:
+        """Return such a point of each of up to 1,000 symbols, all of them or none; see `asof`."""
+        return await self._call(questions.asof_across(symbols, at, tolerance))
+
+    async def asof_many(self, symbol: str, times: Times, tolerance: Lasting | None = None) -> Columns:
+        """Return index, time, value, and size where there is one, of the newest point at or before each of `times`.
+
+        Where no point is kept, or none within `tolerance`, index is -1, time 0 and value NaN. More than 100,000 times
+        are asked for in several requests. NotFound, RequestRefused, InvalidRange.
+        """
+        asks = questions.asof_many(symbol, times, tolerance)
+        return questions.joined([await self._call(ask) for ask in asks])
 
     async def symbols(
         self, *, prefix: str = "", after: str | None = None, limit: int | None = None

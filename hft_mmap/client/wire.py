@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hft_mmap.batch import Prices
+from hft_mmap.by_time import Instant, Window
 from hft_mmap.client.errors import NotFound
+from hft_mmap.client.places import place_of, window_of
 from hft_mmap.named import FIVE
 from hft_mmap.reader import SeriesInfo
 from hft_mmap.ticks import Sizes, Ticks, Times, as_ticks, check_ticks
@@ -116,9 +118,10 @@ def append(symbol: str, batch: Ticks, offset: int | None) -> Ask[Added]:
     return Ask(_added, "POST", "/add_batch", params, headers, body, offset is not None)
 
 
-def stats(symbol: str, window: int) -> Ask[Stats]:
+def stats(symbol: str, window: Window) -> Ask[Stats]:
     """Ask for the statistics of one window."""
-    return Ask(lambda response: Stats(**response.json()), "GET", "/stats", {"symbol": symbol, "window": window}, {})
+    params = {"symbol": symbol, "window": window_of(window)}
+    return Ask(lambda response: Stats(**response.json()), "GET", "/stats", params, {})
 
 
 def windows(symbol: str) -> Ask[Windows]:
@@ -194,12 +197,12 @@ def columns(symbol: str) -> Ask[tuple[str, ...]]:
 
 
 def values(
-    symbol: str, last: int | None, first: int | None, end: int | None, columns: tuple[str, ...] = ("price",)
-) -> Ask[NDArray[np.float64]]:
+    symbol: str, last: Window | None, first: int | Instant | None, end: int | Instant | None,
+    columns: tuple[str, ...] = ("price",),
+) -> Ask[NDArray[np.float64]]:  # fmt: skip
     """Ask for points, as raw numbers, one column behind the other."""
-    given = {"last": last, "from": first, "to": end}
-    params: dict[str, str | int] = {name: value for name, value in given.items() if value is not None}
-    params |= {"symbol": symbol, "columns": ",".join(columns)}
+    params = {"symbol": symbol, "columns": ",".join(columns)} | ({} if last is None else {"last": window_of(last)})
+    params |= {name: place_of(place, name) for name, place in (("from", first), ("to", end)) if place is not None}
     return Ask(_no_body, "GET", "/values", params, {"Accept": RAW})
 
 

@@ -212,6 +212,8 @@ class _Fields(NamedTuple):
 
 def _clock_of_field(source: Source, kind: np.dtype[Any], beside: Beside) -> Clock:
     """Return how a field of times is read: datetime64 in UTC, as NumPy has it, or integers of a unit that is said."""
+    if beside.day is not None:
+        raise UnreadableFile(f"{source.name}: --date is of text and tables; records of NumPy have datetime64 for it")
     if kind.kind == "M" or (kind.kind in "iu" and beside.unit is not None):
         return Clock(EPOCH, beside.unit or "ns")
     source.look.doubt(

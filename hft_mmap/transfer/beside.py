@@ -11,11 +11,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hft_mmap.transfer.clock import DAY_NS, EPOCH, ISO, LIKELY_NS, UNITS, Clock, number_ns, parsed
+from hft_mmap.transfer.clock import EPOCH, ISO, LIKELY_NS, UNITS, Clock, number_ns, parsed
 from hft_mmap.transfer.look import Choice, Look
 from hft_mmap.transfer.order import Times, form_of, is_number
 from hft_mmap.transfer.rows import shown
 from hft_mmap.transfer.wanted import Beside
+from hft_mmap.transfer.zones import DAY_NS
 from hft_mmap.tree.kernels import MAX_PRICE
 
 SIZE_COLUMNS = ("size", "qty", "quantity", "last_size", "last_qty", "trade_size", "trade_qty")
@@ -125,6 +126,8 @@ def clock_of(
     typed: what the type of their column says.
     """
     some = [cell.strip() if isinstance(cell, str) else cell for cell in cells if cell is not None and cell != ""]
+    if beside.day is not None:
+        return _of_midnight(some, beside.day, beside, look, typed)
     if typed is not None and beside.form is None and beside.unit is None:
         return _in_zone(typed, beside, look, None if typed.zone is None else some)
     if not some:
@@ -183,6 +186,34 @@ def _of_texts(some: Sequence[str], form: str, beside: Beside, look: Look) -> Clo
     zoned = any(offset is not None for _, offset in found)
     days = not zoned and not any(local % DAY_NS for local, _ in found)
     return _in_zone(Clock(form, zone=None if zoned else "", days=days), beside, look, some)
+
+
+def _of_midnight(
+    some: Sequence[object], day: date, beside: Beside, look: Look, typed: Clock | None
+) -> Clock | None:  # fmt: skip
+    """Return the clock of numbers since midnight of a day; None, with a doubt, where they are none, or of no zone."""
+    if typed is not None:
+        look.doubt(f"the times in {' and '.join(look.times)} say their day themselves: leave out --date")
+        return None
+    unit = beside.unit or "s"
+    if not any(_is_of_day(cell, unit) for cell in some):
+        first = some[0] if some else ""
+        look.doubt(
+            f"{shown(str(first))} in {' and '.join(look.times)} is no time of one day, in {unit} since midnight: "
+            f"leave out --date, or name another --time-column or --time-unit",
+            NO_TIME,
+        )
+        return None
+    midnight = (day - date(1970, 1, 1)).days * DAY_NS
+    fractions = any("." in str(cell) for cell in some)
+    return _in_zone(Clock(EPOCH, unit, fractions=fractions, zone="", midnight=midnight), beside, look, some)
+
+
+def _is_of_day(cell: object, unit: str) -> bool:
+    try:
+        return 0 <= number_ns(cell, unit) < DAY_NS
+    except ValueError:
+        return False
 
 
 def _of_numbers(some: Sequence[object], style: Times, beside: Beside, look: Look) -> Clock | None:

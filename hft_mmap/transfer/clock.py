@@ -10,7 +10,6 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,22 +17,20 @@ from numpy.typing import NDArray
 from hft_mmap.ticks import MOST_NS, UNITS_NS
 from hft_mmap.transfer.packages import Arrow, need
 from hft_mmap.transfer.rows import shown
+from hft_mmap.transfer.zones import DAY_NS, SECOND_NS, offset_s, to_utc
 
 EPOCH, ISO = "epoch", "iso"
 UNITS = ("s", "ms", "us", "ns")
 LIKELY_NS = (5 * 10**17, 5 * 10**18)
 """From 1985 to 2128: of numbers in one of the four units that lie there, the unit is certain."""
 _DECIMALS = {"s": 9, "ms": 6, "us": 3, "ns": 0}
-DAY_NS, _SECOND_NS = 86_400 * 10**9, 10**9
 _THIS_CENTURY = 69
 """Years of two digits below it are of this one, as POSIX has it."""
 _DIGITS = 9
-_QUARTER_NS = 900 * _SECOND_NS
 _MONTHS = (
     "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
     "december",
 )  # fmt: skip
-_FIXED = re.compile(r"([+-])([0-9]{2}):?([0-9]{2})")
 _ZONED = r"(?P<z>\s*(?:Z|(?:UTC|GMT)?\s?[+-][0-9]{2}(?::?[0-9]{2})?|UTC|GMT))?"
 _ISO = (
     r"(?P<Y>[0-9]{4})-(?P<m>[0-9]{2})-(?P<d>[0-9]{2})"
@@ -51,7 +48,8 @@ class Clock(NamedTuple):
 
     unit: of EPOCH. bounded: it was told by the magnitude of the numbers, and one of another magnitude is a bad row.
     fractions: numbers have decimals. zone: of times that don't say theirs; None: each says it, or is a number.
-    days: times are days alone, taken as midnight in UTC as nobody says a zone.
+    days: times are days alone, taken as midnight in UTC as nobody says a zone. midnight: of EPOCH, numbers are since
+    the midnight of a day in the zone, which is so many nanoseconds after that of 1970.
     """
 
     form: str
@@ -60,9 +58,12 @@ class Clock(NamedTuple):
     fractions: bool = False
     zone: str | None = None
     days: bool = False
+    midnight: int | None = None
 
     def __str__(self) -> str:
         """Say it as a person would."""
+        if self.midnight is not None:
+            return f"{self.unit} since midnight of {np.datetime64(self.midnight, 'ns').astype('M8[D]')}, {self.zone}"
         if self.form == EPOCH:
             return f"{self.unit} since 1970 UTC" + (", by magnitude" if self.bounded else "")
         zone = "each with its zone" if self.zone is None else self.zone
@@ -121,24 +122,14 @@ def parsed(cell: str, form: str) -> tuple[int, int | None]:
     digits = (part.get("f") or "").rstrip("0")
     if len(digits) > 9:  # noqa: PLR2004 - of a nanosecond
         raise ValueError(cell)
-    return ((days * 24 + hour) * 60 + minute) * 60 * _SECOND_NS + second * _SECOND_NS + int(digits.ljust(9, "0")), (
-        _offset_s(part["z"])
+    return ((days * 24 + hour) * 60 + minute) * 60 * SECOND_NS + second * SECOND_NS + int(digits.ljust(9, "0")), (
+        offset_s(part["z"])
     )
 
 
 def _month(name: str) -> int:
     """Return the number of a month, of which a name is the beginning; 13 where it is of none."""
     return next((number for number, full in enumerate(_MONTHS, 1) if full.startswith(name.lower())), 13)
-
-
-def _offset_s(zone: str | None) -> int | None:
-    if zone is None:
-        return None
-    found = re.search(r"([+-])([0-9]{2}):?([0-9]{2})?", zone)
-    if found is None:
-        return 0
-    seconds = int(found[2]) * 3600 + int(found[3] or 0) * 60
-    return -seconds if found[1] == "-" else seconds
 
 
 def number_ns(number: object, unit: str) -> int:
@@ -150,53 +141,6 @@ def number_ns(number: object, unit: str) -> int:
     except InvalidOperation:
         raise ValueError(number) from None
     return int(found)
-
-
-@lru_cache(maxsize=64)
-def zone_of(name: str) -> ZoneInfo | int:
-    """Return a zone by its name, or the seconds by which a fixed one, as "+01:00", is ahead of UTC; ValueError."""
-    if name.upper() in {"UTC", "GMT", "Z"}:
-        return 0
-    fixed = _FIXED.fullmatch(name)
-    if fixed is not None:
-        return _offset_s(name) or 0
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        message = (
-            f"{name!r} is no time zone that this system knows: one is UTC, +01:00, or a name such as Europe/Berlin (of "
-            "the package tzdata)"
-        )
-        raise ValueError(message) from None
-
-
-@lru_cache(maxsize=1 << 16)
-def _offset_ns(zone: ZoneInfo, quarter: int) -> int | None:
-    """Return by how much a zone is ahead of UTC in a quarter of an hour of its own time; None: there is none, or two.
-
-    Zones change at quarters, so each has one offset throughout.
-    """
-    local = datetime(1970, 1, 1) + timedelta(minutes=15 * quarter)  # noqa: DTZ001 - of the zone
-    first, second = (local.replace(tzinfo=zone, fold=fold).utcoffset() for fold in (0, 1))
-    return None if first is None or first != second else round(first.total_seconds()) * _SECOND_NS
-
-
-def to_utc(local: NDArray[np.int64], zone: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return times of a zone as times since 1970 UTC, and which of them the zone has not, or twice."""
-    known = zone_of(zone)
-    wrong = (local > MOST_NS - DAY_NS) | (local < DAY_NS - MOST_NS)
-    local = np.where(wrong, 0, local) if wrong.any() else local
-    if isinstance(known, int):
-        return local - known * _SECOND_NS if known else local, wrong
-    if not len(local):
-        return local, wrong
-    quarters = local // _QUARTER_NS
-    # PERF: times mostly go up, so a run of rows has one quarter, and the zone is asked once for each run.
-    begins = np.flatnonzero(np.r_[True, quarters[1:] != quarters[:-1]])
-    offsets = [_offset_ns(known, quarter) for quarter in quarters[begins].tolist()]
-    lengths = np.diff(np.r_[begins, len(local)])
-    wrong |= np.repeat(np.array([offset is None for offset in offsets]), lengths)
-    return local - np.repeat(np.array([offset or 0 for offset in offsets], dtype=np.int64), lengths), wrong
 
 
 def ns_of_cells(clock: Clock, cells: Sequence[object]) -> tuple[NDArray[np.int64], dict[int, str]]:
@@ -213,7 +157,7 @@ def ns_of_cells(clock: Clock, cells: Sequence[object]) -> tuple[NDArray[np.int64
             faults[index] = found
         else:
             times[index] = found
-    if clock.form == EPOCH or clock.zone is None:
+    if clock.zone is None:
         return times, faults
     for index in np.flatnonzero(times % DAY_NS).tolist() if clock.days else ():
         what = f"{_written(cells[index])} has a time of day, where the first rows are days alone"
@@ -229,12 +173,8 @@ def _one(clock: Clock, cell: object) -> int | str:
     what = _written(cell)
     try:
         if clock.form == EPOCH:
-            if isinstance(cell, bool) or not isinstance(cell, int | float | str):
-                return f"{what} is no time: a number of {clock.unit} since 1970 is one"
-            found, offset = number_ns(cell, clock.unit), None
-            if clock.bounded and not LIKELY_NS[0] <= found < LIKELY_NS[1]:
-                return f"{what} is no time in {clock.unit} since 1970, as the others are; --time-unit says the unit"
-        elif isinstance(cell, date):
+            return _number(clock, cell)
+        if isinstance(cell, date):
             found, offset = _of_date(cell)
         elif isinstance(cell, str | int):
             found, offset = parsed(str(cell), clock.form)
@@ -242,10 +182,26 @@ def _one(clock: Clock, cell: object) -> int | str:
             return f"{what} is no time"
     except (ValueError, OverflowError):
         return f"{what} is no time as in the other rows ({clock})"
-    if clock.form != EPOCH and (offset is None) != (clock.zone is not None):
+    if (offset is None) != (clock.zone is not None):
         has = "no time zone" if offset is None else "a time zone"
         return f"{what} has {has}, where the first rows are otherwise"
-    found -= (offset or 0) * _SECOND_NS
+    return _within(found - (offset or 0) * SECOND_NS, what)
+
+
+def _number(clock: Clock, cell: object) -> int | str:
+    """Return the time that a number says, or what is wrong with it; ValueError where it is none."""
+    what, since = _written(cell), "1970" if clock.midnight is None else "midnight"
+    if isinstance(cell, bool) or not isinstance(cell, int | float | str):
+        return f"{what} is no time: a number of {clock.unit} since {since} is one"
+    found = number_ns(cell, clock.unit)
+    if clock.midnight is not None:
+        return found + clock.midnight if 0 <= found < DAY_NS else f"{what} is no time of one day ({clock})"
+    if clock.bounded and not LIKELY_NS[0] <= found < LIKELY_NS[1]:
+        return f"{what} is no time in {clock.unit} since 1970, as the others are; --time-unit says the unit"
+    return _within(found, what)
+
+
+def _within(found: int, what: str) -> int | str:
     return found if -MOST_NS <= found <= MOST_NS else f"{what} is no time from 1677 to 2262"
 
 
@@ -281,6 +237,7 @@ def ns_of_arrow(clock: Clock, array: Arrow) -> tuple[NDArray[np.int64], dict[int
     types = need("pyarrow", "reading a table").types
     kind = array.type
     plain = (types.is_timestamp(kind) and (kind.tz is None) == (clock.zone is not None)) or types.is_date(kind)
+    plain &= clock.midnight is None
     whole = types.is_integer(kind) and clock.form == EPOCH
     exact = types.is_decimal128(kind) and clock.form == EPOCH and kind.scale == _DECIMALS[clock.unit]
     if array.null_count:
@@ -291,7 +248,11 @@ def ns_of_arrow(clock: Clock, array: Arrow) -> tuple[NDArray[np.int64], dict[int
         times = _ns_of_texts(clock, array) if types.is_string(kind) else None
     if times is None:
         return ns_of_cells(clock, _cells(array))
-    if clock.form != EPOCH and clock.zone is not None:
+    if clock.midnight is not None:
+        if len(times) and not 0 <= times.min() <= times.max() < DAY_NS:
+            return ns_of_cells(clock, _cells(array))
+        times = times + clock.midnight
+    if clock.zone is not None:
         wrong = bool((times % DAY_NS).any()) if clock.days else False
         times, missing = to_utc(times, clock.zone)
         return (times, {}) if not (wrong or missing.any()) else ns_of_cells(clock, _cells(array))
@@ -354,7 +315,7 @@ def _ns_of_texts(clock: Clock, array: Arrow) -> NDArray[np.int64] | None:
     if not sound.all() or (rest is not None and compute.max(compute.utf8_length(rest)).as_py() > _DIGITS):
         return None
     fraction = nothing if rest is None else _numbers(compute.utf8_rpad(rest, _DIGITS, "0"))
-    return ((since * 24 + hour) * 60 + minute) * (60 * _SECOND_NS) + second * _SECOND_NS + fraction
+    return ((since * 24 + hour) * 60 + minute) * (60 * SECOND_NS) + second * SECOND_NS + fraction
 
 
 def _numbers(column: Arrow) -> NDArray[np.int64]:

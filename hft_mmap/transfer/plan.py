@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,8 @@ FIXED_POINT = 1e9
 class Preset:
     """What is known about the files of a vendor. no_price: what stands there for "none".
 
-    fixed_point: prices that are written as whole numbers are to be divided by that, others are not.
+    fixed_point: prices that are written as whole numbers are to be divided by that, others are not. tz: of times since
+    midnight.
     """
 
     no_price: tuple[str, ...]
@@ -30,12 +32,20 @@ class Preset:
     fixed_point: float | None = None
     bought: tuple[str, ...] = ()
     sold: tuple[str, ...] = ()
+    tz: str | None = None
 
 
 PRESETS = {
     # lobsterdata.com: CSV without header, prices times 10,000; an empty level of the book is ±9999999999. The side is
-    # that of the order in the book, which a trade of the other side meets.
-    "lobster": Preset(("9999999999", "-9999999999"), divide_by=10_000, header=False, bought=("-1",), sold=("1",)),
+    # that of the order in the book, which a trade of the other side meets. Times are seconds since midnight.
+    "lobster": Preset(
+        ("9999999999", "-9999999999"),
+        divide_by=10_000,
+        header=False,
+        bought=("-1",),
+        sold=("1",),
+        tz="America/New_York",
+    ),
     # databento.com: UNDEF_PRICE is 2**63 - 1, an empty cell where decimals were asked for, NaN in a data frame.
     "databento": Preset(("9223372036854775807", "9223372036.854775807", "", "null", "nan"), fixed_point=FIXED_POINT),
 }
@@ -58,7 +68,8 @@ class Plan:
     sheet: of workbooks; None: the only one that has rows.
     time_columns: what says when, one column, or a date and a time; none: what is found. time, size, side False: nothing
     of it is stored. time_format: as strptime has it; time_unit: of numbers since 1970; tz: the zone of times that say
-    none. size_column, side_column: sizes, and who wanted the trade; bought, sold: the cells that mean it.
+    none; day: times are seconds, or of `time_unit`, since its midnight there. size_column, side_column: sizes, and who
+    wanted the trade; bought, sold: the cells that mean it.
     """
 
     files: Sequence[str]
@@ -89,6 +100,7 @@ class Plan:
     time_format: str | None = None
     time_unit: str | None = None
     tz: str | None = None
+    day: date | None = None
     size_column: str | None = None
     size: bool = True
     side_column: str | None = None
@@ -99,7 +111,7 @@ class Plan:
     @property
     def asked_beside(self) -> tuple[str, ...]:
         """Which columns beside the prices were asked for by name."""
-        times = ("times",) if self.time_columns or self.time_format or self.time_unit or self.tz else ()
+        times = ("times",) if self.time_columns or self.time_format or self.time_unit or self.tz or self.day else ()
         return (*times, "sizes") if self.size_column or self.side_column else times
 
     def beside(self) -> Beside:
@@ -108,9 +120,10 @@ class Plan:
         bought, sold = self.bought, self.sold
         if preset is not None and not (bought or sold):
             bought, sold = preset.bought, preset.sold
+        zone = preset.tz if self.tz is None and self.day is not None and preset is not None else self.tz
         return Beside(
-            self.time_columns, self.time, self.time_format, self.time_unit, self.tz, self.size_column, self.size,
-            self.side_column, self.side, bought, sold,
+            self.time_columns, self.time, self.time_format, self.time_unit, zone, self.day, self.size_column,
+            self.size, self.side_column, self.side, bought, sold,
         )  # fmt: skip
 
     def wanted(self) -> Wanted:

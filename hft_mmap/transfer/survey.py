@@ -171,7 +171,7 @@ def _extra(sample: Sample, layout: Layout, beside: Beside, look: Look) -> Extra:
     if beside.time and times and not asked:
         typed = sample.clocks.get(times[0]) if len(times) == 1 else None
         clock = clock_of(sample.times(times), layout.written, beside, look, typed)
-    elif beside.time and (beside.form or beside.unit or beside.zone):
+    elif beside.time and (beside.form or beside.unit or beside.zone or beside.day):
         look.doubt("no column says when: --time-column names it", NO_TIME)
     plains = [plain(name) if place not in taken else "" for place, name in enumerate(names)]
     size = place_of(names, beside.sizes, look.file) if beside.sizes else None

@@ -1,5 +1,6 @@
 """What is to be read of a file, as whoever imports it says; what is left open, the file has to say for certain."""
 
+from datetime import date
 from typing import NamedTuple
 
 from hft_mmap.transfer.numerals import Numerals
@@ -10,8 +11,8 @@ class Beside(NamedTuple):
 
     times: the columns that say when, one, or a date and a time; none: those that are found. time, size, side False:
     nothing of that is taken. form: how times are written, as strptime has it; unit: of numbers since 1970; zone: of
-    times that say none. sizes, sides: columns; None: those that are found. bought, sold: what cells of a side mean
-    that; none: the usual words.
+    times that say none; day: numbers are since its midnight. sizes, sides: columns; None: those that are found. bought,
+    sold: what cells of a side mean that; none: the usual words.
     """
 
     times: tuple[str, ...] = ()
@@ -19,6 +20,7 @@ class Beside(NamedTuple):
     form: str | None = None
     unit: str | None = None
     zone: str | None = None
+    day: date | None = None
     sizes: str | None = None
     size: bool = True
     sides: str | None = None

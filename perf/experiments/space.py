@@ -1,4 +1,4 @@
-"""Bytes a point: on the disk, and in the page cache once everything was read."""
+"""Bytes a point: on the disk, and in the page cache once everything was read; and of ticks with their groups."""
 
 import shutil
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from perf.case import name
 from perf.experiment import Effort, Experiment
-from perf.lab import Lab
+from perf.lab import DAY, Lab
 from perf.record import Benchmark, benchmark
 
 STORED = 10**8
@@ -47,4 +47,9 @@ def _measure(lab: Lab, _effort: Effort) -> Iterator[Benchmark]:
         yield benchmark(name("space", "cached_bytes_a_point", stored=STORED), [[cached / STORED]], unit="integer")
 
 
-EXPERIMENTS = (Experiment("space", _measure, "process"),)
+def _measure_ticks(lab: Lab, _effort: Effort) -> Iterator[Benchmark]:
+    data = lab.stored(STORED, DAY)
+    yield benchmark(name("tick_bytes", "disk", stored=STORED), [[disk_bytes(data) / STORED]], unit="integer")
+
+
+EXPERIMENTS = (Experiment("space", _measure, "process"), Experiment("tick_bytes", _measure_ticks, "process"))

@@ -1,4 +1,4 @@
-"""A day of ticks with times and sizes: windows by time, candles of a minute, points as of many times."""
+"""A day of ticks with times and sizes: windows by time, candles of a minute, points as of many times, appends."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,15 +9,17 @@ import numpy as np
 
 from api.app import create_app
 from hft_mmap import Durability, Series, Store
-from perf.case import Case, TimeFunction, Work, name, timed
-from perf.lab import ROOMY, SYMBOL, Lab
-from perf.prices import BLOCK_POINTS, price_blocks
+from perf.case import Case, Prepare, TimeFunction, Work, name, timed
+from perf.lab import DAY, ROOMY, SYMBOL, Lab
+from perf.memory import no_collection, touch
+from perf.prices import DAY_NS, OPEN_NS, random_walk
 from perf.settings import settings
 from perf.suites.http_app import scope, timing
+from perf.suites.store import LIMITS, warm_bytes
 
-STORED = (100_000, 10_000_000)
-_DAY_NS = 86_400 * 10**9
-_OPEN_NS = 1_767_225_600 * 10**9  # 2026-01-01T00:00:00Z
+STORED = (100_000, 10_000_000, 100_000_000)
+GUARDED = STORED[0]
+BATCHES = (10, 1_000_000)
 _MINUTES = 1_440
 _PLACES = 1_000
 _FURTHER = ("min", "max", "last", "avg", "var", "vwap", "rv", "drawdown", "skew")
@@ -25,15 +27,7 @@ _FURTHER = ("min", "max", "last", "avg", "var", "vwap", "rv", "drawdown", "skew"
 
 @contextmanager
 def _stored(lab: Lab, stored: int) -> Iterator[Store]:
-    """Yield a store with a day of so many ticks, at random times and of random sizes."""
-    rng = np.random.default_rng(1)
-    times = _OPEN_NS + np.sort(rng.integers(0, _DAY_NS, stored))
-    sizes = rng.integers(1, 100, stored) * rng.choice([-1.0, 1.0], stored)
-    prices = price_blocks()
-    with lab.scratch() as scratch, Store(scratch / "data", limits=ROOMY, durability=Durability.PROCESS) as store:
-        for begin in range(0, stored, BLOCK_POINTS):
-            part = slice(begin, min(begin + BLOCK_POINTS, stored))
-            store.append(SYMBOL, next(prices)[: part.stop - begin], times=times[part], sizes=sizes[part])
+    with Store(lab.stored(stored, DAY), mode="r", limits=ROOMY) as store:
         yield store
 
 
@@ -45,7 +39,7 @@ def _asking(lab: Lab, stored: int, question: Callable[[Series], Callable[[], obj
 
 def _window(series: Series) -> Callable[[], object]:
     """Ask for the five statistics of five minutes that end anywhere in the day."""
-    ends = np.random.default_rng(2).integers(_OPEN_NS + _DAY_NS // 100, _OPEN_NS + _DAY_NS, _PLACES)
+    ends = np.random.default_rng(2).integers(OPEN_NS + DAY_NS // 100, OPEN_NS + DAY_NS, _PLACES)
     places = cycle([f"{end}ns" for end in ends.tolist()])
     return lambda: series.statistics(("min", "max", "last", "avg", "var"), window="5m", at=next(places))
 
@@ -60,7 +54,7 @@ def _further(series: Series) -> Callable[[], object]:
 
 
 def _asof(series: Series) -> Callable[[], object]:
-    times = _OPEN_NS + np.random.default_rng(3).integers(0, _DAY_NS, _PLACES)
+    times = OPEN_NS + np.random.default_rng(3).integers(0, DAY_NS, _PLACES)
     return lambda: series.asof_many(times, "1m")
 
 
@@ -75,6 +69,33 @@ def _candles(lab: Lab, stored: int) -> Iterator[TimeFunction]:
         yield run
 
 
+def _append(points: int) -> Prepare:
+    """Append ticks, each batch later than the one before; the arrays differ, as those of `store.append` do."""
+
+    @contextmanager
+    def prepare(lab: Lab) -> Iterator[TimeFunction]:
+        rng = np.random.default_rng(4)
+        sizes = [rng.integers(1, 100, points).astype(np.float64) for _ in range(4)]
+        batches = cycle(zip([random_walk(points, seed) for seed in range(4)], sizes, strict=True))
+        times = OPEN_NS + np.arange(points)
+        touch(2 * warm_bytes(points))
+
+        def append() -> None:
+            prices, sizes = next(batches)
+            times[:] += points  # as a caller's array that is filled anew
+            store.append(SYMBOL, prices, times=times, sizes=sizes)
+
+        with (
+            lab.scratch() as scratch,
+            Store(scratch / "data", limits=LIMITS, durability=Durability.PROCESS) as store,
+            no_collection(),
+        ):
+            append()
+            yield timed(append)
+
+    return prepare
+
+
 def cases() -> list[Case]:
     """Return the cases of this suite."""
     found = []
@@ -84,6 +105,14 @@ def cases() -> list[Case]:
             ("further", _further, Work(1, "windows")), ("asof_many", _asof, Work(_PLACES, "points")),
         ):  # fmt: skip
             prepare = partial(_asking, stored=n, question=question)
-            found.append(Case(name("ticks", case, stored=n), prepare, work))
-        found.append(Case(name("ticks", "candles", stored=n), partial(_candles, stored=n), Work(_MINUTES, "bars")))
+            found.append(Case(name("ticks", case, stored=n), prepare, work, guarded=n == GUARDED))
+        candles = partial(_candles, stored=n)
+        found.append(Case(name("ticks", "candles", stored=n), candles, Work(_MINUTES, "bars"), guarded=n == GUARDED))
+    found += [
+        Case(
+            name("ticks", "append", points=points), _append(points), Work(points, "points"),
+            guarded=points == BATCHES[0], metadata={"durability": Durability.PROCESS},
+        )
+        for points in BATCHES
+    ]  # fmt: skip
     return found

@@ -33,6 +33,7 @@ def stored(shared_service: Service) -> None:
 
 
 JSON = {"Content-Type": "application/json"}
+ARROW = "application/vnd.apache.arrow.stream"
 
 
 def ask(service: Service, path: str, **parameters: Any) -> dict[str, Any]:
@@ -42,6 +43,14 @@ def ask(service: Service, path: str, **parameters: Any) -> dict[str, Any]:
     assert service.client.head(path, params={"symbol": SYMBOL, **parameters}).content == b""
     found: dict[str, Any] = answer.json()
     return found
+
+
+def stream(table: pa.Table) -> bytes:
+    """Return a table as an Arrow stream."""
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
 
 
 def post(service: Service, path: str, body: object, **parameters: Any) -> httpx.Response:
@@ -125,11 +134,7 @@ def test_windows_around_times(shared_service: Service, kind: str) -> None:
     types = {"json": "application/json", "arrow": "application/vnd.apache.arrow.stream",
              "raw": "application/octet-stream"}  # fmt: skip
     if kind == "arrow":
-        sink = io.BytesIO()
-        table = pa.table({"time": times})
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-        bodies["arrow"] = sink.getvalue()
+        bodies["arrow"] = stream(pa.table({"time": times}))
     answer = shared_service.client.post(
         "/windows", params=parameters, content=bodies[kind], headers={"Content-Type": types[kind]}
     )
@@ -190,6 +195,83 @@ def test_points_as_of_many_times(shared_service: Service) -> None:
     assert answer.json()["symbols"] == [SYMBOL, TIMED]
     assert answer.json()["index"] == [[3, None, 2, 2]] * 2
     assert answer.json()["size"] == [[1, None, 0.25, 0.25], None]
+
+
+@pytest.mark.parametrize("kind", ["integers", "timestamps"])
+@pytest.mark.parametrize("by", ["format", "accept"])
+def test_points_as_of_many_times_come_as_arrow(shared_service: Service, kind: str, by: str) -> None:
+    """With timestamps in UTC, null where there is no point; also the times that are asked may be timestamps."""
+    seconds = [1_767_225_600 + s for s in (400, -1, 115, 300)]
+    times = pa.array(seconds, pa.timestamp("s", "Europe/Berlin"))
+    body = stream(pa.table({"time": times if kind == "timestamps" else pa.array(seconds).cast("int64")}))
+    params: Any = [
+        ("symbol", SYMBOL),
+        ("symbol", TIMED),
+        ("tolerance", "1m"),
+        *([("format", "arrow")] if by == "format" else []),
+    ]
+    if kind == "integers":
+        body = stream(pa.table({"time": [second * SECOND for second in seconds], "other": [1.5] * 4}))
+    headers = {"Content-Type": ARROW, **({"Accept": ARROW} if by == "accept" else {})}
+    answer = shared_service.client.post("/asof", params=params, content=body, headers=headers)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, ARROW), answer.text
+    found = pa.ipc.open_stream(answer.content).read_all()
+    assert found.schema.field("time").type == pa.timestamp("ns", "UTC")
+    assert found["symbol"].to_pylist() == [SYMBOL] * 4 + [TIMED] * 4
+    assert found["index"].to_pylist() == [3, None, 2, None] * 2
+    whole = found["time"].cast(pa.int64()).to_pylist()
+    assert whole == [START_NS + 400 * SECOND, None, START_NS + 110 * SECOND, None] * 2
+    assert (found["value"].to_pylist(), found["size"].to_pylist()) == (
+        [12, None, 9, None] * 2,
+        [1, None, 0.25, *[None] * 5],
+    )
+    alone = shared_service.client.post("/asof", params=params[1:], content=body, headers=headers)
+    assert pa.ipc.open_stream(alone.content).read_all().column_names == ["index", "time", "value", "size"]
+
+
+def test_windows_between_timestamps(shared_service: Service) -> None:
+    """In Arrow, where they have a time zone; without one they are no times, and no indexes at all."""
+    bounds = {"start": [1_767_225_600], "end": [1_767_225_661]}
+    headers, params = {"Content-Type": ARROW}, {"symbol": SYMBOL, "by": "time", "stats": "count"}
+
+    def ask_between(kind: pa.DataType, **further: str) -> httpx.Response:
+        body = stream(pa.table({name: pa.array(values, kind) for name, values in bounds.items()}))
+        return shared_service.client.post("/windows", params=params | further, content=body, headers=headers)
+
+    assert ask_between(pa.timestamp("s", "UTC")).json() == {"start": [0], "end": [2], "count": [2]}
+    for kind, further, text in (
+        (pa.timestamp("s"), {}, "has timestamps without a time zone"),
+        (pa.timestamp("s", "UTC"), {"by": "index"}, "must be of integers, not of 'timestamp"),
+        (pa.float64(), {}, "must be of integers or timestamps, not of 'double'"),
+    ):
+        assert text in test_http_table.refused(ask_between(kind, **further), 400)
+
+
+def test_the_points_themselves_have_rfc_3339(shared_service: Service) -> None:
+    """Where that is asked for, in JSON; the other formats have times of their own."""
+    found = ask(shared_service, "/values", times="iso", last=2)
+    assert found["times"] == ["2026-01-01T00:01:50.000000000Z", "2026-01-01T00:06:40.000000000Z"]
+    assert (found["values"], found["sizes"]) == ([9, 12], [0.25, 1])
+    assert ask(shared_service, "/values", times="ns", last=1)["times"] == [START_NS + 400 * SECOND]
+    assert "times" not in ask(shared_service, "/values", times="iso", columns="price")
+    for kind in ("arrow", "raw"):
+        answer = shared_service.client.get(
+            "/values", params={"symbol": SYMBOL, "times": "iso", "format": kind, "columns": "time,price"}
+        )
+        assert "times=iso goes with application/json" in test_http_table.refused(answer, 400)
+    answer = post(shared_service, "/asof", {"time": [START_NS]}, times="iso", format="arrow")
+    assert "times=iso goes with application/json" in test_http_table.refused(answer, 400)
+
+
+def test_many_points_have_rfc_3339(shared_service: Service) -> None:
+    """All of them, whatever pieces they are sent in."""
+    times = START_NS + np.arange(3000)
+    shared_service.client.post(
+        "/add_batch", params={"symbol": "B4", "columns": "time,price", "offset": 0},
+        content=times.tobytes() + np.ones(3000).tobytes(), headers={"Content-Type": "application/octet-stream"},
+    )  # fmt: skip
+    found = shared_service.client.get("/values", params={"symbol": "B4", "times": "iso"}).json()["times"]
+    assert found == [f"2026-01-01T00:00:00.{k:09d}Z" for k in range(3000)]
 
 
 def test_times_are_nanoseconds_or_rfc_3339(shared_service: Service) -> None:
@@ -255,6 +337,7 @@ def test_what_can_not_be_answered_is_refused(
         ("/asof", {"at": 1}, {"time": [1]}, 400, "Unknown parameter 'at'"),
         ("/asof", {}, {"times": [1]}, 422, 'must be an object {"time": […]}'),
         ("/asof", {"symbol": PRICES}, {"time": [1]}, 422, "B2 has no times"),
+        ("/asof", {"format": "csv"}, {"time": [1]}, 400, "format must be one of json, arrow, not 'csv'"),
     ],
 )  # fmt: skip
 def test_what_is_no_body_is_refused(

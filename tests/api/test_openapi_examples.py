@@ -47,6 +47,7 @@ REFUSED: dict[tuple[str, str, int], dict[str, Any]] = {
     },
     ("/windows", "post", 409): {"params": "symbol=ABC-USD", "json": {"start": [0], "end": [20]}},
     ("/windows", "post", 422): {"params": "symbol=ABC-USD", "json": {"start": [1], "end": [2, 3]}},
+    ("/asof", "post", 406): {"params": "symbol=ABC-USD", "headers": {"Accept": "image/png"}, "json": {"time": [1]}},
     ("/quantile", "get", 409): {"params": "symbol=ABC-USD&q=0.5&from=0&to=20"},
     ("/rank", "get", 409): {"params": "symbol=ABC-USD&value=1&from=0&to=20"},
     ("/values", "get", 406): {"params": "symbol=ABC-USD&last=3", "headers": {"Accept": "image/png"}},

@@ -111,6 +111,22 @@ def test_many_symbols_take_no_space_ahead(monkeypatch: pytest.MonkeyPatch) -> No
         assert effective.origins["store.starting_capacity"] == origin
 
 
+def test_many_symbols_have_their_requests_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody has said how many: asked in turn, none of more than are remembered would be there when it is due."""
+    for most, chosen, remembered, origin in (
+        ("1024", None, 4096, "default"),
+        ("1025", None, 4100, "default above 1024 symbols"),
+        ("20000", None, 65_536, "default above 1024 symbols"),
+        ("20000", "4096", 4096, "APP_SERVER__MAX_PREPARED"),
+    ):
+        monkeypatch.setenv("APP_STORE__MAX_SYMBOLS", most)
+        if chosen:
+            monkeypatch.setenv("APP_SERVER__MAX_PREPARED", chosen)
+        effective = load()
+        assert effective.settings.server.max_prepared == remembered
+        assert effective.origins["server.max_prepared"] == origin
+
+
 def test_without_any_source_the_defaults_hold() -> None:
     """No file is needed; every origin is "default"."""
     effective = load()

@@ -17,7 +17,7 @@ SHAPES = {case.name.removesuffix(" 0"): case for case in plain_shapes(0, "\n")}
 FILES = {
     "BTCUSDT-1m-2026-01.zip": "binance klines us", "BTCUSDT-aggTrades-2026-01.zip": "binance aggTrades us",
     "BTCUSDT-5m-2026-01.zip": "binance futures", "XBTUSD.csv": "kraken trades", "XBTUSD_1440.csv": "kraken ohlcvt",
-    "glbx-mdp3.trades.csv.zst": "databento fixed", "AAPL_message_10.csv": "lobster message",
+    "glbx-mdp3.trades.csv.zst": "databento fixed", "AAPL_2012-06-21_message_10.csv": "lobster with times",
     "AAPL_orderbook_10.csv": "lobster orderbook", "EURUSD_Candlestick_1_D_BID.csv": "dukascopy candles",
     "EURUSD_Ticks.csv": "dukascopy ticks", "HISTDATA_COM_ASCII_EURUSD_M1.zip": "histdata m1",
     "HISTDATA_COM_ASCII_EURUSD_T.zip": "histdata ticks", "aapl.us.txt": "stooq bulk", "aapl_us_d.csv": "stooq",

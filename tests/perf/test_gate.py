@@ -308,4 +308,4 @@ def test_p95_is_a_sample_that_was_taken() -> None:
 def test_there_are_guarded_cases_of_the_store_the_body_and_the_service() -> None:
     """A gate that guards nothing passes everything."""
     suites = {case.suite for case in catalogue.everything() if case.guarded}
-    assert suites == {"kernels", "store", "reading", "answers", "decode", "protocol", "http_app", "symbols"}
+    assert suites == {"kernels", "store", "reading", "answers", "decode", "protocol", "http_app", "symbols", "ticks"}

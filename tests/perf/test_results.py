@@ -6,7 +6,7 @@ from pathlib import Path
 import pyperf
 import pytest
 
-from perf import catalogue, figures, history, proof, question_targets
+from perf import catalogue, figures, history, proof, question_targets, tick_targets
 from perf.case import Work
 from perf.experiments import EXPERIMENTS
 from perf.record import Benchmark, benchmark, durations, quantities, summary, values_of, work_of
@@ -14,7 +14,7 @@ from perf.section import README, Section
 from perf.target import Reading
 from perf.targets import TARGETS, asked
 
-EVERY_TARGET = (*TARGETS, *question_targets.TARGETS)
+EVERY_TARGET = (*TARGETS, *question_targets.TARGETS, *tick_targets.TARGETS)
 ENVIRONMENT = {"env_cpu": "a processor", "env_commit": "0123456789ab"}
 
 
@@ -185,7 +185,7 @@ def test_a_section_is_replaced_and_the_rest_left_alone(tmp_path: Path) -> None:
     assert readme.read_text() == f"before\n\n{section.begin}\n\ntwo\n\n{section.end}\nafter\n"
 
 
-@pytest.mark.parametrize("section", [figures.README, figures.QUESTIONS, proof.README])
+@pytest.mark.parametrize("section", [figures.README, figures.QUESTIONS, figures.TICKS, proof.README])
 def test_the_readme_has_a_place_for_each_section(section: Section) -> None:
     """Or it could not be written."""
     assert "anything" in section.replaced("anything", README.read_text(encoding="utf-8"))

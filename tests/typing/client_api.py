@@ -1,6 +1,7 @@
 """Everything that the clients and the import offer, with the types it has; mypy strict accepts this file as it is."""
 
 from collections.abc import AsyncGenerator, Generator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import assert_type
 
@@ -10,6 +11,24 @@ from numpy.typing import NDArray
 from hft_mmap import Buckets, Columns, Passage, Point, Rank, SeriesInfo, Store
 from hft_mmap.client import Added, AsyncClient, AsyncProducer, Client, Producer, Retry, Stats, Windows
 from hft_mmap.transfer import ImportReport, Plan, StoreSink, export_span, import_files
+
+
+def ask_by_time(client: Client) -> None:
+    """Ask for bars, windows and points by time."""
+    client.append("S", [1.5, 2.5], times=[1, 2], sizes=[3, -4])
+    assert_type(client.stats("S", "5m"), Stats)
+    assert_type(client.statistics("S", ("vwap",), window=timedelta(1), at="1s"), dict[str, float | int | None])
+    assert_type(client.stats_bars("S", 2, 0, window=None, stats=("count",)), Columns)
+    assert_type(client.time_bars("S", "1m", "1970-01-01T00:00:00Z", tz="UTC", fill="null", stats=("vwap",)), Columns)
+    assert_type(client.volume_bars("S", 1e6, window="5m"), Columns)
+    assert_type(client.value_bars("S", 1e9, 0, 1), Columns)
+    assert_type(client.stats_around("S", [1, 2], before="1s", after=timedelta(seconds=5)), Columns)
+    assert_type(client.stats_between("S", [1], np.array([2])), Columns)
+    assert_type(client.asof("S", "5ns"), Point)
+    assert_type(client.asof("S", "5ns", "1s"), Point | None)
+    assert_type(client.asof_across(["S"], 0), dict[str, Point | None])
+    assert_type(client.asof_many("S", np.array(["2026-01-01"], dtype="M8[ns]"), "1s"), Columns)
+    assert_type(client.values("S", last="1s"), NDArray[np.float64])
 
 
 def use_a_client(url: str) -> int:
@@ -40,6 +59,7 @@ def use_a_client(url: str) -> int:
         assert_type(updates, Generator[Windows, None, None])
         assert_type(next(updates), Windows)
         updates.close()
+        ask_by_time(client)
         with client.producer("T") as producer:
             assert_type(producer, Producer)
             producer.add(3)
@@ -54,6 +74,9 @@ async def use_an_async_client(url: str) -> int:
         assert_type(await client.values("T"), NDArray[np.float64])
         assert_type(await client.buckets("T"), Buckets)
         assert_type(await client.stats_many("T", [0], [1]), Columns)
+        assert_type(await client.time_bars("S", "1m"), Columns)
+        assert_type(await client.asof("S", "5ns"), Point)
+        assert_type(await client.asof("S", "5ns", "1s"), Point | None)
         updates = client.stream("T")
         assert_type(updates, AsyncGenerator[Windows, None])
         assert_type(await anext(updates), Windows)

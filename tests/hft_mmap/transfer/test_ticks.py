@@ -1,7 +1,7 @@
 """Times and sizes of files: how they are found and read, what is asked, what is left out, and the way back."""
 
 import json
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -36,6 +36,11 @@ from tests.hft_mmap.transfer.vendors import workbook
 NS = 10**9
 BEGIN = datetime(2026, 3, 9, 14, 30, 5, tzinfo=UTC)
 BEGIN_NS = int(BEGIN.timestamp()) * NS
+
+
+JUNE = date(2012, 6, 21)
+JUNE_NS = 1_340_285_400 * NS
+"""Half past nine in New York, on that day."""
 
 
 def ns(moment: datetime) -> int:
@@ -95,6 +100,12 @@ def sizes_of(store: Store, symbol: str = "A") -> list[float]:
         (f"{BEGIN_NS // 10**6}.5", {}, BEGIN_NS + 500_000),
         ("12", {"time_unit": "s"}, 12 * NS),
         ("-1.5", {"time_unit": "ms"}, -1_500_000),
+        ("34200.017459617", {"day": JUNE, "tz": "America/New_York"}, JUNE_NS + 17_459_617),
+        ("34200", {"day": JUNE, "tz": "America/New_York"}, JUNE_NS),
+        ("48600.5", {"day": JUNE, "tz": "UTC"}, JUNE_NS + NS // 2),
+        ("34200017.5", {"day": JUNE, "tz": "-04:00", "time_unit": "ms"}, JUNE_NS + 17_500_000),
+        ("0", {"day": JUNE, "tz": "+02:00"}, JUNE_NS - (13 * 60 + 30 + 120) * 60 * NS),
+        ("86399.999999999", {"day": JUNE, "tz": "UTC"}, JUNE_NS + (10 * 60 + 30) * 60 * NS - 1),
     ],
 )  # fmt: skip
 def test_a_time_is_stored_to_the_nanosecond(
@@ -151,6 +162,14 @@ def test_what_is_not_certain_of_times_is_asked(
         (["1767225600", "1767225600000"], {}, "--time-unit says the unit"),
         (["1767225600", "Total"], {}, "is no time as in the other rows"),
         (["09-Mar-2026", "10-Foo-2026"], {}, "is no time as in the other rows"),
+        (
+            ["34200.5", "86400.0"],
+            {"day": JUNE, "tz": "UTC"},
+            "is no time of one day (s since midnight of 2012-06-21, UTC)",
+        ),
+        (["34200", "-1"], {"day": JUNE, "tz": "UTC"}, "is no time of one day"),
+        (["34200.5", "34200.0000000001"], {"day": JUNE, "tz": "UTC"}, "is no time as in the other rows"),
+        (["7199", "7200"], {"day": date(2026, 3, 8), "tz": "America/New_York"}, "or there are two of it"),
     ],
 )
 def test_a_row_with_another_time_is_a_bad_row(
@@ -165,6 +184,68 @@ def test_a_row_with_another_time_is_a_bad_row(
     assert store.symbols() == []
     report = bring(store, path, skip_bad=True, **options)
     assert (report.progress.stored, report.progress.skipped) == (1_201, 1)
+
+
+@pytest.mark.parametrize("kind", [pa.float64(), pa.decimal128(18, 9), pa.string(), pa.int64()], ids=str)
+def test_times_since_midnight_come_from_tables(store: Store, tmp_path: Path, kind: pa.DataType) -> None:
+    """Whatever type their column has, but for types that say the day themselves."""
+    seconds = ["34200.017459617", "34200.25"] if kind != pa.int64() else ["34200", "34201"]
+    if kind in {pa.float64(), pa.int64()}:
+        cells: Any = pa.array([float(text) for text in seconds]).cast(kind)
+    else:
+        cells = pa.array(seconds).cast(kind)
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"time": cells, "price": [1.5, 2.5]}), path)
+    bring(store, path, day=JUNE, tz="America/New_York")
+    expected = [17_459_617, NS // 4] if kind != pa.int64() else [0, NS]
+    assert [time - JUNE_NS for time in times_of(store)] == expected
+
+
+@pytest.mark.parametrize(
+    ("cells", "options", "text"),
+    [
+        (["34200.5"], {}, "say no time zone: --tz names it"),
+        (
+            ["09:30:00"],
+            {"tz": "UTC"},
+            "'09:30:00' in time is no time of one day, in s since midnight: leave out --date",
+        ),
+        (["34200000"], {"tz": "UTC"}, "'34200000' in time is no time of one day, in s since midnight"),
+        (["2012-06-21"], {"tz": "UTC"}, "is no time of one day"),
+        ([""], {"tz": "UTC"}, "is no time of one day"),
+    ],
+)
+def test_what_is_not_certain_of_times_since_midnight_is_asked(
+    store: Store, tmp_path: Path, cells: list[str], options: dict[str, Any], text: str
+) -> None:
+    """The zone, what is no number, a number of another unit; nothing is stored before."""
+    with pytest.raises(Doubtful, match=text):
+        bring(store, as_csv(tmp_path, *cells), day=JUNE, **options)
+    with pytest.raises(Doubtful, match="no column says when: --time-column names it"):
+        bring(store, text_file(tmp_path / "b.csv", "price\n1.5\n"), day=JUNE, **options)
+    assert store.symbols() == []
+
+
+def test_a_day_beside_times_that_say_it_is_refused(store: Store, tmp_path: Path) -> None:
+    """Timestamps of a table, and records of NumPy."""
+    table = pa.table({"time": pa.array([1, 2], pa.timestamp("s", "UTC")), "price": [1.5, 2.5]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(Doubtful, match="the times in time say their day themselves: leave out --date"):
+        bring(store, tmp_path / "a.parquet", day=JUNE)
+    np.save(tmp_path / "a.npy", np.array([(1, 1.5)], dtype=[("time", "i8"), ("price", "f8")]))
+    with pytest.raises(UnreadableFile, match="--date is of text and tables"):
+        bring(store, tmp_path / "a.npy", day=JUNE)
+
+
+def test_a_preset_knows_the_zone_of_its_vendor(store: Store, tmp_path: Path) -> None:
+    """Where nobody says another; the side of a message is that of the order in the book."""
+    path = text_file(tmp_path / "a.csv", "34200.017459617,5,0,1,2238200,-1\n34200.25,1,1184,7,2239600,1\n")
+    options: dict[str, Any] = {"preset": "lobster", "day": JUNE, "time_columns": ("1",), "column": "5"}
+    bring(store, path, size_column="4", side_column="6", **options)
+    assert (store.window("A", 2).tolist(), sizes_of(store)) == ([223.82, 223.96], [1.0, -7.0])
+    assert [time - JUNE_NS for time in times_of(store)] == [17_459_617, NS // 4]
+    bring(store, path, symbol="B", tz="UTC", **options)
+    assert times_of(store, "B")[1] == JUNE_NS - 4 * 3600 * NS + NS // 4
 
 
 @given(

@@ -12,7 +12,7 @@ import lzma
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -204,6 +204,8 @@ def _exchanges(bars: Bars, minutes: Bars, end: str) -> Iterator[Case]:
     message = [[f"{34200 + place}.5", "1", "7", "100", str(round(close * 10_000)), "1"]
                for place, close in enumerate(bars.closes)]  # fmt: skip
     yield case("lobster message", "m.csv", text(None, message, end=end), one, preset="lobster", column="5")
+    yield case("lobster with times", "m.csv", text(None, message, end=end), one, preset="lobster", column="5",
+               time_columns=("1",), day=date(2012, 6, 21))  # fmt: skip
     book = [[str(round(close * 10_000)), "5", "-9999999999" if place == 7 else str(round(close * 10_000) - 100), "6"]
             for place, close in enumerate(bars.closes)]  # fmt: skip
     bids = [(round(close * 10_000) - 100) / 10_000 for place, close in enumerate(bars.closes) if place != 7]
