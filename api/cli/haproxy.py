@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from api.operation.sharding import MOST_SLOTS, parse_slots
+from hft_mmap.slots import MOST_SLOTS, parse_slots
 
 MAP_NAME = "slots.map"
 CONFIGURATION_NAME = "haproxy.cfg"

@@ -7,22 +7,15 @@ not refuse an offset that fits by now.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from zlib import crc32
 
 from api.cluster.block import HEAD_BYTES, MOST_ENTRY_BYTES, NO_POINTS, Entry, Kind, encode_entry
 from api.cluster.request import Answer, Request
 from api.cluster.state import State
 from api.http.problems import Refusal
-from api.operation.sharding import MOST_SLOTS
 from hft_mmap import HftMmapError, Late, SymbolLimitReached, Ticks
 from hft_mmap.files.layout import Kind as Column
+from hft_mmap.slots import MOST_SLOTS, slot_of
 from hft_mmap.ticks import clamped, other_columns, raise_late
-
-
-def slot_of(symbol: str) -> int:
-    """Return the slot of a symbol, which a router finds as well."""
-    return crc32(symbol.encode()) % MOST_SLOTS
-
 
 MOST_ENTRIES = 4096
 """Entries of one block: applying them takes some 20 ms at most beside their points."""

@@ -27,11 +27,12 @@ from api.http.exchange import REFUSED, Message, Receive, Scope, Send
 from api.http.problems import Refusal, problem, send_problem
 from api.operation.part import Application, PartError
 from api.operation.settings import Settings
-from api.operation.sharding import ClusterSettings, parse_slots
+from api.operation.sharding import ClusterSettings
 from hft_mmap import Limits, Store, StoreUnusable, Ticks
 from hft_mmap.extras import how_to_install
 from hft_mmap.files.disk import make_directory
 from hft_mmap.files.names import OWNER_NAME
+from hft_mmap.slots import parse_slots
 
 if TYPE_CHECKING:
     from api.cluster.nats import NatsLog

@@ -1,34 +1,18 @@
 """The settings of a replica of a shard, and which slots and addresses they may name."""
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from api.operation import checks
 from api.operation.checks import setting
 from hft_mmap import Durability
+from hft_mmap.slots import MOST_SLOTS, parse_slots
 
 if TYPE_CHECKING:
     from api.operation.settings import ServerSettings, StoreSettings
 
-MOST_SLOTS = 1024
-"""Slots of all shards together; the slot of a symbol is its CRC-32 modulo this."""
 BLOCK_OVERHEAD_BYTES = 1024
 """What a record of the log may take beside the numbers of one batch."""
-_SLOTS = re.compile(r"(\d{1,4})(?:-(\d{1,4}))?")
-
-
-def parse_slots(listed: str) -> frozenset[int]:
-    """Return the slots that "0-511, 600" lists; ValueError."""
-    found: set[int] = set()
-    for part in listed.split(","):
-        match = _SLOTS.fullmatch(part.strip())
-        low = int(match[1]) if match else MOST_SLOTS
-        high = int(match[2]) if match and match[2] else low
-        if not low <= high < MOST_SLOTS:
-            raise ValueError(f"must list slots from 0 to {MOST_SLOTS - 1}, such as 0-511, 600, not {listed!r}")
-        found |= set(range(low, high + 1))
-    return frozenset(found)
 
 
 def _slots(value: object) -> str:

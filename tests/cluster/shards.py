@@ -54,3 +54,14 @@ def replicas(
 def post(service: Service, symbol: str, values: list[float], **more: object) -> httpx.Response:
     """Return the answer to a batch."""
     return service.client.post("/add_batch", json={"symbol": symbol, "values": values, **more})
+
+
+@contextmanager
+def started(nats: Nats, directory: Path, name: str, shard: int, slots: str = "") -> Iterator[Service]:
+    """Yield a replica of one of two shards, whose logs are made."""
+    (directory / name).mkdir()
+    slots = slots or ("0-511", "512-1023")[shard]
+    named = {"cluster__replica": name, "cluster__shard": shard, "cluster__slots": slots, "store__max_symbols": 50}
+    with running_service(directory / name, **settings_of(nats, **named)) as service:
+        wait_until(partial(is_ready, service), "a replica to catch up")
+        yield service

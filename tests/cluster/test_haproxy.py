@@ -13,10 +13,10 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.cluster.servers import Nats, free_ports, nats_servers
-from tests.cluster.shards import create, is_ready, needs_nats, settings_of
+from tests.cluster.servers import free_ports, nats_servers
+from tests.cluster.shards import create, needs_nats, started
 from tests.proxies.programs import PROGRAMS, missing
-from tests.service import PATIENCE_S, Service, run_command, running_service, wait_until
+from tests.service import PATIENCE_S, Service, run_command, wait_until
 
 pytestmark = [needs_nats, pytest.mark.skipif(bool(missing("haproxy")), reason=missing("haproxy") or "it is there")]
 
@@ -62,17 +62,6 @@ def _goes(client: httpx.Client, shard: int) -> bool:
         return client.get(f"/shard/{shard}/ready").status_code == 200
     except httpx.HTTPError:
         return False
-
-
-@contextmanager
-def started(nats: Nats, directory: Path, name: str, shard: int) -> Iterator[Service]:
-    """Yield a replica of one of two shards."""
-    (directory / name).mkdir()
-    slots = ("0-511", "512-1023")[shard]
-    named = {"cluster__replica": name, "cluster__shard": shard, "cluster__slots": slots, "store__max_symbols": 50}
-    with running_service(directory / name, **settings_of(nats, **named)) as service:
-        wait_until(lambda: is_ready(service), "a replica to catch up")
-        yield service
 
 
 @pytest.fixture(scope="module")
