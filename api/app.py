@@ -74,7 +74,7 @@ ACCESS: Mapping[str, Access] = {
     "/events": READ,
     "/stream": ANY,  # WRITE or READ, which its query decides
     "/metrics": READ,  # who watches sees what /symbols tells, and needs no right to do anything
-    "/cluster": READ,
+    "/cluster": {"GET": READ, "HEAD": READ, "PATCH": ADMIN},
     "/": OPEN,  # the pages hold no data; they ask for a token and send it
     "/docs": OPEN,
     "/static/{name}": OPEN,

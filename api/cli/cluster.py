@@ -4,6 +4,7 @@ import asyncio
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import click
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("shard", "replica", "applied", "last", "saved", "reason")
 _WAIT_S = 5.0
+_CHANGE_WAIT_S = 60.0
 TOKEN_OPTION = click.option("--token", envvar="HFT_MMAP_TOKEN", default="", help="Token for the services, if needed.")
 
 
@@ -108,19 +110,62 @@ def status_command(urls: tuple[str, ...], token: str, as_json: bool) -> None:
         raise click.exceptions.Exit(EXIT_FAULTS)
 
 
-def _asked(url: str, token: str) -> dict[str, Any]:
-    """Return what the service at `url` says of itself; a `reason` where it says nothing."""
+def _asked(url: str, token: str, change: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return what the service at `url` says of itself, or of a `change`; a `reason` where it says nothing."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     if not url.startswith(("http://", "https://")):
         return {"url": url, "reason": "is no address of a service, which begins with http:// or https://"}
+    request = Request(f"{url.rstrip('/')}/cluster", headers=headers)
+    if change is not None:
+        request.method, request.data = "PATCH", json.dumps(change).encode()
+        request.add_header("Content-Type", "application/json")
     try:
-        with urlopen(Request(f"{url.rstrip('/')}/cluster", headers=headers), timeout=_WAIT_S) as answer:
+        with urlopen(request, timeout=_WAIT_S if change is None else _CHANGE_WAIT_S) as answer:
             told: dict[str, Any] = json.load(answer)
+    except HTTPError as error:
+        return {"url": url, "reason": f"refuses with {error.code}: {_detail(error)}"}
     except (OSError, ValueError) as error:
         return {"url": url, "reason": f"does not answer: {error}"}
-    if told.get("shard") is None:
+    if change is None and told.get("shard") is None:
         told["reason"] = "is a service on one machine"
     return {"url": url, **told}
+
+
+def _detail(error: HTTPError) -> str:
+    """Return why a service refuses, as it says itself."""
+    try:
+        return str(json.load(error)["detail"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return error.reason
+
+
+@cluster_group.command("limits", short_help="Print or change how many points a symbol of a shard keeps.")
+@click.argument("url")
+@click.option("--max-data-retention", type=click.IntRange(1), help="The most points that a symbol keeps.")
+@click.option("--cleanup-keep-count", type=click.IntRange(0), help="Those that a cleanup keeps.")
+@TOKEN_OPTION
+def limits_command(url: str, max_data_retention: int | None, cleanup_keep_count: int | None, token: str) -> None:
+    """Print how many points each symbol of a shard keeps, and change it if an option says so; URL: any replica of it.
+
+    The change is a record of the log: all replicas keep the same points, also those that are stopped or read late.
+    What the settings of replicas say of it holds for a new log alone.
+
+    \b
+    Examples:
+      hft-mmap cluster limits http://10.0.0.4:8080
+      hft-mmap cluster limits http://10.0.0.4:8080 --max-data-retention 1000000000 --cleanup-keep-count 900000000
+    """
+    given = {"max_data_retention": max_data_retention, "cleanup_keep_count": cleanup_keep_count}
+    told = _asked(url, token)
+    change = {name: told.get(name) if value is None else value for name, value in given.items()}
+    if any(value is not None for value in given.values()) and "shard" in told:
+        for name in (name for name, value in change.items() if value is None):
+            detail = f"the log has no limits yet, so --{name.replace('_', '-')} is needed too"
+            raise Failure((detail,), EXIT_FAULTS)
+        told = _asked(url, token, change)
+    if "max_data_retention" not in told:
+        raise Failure((f"{url} {told['reason']}",), EXIT_FAULTS)
+    click.echo("\n".join(f"{name} {shown(told[name])}" for name in given))
 
 
 @cluster_group.command("trim", short_help="Remove what every replica has saved from the log.")

@@ -12,7 +12,7 @@ from api.cluster.block import HEAD_BYTES, MOST_ENTRY_BYTES, NO_POINTS, Entry, Ki
 from api.cluster.request import Answer, Request
 from api.cluster.state import State
 from api.http.problems import Refusal
-from hft_mmap import HftMmapError, Late, SymbolLimitReached, Ticks
+from hft_mmap import HftMmapError, Late, Limits, SymbolLimitReached, Ticks
 from hft_mmap.files.layout import Kind as Column
 from hft_mmap.slots import MOST_SLOTS, slot_of
 from hft_mmap.ticks import clamped, other_columns, raise_late
@@ -114,6 +114,10 @@ class _Deciding:
     def _answer(self, request: Request) -> Answer:
         """Take one request into the block, and return what it is answered. _Later, HftMmapError, Refusal."""
         symbol, batch, place = request.symbol, request.batch, self._state.place
+        if request.kind is Kind.LIMITS:
+            self._add(Entry(Kind.LIMITS, "", 0, NO_POINTS, request.numbers))
+            self._limits = Limits(*request.numbers)
+            return Answer(0)
         if symbol in self._held:
             raise _Later
         if symbol in place.sealed:

@@ -18,11 +18,13 @@ from api.cluster.request import Answer, Request
 from api.cluster.state import Stopped
 from api.http.problems import Refusal
 from api.operation.sharding import BLOCK_OVERHEAD_BYTES
-from hft_mmap import Ticks
+from hft_mmap import Limits, Ticks
 from hft_mmap.files.names import validate_symbol
 from hft_mmap.ticks import check_ticks
 
 _AGAIN_S = 0.2
+MOST_POINTS = 2**62
+"""What a record can say of how many points a symbol keeps."""
 
 
 class Replica(Follower):
@@ -67,6 +69,14 @@ class Replica(Follower):
     async def seal(self, symbol: str) -> Answer:
         """Take no more points of `symbol`, for good; return its total. Refusal as of `write`."""
         return await self._ask(Request(validate_symbol(symbol), NO_POINTS, None, Kind.SEAL))
+
+    async def limit(self, max_data_retention: int, cleanup_keep_count: int) -> Answer:
+        """Have every replica keep so many points a symbol from here on. ValueError as of `Limits`; as `write`."""
+        Limits(max_data_retention, cleanup_keep_count)
+        if max_data_retention > MOST_POINTS:
+            raise ValueError(f"max_data_retention must be at most {MOST_POINTS}, not {max_data_retention}")
+        numbers = max_data_retention, cleanup_keep_count
+        return await self._ask(Request("", NO_POINTS, None, Kind.LIMITS, numbers=numbers))
 
     async def _ask(self, request: Request) -> Answer:
         if request.size + BLOCK_OVERHEAD_BYTES > self._rules.max_block_bytes:

@@ -132,10 +132,16 @@ class Replicated:
     def told(self) -> dict[str, object]:
         """Return what GET /cluster tells."""
         replica = self.replica
+        most, keep = replica.state.place.retention or (None, None)
         return {
             "shard": self.settings.shard, "replica": self.name, "log": self.settings.log, "slots": self.settings.slots,
             "applied": replica.applied, "last": replica.last, "saved": replica.saved, "reason": replica.reason(),
+            "max_data_retention": most, "cleanup_keep_count": keep,
         }  # fmt: skip
+
+    async def limit(self, max_data_retention: int, cleanup_keep_count: int) -> int:
+        """Have every replica of the shard keep so many points a symbol; return the record that says so."""
+        return (await self.replica.limit(max_data_retention, cleanup_keep_count)).sequence
 
     def counts(self) -> dict[str, float]:
         """Return the numbers of /metrics."""

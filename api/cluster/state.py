@@ -37,9 +37,7 @@ class Place:
 
     def limits(self) -> Limits:
         """Return the limits by which points are kept."""
-        if self.retention is None:
-            return Limits()
-        return replace(Limits(), max_data_retention=self.retention[0], cleanup_keep_count=self.retention[1])
+        return Limits(*(self.retention or ()))
 
 
 class State:

@@ -27,6 +27,10 @@ class Part(Protocol):
         """Return what GET /cluster tells."""
         ...
 
+    async def limit(self, max_data_retention: int, cleanup_keep_count: int) -> int:
+        """Have every replica keep so many points a symbol; return the record that says so. ValueError, Refusal."""
+        ...
+
     def counts(self) -> dict[str, float]:
         """Return the numbers of /metrics."""
         ...

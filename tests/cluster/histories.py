@@ -162,6 +162,7 @@ class History:
         self.counts: dict[str, int] = {}
         self.faulty = True
         self.ending = False
+        self._changes: list[asyncio.Task[None]] = []
         self.holds_condition = bool(seed & 1)
         self.loop = VirtualLoop()
 
@@ -216,7 +217,7 @@ class History:
                 node.start()
         await asyncio.sleep(10)  # what is late has come
         async with asyncio.timeout(CALM_S):
-            await asyncio.gather(*tasks)
+            await asyncio.gather(*tasks, *self._changes)
             for node in self.nodes:
                 await node.running.reached(self.log.last, CALM_S)
         self._check(writers)
@@ -231,8 +232,11 @@ class History:
             if node.replica is None:
                 node.start()
                 continue
-            what = rng.choice(("kill", "kill", "power", "stop"))
+            what = rng.choice(("kill", "kill", "power", "stop", "limit"))
             self.count(what)
+            if what == "limit":
+                self._changes.append(asyncio.create_task(self._limit(node.running)))
+                continue
             if what == "stop":
                 replica, node.replica = node.replica, None
                 self.check_running(replica)
@@ -243,6 +247,11 @@ class History:
                 await node.kill(power=what == "power")
             if rng.random() < 0.6:
                 node.start()
+
+    async def _limit(self, replica: Replica) -> None:
+        """Change how many points are kept, for every replica."""
+        with suppress(Refusal, Killed):
+            await replica.limit(*self.rng.choice(((45, 30), (35, 35), (500, 1))))
 
     def _check(self, writers: list["Writer"]) -> None:
         first = self.nodes[0]

@@ -16,7 +16,7 @@ from api.cluster.position import Position, load, save
 from api.cluster.replica import Replica
 from api.cluster.state import Place
 from api.http.problems import Refusal
-from hft_mmap import ColumnsDiffer, Late, LateTimes, Limits, OffsetConflict, Store, StoreUnusable, Ticks
+from hft_mmap import ColumnsDiffer, InvalidValues, Late, LateTimes, Limits, OffsetConflict, Store, StoreUnusable, Ticks
 from hft_mmap.errors import SymbolLimitReached
 from tests.cluster.memory import MemoryClient, MemoryLog
 
@@ -125,6 +125,30 @@ def test_replicas_with_other_limits_hold_the_same_points(tmp_path: Path) -> None
             with pytest.raises(SymbolLimitReached):
                 await b.write("S2", prices(1), None)
             await a.write("S2", prices(1), None)
+
+    run(work)
+
+
+def test_new_limits_hold_for_every_replica_from_one_record_on(tmp_path: Path) -> None:
+    """Batches before and behind it in the same record included; a restart knows them."""
+
+    async def work(log: MemoryLog) -> None:
+        async with replica_of(log, tmp_path / "a") as a, replica_of(log, tmp_path / "b") as b:
+            batch = prices(*range(1, 31))
+            waiting = [a.write("ABC", batch, 30 * k) for k in range(3)]
+            told = await asyncio.gather(*waiting, a.limit(40, 10), a.write("ABC", batch, 90), a.write("DEF", batch, 0))
+            assert [one.total for one in told] == [30, 60, 90, 0, 120, 30]
+            assert len({one.sequence for one in told[:4]}) == 1
+            await b.reached(told[-1].sequence, 5.0)
+            assert len(held(a, "ABC")) == 40
+            assert held(a, "ABC") == held(b, "ABC")
+            with pytest.raises(InvalidValues, match="larger than max_data_retention"):
+                await b.write("DEF", prices(*range(1, 42)), None)
+            for wrong in ((5, 6), (0, 0), (2**63, 1)):
+                with pytest.raises(ValueError, match="must be"):
+                    await a.limit(*wrong)
+        async with replica_of(log, tmp_path / "b") as b:
+            assert b.state.place.retention == (40, 10)
 
     run(work)
 

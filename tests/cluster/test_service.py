@@ -155,6 +155,38 @@ def test_the_commands_look_trim_and_copy(nats: Nats, both: list[Service], tmp_pa
 
 
 @needs_nats
+def test_the_command_changes_the_limits_of_every_replica(tmp_path: Path) -> None:
+    """And prints them; what is wrong changes nothing."""
+    with nats_servers(tmp_path, 1) as nats, replicas(nats, tmp_path) as both:
+        a, b = both
+
+        def limits(url: str, *options: str) -> tuple[int, str]:
+            done = run_command(tmp_path, "cluster", "limits", url, *options)
+            return done.returncode, done.stdout + done.stderr
+
+        assert "no limits yet, so --cleanup-keep-count is needed" in limits(a.url, "--max-data-retention", "9")[1]
+        post(a, "KEEP", [1.0, 2.0, 3.0, 4.0])
+        assert limits(a.url) == (0, "max_data_retention 150000000\ncleanup_keep_count 100000000\n")
+        code, said = limits(a.url, "--max-data-retention", "4", "--cleanup-keep-count", "2")
+        assert (code, said) == (0, "max_data_retention 4\ncleanup_keep_count 2\n")
+        least = {"X-Min-Seq": str(post(b, "KEEP", [5.0], offset=4).json()["seq"])}
+        for one in both:
+            assert one.client.get("/values?symbol=KEEP", headers=least).json()["values"] == [3.0, 4.0, 5.0]
+        code, said = limits(b.url, "--cleanup-keep-count", "7")
+        assert (code, "must be at most max_data_retention (4); nothing was changed" in said) == (1, True), said
+        assert limits(b.url)[1] == "max_data_retention 4\ncleanup_keep_count 2\n"
+        assert "does not answer" in limits("http://127.0.0.1:1")[1]
+        for body, status in (({}, 400), ({"max_data_retention": True, "cleanup_keep_count": 1}, 400)):
+            assert a.client.patch("/cluster", json=body).status_code == status
+
+
+def test_limits_are_settings_on_one_machine(shared_service: Service) -> None:
+    """409, and the command says so."""
+    limits = {"max_data_retention": 4, "cleanup_keep_count": 2}
+    assert shared_service.client.patch("/cluster", json=limits).status_code == 409
+
+
+@needs_nats
 def test_a_replica_without_its_log_reads_on_and_takes_no_batch(tmp_path: Path) -> None:
     """503 with Retry-After and what is known of the batch; and when the log is back, all goes on."""
     with nats_servers(tmp_path, 1) as nats, replicas(nats, tmp_path, "a", cluster__append_timeout_s=1) as (a,):
