@@ -79,12 +79,8 @@ class Store(Watch):
         if isinstance(sync_interval_ms, bool) or not 1 <= sync_interval_ms <= MAX_SYNC_INTERVAL_MS:
             message = f"sync_interval_ms must be from 1 to {MAX_SYNC_INTERVAL_MS}, not {sync_interval_ms!r}"
             raise ValueError(message)
-        if mode == "a" and not owner and (Path(path) / OWNER_NAME).exists():
-            message = (
-                f"data directory {path} is that of a replica of a shard: what is written beside its log would stop the "
-                f"replica; send batches to the service, or open it with mode='r'"
-            )
-            raise StoreUnusable(message)
+        if mode == "a" and not owner:
+            _refuse_that_of_a_replica(Path(path))
         super().__init__(
             Path(path), read_only=mode == "r", create_on_append=create_on_append,
             limits=limits if limits is not None else Limits(), durability=Durability(durability),
@@ -382,3 +378,18 @@ class _Forked(Store):
 
     def close(self) -> None:
         """Do nothing."""
+
+
+def _refuse_that_of_a_replica(path: Path) -> None:
+    """Raise StoreUnusable for the data directory of a replica of a shard, and for one that can't be looked at."""
+    try:
+        is_there = (path / OWNER_NAME).exists()
+    except OSError as error:
+        message = f"data directory {path} can't be used: {error.strerror}"
+        raise StoreUnusable(message) from error
+    if is_there:
+        message = (
+            f"data directory {path} is that of a replica of a shard: what is written beside its log would stop the "
+            f"replica; send batches to the service, or open it with mode='r'"
+        )
+        raise StoreUnusable(message)
