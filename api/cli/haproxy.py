@@ -42,6 +42,7 @@ frontend prices
     http-request set-var(txn.shard) path,field(3,/) if {{ path_reg ^/shard/[0-9]+/ }}
     http-request set-path %[path,regsub(^/shard/[0-9]+,)] if {{ path_reg ^/shard/[0-9]+/ }}
     acl placed var(txn.shard) -m found
+    http-request return status 200 content-type text/html string '{page}' if {{ path / }} !placed
     http-request return status 400 content-type application/problem+json string '{no_symbol}' unless placed
 """
 _USE = """\
@@ -130,7 +131,9 @@ def slots_map(shards: Mapping[int, Sequence[Member]]) -> str:
 def configuration(shards: Mapping[int, Sequence[Member]], map_path: str, bind: str, host: str) -> str:
     """Return the configuration; `host`: the one name that it answers to, empty for any."""
     only = f"    http-request deny deny_status 421 unless {{ req.hdr(host),field(1,:) -i {host} }}\n" if host else ""
-    head = _HEAD.format(bind=bind, host=only, slots=MOST_SLOTS, map=map_path, no_symbol=_NO_SYMBOL)
+    links = "".join(f'<li><a href="/shard/{shard}/">Shard {shard}</a>' for shard in shards)
+    page = f"<!doctype html><title>Shards</title><ul>{links}</ul>"
+    head = _HEAD.format(bind=bind, host=only, slots=MOST_SLOTS, map=map_path, page=page, no_symbol=_NO_SYMBOL)
     known = f"{{ var(txn.shard) -m str {' '.join(map(str, shards))} }}"
     parts = [head, _UNKNOWN.format(text=_NO_SUCH, known=known)]
     parts += [_USE.format(shard=shard) for shard in shards]

@@ -16,6 +16,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from api.access.secret_files import CredentialsError, is_within_reach, resolve
 from api.body.patience import Appender, Stored
 from api.cluster.deciding import Rules
 from api.cluster.following import Patience
@@ -49,9 +50,17 @@ def log_of(settings: ClusterSettings) -> "NatsLog":
     from api.cluster.nats import NatsLog  # noqa: PLC0415 - whose package may be missing, which `faults` tells
 
     return NatsLog(
-        settings.servers.split(", "), settings.shard, settings.max_block_bytes,
-        credentials_file=settings.credentials_file, tls_ca=settings.tls_ca,
+        settings.servers.split(", "), settings.shard, settings.max_block_bytes, **_files(settings),
     )  # fmt: skip
+
+
+def _files(settings: ClusterSettings) -> dict[str, str]:
+    """Return where the files are that the connection to the log needs. CredentialsError."""
+    return {key: str(resolve(path, f"cluster.{key}")) if path else "" for key, path in _named(settings)}
+
+
+def _named(settings: ClusterSettings) -> list[tuple[str, str]]:
+    return [("credentials_file", settings.credentials_file), ("tls_ca", settings.tls_ca)]
 
 
 def store_limits(settings: Settings) -> Limits:
@@ -94,13 +103,22 @@ def faults(settings: ClusterSettings) -> list[str]:
     """Return why a replica with these settings can't start here. Asks the servers of the log."""
     if find_spec("nats") is None:
         return [f"cluster.log is nats, and the package nats-py is missing: {how_to_install('nats-py', 'nats')}"]
-    return fsync_faults(settings) if settings.require_fsync else []
+    found = [
+        f"cluster.{key}: {path} can't be read by this user"
+        for key, path in _named(settings)
+        if path and is_within_reach(path) and not os.access(resolve(path, f"cluster.{key}"), os.R_OK)
+    ]
+    return found or (fsync_faults(settings) if settings.require_fsync else [])
 
 
 def check(settings: ClusterSettings) -> None:
     """Raise PartError where a replica can't start."""
     if found := faults(settings):
         raise PartError("; ".join(found))
+    try:
+        _files(settings)
+    except CredentialsError as error:
+        raise PartError(str(error)) from None
 
 
 class Replicated:

@@ -296,6 +296,18 @@ def test_a_log_that_does_not_sync_is_refused(tmp_path: Path) -> None:
         nats.kill(0)
 
 
+def test_credentials_of_the_log_are_looked_for_where_systemd_puts_them(tmp_path: Path) -> None:
+    """Named where they are missing; out of reach of check-config in a shell, and so not looked at there."""
+    named = {"cluster__log": "nats", "cluster__servers": "nats://127.0.0.1:1", "cluster__require_fsync": False}
+    gone = run_command(tmp_path, "check-config", **named, cluster__tls_ca=str(tmp_path / "ca.pem"))
+    assert (gone.returncode, "cluster.tls_ca" in gone.stderr, "can't be read" in gone.stderr) == (78, True, True)
+    handed = {**named, "cluster__credentials_file": "${CREDENTIALS_DIRECTORY}/log.creds"}
+    assert run_command(tmp_path, "check-config", **handed).returncode == 0
+    for command in (("serve",), ("cluster", "create")):
+        refused = run_command(tmp_path, *command, **handed)
+        assert (refused.returncode, "CREDENTIALS_DIRECTORY is not set" in refused.stderr) == (78, True), refused.stderr
+
+
 def test_settings_that_a_replica_can_not_have_are_named_at_once(tmp_path: Path) -> None:
     """Exit code 78, and a line for each."""
     refused = run_command(
