@@ -286,7 +286,8 @@ def demo_command(port: int | None, rate: int) -> None:
     """
     from tempfile import TemporaryDirectory
 
-    from api.cli.cluster_demo import missing, run
+    from api.cli.cluster_demo import run
+    from api.cli.local_cluster import missing
 
     if found := missing():
         raise Failure(tuple(found), EXIT_FAULTS)
