@@ -44,7 +44,7 @@ install: ## install for systemd: /opt/hft-mmap, units, /etc/hft-mmap; again: upg
 uninstall: ## stop the service and remove it; settings, data, logs and the user stay, unless PURGE=1
 	@[[ -n "$(DESTDIR)" ]] || systemd/deactivate
 	rm -rf $(DESTDIR)$(PREFIX) $(DESTDIR)$(BINDIR)/hft-mmap $(DESTDIR)/var/cache/hft-mmap
-	rm -f $(DESTDIR)$(LIBDIR)/systemd/system/hft-mmap{,@}.{service,socket}
+	rm -f $(DESTDIR)$(LIBDIR)/systemd/system/hft-mmap{,@}.{service,socket} $(DESTDIR)$(LIBDIR)/systemd/system/hft-mmap-shard@.service
 	rm -f $(DESTDIR)$(LIBDIR)/{sysusers,tmpfiles}.d/hft-mmap.conf
 	@[[ -n "$(DESTDIR)" || ! -d /run/systemd/system ]] || systemctl daemon-reload
 ifeq ($(PURGE),1)

@@ -26,7 +26,7 @@ from api.cli.local_cluster import Cluster, free_ports
 from api.cluster.block import Entry, Kind, encode, encode_entry
 from api.cluster.following import Follower, Patience
 from api.cluster.nats import NatsLog, config_of, connect, stream_name, subject_of
-from api.cluster.points import StorePoints
+from api.cluster.points import Points
 from hft_mmap import Limits, Store, Ticks
 
 ROUNDS = 7
@@ -148,7 +148,7 @@ async def _replay(cluster: Cluster, directory: Path) -> tuple[float, float]:
     await log.open()
     last = (await log.bounds()).last
     with Store(directory, durability="process", limits=Limits(max_symbols=100, starting_capacity=0)) as store:
-        follower = Follower(StorePoints(store), log, directory, Patience())
+        follower = Follower(Points(store), log, directory, Patience())
         begin, cpu = perf_counter(), process_time()
         async for sequence, data in log.records(0):
             follower.state.take(sequence, data)

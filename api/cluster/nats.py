@@ -8,7 +8,6 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import nats
@@ -16,7 +15,6 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
-from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, DiscardPolicy, StreamConfig, StreamInfo
 from nats.js.errors import APIError, NotFoundError
 
@@ -48,17 +46,13 @@ def subject_of(shard: int) -> str:
 
 async def connect(servers: list[str], credentials_file: str = "", tls_ca: str = "") -> Client:
     """Connect to one of `servers`; ConnectionError says why not."""
-    context = None
-    if tls_ca:
-        context = ssl.create_default_context(cafile=tls_ca)
-    say = structlog.get_logger()
 
     async def note(error: Exception) -> None:
-        say.warning("log_connection", reason=str(error) or type(error).__name__)
+        structlog.get_logger().warning("log_connection", reason=str(error) or type(error).__name__)
 
-    options: dict[str, Any] = {"tls": context} if context is not None else {}
+    options: dict[str, Any] = {"tls": ssl.create_default_context(cafile=tls_ca)} if tls_ca else {}
     if credentials_file:
-        options["user_credentials"] = str(Path(credentials_file))
+        options["user_credentials"] = credentials_file
     try:
         return await nats.connect(
             servers, connect_timeout=1, max_reconnect_attempts=-1, reconnect_time_wait=0.1, ping_interval=2,
@@ -98,36 +92,24 @@ class NatsLog:
         self._shard = shard
         self._record_bytes = record_bytes
         self._access = access
-        self._connected: tuple[Client, JetStreamContext] | None = None
-        self.resets = 0
+        self._client: Client | None = None
 
     async def open(self) -> None:
         """Connect, and look at the stream. ConnectionError."""
-        if self._connected is None:
-            self._connected = await self._connect()
-        if self._client.max_payload < self._record_bytes + _RECORD_OVERHEAD:
+        client = await self._connect()
+        if client.max_payload < self._record_bytes + _RECORD_OVERHEAD:
             raise ConnectionError(
-                f"the servers take messages of {self._client.max_payload} bytes, and cluster.max_block_bytes is "
+                f"the servers take messages of {client.max_payload} bytes, and cluster.max_block_bytes is "
                 f"{self._record_bytes}: it must be at least {_RECORD_OVERHEAD} less than their max_payload"
             )
         if found := faults_of((await self._info()).config):
             raise ConnectionError(f"stream {stream_name(self._shard)}: {'; '.join(found)}")
 
-    async def _connect(self) -> "tuple[Client, JetStreamContext]":
-        made = await connect(self._servers, **self._access)
-        return made, made.jetstream(timeout=_ANSWER_S)
-
-    @property
-    def _client(self) -> Client:
-        if self._connected is None:
-            raise ConnectionError("the log was not opened")
-        return self._connected[0]
-
-    @property
-    def _stream(self) -> JetStreamContext:
-        if self._connected is None:
-            raise ConnectionError("the log was not opened")
-        return self._connected[1]
+    async def _connect(self) -> Client:
+        if self._client is None:
+            self._client = await connect(self._servers, **self._access)
+            self._stream = self._client.jetstream(timeout=_ANSWER_S)
+        return self._client
 
     async def _info(self) -> StreamInfo:
         try:
@@ -188,15 +170,15 @@ class NatsLog:
             except _OF_NETWORK:
                 await asyncio.sleep(0.05)
             finally:
-                self.resets += 1
                 if inbox is not None:
                     with suppress(*_OF_NETWORK):
                         await inbox.unsubscribe()
 
     async def _consumer(self, after: int) -> Subscription:
         """Make a consumer that begins behind `after`; it goes by itself."""
-        inbox = self._client.new_inbox()
-        subscription = await self._client.subscribe(inbox, pending_msgs_limit=-1, pending_bytes_limit=-1)
+        client = await self._connect()
+        inbox = client.new_inbox()
+        subscription = await client.subscribe(inbox, pending_msgs_limit=-1, pending_bytes_limit=-1)
         await self._stream.add_consumer(
             stream_name(self._shard),
             ConsumerConfig(
@@ -212,23 +194,21 @@ class NatsLog:
         headers = message.headers
         if headers["Status"] != "100":
             return False
-        if message.reply:
-            await self._client.publish(message.reply)
-        elif "Nats-Consumer-Stalled" in headers:
-            await self._client.publish(headers["Nats-Consumer-Stalled"])
+        if wanted := message.reply or headers.get("Nats-Consumer-Stalled"):  # an answer, before more is sent
+            await (await self._connect()).publish(wanted)
         return int(headers.get("Nats-Last-Consumer", expected - 1)) == expected - 1
 
     async def create(self, replicas: int, max_bytes: int, *, replace: bool = False) -> None:
         """Make the stream; replace: remove the one that is there. ConnectionError says why that can't be done."""
-        self._connected = made = await self._connect()
+        await self._connect()
         removed = ""
         for tries_left in reversed(range(_TRIES)):
             try:
                 if replace:
                     with suppress(NotFoundError):
-                        await made[1].delete_stream(stream_name(self._shard))
+                        await self._stream.delete_stream(stream_name(self._shard))
                         removed = "; the one before is removed"
-                await made[1].add_stream(config_of(self._shard, replicas, max_bytes))
+                await self._stream.add_stream(config_of(self._shard, replicas, max_bytes))
             except _OF_NETWORK as error:
                 passes = not isinstance(error, APIError) or error.err_code in _NOT_MET
                 if not (passes and tries_left):
@@ -248,6 +228,6 @@ class NatsLog:
 
     async def close(self) -> None:
         """Let go of it."""
-        if self._connected is not None:
+        if self._client is not None:
             with suppress(*_OF_NETWORK):
                 await self._client.close()

@@ -21,7 +21,7 @@ from api.body.patience import Appender, Stored
 from api.cluster.deciding import Rules
 from api.cluster.following import Patience
 from api.cluster.log import Log
-from api.cluster.points import StorePoints
+from api.cluster.points import Points
 from api.cluster.position import load
 from api.cluster.replica import Replica, unavailable
 from api.http.exchange import REFUSED, Message, Receive, Scope, Send
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from api.cluster.nats import NatsLog
 
 MIN_SEQUENCE_WAIT_S = 2.0
-
-
 _LONGEST_NUMBER = 19
 _MONITOR_WAIT_S = 5.0
 
@@ -136,7 +134,7 @@ class Replicated:
         self.settings = cluster
         self.name = cluster.replica or socket.gethostname()
         self.replica = Replica(
-            StorePoints(store), log_of(cluster) if log is None else log, Path(settings.store.data_dir), rules, patience
+            Points(store), log_of(cluster) if log is None else log, Path(settings.store.data_dir), rules, patience
         )
 
     async def start(self) -> None:
@@ -153,9 +151,13 @@ class Replicated:
         most, keep = replica.state.place.retention or (None, None)
         return {
             "shard": self.settings.shard, "replica": self.name, "log": self.settings.log, "slots": self.settings.slots,
-            "applied": replica.applied, "last": replica.last, "saved": replica.saved, "reason": replica.reason(),
+            **self._place(), "reason": replica.reason(),
             "max_data_retention": most, "cleanup_keep_count": keep,
         }  # fmt: skip
+
+    def _place(self) -> dict[str, int]:
+        """Return how far it has got: what a reader of a refusal of /ready compares as well."""
+        return {"applied": self.replica.applied, "last": self.replica.last, "saved": self.replica.saved}
 
     async def limit(self, max_data_retention: int, cleanup_keep_count: int) -> int:
         """Have every replica of the shard keep so many points a symbol; return the record that says so."""
@@ -163,11 +165,11 @@ class Replicated:
 
     def counts(self) -> dict[str, float]:
         """Return the numbers of /metrics."""
-        replica = self.replica
+        replica, state = self.replica, self.replica.state
         return {
             "applied": replica.applied, "log_last": replica.last, "saved": replica.saved,
             "lag_records": replica.last - replica.applied, "stopped": replica.stopped is not None,
-            "blocks": replica.state.blocks, "dropped": replica.state.dropped, "stale": replica.stale,
+            "blocks": state.blocks, "dropped": state.dropped, "stale": replica.stale,
             "unknown": replica.unknown,
         }  # fmt: skip
 
@@ -207,7 +209,8 @@ class Replicated:
                 await self._let_through(scope)
             except Refusal as refusal:
                 scope[REFUSED] = refusal.status.value
-                body = problem(refusal.status, refusal.detail, **self._more(scope))
+                more = {"reasons": [], **self._place()} if _is_ready(scope) else {}
+                body = problem(refusal.status, refusal.detail, **more)
                 await send_problem(scope, self._telling(send), refusal.status, body, refusal.headers)
                 return
             await app(scope, receive, self._telling(send))
@@ -227,8 +230,8 @@ class Replicated:
 
     async def _let_through(self, scope: Scope) -> None:
         """Raise Refusal for what a replica can't answer (405, 503), once a read has waited for the record it names."""
-        method, path = scope["method"], scope["path"].rstrip("/")
-        if path == "/ready" and (reason := self.replica.reason()) is not None:
+        method, path = scope["method"], scope["path"]
+        if _is_ready(scope) and (reason := self.replica.reason()) is not None:
             raise unavailable(reason)
         if path.startswith("/symbols/") and method in {"PUT", "PATCH", "DELETE"}:
             raise Refusal(
@@ -251,9 +254,7 @@ class Replicated:
         if not await self.replica.reached(sequence, MIN_SEQUENCE_WAIT_S):
             raise unavailable(f"This replica has read record {self.replica.applied} of the log, and not yet {sequence}")
 
-    def _more(self, scope: Scope) -> dict[str, object]:
-        """Return further members of a refusal: of /ready those that its reader compares."""
-        if scope["path"].rstrip("/") != "/ready":
-            return {}
-        replica = self.replica
-        return {"reasons": [], "applied": replica.applied, "last": replica.last, "saved": replica.saved}
+
+def _is_ready(scope: Scope) -> bool:
+    """Say whether somebody asks whether batches are taken."""
+    return bool(scope["path"].rstrip("/") == "/ready")

@@ -334,7 +334,7 @@ def _total(response: httpx.Response) -> int:
 
 def _reasons(response: httpx.Response) -> list[str]:
     found: dict[str, Any] = response.json()
-    return [str(one["detail"]) for one in found["reasons"]] if "reasons" in found else _not_ready(response)
+    return [str(one["detail"]) for one in found.get("reasons", ())] or _not_ready(response)
 
 
 def _not_ready(response: httpx.Response) -> list[str]:

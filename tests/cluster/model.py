@@ -5,6 +5,7 @@ from random import Random
 
 import numpy as np
 
+from api.cluster.points import Points
 from hft_mmap import DiskFull, Limits, OffsetConflict, Ticks
 from hft_mmap.files.layout import Kind
 from hft_mmap.ticks import Appended, clamped
@@ -31,8 +32,8 @@ class Series:
         return self.starts[-1] if self.starts else 0
 
 
-class ModelPoints:
-    """As `api.cluster.points.Points` says."""
+class ModelPoints(Points):
+    """As `api.cluster.points.Points` says, which has a store."""
 
     def __init__(self, rng: Random, series: dict[str, Series] | None = None, *, fails: float = 0.0) -> None:
         self.rng = rng

@@ -11,7 +11,7 @@ import pytest
 from api.cluster.block import NO_PARENT, NO_POINTS, Entry, Kind, decode, encode, encode_entry
 from api.cluster.deciding import Rules
 from api.cluster.following import Patience
-from api.cluster.points import StorePoints
+from api.cluster.points import Points
 from api.cluster.position import Position, load, save
 from api.cluster.replica import Replica
 from api.cluster.state import Place
@@ -28,7 +28,7 @@ async def replica_of(log: MemoryLog, directory: Path, rules: Rules = RULES) -> A
     """Yield a replica that has caught up, or stopped."""
     directory.mkdir(exist_ok=True)  # noqa: ASYNC240 - in memory
     with Store(directory, durability="process", limits=Limits(max_symbols=100, starting_capacity=0)) as store:
-        replica = Replica(StorePoints(store), MemoryClient(log), directory, rules, Patience(append_timeout_s=5.0))
+        replica = Replica(Points(store), MemoryClient(log), directory, rules, Patience(append_timeout_s=5.0))
         replica.start()
         await replica._until(replica._caught_up.is_set)
         yield replica
@@ -51,7 +51,7 @@ def prices(*values: float) -> Ticks:
 
 def held(replica: Replica, symbol: str) -> list[float]:
     """Return the prices that are kept of a symbol."""
-    found: list[float] = replica.state.points._store.window(symbol, 1000).tolist()  # type: ignore[attr-defined]
+    found: list[float] = replica.state.points._store.window(symbol, 1000).tolist()
     return found
 
 
@@ -168,7 +168,9 @@ def test_times_are_moved_or_refused_before_they_are_in_the_log(tmp_path: Path) -
                 await b.write("ABC", Ticks(np.array([4.0]), np.array([8]), np.array([1.0])), None)
             with pytest.raises(ColumnsDiffer):
                 await b.write("ABC", prices(1), None)
-            rows = b.state.points._store.ticks("ABC", 10)  # type: ignore[attr-defined]
+            rows = b.state.points._store.ticks("ABC", 10)
+            assert rows.times is not None
+            assert rows.sizes is not None
             assert rows.times.tolist() == [5, 5, 9]
             assert rows.sizes.tolist() == [1.0, -1.0, 0.5]
 
@@ -393,7 +395,7 @@ def test_a_cancellation_that_is_lost_does_not_hold_up_the_end(tmp_path: Path) ->
 
     async def work(log: MemoryLog) -> None:
         with Store(tmp_path, durability="process", limits=Limits(starting_capacity=0)) as store:
-            replica = Replica(StorePoints(store), Deaf(log), tmp_path, RULES, Patience())
+            replica = Replica(Points(store), Deaf(log), tmp_path, RULES, Patience())
             replica.start()
             await replica._until(replica._caught_up.is_set)
             await asyncio.wait_for(replica.close(), 60)

@@ -12,6 +12,7 @@ import pytest
 from websockets.sync.client import connect as websocket
 
 from hft_mmap import Store, StoreUnusable
+from hft_mmap.client import Client
 from tests.cluster.servers import Nats, nats_servers
 from tests.cluster.shards import create, needs_nats, post, replicas, settings_of
 from tests.service import ROOT, Service, environment, run_command, running_service, wait_until
@@ -197,6 +198,8 @@ def test_a_replica_without_its_log_reads_on_and_takes_no_batch(tmp_path: Path) -
         assert "may be stored" in refused.json()["detail"]
         assert a.client.get("/stats?symbol=GONE&window=1").status_code == 200
         wait_until(lambda: a.client.get("/ready").status_code == 503, "the replica to say so")
+        with Client(a.url) as client:
+            assert ["log does not answer" in one for one in client.ready()] == [True]
         nats.start(0)
         wait_until(lambda: post(a, "GONE", [2.0], offset=1).status_code == 200, "the log to take batches again")
         with Store(a.data_dir, mode="r") as store:
