@@ -37,7 +37,7 @@ _MILLION = 1e6
 
 
 class Connection:
-    """A connection that sends batches of raw numbers, one at a time; each second holds no clever client."""
+    """A connection that sends batches of raw numbers, one at a time, with no client library in between."""
 
     def __init__(self, port: int, symbol: str, points: int) -> None:
         body = np.linspace(1, 2, points).tobytes()
