@@ -9,14 +9,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-# What not everybody needs: import (files in and out: pyarrow), excel (workbooks), client (the Python client: httpx); with a comma, both.
+# What not everybody needs: import (files in and out: pyarrow), excel (workbooks), client (the Python client: httpx), nats (a replica of a shard: nats-py); with a comma, both.
 EXTRAS ?=
 COMMA := ,
 WITH_EXTRAS := $(patsubst %,$(VENV)/with-%,$(subst $(COMMA), ,$(EXTRAS)))
 CHECKED := hft_mmap api tests perf
 
 .PHONY: help serve venv install uninstall deb dist test-install systemd-tests audit test check bench bench-save bench-compare figures report
-.PHONY: gate gate-proof test-gate flamegraph memprofile syscalls peers test-peers test-versions stress brute-force coverage simulate torture fuzz lock assets screenshot clean
+.PHONY: gate gate-proof test-gate flamegraph memprofile syscalls peers test-peers test-versions stress brute-force coverage simulate simulate-cluster torture torture-cluster cluster-demo fuzz lock assets screenshot clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "  make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,7 +44,7 @@ install: ## install for systemd: /opt/hft-mmap, units, /etc/hft-mmap; again: upg
 uninstall: ## stop the service and remove it; settings, data, logs and the user stay, unless PURGE=1
 	@[[ -n "$(DESTDIR)" ]] || systemd/deactivate
 	rm -rf $(DESTDIR)$(PREFIX) $(DESTDIR)$(BINDIR)/hft-mmap $(DESTDIR)/var/cache/hft-mmap
-	rm -f $(DESTDIR)$(LIBDIR)/systemd/system/hft-mmap{,@}.{service,socket}
+	rm -f $(DESTDIR)$(LIBDIR)/systemd/system/hft-mmap{,@}.{service,socket} $(DESTDIR)$(LIBDIR)/systemd/system/hft-mmap-shard@.service
 	rm -f $(DESTDIR)$(LIBDIR)/{sysusers,tmpfiles}.d/hft-mmap.conf
 	@[[ -n "$(DESTDIR)" || ! -d /run/systemd/system ]] || systemctl daemon-reload
 ifeq ($(PURGE),1)
@@ -166,6 +166,9 @@ test-versions: $(VENV)/dev ## try the lowest and the newest dependencies that py
 stress: $(VENV)/dev $(VENV)/warm ## run the tests at real size: 150,000,001 points, gigabytes of disk, minutes
 	$(BIN)/python -m pytest -m stress --timeout 3600 $(ARGS)
 
+cluster-demo: $(VENV)/dev $(VENV)/warm ## two shards with their log and HAProxy on this machine, until Ctrl+C; needs haproxy
+	$(BIN)/hft-mmap cluster demo $(ARGS)
+
 brute-force: $(VENV)/dev $(VENV)/warm ## hold every statistic of 100,000 random windows against exact arithmetic: minutes
 	$(BIN)/python -m pytest -m brute_force --timeout 3600 tests/hft_mmap/test_brute_force.py $(ARGS)
 
@@ -180,6 +183,12 @@ coverage: $(VENV)/dev $(VENV)/warm ## measure which branches of hft_mmap its tes
 
 simulate: $(VENV)/dev $(VENV)/warm ## histories of the store on a simulated disk, each from its seed (SEED=0 HISTORIES=10000)
 	$(BIN)/python -m tests.torture.simulate --seed $(or $(SEED),0) --histories $(or $(HISTORIES),10000)
+
+simulate-cluster: $(VENV)/dev $(VENV)/warm ## histories of replicas over a log that loses, repeats and delays (SEED=0 HISTORIES=10000)
+	$(BIN)/python -m tests.cluster.simulate --seed $(or $(SEED),0) --histories $(or $(HISTORIES),10000)
+
+torture-cluster: $(VENV)/dev $(VENV)/warm ## kill, freeze and restart replicas and servers of their log for a while (SECONDS=600 SEED=1)
+	CLUSTER_SECONDS=$(or $(SECONDS),600) CLUSTER_SEED=$(SEED) $(BIN)/python -m pytest -m torture --timeout 0 -s tests/cluster $(ARGS)
 
 torture: $(VENV)/dev $(VENV)/warm ## kill, cut power and fail calls for a while (SECONDS=600 SEED=1 KILLS=10000 CUTS=2000 RECORD=FILE.md)
 	TORTURE_SECONDS=$(or $(SECONDS),600) TORTURE_SEED=$(SEED) TORTURE_REPORT=$(REPORT) TORTURE_KILLS=$(KILLS) TORTURE_CUTS=$(CUTS) TORTURE_RECORD=$(RECORD) $(BIN)/python -m pytest -m torture --timeout 0 tests/torture tests/client tests/hostile $(ARGS)
@@ -237,6 +246,7 @@ lock: $(VENV)/created pyproject.toml ## write requirements*.lock anew from pypro
 	$(LOCK) --extra import --constraint requirements-dev.lock --output-file requirements-import.lock $(ARGS)
 	$(LOCK) --extra excel --constraint requirements-dev.lock --output-file requirements-excel.lock $(ARGS)
 	$(LOCK) --extra client --constraint requirements-dev.lock --output-file requirements-client.lock $(ARGS)
+	$(LOCK) --extra nats --constraint requirements-dev.lock --output-file requirements-nats.lock $(ARGS)
 
 assets: $(VENV)/created ## fetch what the dashboard ships of others anew (needs npm; .ci/assets names the versions)
 	$(BIN)/python .ci/vendor.py

@@ -27,10 +27,12 @@ from api.http.query import parse_stats_query
 from api.http.request import Request
 from api.operation.beside import Beside
 from api.operation.latency import Latencies, RequestCounter, add
+from api.operation.part import Part
 from api.operation.settings import LogSettings, Settings
 from api.routes.answers import First, Quantile, Rank
 from api.routes.asof import Asof
 from api.routes.bars import Bars
+from api.routes.cluster import Cluster
 from api.routes.metrics import Metrics
 from api.routes.pages import Document, Page, Static
 from api.routes.resources import AddBatch, Constant, Ready, Stats
@@ -75,6 +77,7 @@ ACCESS: Mapping[str, Access] = {
     "/events": READ,
     "/stream": ANY,  # WRITE or READ, which its query decides
     "/metrics": READ,  # who watches sees what /symbols tells, and needs no right to do anything
+    "/cluster": {"GET": READ, "HEAD": READ, "PATCH": ADMIN},
     "/": OPEN,  # the pages hold no data; they ask for a token and send it
     "/docs": OPEN,
     "/static/{name}": OPEN,
@@ -82,7 +85,7 @@ ACCESS: Mapping[str, Access] = {
 }
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 - each is one thing to say about an application
     store: Store,
     settings: Settings,
     tokens: Tokens | None = None,
@@ -90,23 +93,29 @@ def create_app(
     connections: Connections | None = None,
     labels: Mapping[str, str] | None = None,
     streams: Streams | None = None,
+    part: Part | None = None,
 ) -> Application:
     """Return the ASGI application that serves `store`; it keeps no state but remembered answers and counts of requests.
 
     With `tokens` each request needs one with the scope that `ACCESS` has for its route; without, its Host has to be a
     name of this machine or of the settings. `connections` keep no body of one that is refused for that, and /metrics
     counts them; `labels` stand on every sample of it, for telling instances of the service apart. Whoever stops the
-    service tells `streams` to end first.
+    service tells `streams` to end first. `part`: where it is a replica of a shard.
     """
     requests = RequestCounter()
     watch = Connections(ConnectionLimits()) if connections is None else connections
     streams = Streams(settings.server.max_streams, tokens) if streams is None else streams
     beside = Beside()
-    served = routes(store, settings, Metrics(store, requests, watch, streams, labels or {}, beside), streams, beside)
+    metrics = Metrics(store, requests, watch, streams, labels or {}, beside, part)
+    served = routes(store, settings, metrics, streams, beside, part)
     requests.know(served)
     router = falcon.routing.CompiledRouter()
     service = Service(_falcon_app(served, router), settings.log, requests)
-    watch.prepared.prepare = service.prepare
+    outer: Application = service
+    if part is None:
+        watch.prepared.prepare = service.prepare
+    else:  # every batch goes to the log, and every answer says how far that was read
+        outer = part.around(service)
     access = {route: access_by_method(ACCESS[route], resource) for route, resource in served.items()}
 
     def find(path: str) -> str | None:
@@ -116,21 +125,23 @@ def create_app(
     if tokens is None:
         own = OwnPages(settings.server.names(), pages(access, find, OPEN))
         watch.admits = own.admits
-        return for_own_pages(service, service.refuse, own)
+        return for_own_pages(outer, service.refuse, own)
     door = Door(tokens, access, find)
     watch.admits, watch.guarded = door.admits, True
-    return guarded(service, service.refuse, door)
+    return guarded(outer, service.refuse, door)
 
 
 def routes(
-    store: Store, settings: Settings, metrics: Metrics, streams: Streams, beside: Beside
+    store: Store, settings: Settings, metrics: Metrics, streams: Streams, beside: Beside, part: Part | None = None
 ) -> Mapping[str, object]:
     """Return the resource behind each route. The OpenAPI document describes exactly these."""
-    live, write = Live(store), Write(store, settings)
+    live = Live(store)
+    appender = None if part is None else part.appender()
+    write = Write(store, settings, appender)
     return {
         "/health": Constant(b'{"status":"ok"}'),
         "/ready": Ready(store),
-        "/add_batch": AddBatch(store, settings.server),
+        "/add_batch": AddBatch(store, settings.server, appender),
         "/write": write,
         "/api/v2/write": write,
         "/stats": Stats(store, beside),
@@ -144,9 +155,10 @@ def routes(
         "/values": Values(store),
         "/symbols": Symbols(store, beside),
         "/symbols/{symbol}": Symbol(store, settings.server, beside),
-        "/stream": Stream(store, settings.server, streams, live),
+        "/stream": Stream(store, settings.server, streams, live, appender),
         "/events": Events(live, streams),
         "/metrics": metrics,
+        "/cluster": Cluster(part),
         "/": Page("index.html"),
         "/docs": Page("docs.html"),
         "/static/{name}": Static(),

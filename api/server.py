@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -37,6 +38,7 @@ from api.connection.protocol import HttpProtocol
 from api.connection.websocket import StreamProtocol
 from api.operation import logs
 from api.operation.capacity import files_of_store, shortages
+from api.operation.part import Part, PartError
 from api.operation.settings import Effective, ServerSettings, Settings, how_to_set
 from api.operation.systemd import ServiceManager
 from api.streams.registry import Streams
@@ -74,6 +76,8 @@ _WARNINGS = frozenset(
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 
+_OF_SETTINGS = CredentialsError, ExposedError, PartError
+
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h; systemd need not restart what will fail again
@@ -110,7 +114,10 @@ def _serve(settings: Settings, writer: logs.LogWriter) -> int:
             with _open_store(settings, log.bind(), manager) as store:
                 labels = {"instance": settings.server.instance} if settings.server.instance else None
                 streams = Streams(settings.server.max_streams, credentials.tokens)
-                app = create_app(store, settings, credentials.tokens, connections=watch, labels=labels, streams=streams)
+                part = _part_of(store, settings)
+                app = create_app(
+                    store, settings, credentials.tokens, connections=watch, labels=labels, streams=streams, part=part
+                )
                 protocol = partial(HttpProtocol, watch=watch)
                 config = uvicorn_config(settings.server, app, protocol, credentials.certificate)
                 config.backlog = most_at_once(open_files)
@@ -120,15 +127,15 @@ def _serve(settings: Settings, writer: logs.LogWriter) -> int:
                     watch.prepared.clear()
                     writer.reopen()
 
-                server = _Server(config, listeners, watch, manager, streams, reload)
+                server = _Server(config, listeners, watch, manager, streams, reload, part)
                 server.should_exit = bool(noted)  # the signal came while the store was being opened
                 server.run(sockets=listeners.sockets)
                 manager.stopping("writing everything to the disk")
-    except (HftMmapError, OSError, CredentialsError, ExposedError) as error:
+    except (HftMmapError, OSError, CredentialsError, ExposedError, PartError) as error:
         if _console_is_standard_error():
             writer.leave_console()  # the line that `_fail` prints says the same there
         log.error("failed", reason=str(error))  # noqa: TRY400 - the reason says it all, a traceback would not
-        return _fail(str(error), EXIT_CONFIG if isinstance(error, CredentialsError | ExposedError) else EXIT_FAILED)
+        return _fail(str(error), EXIT_CONFIG if isinstance(error, _OF_SETTINGS) else EXIT_FAILED)
     log.info("stopped")
     return EXIT_OK
 
@@ -223,19 +230,36 @@ def _open_store(settings: Settings, log: structlog.typing.FilteringBoundLogger, 
         say(name, **fields)
 
     store = settings.store
+    limits = store.limits()
+    if settings.cluster.log:
+        from api.cluster import service  # noqa: PLC0415 - a service on one machine has nothing of it
+
+        service.check(settings.cluster)
+        service.own(Path(store.data_dir))
+        limits = service.store_limits(settings)
     try:
         return Store(
             store.data_dir,
-            limits=store.limits(),
+            limits=limits,
             durability=store.durability,
             create_on_append=store.create_on_append,
             sync_interval_ms=store.sync_interval_ms,
             on_event=on_event,
+            owner="cluster" if settings.cluster.log else "",
         )
     except StoreUnusable as error:
         if isinstance(error.__cause__, OSError):
             raise StoreUnusable(f"{error}; set {how_to_set('store.data_dir')}") from error
         raise
+
+
+def _part_of(store: Store, settings: Settings) -> Part | None:
+    """Return what makes this a replica of a shard, where the settings say so."""
+    if not settings.cluster.log:
+        return None
+    from api.cluster.service import Replicated  # noqa: PLC0415 - as above
+
+    return Replicated(store, settings)
 
 
 def uvicorn_config(
@@ -276,7 +300,7 @@ def _seconds_since_process_start() -> float:
 class _Server(uvicorn.Server):
     """uvicorn's server that tells when it serves, lets clients go, and does not raise a stop signal again."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what it has to know of others
         self,
         config: uvicorn.Config,
         listeners: Listeners,
@@ -284,8 +308,10 @@ class _Server(uvicorn.Server):
         manager: ServiceManager,
         streams: Streams,
         reload: Callable[[], None],
+        part: Part | None = None,
     ) -> None:
         super().__init__(config)
+        self._part = part
         self._listeners = listeners
         self._watch = watch
         self._manager = manager
@@ -296,6 +322,8 @@ class _Server(uvicorn.Server):
         """Listen, then tell."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         await self._listen(sockets or [])
+        if self._part is not None:
+            await self._part.start()
         if not self.should_exit:
             self._announce()
             self._manager.watch(asyncio.get_running_loop())
@@ -355,6 +383,8 @@ class _Server(uvicorn.Server):
         """
         self._streams.end()
         await drain(self, self._watch, own=() if self._listeners.passed else sockets or ())
+        if self._part is not None:
+            await self._part.close()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature is uvicorn's
         """Stop accepting and finish what is in flight; a second Ctrl+C does not wait for it."""

@@ -66,6 +66,12 @@ class Appender(Refusing):
         self._ask_from = 0
         """The `total` from which on a commit is asked for."""
 
+    def limit(self, limits: Limits) -> None:
+        """Go by `limits` from the next append on."""
+        with self._lock:
+            self._limits = limits
+            self._plan = self._tick_plan = None
+
     # -- one batch ----------------------------------------------------------------------------------------------------
 
     def append_nowait(self, values: object, *, offset: int | None = None, wait_s: float | None = None) -> int:

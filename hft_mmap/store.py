@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, NoReturn, Self
@@ -32,7 +33,7 @@ from hft_mmap.errors import (
 )
 from hft_mmap.files.disk import make_directory
 from hft_mmap.files.layout import GROUPS, Group, groups_named
-from hft_mmap.files.names import directory_name, validate_symbol
+from hft_mmap.files.names import OWNER_NAME, directory_name, validate_symbol
 from hft_mmap.limits import Durability, Late, Limits
 from hft_mmap.series import Series
 from hft_mmap.ticks import Appended, Sizes, Ticks, Times, as_ticks, check_ticks, raise_late
@@ -58,6 +59,7 @@ class Store(Watch):
         self, path: str | os.PathLike[str], *, mode: Literal["a", "r"] = "a", limits: Limits | None = None,
         durability: Durability | str = Durability.INTERVAL, sync_interval_ms: int = 50,
         on_event: EventSink | None = None, create_on_append: bool = True,
+        owner: Literal["", "cluster"] = "",
     ) -> None:  # fmt: skip
         """Open the store at `path`, made if it is missing (mode "a"), or only read one that exists (mode "r").
 
@@ -66,6 +68,7 @@ class Store(Watch):
         "series_restored", "recovery", "cleanup", "read_only", "removed", "set_aside", "disk_full", "write_failed",
         "callback_failed", "groups_failed" and "file_system" (one not known to keep a commit's promise), from whichever
         thread it happens in; what it raises is logged, and stops nothing.
+        owner: "cluster" for a replica of a shard, whose directory no other process may write to.
         create_on_append: whether a batch for a symbol that does not exist makes it; else `create` has to.
         StoreUnusable if the directory can't be used, ValueError for a bad option. Costs the same whatever the number
         of points.
@@ -76,6 +79,8 @@ class Store(Watch):
         if isinstance(sync_interval_ms, bool) or not 1 <= sync_interval_ms <= MAX_SYNC_INTERVAL_MS:
             message = f"sync_interval_ms must be from 1 to {MAX_SYNC_INTERVAL_MS}, not {sync_interval_ms!r}"
             raise ValueError(message)
+        if mode == "a" and not owner:
+            _refuse_that_of_a_replica(Path(path))
         super().__init__(
             Path(path), read_only=mode == "r", create_on_append=create_on_append,
             limits=limits if limits is not None else Limits(), durability=Durability(durability),
@@ -227,6 +232,17 @@ class Store(Watch):
             series.ask()
             self.wait_durable(series.symbol, total)
 
+    def retain(self, max_data_retention: int, cleanup_keep_count: int) -> None:
+        """Keep so many points a symbol from the next append of this process on; ValueError as of `Limits`."""
+        limits = replace(
+            self.limits, max_data_retention=max_data_retention, cleanup_keep_count=cleanup_keep_count
+        )  # fmt: skip
+        with self._lock:
+            self.limits = limits
+            open_series = list(self._series.values())
+        for series in open_series:
+            series.limit(limits)
+
     # -- maintenance --------------------------------------------------------------------------------------------------
 
     def _directories(self, symbol: str | None) -> list[tuple[str, Path]]:
@@ -362,3 +378,18 @@ class _Forked(Store):
 
     def close(self) -> None:
         """Do nothing."""
+
+
+def _refuse_that_of_a_replica(path: Path) -> None:
+    """Raise StoreUnusable for the data directory of a replica of a shard, and for one that can't be looked at."""
+    try:
+        is_there = (path / OWNER_NAME).exists()
+    except OSError as error:
+        message = f"data directory {path} can't be used: {error.strerror}"
+        raise StoreUnusable(message) from error
+    if is_there:
+        message = (
+            f"data directory {path} is that of a replica of a shard: what is written beside its log would stop the "
+            f"replica; send batches to the service, or open it with mode='r'"
+        )
+        raise StoreUnusable(message)

@@ -17,7 +17,7 @@ from api.access.guard import check_symbol
 from api.access.tokens import WRITE
 from api.body.decode import Decoder
 from api.body.durable import wait_durable
-from api.body.patience import Patience, Stored, append_now
+from api.body.patience import Appender, Stored, Waits, local_appender
 from api.http.exchange import BATCH, REFUSED, Scope, request_id
 from api.http.problems import INTERNAL_ERROR, Refusal, log_unexpected, status_of
 from api.operation.turns import Turns
@@ -61,8 +61,9 @@ class _Result:
 class Lines:
     """Appends the batches of an NDJSON body."""
 
-    def __init__(self, store: Store, decoder: Decoder) -> None:
+    def __init__(self, store: Store, decoder: Decoder, appender: Appender | None = None) -> None:
         self._store = store
+        self._appender = local_appender(store) if appender is None else appender
         self._decoder = decoder
 
     async def take(self, body: bytes, scope: Scope) -> tuple[HTTPStatus, bytes]:
@@ -76,7 +77,7 @@ class Lines:
                 HTTPStatus.BAD_REQUEST,
                 f"The body has more than {MAX_LINES} lines: send several, or more values on a line",
             )
-        turns, patience = Turns(), Patience()
+        turns, patience = Turns(), self._appender.patience()
         results: list[_Result] = []
         begin = 0
         number = 0
@@ -96,13 +97,13 @@ class Lines:
             await self._settle(results, scope)
         return await self._answer(results, scope, turns)
 
-    async def _take_line(self, result: _Result, line: bytes, patience: Patience, scope: Scope) -> _Result:
+    async def _take_line(self, result: _Result, line: bytes, patience: Waits, scope: Scope) -> _Result:
         """Append one line, and note what became of it."""
         try:
             symbol, values, offset = self._decoder.quick(line) or await self._decoder.decode_rows(line)
             result.symbol = symbol
             check_symbol(scope, WRITE, symbol)
-            result.total = append_now(self._store, symbol, values, offset)
+            result.total = self._appender.now(self._store, symbol, values, offset)
             if result.total is None:
                 result.total = await patience.append(self._store, symbol, values, offset)
             result.added = len(values.prices if isinstance(values, Ticks) else values)
@@ -148,8 +149,10 @@ class Lines:
             await turns.give_way()
         word = "success" if not refused else "partial" if taken else "refused"
         head = b'{"status":"%b","added":%d,"refused":%d,"durability":"%b","lines":['
-        named = word.encode(), added, refused, self._store.durability.value.encode()
-        return status, head % named + b",".join(told) + b"]}"
+        named = word.encode(), added, refused, self._appender.durability.encode()
+        answer = head % named + b",".join(told) + b"]}"
+        sequences = [one.total.sequence for one in taken if isinstance(one.total, Stored) and one.total.sequence]
+        return status, b'%s,"seq":%d}' % (answer[:-1], max(sequences)) if sequences else answer
 
 
 def _told(error: Exception, scope: Scope) -> tuple[int, str]:

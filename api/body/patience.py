@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from time import monotonic
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +25,48 @@ _PAUSE_S = 0.002
 
 
 class Stored(int):
-    """The total after a batch that had times, and how many of them were late."""
+    """The total after a batch of which more is to be told: its late times, and the record of the log that it is in."""
 
-    late: int
-    latest_ns: int
+    late: int = 0
+    latest_ns: int = 0
+    sequence: int = 0
+
+    def told(self, answer: bytes) -> bytes:
+        """Return the JSON `answer` with it."""
+        if self.late:
+            answer = b'%s,"late":%d,"latest_ns":%d}' % (answer[:-1], self.late, self.latest_ns)
+        return b'%s,"seq":%d}' % (answer[:-1], self.sequence) if self.sequence else answer
+
+
+class Waits(Protocol):
+    """What one request, or one message, may wait for."""
+
+    async def append(
+        self,
+        store: Store,
+        symbol: str,
+        values: NDArray[np.float64] | Ticks,
+        offset: int | None,
+        note: Callable[[int], object] = int,
+    ) -> int:
+        """Append a batch; see `Patience.append`."""
+        ...
+
+
+class Appender(NamedTuple):
+    """How batches are appended, chosen once at the start: to the store of this machine, or to a log of several.
+
+    now: appends without a wait, or returns None; patience: makes what appends with one. durability: what is told of it.
+    """
+
+    now: Callable[[Store, str, NDArray[np.float64] | Ticks, int | None], int | None]
+    patience: Callable[[], Waits]
+    durability: str
+
+
+def local_appender(store: Store) -> Appender:
+    """Return what appends to a store of this machine."""
+    return Appender(append_now, Patience, store.durability.value)
 
 
 def _append(store: Store, symbol: str, rows: NDArray[np.float64] | Ticks, offset: int | None) -> int:

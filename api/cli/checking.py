@@ -16,6 +16,10 @@ def faults(settings: Settings) -> list[str]:
     found += _address_faults(settings)
     found += _place_faults("data directory", settings.store.data_dir, "store.data_dir", directory=True)
     found += _place_faults("log file", settings.log.file, "log.file", directory=False)
+    if settings.cluster.log:
+        from api.cluster.service import faults as cluster_faults  # noqa: PLC0415 - on one machine there is none of it
+
+        found += cluster_faults(settings.cluster)
     if settings.server.unix_socket and not os.access(Path(settings.server.unix_socket).parent, os.W_OK | os.X_OK):
         path = settings.server.unix_socket
         found.append(f"cannot listen on {path}: its folder is missing or can't be written to; set "

@@ -23,6 +23,7 @@
     restore       bring a symbol back from a snapshot (likewise)
     import        bring files into series (api/cli/transfer.py)
     export        write a series into a file (likewise)
+    cluster       several machines: logs and replicas (api/cli/cluster.py)
 
 All but `serve` read the files of the store themselves and ask no service; they may run beside one.
 Exit codes: 0 fine, 1 faults found or the work could not be done, 2 wrong usage, 78 wrong settings.
@@ -37,6 +38,7 @@ from typing import TYPE_CHECKING
 import click
 
 from api.cli import symbols
+from api.cli.cluster import cluster_group
 from api.cli.console import (
     CONFIG_OPTION,
     DATA_DIR_OPTION,
@@ -94,6 +96,7 @@ main.add_command(quantile_command)
 main.add_command(rank_command)
 main.add_command(asof_command)
 main.add_command(summarise_command)
+main.add_command(cluster_group)
 for _command in symbols.COMMANDS:
     main.add_command(_command)
 

@@ -7,7 +7,7 @@ over a Unix socket in a directory of our own: whatever else listens on the port,
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -54,8 +54,8 @@ def run(data_dir: Path, runtime_dir: Path, port: int | None, history: int, rate:
     """
     click.echo(f"Making {history:,} points of history …")
     _fill(data_dir, history, seed)
-    port = _free_port() if port is None else port
-    feeder = Feeder(runtime_dir / "feed", rate, seed)
+    port = free_port() if port is None else port
+    feeder = Feeder(UnixConnection(runtime_dir / "feed"), rate, seed)
     lines = (
         f"Dashboard  http://{HOST}:{port}/",
         f"API        http://{HOST}:{port}/docs",
@@ -65,7 +65,7 @@ def run(data_dir: Path, runtime_dir: Path, port: int | None, history: int, rate:
     thread = threading.Thread(target=feeder.run, args=(lines,))
     thread.start()
     settings = Settings(
-        server=ServerSettings(host=HOST, port=port, unix_socket=str(feeder.path)),
+        server=ServerSettings(host=HOST, port=port, unix_socket=str(runtime_dir / "feed")),
         log=LogSettings(level="warning", file=""),
         store=StoreSettings(data_dir=str(data_dir)),
     )
@@ -92,7 +92,7 @@ def _blocks(points: int) -> Iterator[tuple[int, int]]:
         yield first, min(points - first, _BLOCK_POINTS)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Return 8080, or a free port if somebody listens there."""
     for port in (ServerSettings().port, 0):
         with socket.socket() as probe, suppress(OSError):
@@ -102,7 +102,7 @@ def _free_port() -> int:
     raise OSError("no free port")
 
 
-class _UnixConnection(HTTPConnection):
+class UnixConnection(HTTPConnection):
     """HTTP over a Unix socket."""
 
     def __init__(self, path: Path) -> None:
@@ -110,24 +110,27 @@ class _UnixConnection(HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
+        """Connect to the path."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
 
 
 class Feeder:
-    """Sends the replay to the service on a Unix socket, as a client that does as it is told."""
+    """Sends the replay to a service, as a client that does as it is told."""
 
-    def __init__(self, path: Path, rate: int, seed: int) -> None:
-        """Feed what listens at `path`, with `rate` points a second for the liveliest symbol."""
-        self.path = path
+    def __init__(
+        self, connection: HTTPConnection, rate: int, seed: int, lists: Sequence[str] = ("/symbols",)
+    ) -> None:  # fmt: skip
+        """Feed by `connection`, with `rate` points a second for the liveliest symbol; `lists`: where symbols stand."""
         self.stop = threading.Event()
         self._rate = rate
         self._replays = {instrument: instrument.replay(seed) for instrument in INSTRUMENTS}
         self._totals: dict[str, int] = {}
         self._wait_s: dict[str, float] = {}  # symbols that were refused: how long they wait yet
         self._told: set[tuple[str, int]] = set()
-        self._connection = _UnixConnection(path)
+        self._connection = connection
+        self._lists = lists
 
     def run(self, lines: tuple[str, ...]) -> None:
         """Print `lines` once the service answers, then append batches of all symbols in turn until `stop` is set."""
@@ -146,10 +149,11 @@ class Feeder:
 
     def _learn_totals(self) -> bool:
         """Ask where each series ends; return whether there was an answer."""
-        answer = self._ask("GET", "/symbols")
-        if answer is None or answer[0] != HTTPStatus.OK:
-            return False
-        self._totals = {row["symbol"]: row["total"] for row in answer[1]["symbols"]}
+        for path in self._lists:
+            answer = self._ask("GET", path)
+            if answer is None or answer[0] != HTTPStatus.OK:
+                return False
+            self._totals |= {row["symbol"]: row["total"] for row in answer[1]["symbols"]}
         return True
 
     def _append(self, instrument: Instrument, points: int) -> None:

@@ -5,6 +5,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable
+from dataclasses import field
 from typing import Any
 
 from hft_mmap import Limits
@@ -138,3 +139,8 @@ def limit(name: str) -> Check:
         return value
 
     return check
+
+
+def setting(default: object, check: Check, *, kind: str = "int") -> Any:  # noqa: ANN401 - a dataclass field of any type
+    """Declare one setting: its default, its check, and the type that its variable is read as."""
+    return field(default=default, metadata={"check": check, "kind": kind})

@@ -18,6 +18,8 @@ from dotenv.parser import parse_stream
 from environs import Env, EnvError
 
 from api.operation import checks
+from api.operation.checks import setting
+from api.operation.sharding import ClusterSettings
 from hft_mmap import Durability, Late, Limits
 
 DEFAULT_CONFIG = Path("config.toml")
@@ -40,41 +42,36 @@ class SettingsError(Exception):
         self.faults = tuple(faults)
 
 
-def _key(default: object, check: checks.Check, *, kind: str = "int") -> Any:  # noqa: ANN401 - a dataclass field of any type
-    """Declare one setting: its default, its check, and the type that its variable is read as."""
-    return field(default=default, metadata={"check": check, "kind": kind})
-
-
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
     """Where the service listens, and what it accepts."""
 
-    host: str = _key("127.0.0.1", checks.text, kind="str")
-    port: int = _key(8080, checks.whole(0, 65_535))  # 0: any free port
-    host_names: str = _key("", checks.host_names, kind="str")  # without tokens: besides those of this machine
-    unix_socket: str = _key("", checks.socket_path, kind="str")  # besides host and port; empty: none
-    instance: str = _key(
+    host: str = setting("127.0.0.1", checks.text, kind="str")
+    port: int = setting(8080, checks.whole(0, 65_535))  # 0: any free port
+    host_names: str = setting("", checks.host_names, kind="str")  # without tokens: besides those of this machine
+    unix_socket: str = setting("", checks.socket_path, kind="str")  # besides host and port; empty: none
+    instance: str = setting(
         "", checks.instance, kind="str"
     )  # of several processes over one directory; empty: the only one
-    max_batch_values: int = _key(100_000, checks.whole(1, 100_000_000))
-    max_body_bytes: int = _key(4 * 2**20, checks.size(1024, 2**30), kind="str")
-    max_connections: int = _key(4096, checks.whole(1, 1_000_000))
+    max_batch_values: int = setting(100_000, checks.whole(1, 100_000_000))
+    max_body_bytes: int = setting(4 * 2**20, checks.size(1024, 2**30), kind="str")
+    max_connections: int = setting(4096, checks.whole(1, 1_000_000))
     # Of all connections together: heads, bodies and messages, answers that are not taken; and what one token, or one
     # address without a token, may have of each, and of max_connections.
-    max_head_memory_bytes: int = _key(32 * 2**20, checks.size(2**20, 2**40), kind="str")
-    max_body_memory_bytes: int = _key(256 * 2**20, checks.size(2**20, 2**40), kind="str")
-    max_answer_memory_bytes: int = _key(64 * 2**20, checks.size(2**20, 2**40), kind="str")
-    max_share_percent: int = _key(75, checks.whole(1, 100))
-    header_timeout_s: int = _key(10, checks.whole(1, 3600))
-    body_timeout_s: int = _key(30, checks.whole(1, 3600))
+    max_head_memory_bytes: int = setting(32 * 2**20, checks.size(2**20, 2**40), kind="str")
+    max_body_memory_bytes: int = setting(256 * 2**20, checks.size(2**20, 2**40), kind="str")
+    max_answer_memory_bytes: int = setting(64 * 2**20, checks.size(2**20, 2**40), kind="str")
+    max_share_percent: int = setting(75, checks.whole(1, 100))
+    header_timeout_s: int = setting(10, checks.whole(1, 3600))
+    body_timeout_s: int = setting(30, checks.whole(1, 3600))
     # A client that pushes a price now and then keeps its connection; uvicorn's 5 s would make it reconnect each time,
     # and lose the race between its next request and the close.
-    keep_alive_s: int = _key(75, checks.whole(1, 86_400))
-    shutdown_grace_s: int = _key(10, checks.whole(0, 3600))
-    max_streams: int = _key(256, checks.whole(0, 1000))
-    max_prepared: int = _key(_REMEMBERED, checks.whole(0, MOST_PREPARED))  # answered the short way; 0: none
-    tls_certificate: str = _key("", checks.text_or_empty, kind="str")  # PEM, with the chain; empty: no TLS
-    tls_key: str = _key("", checks.text_or_empty, kind="str")
+    keep_alive_s: int = setting(75, checks.whole(1, 86_400))
+    shutdown_grace_s: int = setting(10, checks.whole(0, 3600))
+    max_streams: int = setting(256, checks.whole(0, 1000))
+    max_prepared: int = setting(_REMEMBERED, checks.whole(0, MOST_PREPARED))  # answered the short way; 0: none
+    tls_certificate: str = setting("", checks.text_or_empty, kind="str")  # PEM, with the chain; empty: no TLS
+    tls_key: str = setting("", checks.text_or_empty, kind="str")
 
     def names(self) -> tuple[str, ...]:
         """Return by which names clients may call a service without tokens, besides those of this machine."""
@@ -91,8 +88,8 @@ class ServerSettings:
 class AuthSettings:
     """Who may use the service."""
 
-    tokens_file: str = _key("", checks.text_or_empty, kind="str")  # empty: no tokens, everybody who reaches it
-    allow_anonymous: bool = _key(default=False, check=checks.yes_or_no, kind="bool")  # also beyond this machine
+    tokens_file: str = setting("", checks.text_or_empty, kind="str")  # empty: no tokens, everybody who reaches it
+    allow_anonymous: bool = setting(default=False, check=checks.yes_or_no, kind="bool")  # also beyond this machine
 
     def check(self) -> None:
         """Raise ValueError where the settings contradict each other."""
@@ -104,29 +101,29 @@ class AuthSettings:
 class LogSettings:
     """What is logged, and where to besides the console."""
 
-    level: str = _key("info", checks.one_of(*_LOG_LEVELS), kind="str")
-    file: str = _key("logs/app.log", checks.text_or_empty, kind="str")  # empty: the console only
-    keep_days: int = _key(14, checks.whole(0, 36_500))  # 0: for ever
-    max_file_bytes: int = _key(64 * 2**20, checks.size(2**16, 2**40), kind="str")  # a day has at most twice as many
-    slow_request_ms: int = _key(100, checks.whole(0, 3_600_000))  # 0: every request is slow
+    level: str = setting("info", checks.one_of(*_LOG_LEVELS), kind="str")
+    file: str = setting("logs/app.log", checks.text_or_empty, kind="str")  # empty: the console only
+    keep_days: int = setting(14, checks.whole(0, 36_500))  # 0: for ever
+    max_file_bytes: int = setting(64 * 2**20, checks.size(2**16, 2**40), kind="str")  # a day has at most twice as many
+    slow_request_ms: int = setting(100, checks.whole(0, 3_600_000))  # 0: every request is slow
 
 
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
     """Where the data lives, how much of it is kept, and when it counts as stored."""
 
-    data_dir: str = _key("data", checks.text, kind="str")
-    max_data_retention: int = _key(_LIMITS.max_data_retention, checks.limit("max_data_retention"))
-    cleanup_keep_count: int = _key(_LIMITS.cleanup_keep_count, checks.limit("cleanup_keep_count"))
-    max_symbols: int = _key(_LIMITS.max_symbols, checks.limit("max_symbols"))
-    create_on_append: bool = _key(
+    data_dir: str = setting("data", checks.text, kind="str")
+    max_data_retention: int = setting(_LIMITS.max_data_retention, checks.limit("max_data_retention"))
+    cleanup_keep_count: int = setting(_LIMITS.cleanup_keep_count, checks.limit("cleanup_keep_count"))
+    max_symbols: int = setting(_LIMITS.max_symbols, checks.limit("max_symbols"))
+    create_on_append: bool = setting(
         default=True, check=checks.yes_or_no, kind="bool"
     )  # else a symbol has to be made first
-    starting_capacity: int = _key(_LIMITS.starting_capacity, checks.limit("starting_capacity"))
-    durability: str = _key(Durability.INTERVAL.value, checks.one_of(*Durability), kind="str")
-    sync_interval_ms: int = _key(50, checks.whole(1, 60_000))
-    late: str = _key(Late.CLAMP.value, checks.one_of(*Late), kind="str")  # what becomes of points that come late
-    groups: str = _key("", checks.groups, kind="str")  # summaries of the path that are kept up; empty: none
+    starting_capacity: int = setting(_LIMITS.starting_capacity, checks.limit("starting_capacity"))
+    durability: str = setting(Durability.INTERVAL.value, checks.one_of(*Durability), kind="str")
+    sync_interval_ms: int = setting(50, checks.whole(1, 60_000))
+    late: str = setting(Late.CLAMP.value, checks.one_of(*Late), kind="str")  # what becomes of points that come late
+    groups: str = setting("", checks.groups, kind="str")  # summaries of the path that are kept up; empty: none
 
     def limits(self) -> Limits:
         """Return the limits of the store. Raises ValueError where they contradict each other."""
@@ -139,10 +136,12 @@ class StoreSettings:
 class LineProtocolSettings:
     """What lines of InfluxDB's line protocol mean: the tag that names the symbol, and fields, the first first."""
 
-    symbol_tag: str = _key("symbol", checks.text, kind="str")
-    price_fields: str = _key("price, close, value", checks.text, kind="str")
-    size_fields: str = _key("size, amount, qty", checks.text_or_empty, kind="str")
-    side: str = _key("side", checks.text_or_empty, kind="str")  # a tag or a field; empty: sizes are taken as they are
+    symbol_tag: str = setting("symbol", checks.text, kind="str")
+    price_fields: str = setting("price, close, value", checks.text, kind="str")
+    size_fields: str = setting("size, amount, qty", checks.text_or_empty, kind="str")
+    side: str = setting(
+        "side", checks.text_or_empty, kind="str"
+    )  # a tag or a field; empty: sizes are taken as they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,18 +153,23 @@ class Settings:
     log: LogSettings = field(default_factory=LogSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
     line_protocol: LineProtocolSettings = field(default_factory=LineProtocolSettings)
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
 
 
 MANY_SYMBOLS = 100
 """With room for more symbols than these, `store.starting_capacity` is 0 where nobody has set it."""
 _EACH = 4
 """So many requests of each symbol are remembered where nobody has set `server.max_prepared`, and that is more."""
-_SECTIONS: dict[str, type[ServerSettings | AuthSettings | LogSettings | StoreSettings | LineProtocolSettings]] = {
+_SECTIONS: dict[
+    str,
+    type[ServerSettings | AuthSettings | LogSettings | StoreSettings | LineProtocolSettings | ClusterSettings],
+] = {
     "server": ServerSettings,
     "auth": AuthSettings,
     "log": LogSettings,
     "store": StoreSettings,
     "line_protocol": LineProtocolSettings,
+    "cluster": ClusterSettings,
 }
 _KEYS: dict[str, dataclasses.Field[Any]] = {
     f"{section}.{item.name}": item for section, cls in _SECTIONS.items() for item in dataclasses.fields(cls)
@@ -230,12 +234,14 @@ class _Loader:
             if value is not None:
                 self._take(key, value, OPTIONS[key], OPTIONS[key])
         self._fit_many_symbols()
+        self._leave_syncing_to_the_log()
         settings = Settings(
             server=ServerSettings(**self._section("server")),
             auth=AuthSettings(**self._section("auth")),
             log=LogSettings(**self._section("log")),
             store=StoreSettings(**self._section("store")),
             line_protocol=LineProtocolSettings(**self._section("line_protocol")),
+            cluster=ClusterSettings(**self._section("cluster")),
         )
         if not self.faults:
             # Each setting is right on its own; these are about two of them.
@@ -245,6 +251,7 @@ class _Loader:
                     check()
                 except ValueError as error:
                     self.faults.append(f"{section}: {error}")
+            self.faults += settings.cluster.faults(settings.server, settings.store)
         if self.faults:
             raise SettingsError(self.faults)
         return Effective(settings, self.origins)
@@ -261,6 +268,12 @@ class _Loader:
             if self.origins[key] == DEFAULT_ORIGIN and most > above:
                 self.values[key] = value
                 self.origins[key] = f"default above {above} symbols"
+
+    def _leave_syncing_to_the_log(self) -> None:
+        """Where there is a log, it is the one to sync; unless it is set."""
+        if self.values["cluster.log"] and self.origins["store.durability"] == DEFAULT_ORIGIN:
+            self.values["store.durability"] = Durability.PROCESS.value
+            self.origins["store.durability"] = "default with cluster.log"
 
     def _section(self, name: str) -> dict[str, Any]:
         return {item.name: self.values[f"{name}.{item.name}"] for item in dataclasses.fields(_SECTIONS[name])}

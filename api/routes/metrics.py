@@ -33,6 +33,7 @@ from api.http.query import bad_query, pairs, parameters
 from api.http.request import Request
 from api.operation.beside import KINDS, Beside
 from api.operation.latency import BUCKETS_S, RequestCounter, RequestCounts
+from api.operation.part import Part
 from api.streams.registry import Streams
 from hft_mmap import Store
 from hft_mmap.files.names import validate_symbol
@@ -62,12 +63,23 @@ _OF_ACCOUNTS = (
     ("hft_mmap_account_share", "What one token, or one address without a token, may hold.", "share"),
     ("hft_mmap_account_refused", "Refused, or ended, for want of room in the account.", "refused"),
 )
+_OF_CLUSTER = (
+    (GaugeMetricFamily, "applied", "The newest record of the log that this replica has read."),
+    (GaugeMetricFamily, "log_last", "The newest record that the log was known to have."),
+    (GaugeMetricFamily, "saved", "The record that a restart goes on from."),
+    (GaugeMetricFamily, "lag_records", "Records that are still to be read."),
+    (GaugeMetricFamily, "stopped", "1 if the replica has stopped: what the log has does not fit what it holds."),
+    (CounterMetricFamily, "blocks", "Records that counted."),
+    (CounterMetricFamily, "dropped", "Records that did not count: repeats, and those that came second."),
+    (CounterMetricFamily, "stale", "Records that the log did not take, since another came first."),
+    (CounterMetricFamily, "unknown", "Tries of which nobody could say whether the log took them."),
+)
 
 
 class Metrics:
     """Answers scrapes. `labels` are put on every sample: what tells one instance of the service from another."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what it has to know of others
         self,
         store: Store,
         requests: RequestCounter,
@@ -75,7 +87,9 @@ class Metrics:
         streams: Streams,
         labels: Mapping[str, str],
         beside: Beside,
+        part: Part | None = None,
     ) -> None:
+        self._part = part
         self._store = store
         self._requests = requests
         self._connections = connections
@@ -96,6 +110,7 @@ class Metrics:
             *_connection_families(self._connections, self._streams),
             *_account_families(self._connections, self._streams),
             *_beside_families(self._beside),
+            *([] if self._part is None else _cluster_families(self._part.counts())),
         ]
         scrape = _Scrape(
             self._store,
@@ -209,6 +224,11 @@ def _beside_families(beside: Beside) -> Iterator[Metric]:
     yield CounterMetricFamily("hft_mmap_long_questions_refused", refused, value=beside.refused)
     yield _gauge("hft_mmap_long_questions_unfinished", "Long questions that run or wait.", beside.unfinished)
     yield _gauge("hft_mmap_long_answers_bytes", "Memory of answers to them that are made or sent.", beside.held_bytes)
+
+
+def _cluster_families(counts: Mapping[str, float]) -> Iterator[Metric]:
+    for kind, name, text in _OF_CLUSTER:
+        yield kind(f"hft_mmap_cluster_{name}", text, value=counts[name])
 
 
 def _asked(query: bytes) -> tuple[str, ...]:

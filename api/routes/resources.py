@@ -14,7 +14,7 @@ from api.body.durable import wait_durable
 from api.body.intake import Intake
 from api.body.lines import Lines
 from api.body.media import JSON, LINES, RAW, body_type
-from api.body.patience import Patience, Stored, append_now
+from api.body.patience import Appender, Stored, append_now, local_appender
 from api.body.raw import raw_values
 from api.body.reading import read_body
 from api.http.exchange import BATCH, CALLER, Scope
@@ -106,14 +106,16 @@ class Ready:
 class AddBatch:
     """Appends one batch to one series, or many to many where the body is NDJSON."""
 
-    def __init__(self, store: Store, settings: ServerSettings) -> None:
+    def __init__(self, store: Store, settings: ServerSettings, appender: Appender | None = None) -> None:
         self._store = store
+        how = local_appender(store) if appender is None else appender
+        self._now, self._patience = how.now, how.patience
         self._max_body_bytes = settings.max_body_bytes
         self._decoder = Decoder(settings.max_batch_values)
         self._intake = Intake(settings, self._decoder)
-        self._lines = Lines(store, self._decoder)
+        self._lines = Lines(store, self._decoder, how)
         self._waits = store.durability is Durability.SYNC
-        durability = store.durability.value.encode()
+        durability = how.durability.encode()
         self._answer = b'{"status":"success","added":%d,"total":%d,"durability":"' + durability + b'"}'
         self._max_values = settings.max_batch_values
         self._json = _Json(store, self._answer, self._decoder)
@@ -142,16 +144,16 @@ class AddBatch:
             check_symbol(scope, WRITE, symbol)
         added = len(values.prices if isinstance(values, Ticks) else values)
         scope[BATCH] = symbol, added
-        total = append_now(self._store, symbol, values, offset)
+        total = self._now(self._store, symbol, values, offset)
         if total is None:
-            total = await Patience().append(self._store, symbol, values, offset)
+            total = await self._patience().append(self._store, symbol, values, offset)
         if self._waits:
             await wait_durable(self._store, symbol, total)
         else:
             scope[QUESTION] = question
         resp.data = self._answer % (added, total)
-        if isinstance(total, Stored) and total.late:
-            resp.data = b'%s,"late":%d,"latest_ns":%d}' % (resp.data[:-1], total.late, total.latest_ns)
+        if isinstance(total, Stored):
+            resp.data = total.told(resp.data)
 
     def _question(self, req: Request, kind: str, symbol: str, offset: int | None) -> Question | None:
         """Return what reads the next body behind the same head; None where more than the body has to be looked at."""

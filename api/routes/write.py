@@ -21,7 +21,7 @@ from api.body.decode import PIECE_BYTES, Decoder
 from api.body.durable import wait_durable
 from api.body.intake import Intake
 from api.body.line_protocol import UNITS, Fault, LineProtocol, Part, Read
-from api.body.patience import Patience, append_now
+from api.body.patience import Appender, local_appender
 from api.http.exchange import BATCH, REFUSED, Scope, request_id
 from api.http.problems import INTERNAL_ERROR, Refusal, log_unexpected, shown, status_of
 from api.http.query import bad_query, parameters
@@ -44,8 +44,9 @@ _CODES = {HTTPStatus.INTERNAL_SERVER_ERROR: "internal error", HTTPStatus.INSUFFI
 class Write:
     """Appends the ticks of lines, of each symbol as one batch."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
+    def __init__(self, store: Store, settings: Settings, appender: Appender | None = None) -> None:
         self._store = store
+        self._appender = local_appender(store) if appender is None else appender
         self._max_lines = settings.server.max_batch_values
         self._intake = Intake(settings.server, Decoder(settings.server.max_batch_values))
         self._protocol = LineProtocol(settings.line_protocol)
@@ -56,7 +57,7 @@ class Write:
         async with self._intake.body(req) as body:
             found = await self._read(body, unit_ns)
             _check_symbols(found.parts, req.scope)
-            attempt = _Attempt(self._store, req.scope)
+            attempt = _Attempt(self._store, self._appender, req.scope)
             await attempt.append(found.parts)
             faults = [(HTTPStatus.BAD_REQUEST, fault) for fault in found.faults] + attempt.faults
             if not faults:
@@ -84,18 +85,19 @@ class Write:
 class _Attempt:
     """Stores what one body has; a batch that is refused does not keep the others from being stored."""
 
-    def __init__(self, store: Store, scope: Scope) -> None:
+    def __init__(self, store: Store, appender: Appender, scope: Scope) -> None:
         self._store = store
+        self._appender = appender
         self._scope = scope
         self.faults: list[tuple[HTTPStatus, Fault]] = []
 
     async def append(self, parts: list[Part]) -> None:
         """Append each, and note those that were refused."""
-        turns, patience = Turns(), Patience()
+        turns, patience = Turns(), self._appender.patience()
         stored: list[tuple[Part, int]] = []
         for part in parts:
             try:
-                total = append_now(self._store, part.symbol, part.ticks, None)
+                total = self._appender.now(self._store, part.symbol, part.ticks, None)
                 if total is None:
                     total = await patience.append(self._store, part.symbol, part.ticks, None)
                 stored.append((part, total))

@@ -22,7 +22,7 @@ from falcon.asgi import WebSocket
 from api.access.guard import authorise, check_symbol, symbols_of
 from api.access.tokens import READ, WRITE
 from api.body.durable import wait_durable
-from api.body.patience import Patience, Stored, append_now
+from api.body.patience import Appender, Stored
 from api.http.exchange import SEND, STREAM, Scope, Send
 from api.http.problems import told
 from api.streams.frames import FrameReader
@@ -38,9 +38,10 @@ _TURN_S = 1e-3
 class Ingest:
     """One connection that brings points."""
 
-    def __init__(self, store: Store, scope: Scope, query: IngestQuery, max_values: int) -> None:
+    def __init__(self, store: Store, scope: Scope, query: IngestQuery, max_values: int, appender: Appender) -> None:
         """Look up where the series ends. Raises SeriesSetAside."""
         self._store = store
+        self._appender = appender
         self._scope = scope
         self._symbol = query.symbol
         self._reader = FrameReader(max_values, query.columns)
@@ -49,6 +50,7 @@ class Ingest:
         self._next = _total(store, str(query.symbol)) if isinstance(offset, str) else offset
         self._frames = 0
         self._points = 0
+        self._sequence = 0  # of the newest record of the log, where there is one
         self._late = self._latest_ns = 0
         self._ends: dict[str, int] = {}  # where each series ended after the frames that are not acknowledged yet
         self._news = asyncio.Event()
@@ -117,10 +119,10 @@ class Ingest:
             else:
                 symbol, values, offset = self._symbol, self._reader.values(message), self._next
             points = len(values.prices if isinstance(values, Ticks) else values)
-            total = append_now(self._store, symbol, values, offset)
+            total = self._appender.now(self._store, symbol, values, offset)
             if total is None:
                 note = partial(self._note, symbol, points)
-                await Patience().append(self._store, symbol, values, offset, note)
+                await self._appender.patience().append(self._store, symbol, values, offset, note)
             else:
                 self._note(symbol, points, total)
 
@@ -128,6 +130,8 @@ class Ingest:
         """Note that a frame was stored, so that it is acknowledged."""
         if self._next is not None:
             self._next = total
+        if isinstance(total, Stored):
+            self._sequence = max(self._sequence, total.sequence)
         self._frames += 1
         self._points += points
         if isinstance(total, Stored):
@@ -154,6 +158,8 @@ class Ingest:
                 for symbol, total in ends.items():
                     await wait_durable(self._store, symbol, total)
             where: dict[str, object] = {"totals": ends} if self._symbol is None else {"total": ends[self._symbol]}
+            if self._sequence:
+                where["seq"] = self._sequence
             if self._late:
                 where |= {"late": self._late, "latest_ns": self._latest_ns}
             text = orjson.dumps({"event": "ack", "frames": frames, **where}).decode()
@@ -184,7 +190,7 @@ class Ingest:
         else:
             total = _total(self._store, self._symbol)
             where = {"symbol": self._symbol, "total": total, "offset": self._next}
-        durability = self._store.durability.value
+        durability = self._appender.durability
         return orjson.dumps({"event": "hello", "mode": INGEST, **where, "durability": durability}).decode()
 
 

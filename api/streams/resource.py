@@ -7,6 +7,7 @@ from falcon.media import BinaryBaseHandlerWS, TextBaseHandlerWS
 
 from api.access.guard import SUBPROTOCOL, authorise, check_symbol
 from api.access.tokens import READ, WRITE
+from api.body.patience import Appender, local_appender
 from api.http.exchange import HANDSHAKE, MAX_MESSAGE_BYTES
 from api.http.problems import Refusal
 from api.http.request import Request
@@ -48,8 +49,11 @@ def configure(options: falcon.asgi.WebSocketOptions) -> None:
 class Stream:
     """Takes WebSockets."""
 
-    def __init__(self, store: Store, settings: ServerSettings, streams: Streams, live: Live) -> None:
+    def __init__(
+        self, store: Store, settings: ServerSettings, streams: Streams, live: Live, appender: Appender | None = None
+    ) -> None:
         self._store = store
+        self._appender = local_appender(store) if appender is None else appender
         self._live = live
         self._max_values = settings.max_batch_values
         self._streams = streams
@@ -78,7 +82,7 @@ class Stream:
             check_symbol(req.scope, needed, symbol)
         stream: Ingest | Statistics
         if isinstance(query, IngestQuery):
-            stream = Ingest(self._store, req.scope, query, self._max_values)
+            stream = Ingest(self._store, req.scope, query, self._max_values, self._appender)
         else:
             stream = Statistics(self._live, req.scope, query)
             req.scope[MAX_MESSAGE_BYTES] = MAX_CONTROL_BYTES

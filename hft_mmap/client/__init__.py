@@ -4,6 +4,8 @@
     questions.py  what is asked of any window or range, likewise
     retry.py      when a call is tried again, and when no more
     errors.py     what a refusal becomes
+    shards.py     which service a call goes to, where there are several
+    calling.py, async_calling.py   how calls are sent
     blocking.py   Client
     awaiting.py   AsyncClient
     buffer.py     the points that a producer has not sent yet
@@ -24,6 +26,7 @@ from hft_mmap.client.awaiting import AsyncClient
 from hft_mmap.client.blocking import Client
 from hft_mmap.client.errors import (
     Conflict,
+    Misdirected,
     NameTaken,
     NoSpace,
     NotFound,
@@ -44,6 +47,7 @@ __all__ = [
     "AsyncProducer",
     "Client",
     "Conflict",
+    "Misdirected",
     "NameTaken",
     "NoSpace",
     "NotFound",

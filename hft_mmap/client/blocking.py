@@ -1,12 +1,8 @@
 """The client for programs that wait for their answers."""
 
-import ssl
 from collections.abc import Generator, Sequence
-from time import sleep
-from types import TracebackType
-from typing import Self, TypeVar, overload
+from typing import overload
 
-import httpx
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -14,47 +10,22 @@ from hft_mmap.answers import Passage, Point, Rank
 from hft_mmap.batch import Prices
 from hft_mmap.by_time import Instant, Lasting, Window
 from hft_mmap.client import questions, wire
-from hft_mmap.client.address import Address
-from hft_mmap.client.errors import ServiceError, Unreachable, refusal
+from hft_mmap.client.calling import Caller
 from hft_mmap.client.places import lasting
 from hft_mmap.client.producers import Producer
-from hft_mmap.client.retry import Retry, Tries, ended, unreachable
-from hft_mmap.client.wire import BATCH_VALUES, STREAM_TIMEOUT_S, Added, Ask, Points, Stats, Updates, Windows
+from hft_mmap.client.wire import Added, Stats, Updates, Windows
 from hft_mmap.named import FIVE, Columns
 from hft_mmap.reader import SeriesInfo
 from hft_mmap.ticks import Sizes, Ticks, Times
 from hft_mmap.tree.buckets import Buckets
 
-Answer = TypeVar("Answer")
 
-
-class Client:
+class Client(Caller):
     """A connection to a service, for any number of threads. Use it as a context manager, or call `close`.
 
     Every call is tried again, as `retry` says, where that can do no harm: questions always, batches if they carry an
     `offset`. It raises Unreachable when no answer came in that time, else what `hft_mmap.client` has for a refusal.
     """
-
-    def __init__(
-        self, url: str = "http://127.0.0.1:8080", *, token: str | None = None, timeout_s: float = 10.0,
-        retry: Retry | None = None, verify: ssl.SSLContext | bool = True, batch_values: int = BATCH_VALUES,
-    ) -> None:  # fmt: skip
-        """Prepare a connection to `url`: "http://host:port", "https://…", or "unix:/path" for a Unix socket.
-
-        token: sent as a bearer token. timeout_s: for connecting, and each wait on the network. batch_values: how many
-        values one request has at most (the service's server.max_batch_values). Nothing is asked yet. ValueError.
-        """
-        if batch_values < 1:
-            message = f"batch_values must be from 1, not {batch_values}"
-            raise ValueError(message)
-        address = Address.of(url, token)
-        self._batch_values = batch_values
-        self._retry = retry if retry is not None else Retry()
-        self._stream_timeout = httpx.Timeout(timeout_s, read=STREAM_TIMEOUT_S)
-        self._http = httpx.Client(
-            base_url=address.base_url, headers=address.headers, timeout=timeout_s,
-            transport=httpx.HTTPTransport(verify=verify, uds=address.unix_socket),
-        )  # fmt: skip
 
     def append(
         self, symbol: str, values: Prices, *, times: Times | None = None, sizes: Sizes | None = None,
@@ -128,25 +99,6 @@ class Client:
         columns = self._call(wire.columns(symbol))
         return self._points(wire.values(symbol, last, first, end, columns)).ticks()
 
-    def _points(self, ask: Ask[NDArray[np.float64]]) -> Points:
-        """Return the points of an answer, all of which have come."""
-        tries = Tries(self._retry, repeatable=True)
-        while True:
-            try:
-                with self._http.stream(ask.method, ask.path, params=ask.params, headers=ask.headers) as response:
-                    if response.is_success:
-                        points = Points(response)
-                        for part in response.iter_raw():
-                            points.take(part)
-                        points.whole()
-                        return points
-                    response.read()
-                    failure = refusal(response)
-            except httpx.TransportError as error:
-                sleep(tries.pause_s(unreachable(error)))
-            else:
-                sleep(tries.pause_s(failure))
-
     def stream(
         self, symbols: str | Sequence[str], *, windows: Sequence[int] = (), stats: Sequence[str] = (),
         interval_ms: int = 100,
@@ -159,31 +111,7 @@ class Client:
         itself; Unreachable or Unavailable once that takes longer than `retry` allows. NotFound, RequestRefused,
         Unauthorized.
         """
-        ask = wire.stream(symbols, windows, stats, interval_ms)
-        tries, updates = Tries(self._retry, repeatable=True), Updates(stats)
-        while True:
-            updates.begin()
-            served = False
-            failure: Unreachable | ServiceError
-            try:
-                with self._http.stream(
-                    ask.method, ask.path, params=ask.params, headers=ask.headers, timeout=self._stream_timeout
-                ) as response:
-                    if response.is_success:
-                        for line in response.iter_lines():
-                            served = True
-                            update = updates.take(line)
-                            if update is not None:
-                                yield update
-                        failure = ended()
-                    else:
-                        response.read()
-                        failure = refusal(response)
-            except httpx.TransportError as error:
-                failure = unreachable(error)
-            if served:  # until now, however long that was: the time to try begins anew
-                tries = Tries(self._retry, repeatable=True)
-            sleep(tries.pause_s(failure))
+        return self._stream(wire.stream(symbols, windows, stats, interval_ms), Updates(stats))
 
     def buckets(
         self, symbol: str, buckets: int = 1_000, *, window: int | None = None, first: int | None = None,
@@ -223,7 +151,9 @@ class Client:
         at: int | Instant | None = None, start: int | Instant | None = None, end: int | Instant | None = None,
     ) -> Columns:  # fmt: skip
         """Return such statistics of up to 1,000 symbols, as columns with an entry for each; NaN where undefined."""
-        return self._call(questions.across(symbols, stats, window, at, start, end))
+        parts = self._parts(symbols)
+        asks = [questions.across([symbols[k] for k in part], stats, window, at, start, end) for part in parts]
+        return questions.spread(parts, [self._call(ask) for ask in asks])
 
     def stats_many(self, symbol: str, starts: ArrayLike, ends: ArrayLike, stats: Sequence[str] = FIVE) -> Columns:
         """Return columns start, end and `stats` of each range [starts[k], ends[k]), NaN where one is undefined.
@@ -328,7 +258,10 @@ class Client:
         self, symbols: Sequence[str], at: int | Instant, tolerance: Lasting | None = None
     ) -> dict[str, Point | None]:
         """Return such a point of each of up to 1,000 symbols, all of them or none; see `asof`."""
-        return self._call(questions.asof_across(symbols, at, tolerance))
+        parts = self._parts(symbols)
+        asks = [questions.asof_across([symbols[k] for k in part], at, tolerance) for part in parts]
+        found = {symbol: point for ask in asks for symbol, point in (self._call(ask)).items()}
+        return {symbol: found[symbol] for symbol in symbols}
 
     def asof_many(self, symbol: str, times: Times, tolerance: Lasting | None = None) -> Columns:
         """Return index, time, value, and size where there is one, of the newest point at or before each of `times`.
@@ -346,7 +279,8 @@ class Client:
 
         Of those that begin with `prefix` and come after `after`, the first `limit`, up to 10,000. RequestRefused.
         """
-        return self._call(wire.symbols(prefix, after, limit))
+        found = self._each(wire.symbols(prefix, after, limit))
+        return sorted((row for rows in found for row in rows), key=lambda row: row.symbol)[:limit]
 
     def create(self, symbol: str) -> bool:
         """Make `symbol`, with no points; return False if it is there already. RequestRefused where there is no room."""
@@ -365,36 +299,9 @@ class Client:
 
     def health(self) -> bool:
         """Return True as soon as the process answers."""
-        return self._call(wire.health())
+        found = self._each(wire.health())
+        return all(found)
 
     def ready(self) -> list[str]:
         """Return why the service does not serve in full; an empty list if it does."""
-        return self._call(wire.ready())
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
-
-    def __enter__(self) -> Self:
-        """Return the client."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Close the connections."""
-        self.close()
-
-    def _call(self, ask: Ask[Answer]) -> Answer:
-        tries = Tries(self._retry, repeatable=ask.repeatable)
-        while True:
-            try:
-                response = self._http.request(
-                    ask.method, ask.path, params=ask.params, headers=ask.headers, content=ask.content
-                )
-            except httpx.TransportError as error:
-                sleep(tries.pause_s(unreachable(error)))
-                continue
-            if response.status_code in ask.accepted:
-                return ask.read(response)
-            sleep(tries.pause_s(refusal(response)))
+        return [reason for reasons in self._each(wire.ready()) for reason in reasons]

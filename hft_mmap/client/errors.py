@@ -79,6 +79,10 @@ class NoSpace(ServiceError, DiskFull):
     """The disk of the service is full (507); nothing was stored."""
 
 
+class Misdirected(ServiceError):
+    """The symbol is of another shard (421), and no service that the client knows takes it; nothing was stored."""
+
+
 class Unavailable(ServiceError):
     """The service, or this series, does not serve at present (429, 500, 502, 503, 504)."""
 
@@ -88,6 +92,7 @@ _CLASS_OF: Mapping[int, type[ServiceError]] = {
     HTTPStatus.FORBIDDEN: Unauthorized,
     HTTPStatus.NOT_FOUND: NotFound,
     HTTPStatus.CONFLICT: Conflict,
+    HTTPStatus.MISDIRECTED_REQUEST: Misdirected,
     HTTPStatus.INSUFFICIENT_STORAGE: NoSpace,
     HTTPStatus.REQUEST_TIMEOUT: Unavailable,
     HTTPStatus.TOO_MANY_REQUESTS: Unavailable,

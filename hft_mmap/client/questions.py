@@ -125,6 +125,12 @@ def joined(parts: Sequence[Columns]) -> Columns:
     return Columns({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
 
+def spread(parts: Sequence[Sequence[int]], found: Sequence[Columns]) -> Columns:
+    """Return columns whose rows are at the places `parts` say; each of those is what one of `found` has."""
+    order = np.argsort(np.concatenate([np.array(part, dtype=np.intp) for part in parts]), kind="stable")
+    return Columns({name: column[order] for name, column in joined(found).items()})
+
+
 def bars(
     symbol: str, stats: Sequence[str], window: Window | None, start: Place | None, end: Place | None,
     **way: str | float | None,

@@ -21,6 +21,7 @@ from hft_mmap.ticks import Sizes, Ticks, Times, as_ticks, check_ticks
 from hft_mmap.tree.buckets import Buckets
 
 RAW = "application/octet-stream"
+APPEND_PATH = "/add_batch"
 STREAM_TIMEOUT_S = 45.0
 """A stream on which nothing came for so long is dead: the service says something every 15 s."""
 BATCH_VALUES = 100_000
@@ -33,7 +34,7 @@ class Added:
     """A batch was stored: points of it, points ever appended to the series, and how durable they are.
 
     late: points that came with a time before that of the point before them, whose time they have now; latest_ns: by how
-    much at most.
+    much at most. seq: of a replica of a shard, the newest record of its log that was read with it.
     """
 
     added: int
@@ -41,11 +42,12 @@ class Added:
     durability: str
     late: int = 0
     latest_ns: int = 0
+    seq: int | None = None
 
     def then(self, after: "Added") -> "Added":
         """Return what is true of this batch and the one after it, together."""
         late, latest_ns = self.late + after.late, max(self.latest_ns, after.latest_ns)
-        return Added(self.added + after.added, after.total, after.durability, late, latest_ns)
+        return Added(self.added + after.added, after.total, after.durability, late, latest_ns, after.seq)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,15 @@ class Ask(Generic[Answer]):
     content: bytes | None = None
     repeatable: bool = True
     accepted: tuple[int, ...] = (200,)
+    of: str | None = None
+
+    @property
+    def symbols(self) -> list[str]:
+        """The symbols that it is about, none where it is about all; `of`: the one that no parameter names."""
+        found = self.params.get("symbol", self.of)
+        if found is None:
+            return []
+        return [str(found)] if isinstance(found, str | int) else [str(one) for one in found]
 
 
 def batches(
@@ -115,7 +126,7 @@ def append(symbol: str, batch: Ticks, offset: int | None) -> Ask[Added]:
     if len(there) > 1:
         params["columns"] = ",".join(there)
     body = b"".join(column.tobytes() for column in there.values())
-    return Ask(_added, "POST", "/add_batch", params, headers, body, offset is not None)
+    return Ask(_added, "POST", APPEND_PATH, params, headers, body, offset is not None)
 
 
 def stats(symbol: str, window: Window) -> Ask[Stats]:
@@ -142,7 +153,7 @@ def buckets(symbol: str, given: Mapping[str, int | None]) -> Ask[Buckets]:
 
 def series(symbol: str) -> Ask[SeriesInfo]:
     """Ask what is stored of one symbol."""
-    return Ask(lambda response: _series(response, symbol), "GET", "/symbols", {}, {})
+    return Ask(lambda response: _series(response, symbol), "GET", "/symbols", {}, {}, of=symbol)
 
 
 def symbols(prefix: str = "", after: str | None = None, limit: int | None = None) -> Ask[list[SeriesInfo]]:
@@ -156,9 +167,8 @@ def symbols(prefix: str = "", after: str | None = None, limit: int | None = None
 
 def create(symbol: str) -> Ask[bool]:
     """Ask for a symbol to be made; the answer says whether it was."""
-    return Ask(
-        lambda response: bool(response.json()["created"]), "PUT", _path_of(symbol), {}, {}, accepted=(200, 201)
-    )  # fmt: skip
+    path = _path_of(symbol)
+    return Ask(lambda response: bool(response.json()["created"]), "PUT", path, {}, {}, accepted=(200, 201), of=symbol)
 
 
 def rename(old: str, new: str) -> Ask[int]:
@@ -166,13 +176,20 @@ def rename(old: str, new: str) -> Ask[int]:
     body = json.dumps({"symbol": new}).encode()
     headers = {"Content-Type": "application/json"}
     return Ask(
-        lambda response: int(response.json()["total"]), "PATCH", _path_of(old), {}, headers, body, repeatable=False
+        lambda response: int(response.json()["total"]),
+        "PATCH",
+        _path_of(old),
+        {},
+        headers,
+        body,
+        repeatable=False,
+        of=old,
     )
 
 
 def remove(symbol: str) -> Ask[None]:
     """Ask for a symbol to be removed."""
-    return Ask(lambda _: None, "DELETE", _path_of(symbol), {}, {}, repeatable=False)
+    return Ask(lambda _: None, "DELETE", _path_of(symbol), {}, {}, repeatable=False, of=symbol)
 
 
 def _path_of(symbol: str) -> str:
@@ -287,9 +304,8 @@ class Points:
 
 def _added(response: httpx.Response) -> Added:
     found: dict[str, Any] = response.json()
-    return Added(
-        found["added"], found["total"], found["durability"], found.get("late", 0), found.get("latest_ns", 0)
-    )  # fmt: skip
+    late, latest_ns = found.get("late", 0), found.get("latest_ns", 0)
+    return Added(found["added"], found["total"], found["durability"], late, latest_ns, found.get("seq"))
 
 
 def _windows(response: httpx.Response) -> Windows:
@@ -318,7 +334,7 @@ def _total(response: httpx.Response) -> int:
 
 def _reasons(response: httpx.Response) -> list[str]:
     found: dict[str, Any] = response.json()
-    return [str(one["detail"]) for one in found["reasons"]] if "reasons" in found else _not_ready(response)
+    return [str(one["detail"]) for one in found.get("reasons", ())] or _not_ready(response)
 
 
 def _not_ready(response: httpx.Response) -> list[str]:

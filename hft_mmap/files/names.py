@@ -10,6 +10,8 @@ from hft_mmap.errors import InvalidSymbol
 from hft_mmap.files.layout import SUFFIXES
 
 MAX_SYMBOL_BYTES = 64
+OWNER_NAME = ".cluster"
+"""The file of a data directory that belongs to a replica of a shard, which holds it locked."""
 CHUNK_SUFFIX = ".chunk"
 NAME_DIGITS = 20
 

@@ -56,6 +56,19 @@ DEFAULTS = {
     "line_protocol.price_fields": "price, close, value",
     "line_protocol.size_fields": "size, amount, qty",
     "line_protocol.side": "side",
+    "cluster.log": "",
+    "cluster.servers": "",
+    "cluster.credentials_file": "",
+    "cluster.tls_ca": "",
+    "cluster.shard": 0,
+    "cluster.replica": "",
+    "cluster.slots": "0-1023",
+    "cluster.max_block_bytes": 900_000,
+    "cluster.append_timeout_s": 10,
+    "cluster.queue_bytes": 64 * 2**20,
+    "cluster.position_s": 5,
+    "cluster.monitor_urls": "",
+    "cluster.require_fsync": True,
 }
 
 

@@ -393,3 +393,17 @@ def test_without_httpx_the_import_says_what_to_install() -> None:
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "make venv EXTRAS=client" in said
+
+
+def test_a_read_names_the_record_of_the_write(scripted: Any, connect: Any) -> None:
+    """As a replica of a shard has told it: the newest of that symbol, and of no other."""
+    body = b'{"status":"success","added":1,"total":%d,"durability":"replicated","seq":%d}'
+    stored = [body % pair for pair in ((1, 7), (2, 5))]
+    found = answer(200, b'{"min":1,"max":1,"last":1,"avg":1,"var":0}')
+    url, requests = scripted([*(answer(200, one) for one in stored), found, found])
+    with connect(url, retry=EAGER) as client:
+        assert [client.append("A", [1.0]).seq, client.append("A", [1.0]).seq] == [7, 5]
+        client.stats("A", 1)
+        client.stats("B", 1)
+    named = [[line for line in one.lower().split(b"\r\n") if line.startswith(b"x-min-seq")] for one in requests]
+    assert named == [[], [], [b"x-min-seq: 7"], []]

@@ -189,3 +189,17 @@ def test_a_reader_in_the_middle_of_a_cleanup_has_all_of_its_points(open_store: O
     for reader in readers:
         reader.join()
     assert failures == []
+
+
+def test_what_is_kept_can_be_changed_while_the_store_is_open(open_store: OpenStore) -> None:
+    """The next append goes by the new limits, of symbols that are open and of those that come later."""
+    store = open_store(limits=limits_of(1000, 600))
+    store.append("A", np.arange(900.0))
+    store.retain(100, 50)
+    store.append("A", np.arange(10.0))
+    store.append("B", np.arange(100.0))
+    store.append("B", np.arange(10.0))
+    assert store.series("A").bounds() == (850, 910)
+    assert store.series("B").bounds() == (50, 110)
+    with pytest.raises(ValueError, match="cleanup_keep_count"):
+        store.retain(10, 50)

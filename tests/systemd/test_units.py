@@ -38,6 +38,35 @@ def test_the_template_is_the_service_with_a_name() -> None:
     ]
 
 
+def test_the_unit_of_a_shard_is_the_service_with_a_network() -> None:
+    """It connects to its log, and has no socket that systemd opened; it is tried for ever, as the log may be away."""
+    service, shard = lines("hft-mmap.service"), lines("hft-mmap-shard@.service")
+    assert [line for line in shard if line not in service] == [
+        "Description=Rolling price statistics over HTTP (hft-mmap, replica of shard %i)",
+        "Documentation=file:///opt/hft-mmap/current/doc/docs/cluster.md",
+        "Wants=network-online.target",
+        "After=network-online.target nats-server.service",
+        "StartLimitIntervalSec=0",
+        "ExecStart=/opt/hft-mmap/current/bin/hft-mmap serve --config /etc/hft-mmap/shard-%i.toml",
+        "Environment=APP_CLUSTER__SHARD=%i",
+        "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
+        "IPAddressAllow=localhost",
+    ]
+    assert [line for line in service if line not in shard] == [
+        "Description=Rolling price statistics over HTTP (hft-mmap)",
+        "Documentation=file:///opt/hft-mmap/current/doc/docs/operations.md",
+        "Requires=hft-mmap.socket",
+        "After=hft-mmap.socket",
+        "StartLimitIntervalSec=60",
+        "StartLimitBurst=20",
+        "ExecStart=/opt/hft-mmap/current/bin/hft-mmap serve --config /etc/hft-mmap/config.toml",
+        "NonBlocking=yes",
+        "PrivateNetwork=yes",
+        "RestrictAddressFamilies=AF_UNIX",
+        "Also=hft-mmap.socket",
+    ]
+
+
 def test_the_installed_settings_lie_in_the_directories_of_the_units() -> None:
     """Nothing of them is relative, or where the sandbox lets nobody write."""
     assert not [name for name in environment({}) if name.startswith("APP_")]

@@ -1,0 +1,147 @@
+"""How the client for programs that wait sends its requests, and asks again."""
+
+import ssl
+from collections.abc import Generator, Mapping, Sequence
+from time import sleep
+from types import TracebackType
+from typing import Self, TypeVar
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from hft_mmap.client.address import Address
+from hft_mmap.client.errors import ServiceError, Unreachable, refusal
+from hft_mmap.client.retry import Retry, ended, unreachable
+from hft_mmap.client.shards import ANY_REPLICA, Shards, Trip
+from hft_mmap.client.wire import BATCH_VALUES, STREAM_TIMEOUT_S, Ask, Points, Updates, Windows
+
+Answer = TypeVar("Answer")
+
+
+class Caller:
+    """Connections to a service, or to the replicas of several shards."""
+
+    def __init__(
+        self, url: str | Sequence[str] = "http://127.0.0.1:8080", *, token: str | None = None, timeout_s: float = 10.0,
+        retry: Retry | None = None, verify: ssl.SSLContext | bool = True, batch_values: int = BATCH_VALUES,
+    ) -> None:  # fmt: skip
+        """Prepare a connection to `url`: "http://host:port", "https://…", or "unix:/path" for a Unix socket.
+
+        Several URLs are those of replicas of shards (docs/cluster.md), at best of all of them: each call goes to one
+        that has its symbol. Of a shard the first serves as long as it does.
+
+        token: sent as a bearer token. timeout_s: for connecting, and each wait on the network. batch_values: how many
+        values one request has at most (the service's server.max_batch_values). Nothing is asked yet. ValueError.
+        """
+        if batch_values < 1:
+            message = f"batch_values must be from 1, not {batch_values}"
+            raise ValueError(message)
+        address = Address.of(url, token)
+        self._batch_values = batch_values
+        self._shards = Shards(address.urls, retry if retry is not None else Retry())
+        self._stream_timeout = httpx.Timeout(timeout_s, read=STREAM_TIMEOUT_S)
+        self._http = httpx.Client(
+            headers=address.headers, timeout=timeout_s,
+            transport=httpx.HTTPTransport(verify=verify, uds=address.unix_socket),
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        """Return the client."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        self.close()
+
+    def _call(self, ask: Ask[Answer], shard: int | None = None) -> Answer:
+        trip = self._shards.trip(ask, shard)
+        while True:
+            try:
+                url, headers = self._next(trip)
+                response = self._http.request(ask.method, url, params=ask.params, headers=headers, content=ask.content)
+            except httpx.TransportError as error:
+                sleep(trip.pause_s(unreachable(error)))
+                continue
+            if response.status_code in ask.accepted:
+                return trip.done(response)
+            sleep(trip.pause_s(refusal(response)))
+
+    def _next(self, trip: Trip[Answer]) -> tuple[str, Mapping[str, str]]:
+        """Return the URL and the headers of the next try of a call."""
+        self._learn()
+        return trip.next()
+
+    def _learn(self) -> None:
+        """Ask the services that are to be asked what they are replicas of."""
+        for url in self._shards.unasked():
+            try:
+                told = self._http.get(f"{url}/cluster", headers=ANY_REPLICA)
+            except httpx.TransportError:
+                self._shards.tell(url, None)
+            else:
+                self._shards.tell(url, told)
+
+    def _each(self, ask: Ask[Answer]) -> list[Answer]:
+        """Return the answer of each shard."""
+        self._learn()
+        return [self._call(ask, shard) for shard in self._shards.each()]
+
+    def _parts(self, symbols: Sequence[str]) -> list[list[int]]:
+        """Return the places of `symbols` by their shards."""
+        self._learn()
+        return self._shards.parts(symbols)
+
+    def _points(self, ask: Ask[NDArray[np.float64]]) -> Points:
+        """Return the points of an answer, all of which have come."""
+        trip = self._shards.trip(ask)
+        while True:
+            try:
+                url, headers = self._next(trip)
+                with self._http.stream(ask.method, url, params=ask.params, headers=headers) as response:
+                    if response.is_success:
+                        points = Points(response)
+                        for part in response.iter_raw():
+                            points.take(part)
+                        points.whole()
+                        return points
+                    response.read()
+                    failure = refusal(response)
+            except httpx.TransportError as error:
+                sleep(trip.pause_s(unreachable(error)))
+            else:
+                sleep(trip.pause_s(failure))
+
+    def _stream(self, ask: Ask[None], updates: Updates) -> Generator[Windows, None]:
+        """Yield what a stream tells, for ever; see `stream`."""
+        trip = self._shards.trip(ask)
+        while True:
+            updates.begin()
+            served = False
+            failure: Unreachable | ServiceError
+            try:
+                url, headers = self._next(trip)
+                with self._http.stream(
+                    ask.method, url, params=ask.params, headers=headers, timeout=self._stream_timeout
+                ) as response:
+                    if response.is_success:
+                        for line in response.iter_lines():
+                            served = True
+                            update = updates.take(line)
+                            if update is not None:
+                                yield update
+                        failure = ended()
+                    else:
+                        response.read()
+                        failure = refusal(response)
+            except httpx.TransportError as error:
+                failure = unreachable(error)
+            if served:  # until now, however long that was: the time to try begins anew
+                trip = self._shards.trip(ask)
+            sleep(trip.pause_s(failure))
