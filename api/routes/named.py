@@ -22,7 +22,7 @@ from api.operation.beside import Beside
 from hft_mmap import STANDARD_TIMES, STANDARD_WINDOWS, Series, Store
 from hft_mmap.answers import rows
 from hft_mmap.by_time import newest_of_each
-from hft_mmap.files.group import groups_of, points_read
+from hft_mmap.files.proved import groups_of, points_read
 from hft_mmap.files.names import validate_symbol
 from hft_mmap.moment import Moment
 from hft_mmap.named import FIVE

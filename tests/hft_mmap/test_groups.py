@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hft_mmap import Limits, Store
 from hft_mmap.durable.groups import summarise
-from hft_mmap.files import group
+from hft_mmap.files import proved
 from hft_mmap.files.layout import GROUPS
 from hft_mmap.named import PATHS
 from hft_mmap.series import Series
@@ -32,8 +32,8 @@ SUFFIXES = tuple(one.suffix for one in GROUPS)
 def groups_of_few_points() -> Iterator[None]:
     """Have groups looked for where they would save a few points only, and at every question."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(group, "FEW_POINTS", 1)
-        patch.setattr(group, "_LOOK_S", 0.0)
+        patch.setattr(proved, "FEW_POINTS", 1)
+        patch.setattr(proved, "_LOOK_S", 0.0)
         yield
 
 
@@ -42,7 +42,7 @@ def covered(series: Series, names: Sequence[str] = NAMES) -> set[int]:
     start, total = series.bounds()
     series.statistics(names, start=start, end=total)
     view = series.part()[0].view
-    return set(view.groups.covered.values()) if isinstance(view.groups, group.Stored) else {view.first}
+    return set(view.groups.covered.values()) if isinstance(view.groups, proved.Stored) else {view.first}
 
 
 def path_of(store: Store, values: NDArray[np.float64]) -> dict[str, float | int | None]:

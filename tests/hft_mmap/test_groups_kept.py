@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hft_mmap import Limits, Store, StoreReadOnly, SymbolNotFound
-from hft_mmap.files import group
+from hft_mmap.files import proved
 from hft_mmap.files.layout import FOOTER_BYTES, GROUPS, Group, Layout
 from hft_mmap.files.locks import attempts
 from hft_mmap.files.names import chunk_name
@@ -29,8 +29,8 @@ KEEPING = dataclasses.replace(LIMITS, groups=ALL_GROUPS)
 def groups_are_looked_for_at_once() -> Iterator[None]:
     """Have a question look for groups whenever it is asked."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(group, "FEW_POINTS", 1)
-        patch.setattr(group, "_LOOK_S", 0.0)
+        patch.setattr(proved, "FEW_POINTS", 1)
+        patch.setattr(proved, "_LOOK_S", 0.0)
         yield
 
 
