@@ -170,7 +170,7 @@ def remove_ahead(chunk: Chunk, end: int) -> None:
 def shared_groups(chunk: Chunk) -> list[Path]:
     """Return the files of the groups that cover all of a full `chunk`, and so never change."""
     found = []
-    for group in GROUPS:
+    for group in chunk.layout.groups:
         with suppress(OSError, FormatError):
             file = GroupFile(chunk, group)
             if (record := file.record()) is not None and record.covered == chunk.layout.points:
@@ -178,7 +178,7 @@ def shared_groups(chunk: Chunk) -> list[Path]:
     return found
 
 
-# -- held against the values ------------------------------------------------------------------------------------------
+# -- held against the points ------------------------------------------------------------------------------------------
 
 
 def group_faults(chunk: Chunk, end: int) -> dict[Group, list[str]]:
@@ -188,7 +188,7 @@ def group_faults(chunk: Chunk, end: int) -> dict[Group, list[str]]:
     that were lost, is no fault.
     """
     found = {}
-    for group in GROUPS:
+    for group in chunk.layout.groups:
         try:
             faults = _faults_of(chunk, GroupFile(chunk, group), end)
         except FileNotFoundError:

@@ -166,15 +166,16 @@ def groups_of(names: Iterable[str]) -> int:
     return sum(bit for bit, members in _FOLDED_FROM if not members.isdisjoint(wanted))
 
 
-def points_read(view: View, lo: int, hi: int, wanted: int) -> int:
-    """Return how many points of [lo, hi) are read one by one to fold what is `wanted`, as far as groups are known.
+def read_from(view: View, wanted: int) -> int:
+    """Return from which point on all are read one by one to fold what is `wanted`, as far as groups are known.
 
-    Looks at no file: a question that reads too many finds the groups that there are, for those that follow.
+    The end of the view where none is. Looks at no file: a question that reads too many finds the groups that there are,
+    for those that follow.
     """
     known = view.groups if isinstance(view.groups, Stored) else None
     groups = view.layout.groups if known is None else known.groups
     covered = [view.first if known is None else known.covered[group.bit] for group in groups if wanted & group.bit]
-    return hi - max(lo, min(covered, default=hi)) if covered and min(covered) < hi else 0
+    return min(covered, default=view.end)
 
 
 def _look(

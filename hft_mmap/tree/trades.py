@@ -268,9 +268,7 @@ def fold_trades(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
     for k in order:
         lo, hi = starts[k], ends[k]
         if wanted & SIZES:
-            out[VOLUME, k], out[SIGNED, k], out[BY_SIZE, k] = _weighted(
-                table, sizes, stored, known, lo, hi, lows[k]
-            )
+            out[VOLUME, k], out[SIGNED, k], out[BY_SIZE, k] = _weighted(table, sizes, stored, known, lo, hi, lows[k])
         if wanted & (TIMES | SPAN):
             span = _span(table, times, lo, hi)
             out[SPAN_NS, k] = span
