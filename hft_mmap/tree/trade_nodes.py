@@ -59,7 +59,7 @@ def _mean(w: NDArray[np.float64], above: NDArray[np.float64], bounds: tuple[floa
     if total < FEW:
         scale = scale_of(volume)
         for i in range(FAN_OUT):
-            w[i] *= scale * scale
+            w[i] = w[i] * scale * scale  # one after the other: the square of it may be too great
             x[i] = above[i] * w[i]
         total, volume = halved(x), halved(w)
     return min(bounds[0] + total / volume, bounds[1])
@@ -167,11 +167,21 @@ def summarise_chunk_of_trades(
 
 
 @njit(**SUMS)
-def sizes_run(g: NDArray[np.float64], k: int, step: int, low: float, scale: float) -> tuple[float, float, float]:
-    """Sum |size|, size, and (price - low) |size| of `k` nodes, each `step` behind the one before.
+def sizes_run(g: NDArray[np.float64], k: int, step: int, low: float) -> tuple[float, float, float]:
+    """Sum |size|, size, and (price - low) |size| of `k` nodes, each `step` behind the one before."""
+    volume = signed = above = 0.0
+    for i in range(0, step * k, step):
+        volume += g[i + VOLUME]
+        signed += g[i + SIGNED]
+        above += (g[i + PRICE] - low) * g[i + VOLUME]
+    return volume, signed, above
 
-    In the first and in the last of them sizes are taken times the square of `scale`.
-    """
+
+@njit(**OPTIONS)
+def scaled_sizes_run(
+    g: NDArray[np.float64], k: int, step: int, low: float, scale: float
+) -> tuple[float, float, float]:  # fmt: skip
+    """Sum as `sizes_run`, of sizes times the square of `scale`: one number may not hold what they need."""
     volume = signed = above = 0.0
     for i in range(0, step * k, step):
         weight = g[i + VOLUME] * scale * scale

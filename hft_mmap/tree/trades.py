@@ -19,7 +19,7 @@ from hft_mmap.tree.group_roots import OF_BORDER, TRADE_ROOT, place_of_trades, wh
 from hft_mmap.tree.groups import OF_TRADES, group_nodes, group_place, nodes_from
 from hft_mmap.tree.kernels import FAN_OUT, FAN_OUT_BITS, OPTIONS
 from hft_mmap.tree.pointers import float64_pointer, int64_pointer
-from hft_mmap.tree.trade_nodes import FEW, SUMS, TRADE_FIELDS, between, scale_of, sizes_run, times_run
+from hft_mmap.tree.trade_nodes import FEW, SUMS, TRADE_FIELDS, between, scale_of, scaled_sizes_run, sizes_run, times_run
 
 SIZES, TIMES, SPAN = 1, 2, 4  # what of it is wanted, to be added up
 VOLUME, SIGNED, BY_SIZE, BY_TIME, GAP_NS, SPAN_NS = range(6)  # rows of what `fold_trades` writes
@@ -62,6 +62,20 @@ def _scaled_run(
 
 
 @njit(**OPTIONS)
+def _value_run(
+    p: NDArray[np.float64], s: NDArray[np.float64], n: int, low: float, scale: float
+) -> tuple[float, float, float]:  # fmt: skip
+    """Return the sums of `n` points, sizes times the square of `scale` where it is not 1."""
+    return _size_run(p, s, n, low) if scale == 1.0 else _scaled_run(p, s, n, low, scale)
+
+
+@njit(**OPTIONS)
+def _node_run(g: NDArray[np.float64], k: int, step: int, low: float, scale: float) -> tuple[float, float, float]:
+    """Return the sums of `k` nodes, likewise."""
+    return sizes_run(g, k, step, low) if scale == 1.0 else scaled_sizes_run(g, k, step, low, scale)
+
+
+@njit(**OPTIONS)
 def _added(total: tuple[float, float], x: float) -> tuple[float, float]:
     """Add `x` to a sum and what it has lost."""
     s = total[0] + x
@@ -93,7 +107,7 @@ def _fold_sizes(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
         whole = whole_chunks(table, stored, OF_TRADES, i, end)
         if whole:
             roots = known[place_of_trades(stored.shape[1], chunk) :]
-            a, b, c = sizes_run(roots, whole, TRADE_ROOT, low, scale)
+            a, b, c = _node_run(roots, whole, TRADE_ROOT, low, scale)
             volume, signed, above = _added(volume, a), _added(signed, b), _added(above, c)
             i += whole * points
             continue
@@ -106,14 +120,11 @@ def _fold_sizes(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
             level, n = nodes_from(j, covered, table[TABLE_LEVELS])
             if level:
                 nodes = group_nodes(address, table, level, TRADE_FIELDS, j >> (FAN_OUT_BITS * level), n)
-                a, b, c = sizes_run(nodes, n, TRADE_FIELDS, low, scale)
+                a, b, c = _node_run(nodes, n, TRADE_FIELDS, low, scale)
                 n <<= FAN_OUT_BITS * level
             else:
                 n = min((j | (FAN_OUT - 1)) + 1, stop) - j
-                if scale == 1.0:
-                    a, b, c = _size_run(p[j : j + n], s[j : j + n], n, low)
-                else:
-                    a, b, c = _scaled_run(p[j : j + n], s[j : j + n], n, low, scale)
+                a, b, c = _value_run(p[j : j + n], s[j : j + n], n, low, scale)
             volume, signed, above = _added(volume, a), _added(signed, b), _added(above, c)
             j += n
         i = chunk * points + stop

@@ -91,10 +91,7 @@ def test_windows_are_exact_over_two_levels_and_whole_chunks(open_store: OpenStor
     store.summarise("A")
     series, total = store.series("A"), len(columns[0])
     assert proved_until(series) == total // 64 * 64
-    for begin, end in (
-        (0, total), (POINTS, total), (1, 3 * POINTS), (POINTS - 1, 2 * POINTS + 1), (63, 3 * POINTS + 65),
-        (2 * POINTS, 3 * POINTS), (64, 128), (65, 4000),
-    ):  # fmt: skip
+    for begin, end in ((63, total), (POINTS - 1, 2 * POINTS + 1), (2 * POINTS, 3 * POINTS), (64, 128)):
         assert_right(series, begin, end, columns)
 
 
@@ -110,7 +107,7 @@ def test_no_size_and_no_price_is_too_small_or_too_great(open_store: OpenStore, v
     store.append("A", columns[0], times=columns[1], sizes=columns[2])
     store.summarise("A")
     assert proved_until(store.series("A")) == n // 64 * 64
-    for begin, end in ((0, n), (100, n - 100), (n // 2 - 64, n // 2 + 64)):
+    for begin, end in ((0, n), (n // 2 - 64, n // 2 + 64)):
         assert_right(store.series("A"), begin, end, columns)
 
 
