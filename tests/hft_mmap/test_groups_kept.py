@@ -160,7 +160,8 @@ def test_another_process_appends_while_its_groups_are_used(open_store: OpenStore
     writer = start_store(limits=KEEPING)
     values = prices("ticks", 2 * POINTS + 900, seed=1)
     rows = ticks_from(0, values)
-    writer.append("A", values[:500], times=rows.times[:500], sizes=rows.sizes[:500])
+    first = rows.cut(0, 500)
+    writer.append("A", first.prices, times=first.times, sizes=first.sizes)
     reader = open_store(mode="r").series("A")
     scanned = open_store(reader.directory.parent.parent / "other", limits=LIMITS, durability="process")
     for begin in range(500, len(values), 700):
