@@ -138,7 +138,7 @@ $(VENV)/profilers: $(VENV)/installed perf/requirements-profile.txt
 PEERS_VENV := .venv-peers
 POINTS ?= 1000000
 
-peers: $(VENV)/dev $(VENV)/warm $(PEERS_VENV)/installed ## do the same work with other stores (POINTS=100000000: 20 minutes; perf/peers/README.md)
+peers: $(VENV)/dev $(VENV)/warm $(PEERS_VENV)/installed $(PEERS_VENV)/questdb.jar ## do the same work with other stores (POINTS=100000000: 20 minutes; perf/peers/README.md)
 	$(BIN)/python -m perf.peers --points $(POINTS) $(ARGS)
 
 # The interpreter of .venv, so that all are measured on one.
@@ -147,7 +147,16 @@ $(PEERS_VENV)/installed: perf/peers/requirements.txt | $(VENV)/created
 	$(PEERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r $<
 	@touch $@
 
-test-peers: $(VENV)/dev $(VENV)/warm $(PEERS_VENV)/installed ## the tests of the adapters to other stores, on little data
+# A jar of 30 MB from Maven Central; it runs on the Java of Debian (openjdk-17-jre-headless).
+QUESTDB := https://repo1.maven.org/maven2/org/questdb/questdb/9.3.4/questdb-9.3.4.jar
+QUESTDB_SHA256 := 939bc53ab22f93dbaa6545143a6e7c536d4904c07b7f2d381e8eef10436be062
+
+$(PEERS_VENV)/questdb.jar: | $(PEERS_VENV)/installed
+	curl --fail --silent --show-error --location --output $@.part $(QUESTDB)
+	echo "$(QUESTDB_SHA256)  $@.part" | sha256sum --check --quiet
+	mv $@.part $@
+
+test-peers: $(VENV)/dev $(VENV)/warm $(PEERS_VENV)/installed $(PEERS_VENV)/questdb.jar ## the tests of the adapters to other stores, on little data
 	$(BIN)/python -m pytest -m peers --timeout 600 tests/perf $(ARGS)
 
 test-versions: $(VENV)/dev ## try the lowest and the newest dependencies that pyproject.toml allows; needs the network

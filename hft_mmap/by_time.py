@@ -279,6 +279,17 @@ def between(moment: Moment, start: object, end: object) -> tuple[int, int]:
     return lo, hi  # type: ignore[return-value] # what is no index is refused by who takes them
 
 
+def kept_without(moment: Moment, before: object) -> int:
+    """Return where the series begins once every point before the time `before` is gone; OutOfRange if none remains."""
+    time = instant_ns(before, "before")
+    check_times(moment)
+    found = first_from(moment, time)
+    if found == moment.total:
+        message = f"no point of {moment.symbol} lies from {before} on: to let go of every point remove the symbol"
+        raise OutOfRange(message, moment.start, moment.total)
+    return found
+
+
 def _nothing(moment: Moment, where: str, *, before: bool) -> OutOfRange:
     why = "; what came before is no longer kept" if before and moment.start else ""
     message = f"no point of {moment.symbol} lies {where}{why}"

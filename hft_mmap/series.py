@@ -6,6 +6,7 @@ from pathlib import Path
 from time import monotonic
 
 from hft_mmap import forks
+from hft_mmap.by_time import Instant, kept_without
 from hft_mmap.counters import EventSink, Syncs
 from hft_mmap.durable.commits import Waiter
 from hft_mmap.durable.groups import keep_up
@@ -22,6 +23,7 @@ from hft_mmap.files.view import View
 from hft_mmap.health import LOCKED_AFTER_S, Refusal, Trouble
 from hft_mmap.held import CLOSED
 from hft_mmap.limits import Limits
+from hft_mmap.moment import Moment
 from hft_mmap.refusing import Waker
 from hft_mmap.tree.words import FLAGS, START, TOTAL
 
@@ -212,37 +214,48 @@ class Series(Failing):
         self.check_in_place()
         self._failing_since = None
 
-    def truncate(self, keep: int, wait_s: float | None = None) -> int:
-        """Let go of all but the newest `keep` points, for good, and return how many that were, once it is on the disk.
+    def truncate(
+        self, *, keep: int | None = None, before: Instant | None = None, wait_s: float | None = None
+    ) -> int:  # fmt: skip
+        """Let go of all but the newest `keep` points, or of those before a time; return how many, once it is on disk.
 
-        As a cleanup does: `start` moves up, `total` stays, and readers meet the one `start` or the other. ValueError
-        unless `keep` is a whole number from 1, SeriesBusy if another process holds the series for longer than `wait_s`
-        seconds (None: however long), SeriesReadOnly, StoreReadOnly, StoreClosed.
+        For good. As a cleanup does: `start` moves up, `total` stays, and readers meet the one `start` or the other.
+        ValueError unless `keep` is a whole number from 1 or `before` is given, and not both; InvalidRange for what is
+        no time, ColumnsDiffer where there are no times, OutOfRange where no point lies from `before` on. SeriesBusy if
+        another process holds the series for longer than `wait_s` seconds (None: however long), SeriesReadOnly,
+        StoreReadOnly, StoreClosed.
         """
-        if type(keep) is not int or keep < 1:  # `type`, because True is an int as well
+        if (keep is None) == (before is None):
+            message = "give either keep, a number of points, or before, a time"
+            raise ValueError(message)
+        if keep is not None and (type(keep) is not int or keep < 1):  # `type`, because True is an int as well
             message = f"keep must be a whole number from 1, not {keep!r}: to let go of every point remove the symbol"
             raise ValueError(message)
         self._check_writable()
-        before, start = self._hold(partial(self._keep, keep), wait_s)
+        old, start = self._hold(partial(self._cut, keep, before), wait_s)
         self.ask()
         for _ in attempts(None):
             if self._unlinked_below >= start:
-                return start - before
+                return start - old
             if self._ended:
                 self._check_writable()
                 raise CLOSED.error()
             self._look_after_waker()
         return 0
 
-    def _keep(self, keep: int) -> tuple[int, int]:
-        """Move `start` so that `keep` points remain; return what it was and what it is. The caller holds the series."""
+    def _cut(self, keep: int | None, before: Instant | None) -> tuple[int, int]:
+        """Move `start` as `truncate` says; return what it was and what it is. The caller holds the series."""
         self._check_writable()
+        old, total = self._words[START], self._words[TOTAL]
+        if keep is None:
+            start = kept_without(Moment(self.symbol, self._current(total), old, total), before)
+        else:
+            start = total - keep
         if self._words[FLAGS]:
             self._take_back_clean()
-        before, total = self._words[START], self._words[TOTAL]
-        self._move_start(max(before, total - keep))
+        self._move_start(start)
         self._set_tail(self._current(total))
-        return before, self._words[START]
+        return old, self._words[START]
 
     def _published(self, *, clean: bool) -> tuple[View, int, int, Mark | None]:
         """Return what there is to be put on the disk: view, total, start and mark. The caller holds the series."""

@@ -55,7 +55,13 @@ def _place(name: str, text: str) -> int | str:
     return parse_place(name, text)
 
 
-WINDOW, PLACE = _Text("window", _window), _Text("place", _place)
+def _time(name: str, text: str) -> int | str:
+    from api.http.query import parse_time
+
+    return parse_time(name, text)
+
+
+WINDOW, PLACE, TIME = _Text("window", _window), _Text("place", _place), _Text("time", _time)
 FROM_OPTION = click.option("--from", "start", type=PLACE, help="Index of the first point, or a time.")
 TO_OPTION = click.option("--to", "end", type=PLACE, help="Index after the last point, or a time.")
 WINDOW_OPTION = click.option("--window", type=WINDOW, help="The newest so many points, or a time, as 5m.")

@@ -20,6 +20,7 @@ from api.cli.console import (
     print_table,
     shown,
 )
+from api.cli.questions import TIME
 
 _COLUMNS = ("symbol", "total", "start", "count", "last", "bytes")
 _MEASURED = ("rate", "change")
@@ -167,24 +168,35 @@ def rename_command(old: str, new: str, config_path: Path | None, data_dir: Path 
 
 @click.command("truncate", short_help="Let go of all but the newest points of a symbol.")
 @click.argument("symbol")
-@click.option("--keep", type=click.IntRange(min=1), required=True, help="How many points remain.")
+@click.option("--keep", type=click.IntRange(min=1), help="How many points remain.")
+@click.option("--before", type=TIME, help="The points before this time go; those of it, and later, remain.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @CONFIG_OPTION
 @DATA_DIR_OPTION
 @JSON_OPTION
-def truncate_command(
-    symbol: str, keep: int, config_path: Path | None, data_dir: Path | None, *, yes: bool, as_json: bool
+def truncate_command(  # noqa: PLR0913 - each is an option
+    symbol: str, keep: int | None, before: str | None, config_path: Path | None, data_dir: Path | None, *, yes: bool,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Let go of all but the newest points of SYMBOL, for good. Asks first. Its total stays, as after a cleanup.
 
     \b
-    Example:
+    Examples:
       hft-mmap truncate ABC-USD --keep 1000000
+      hft-mmap truncate ABC-USD --before 2026-01-01T00:00:00Z
     """
+    if (keep is None) == (before is None):
+        message = "Give either --keep, a number of points, or --before, a time."
+        raise click.UsageError(message)
     if not yes:
-        click.confirm(f"Remove all but the newest {keep:,} points of {symbol}, for good?", abort=True, err=True)
+        gone = (
+            f"the points of {symbol} before {before}"
+            if keep is None
+            else f"all but the newest {keep:,} points of {symbol}"
+        )
+        click.confirm(f"Remove {gone}, for good?", abort=True, err=True)
     with opened_store(config_path, data_dir, mode="a") as store:
-        removed = store.truncate(symbol, keep=keep)
+        removed = store.truncate(symbol, keep=keep, before=before)
     if as_json:
         print_json({"symbol": symbol, "removed": removed})
     else:

@@ -78,15 +78,20 @@ def parse_lasting(name: str, value: str, *, least: int = 1) -> int | str:
 
 def parse_place(name: str, text: str) -> int | str:
     """Return the index that a text of digits is, or the text of a time. Raises Refusal (400), InvalidTimes."""
-    if text == "now":
-        return f"{time.time_ns()}ns"
     if text.isascii() and text.isdecimal():
         return parse_index(name, text)
-    if not _TIME.match(text):
+    if text != "now" and not _TIME.match(text):
         raise bad_query(
             f"{name} must be a whole number from 0 to {LARGEST_OFFSET}, digits only, or a time such as "
             f"2026-01-31T09:30:00Z, not {shown(text)}"
         )
+    return parse_time(name, text)
+
+
+def parse_time(name: str, text: str) -> str:
+    """Return the text of a time. Raises InvalidRange."""
+    if text == "now":
+        return f"{time.time_ns()}ns"
     instant_ns(text, name)
     return text
 

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from hft_mmap.by_time import Instant
 from hft_mmap.directory.creating import Creating
 from hft_mmap.directory.opening import LOCK_NAME
 from hft_mmap.durable import leaving
@@ -85,10 +86,12 @@ class Lives(Creating):
         self._on_event("series_renamed", {"symbol": old, "to": new, "total": total})
         return total
 
-    def truncate(self, symbol: str, *, keep: int, wait_s: float | None = None) -> int:
-        """Let go of all but the newest `keep` points of `symbol`; see `Series.truncate`."""
+    def truncate(
+        self, symbol: str, *, keep: int | None = None, before: Instant | None = None, wait_s: float | None = None
+    ) -> int:  # fmt: skip
+        """Let go of all but the newest `keep` points of `symbol`, or of those before a time; see `Series.truncate`."""
         self._check_may_change()
-        return self._find(symbol).truncate(keep, wait_s)
+        return self._find(symbol).truncate(keep=keep, before=before, wait_s=wait_s)
 
     def restore(self, snapshot: str | os.PathLike[str], symbol: str, *, wait_s: float | None = None) -> int:
         """Bring `symbol` back as it is in the store at `snapshot`, which is left as it is; return its total.

@@ -5,29 +5,20 @@ Every answer is held against that of numpy. A table of the least time of each qu
 hft-mmap it is, is printed; `make peers` installs what is compared.
 """
 
-import argparse
-import json
-import math
-import os
-import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from perf.peers.contest import OURS, REFERENCE, Answer, Ask, Contest
 from perf.peers.packages import load
 from perf.prices import BLOCK_POINTS, BLOCKS
 
-ROOT = Path(__file__).resolve().parents[2]
 Floats = NDArray[np.float64]
-Answer = tuple[float, ...]
-Ask = Callable[[], Answer]
 WINDOWS, LONGEST, SHORTEST = 100, 1_000_000, 100_000
 BARS, PASSAGES, ROLLED, ROLLING = 1_000, 100, 1_000, 1_000_000
 QUESTIONS: Mapping[str, str] = {
@@ -37,10 +28,7 @@ QUESTIONS: Mapping[str, str] = {
     "first": "the first point 1 % away from a random one, one of 100",
     "rolling": "mean and std of 1,000 points at every one of 1e6 points",
 }
-_EACH = {"windows": WINDOWS, "first": PASSAGES}
 _ROWS_AT_ONCE = 1_000  # numpy makes a copy of what it takes the deviation of: 8 MB
-_ENOUGH_S = 1.0
-_ERROR = 1e-6  # of what numpy finds; running sums are off by more than float64 allows
 
 
 class Asked:
@@ -233,81 +221,14 @@ def in_duckdb(asked: Asked, _directory: Path) -> dict[str, Ask]:
     return {"windows": windows, "bars": bars, "median": median, "first": first, "rolling": rolling}
 
 
-OURS, REFERENCE = "hft-mmap", "numpy"
-ASKING: Mapping[str, Callable[[Asked, Path], dict[str, Ask]]] = {
-    OURS: ours, REFERENCE: in_numpy, "pandas": in_pandas, "polars": in_polars, "duckdb": in_duckdb,
-}  # fmt: skip
-
-
-def measure(who: str, points: int, kind: str) -> dict[str, tuple[float, Answer]]:
-    """Return the least seconds of each question (of one window, or passage, where many are asked) and its answer."""
-    asked = Asked(points, kind)
-    found = {}
-    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="hft-questions-") as directory:
-        for question, ask in ASKING[who](asked, Path(directory)).items():
-            answer, times = ask() if who == OURS else (), list[float]()  # what is compiled or mapped is so before
-            while sum(times) < _ENOUGH_S and len(times) < 7:
-                begin = perf_counter()
-                answer = ask()
-                times.append(perf_counter() - begin)
-            found[question] = min(times) / _EACH.get(question, 1), tuple(map(float, answer))
-    return found
-
-
-def is_right(found: Answer, expected: Answer) -> bool:
-    """Say whether an answer is that of the reference."""
-    return len(found) == len(expected) and all(
-        math.isclose(a, b, rel_tol=_ERROR) for a, b in zip(found, expected, strict=True)
-    )
-
-
-def table(results: Mapping[str, Mapping[str, tuple[float, Answer]]]) -> Iterator[str]:
-    """Yield the lines of a table: a question a row, a column for each that was asked; marked where it is wrong."""
-    others = [who for who in results if who != OURS]
-    yield "| question | " + " | ".join((OURS, *others)) + " |"
-    yield "|---|" + "--:|" * (1 + len(others))
-    for question, text in QUESTIONS.items():
-        mine = results[OURS][question][0]
-        cells = []
-        for who in (OURS, *others):
-            seconds, answer = results[who][question]
-            wrong = "" if is_right(answer, results[REFERENCE][question][1]) else ", wrong"
-            cells.append(_shown(seconds) + ("" if who == OURS else f" ({seconds / mine:,.3g}x{wrong})"))
-        yield f"| {text} | " + " | ".join(cells) + " |"
-
-
-def _shown(seconds: float) -> str:
-    for limit, factor, unit in ((1e-3, 1e6, "us"), (1.0, 1e3, "ms")):
-        if seconds < limit:
-            return f"{seconds * factor:.3g} {unit}"
-    return f"{seconds:.3g} s"
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table, or with --who what one of them measures, as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m perf.peers.questions", description="Questions beside others.")
-    parser.add_argument("--points", type=lambda text: int(float(text)), default=10_000_000, help="prices (1e7)")
-    parser.add_argument("--kind", choices=tuple(BLOCKS), default="ticks", help="of prices (%(default)s)")
-    parser.add_argument("--who", choices=tuple(ASKING), help="measure this one, here, and print JSON")
-    parser.add_argument("--python", type=Path, default=ROOT / ".venv-peers/bin/python", help="interpreter of the peers")
-    options = parser.parse_args(arguments)
-    if options.who:
-        print(json.dumps(measure(options.who, options.points, options.kind)))
-        return 0
-    results = {}
-    for who in ASKING:
-        python = sys.executable if who == OURS else str(options.python.absolute())
-        command = [python, "-m", "perf.peers.questions", "--who", who, "--points", str(options.points)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(
-            [*command, "--kind", options.kind], cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE
-        )  # fmt: skip
-        results[who] = {
-            question: (seconds, tuple(answer)) for question, (seconds, answer) in json.loads(done.stdout).items()
-        }
-    print(*table(results), sep="\n")
-    return 0
-
+CONTEST = Contest(
+    "perf.peers.questions",
+    QUESTIONS,
+    {"windows": WINDOWS, "first": PASSAGES},
+    {OURS: ours, REFERENCE: in_numpy, "pandas": in_pandas, "polars": in_polars, "duckdb": in_duckdb},
+    Asked,
+    ("ticks", *(kind for kind in BLOCKS if kind != "ticks")),
+)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(CONTEST.main())

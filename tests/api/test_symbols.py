@@ -112,6 +112,10 @@ def test_the_command_changes_symbols_under_a_service(service: Service) -> None:
     assert run("truncate", "ABC", "--keep", "10", "--yes") == "ABC: 90 points removed\n"
     row = service.client.get("/symbols/ABC").json()
     assert (row["start"], row["total"]) == (90, 100)
+    timed = {"symbol": "T", "values": [1, 2, 3], "times": [1, 2, 3]}
+    assert service.client.post("/add_batch", json=timed).status_code == 200
+    assert run("truncate", "T", "--before", "1970-01-01T00:00:00.000000003Z", "--yes") == "T: 2 points removed\n"
+    assert service.client.get("/stats?symbol=T&k=2").json()["min"] == 3.0
     assert run("rename", "ABC", "XYZ") == "ABC: is XYZ now, with total 100\n"
     assert service.client.get("/stats?symbol=XYZ&k=2").json()["min"] == 91.0
     run("snapshot", "copy")

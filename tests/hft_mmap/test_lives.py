@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,14 @@ import numpy as np
 import pytest
 
 from hft_mmap import (
+    ColumnsDiffer,
     Durability,
     HftMmapError,
+    InvalidRange,
     InvalidSymbol,
     Limits,
     OffsetConflict,
+    OutOfRange,
     SeriesBusy,
     SeriesRemoved,
     SeriesSetAside,
@@ -192,6 +196,37 @@ def test_a_truncation_keeps_the_newest_points(open_store: OpenStore, start_store
         other.append("A", POINTS[140:], offset=140)
     with pytest.raises(ValueError, match="keep must be a whole number from 1, not 0"):
         store.truncate("A", keep=0)
+    for both in ({}, {"keep": 1, "before": "1s"}):
+        with pytest.raises(ValueError, match="either keep, a number of points, or before, a time"):
+            store.truncate("A", **both)  # type: ignore[arg-type]
+
+
+def test_a_truncation_by_time_keeps_the_points_of_that_time_and_later(
+    open_store: OpenStore, start_store: StartStore
+) -> None:
+    """Several points of one time stay or go together; what would leave no point, or knows no time, changes nothing."""
+    other = start_store()
+    store = open_store()
+    seconds = np.arange(200, dtype=np.int64) // 4
+    store.append("A", POINTS, times=seconds * 10**9)
+    store.append("B", POINTS)
+    assert other.stats("A", 1000).points == 200
+    assert store.truncate("A", before="20s") == 80
+    for before in ("20s", "19.000000001s", "1s", np.datetime64(20, "s"), datetime.fromtimestamp(20, tz=UTC)):
+        assert store.truncate("A", before=before) == 0
+    for wrong, error in (("50s", OutOfRange), ("soon", InvalidRange)):
+        with pytest.raises(error):
+            store.truncate("A", before=wrong)
+    with pytest.raises(ColumnsDiffer, match="B has no times"):
+        store.truncate("B", before="20s")
+    for one in (store, other):
+        np.testing.assert_array_equal(one.window("A", 1000), POINTS[80:])
+        assert one.stats("B", 1000).points == 200
+    assert store.truncate("A", before="49s") == 116
+    store.close()
+    store = open_store()
+    assert store.series("A").bounds() == (196, 200)
+    assert store.append("A", [1.0], times=[50 * 10**9], offset=200) == 201
 
 
 def test_a_symbol_comes_back_from_a_snapshot(open_store: OpenStore, tmp_path: Path) -> None:
