@@ -115,7 +115,7 @@ def _has_root(view: View, k: int, file: GroupFile, roots: NDArray[np.float64]) -
         return False
     of_chunk, top = view.roots[NODE_FIELDS * k : NODE_FIELDS * (k + 1)], file.nodes(layout.levels).ctypes.data
     if bit == TRADES:
-        begin = place_of_trades(chunks, k)
+        begin = place_of_trades.py_func(chunks, k)  # called as it is, it would be compiled here: 80 ms
         summarise_chunk_of_trades(top, nodes, of_chunk, roots[begin : begin + OF_BORDER])
         roots[begin + OF_BORDER : begin + TRADE_ROOT] = _border(view, k)
         return True

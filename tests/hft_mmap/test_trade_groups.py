@@ -1,5 +1,7 @@
 """The group of times and sizes: every answer is as right with it as without, and it is of no other columns."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from tests.hft_mmap.test_exact_answers import drawn_ranges, rows
 from tests.hft_mmap.test_groups import append, covered, ticks_from
 from tests.hft_mmap.test_kernels import prices
 from tests.hft_mmap.test_trades import MOST, assert_exact, stored
+from tests.service import ROOT
 
 NAMES = tuple(TRADES)
 POINTS = 4096
@@ -207,3 +210,25 @@ def test_points_that_came_since_are_read_one_by_one(open_store: OpenStore) -> No
     assert proved_until(reader) == 8960
     assert_right(reader, 100, 9000, (every.prices, every.times, every.sizes))
     assert covered(reader, ("rv", "vwap")) == {0, 8960}
+
+
+QUESTION = """
+import sys
+from numba.core.event import install_recorder
+from hft_mmap import Store
+from hft_mmap.named import STATISTICS
+with Store(sys.argv[1], mode="r") as store, install_recorder("numba:compile") as compiled:
+    store.series("A").statistics(STATISTICS, start=0, end=9000)
+    covered = store.series("A").part()[0].view.groups.covered
+print(len(compiled.buffer), *covered.values())
+"""
+
+
+def test_the_first_question_compiles_nothing(tmp_path: Path) -> None:
+    """All that it needs was compiled when the package was installed; 80 ms for one small function are a stall."""
+    with Store(tmp_path, limits=LIMITS) as store:
+        append(store, prices("ticks", 9000, seed=3))
+        store.summarise("A")
+    command = [sys.executable, "-c", QUESTION, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", "8192", "8192", "8192", "8192"]
