@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from hft_mmap.batch import arrow_array, is_arrow_only, nulls_of
 from hft_mmap.by_time import Window, newest_of_each
 from hft_mmap.errors import ColumnsDiffer, InvalidRange, InvalidValues, OutOfRange
-from hft_mmap.files.group import groups_of, stored_groups
+from hft_mmap.files.proved import groups_of, stored_groups
 from hft_mmap.files.view import View
 from hft_mmap.moment import Moment
 from hft_mmap.named import (
@@ -38,6 +38,7 @@ from hft_mmap.named import (
 )
 from hft_mmap.tree import path, trades
 from hft_mmap.tree.buckets import bar_edges
+from hft_mmap.tree.groups import TRADES as TRADES_GROUP
 from hft_mmap.tree.passage import (
     AVG,
     FIRST,
@@ -286,8 +287,10 @@ def _across(
     def traded(lows: Floats, wanted: int) -> Floats:
         found = np.zeros((len(views), trades.FIELDS, 1))
         for k, view in enumerate(views):
-            part = view.table, view.times, view.sizes, _ALONE, lo[k : k + 1], hi[k : k + 1], lows[k : k + 1]
-            trades.fold_trades(*part, wanted, found[k])
+            stored = stored_groups(view, int(lo[k]), int(hi[k]), totals[k], TRADES_GROUP)
+            part = view.table, view.times, view.sizes, stored.places, stored.roots
+            here = slice(k, k + 1)
+            trades.fold_trades(*part, _ALONE, lo[here], hi[here], lows[here], wanted, found[k])
         return np.ascontiguousarray(found[:, :, 0].T)
 
     return Columns({"start": lo, "end": hi} | _derived(lo, hi, rows, names, _Further(firsts, paths, traded)))
@@ -325,7 +328,10 @@ def statistics(moment: Moment, lo: Indexes, hi: Indexes, names: Sequence[str]) -
 
     def traded(lows: Floats, wanted: int) -> Floats:
         found = np.zeros((trades.FIELDS, len(lo)))
-        trades.fold_trades(view.table, view.times, view.sizes, order, lo, hi, lows, wanted, found)
+        within = int(lo.min(initial=view.end)), int(hi.max(initial=view.first))
+        stored = stored_groups(view, *within, moment.total, TRADES_GROUP)
+        part = view.table, view.times, view.sizes, stored.places, stored.roots
+        trades.fold_trades(*part, order, lo, hi, lows, wanted, found)
         return found
 
     return _derived(lo, hi, rows, names, _Further(firsts, paths, traded))
@@ -369,7 +375,7 @@ def _derived(lo: Indexes, hi: Indexes, rows: Floats, names: Sequence[str], furth
 
 def _walked(folded: Folded, names: Sequence[str], paths: Callable[[Floats, Floats, int], Floats]) -> Paths:
     """Return what the statistics `names` need of the values of the ranges."""
-    groups = groups_of(names)
+    groups = groups_of(names) & ~TRADES_GROUP
     _, powers = np.frexp(folded.max - folded.min)
     scales = np.ldexp(1.0, np.minimum(-powers, _LARGEST_SCALE))
     return Paths(folded, scales, *paths(np.ascontiguousarray(folded.avg), scales, groups))

@@ -1,7 +1,7 @@
 """Statistics by their names: what may be asked of a range, and how each follows from what is folded.
 
 Most are computed from min, max, last, avg, var and first of a range, which nodes give; those of PATHS from what is
-folded out of its values, those of TRADES out of its times and sizes. What is
+folded out of its values, those of TRADES out of its times and sizes as well, by groups where there are some. What is
 undefined (the sample variance of one point, the return from a price of 0, the z-score where nothing varies) is NaN: no
 stored price is. docs/accuracy.md has the error of each.
 """
@@ -207,7 +207,7 @@ TRADES: Mapping[str, Callable[[Traded], Floats]] = {
 SIZED, TIMED = ("volume", "signed_volume", "vwap"), ("twap", "gap", "rate")
 """Those that need sizes, and those that need times."""
 SCANNED = (*PATHS, *SIZED, "twap", "gap")
-"""The statistics for which every point of a range is read."""
+"""The statistics for which every point of a range is read, but for those that groups cover."""
 ARGMIN, ARGMAX = "argmin", "argmax"
 STATISTICS = (*FORMULAS, ARGMIN, ARGMAX, *PATHS, *TRADES)
 """The names: the five of a window, and those that follow. argmin and argmax are the index of the first such point."""

@@ -277,9 +277,10 @@ class Store(Watch):
         """Make `groups` for what is stored of `symbol`, or of all symbols, or bring them up to the newest points.
 
         groups: "returns" (for rv, volatility, path), "extremes" (drawdown, runup), "moments" (skew, kurtosis, slope,
-        r2): with them these statistics cost microseconds for any window. No point is touched, and no answer changes by
-        more than its documented error. Beside writers in any process; done again, it goes on where it was interrupted.
-        O(N), some 6 ns a point and group. SymbolNotFound, StoreReadOnly, ValueError for a group that there is not.
+        r2), "trades" (volume, signed_volume, vwap, twap, gap; of points with times or sizes): with them these
+        statistics cost microseconds for any window. No point is touched, and no answer changes by more than its
+        documented error. Beside writers in any process; done again, it goes on where it was interrupted. O(N), 3 to 14
+        ns a point and group. SymbolNotFound, StoreReadOnly, ValueError for a group that there is not.
         """
         if self.read_only:
             message = 'the store was opened with mode="r"'

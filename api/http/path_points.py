@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 
 from api.http.problems import Refusal
-from hft_mmap.named import PATHS, SCANNED
+from hft_mmap.named import SCANNED
 
 MOST_POINTS = 200_000_000
 """Of all windows of one request. All that `store.max_data_retention` keeps by default, or the eight standard windows,
@@ -13,17 +13,11 @@ fit into it; it takes a thread half a second, up to eight where all prices jump,
 FEW_POINTS = 1_024
 """So many are read on the event loop, and for one message of a stream: in 40 us at most, 0.2 ms of subnormal prices."""
 _SCANNED = frozenset(SCANNED)
-_COLUMNS = _SCANNED - PATHS.keys()
 
 
 def reads_path(names: Iterable[str]) -> bool:
     """Say whether one of the statistics `names` is of a path, or of times and sizes, so that points are read."""
     return not _SCANNED.isdisjoint(names)
-
-
-def reads_columns(names: Iterable[str]) -> bool:
-    """Say whether one of the statistics `names` is of times or sizes, for which there are no groups."""
-    return not _COLUMNS.isdisjoint(names)
 
 
 def check_path_points(points: float) -> None:

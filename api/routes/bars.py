@@ -17,6 +17,7 @@ from api.http.times import TIMES, iso, wants_iso
 from api.operation.beside import Beside
 from hft_mmap import Store, by_time
 from hft_mmap.candles import FILLS, Cut, cut_by_clock, cut_by_points, cut_by_sizes, folded, kept_of
+from hft_mmap.files.proved import groups_of, read_from
 from hft_mmap.moment import Moment
 
 MAX_BARS = 5_000
@@ -128,7 +129,7 @@ class Bars:
 
 def _answer(look: Callable[[], Moment], asked: BarsQuery, names: tuple[str, ...]) -> bytes:
     moment = look()
-    cut = _cut(moment, asked, reads=reads_path(names))
+    cut = _cut(moment, asked, names)
     found = folded(moment, cut, names)
     times = {"time": iso(found["time"]) if asked.iso else found["time"]} if "time" in found else {}
     columns = {**times, "index": found["start"], **{BAR.get(name, name): found[name] for name in names}}
@@ -136,16 +137,18 @@ def _answer(look: Callable[[], Moment], asked: BarsQuery, names: tuple[str, ...]
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _cut(moment: Moment, asked: BarsQuery, *, reads: bool) -> Cut:
-    """Return the bars that are asked for. Raises Refusal (400, 422) where they are too many, or `reads` too much."""
+def _cut(moment: Moment, asked: BarsQuery, names: tuple[str, ...]) -> Cut:
+    """Return the bars that are asked for. Raises Refusal (400, 422) where they are, or read, too many."""
     begin, end = asked.begin, asked.end
     if asked.window is not None:
         is_time = by_time.is_time(asked.window)
         newest = max(moment.total - int(asked.window), 0) if not is_time else by_time.newest(moment, asked.window)[0]
         begin, end = newest, moment.total
     lo, hi = kept_of(moment, begin, end)
-    if reads or asked.limit is not None:
+    if asked.limit is not None:
         check_path_points(hi - lo)
+    else:
+        check_path_points(hi - max(lo, read_from(moment.view, groups_of(names))))
     if asked.limit is not None:
         return cut_by_sizes(moment, asked.limit, lo, hi, by_value=asked.by_value, most=MAX_BARS)
     if asked.points is not None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import orjson
 
-from api.http.path_points import FEW_POINTS, check_path_points, reads_columns, reads_path
+from api.http.path_points import FEW_POINTS, check_path_points, reads_path
 from api.http.problems import shown
 from api.http.query import (
     MOST_SYMBOLS,
@@ -22,8 +22,8 @@ from api.operation.beside import Beside
 from hft_mmap import STANDARD_TIMES, STANDARD_WINDOWS, Series, Store
 from hft_mmap.answers import rows
 from hft_mmap.by_time import newest_of_each
-from hft_mmap.files.group import groups_of, points_read
 from hft_mmap.files.names import validate_symbol
+from hft_mmap.files.proved import groups_of, read_from
 from hft_mmap.moment import Moment
 from hft_mmap.named import FIVE
 
@@ -124,10 +124,8 @@ def _points(store: Store, asked: NamedQuery) -> int:
 
 
 def _read(asked: NamedQuery, moment: Moment, begin: int, end: int) -> int:
-    """Return how many of the points [begin, end) are read: all of them, for statistics of times and sizes."""
-    if reads_columns(asked.names):
-        return end - begin
-    return points_read(moment.view, begin, end, groups_of(asked.names))
+    """Return how many of the points [begin, end) are read."""
+    return max(end - max(begin, read_from(moment.view, groups_of(asked.names))), 0)
 
 
 def _answer(store: Store, asked: NamedQuery) -> bytes:

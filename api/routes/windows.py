@@ -27,6 +27,7 @@ from api.routes.values import accepted, sent
 from hft_mmap import Columns, Series, Store, asof, by_time
 from hft_mmap.answers import check_ranges, wanted_of
 from hft_mmap.candles import of_any
+from hft_mmap.files.proved import groups_of, read_from
 from hft_mmap.moment import Moment
 from hft_mmap.named import FIVE
 
@@ -114,8 +115,9 @@ def _fold(series: Series, columns: list[Indexes], asked: WindowsQuery) -> Column
     wanted = wanted_of(moment, asked.names)
     starts, ends = _bounds(moment, columns, asked)
     if reads_path(wanted):
+        begin = read_from(moment.view, groups_of(wanted))
         # As float64, which no number overflows.
-        check_path_points(float((ends.astype(np.float64) - starts).sum()))
+        check_path_points(float(np.maximum(ends.astype(np.float64) - np.maximum(starts, begin), 0).sum()))
     return Columns({"start": starts, "end": ends} | of_any(moment, starts, ends, wanted))
 
 

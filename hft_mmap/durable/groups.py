@@ -1,6 +1,6 @@
-"""Make the groups of a series, keep them up, and hold them against the values: what nobody's trust depends on.
+"""Make the groups of a series, keep them up, and hold them against the points: what nobody's trust depends on.
 
-A group is made of values that are published, in whichever process; one at a time is at a file, by a lock of it. What
+A group is made of points that are published, in whichever process; one at a time is at a file, by a lock of it. What
 does not prove itself is made anew in another file, and never changed: a reader may have proved a part of it.
 """
 
@@ -14,11 +14,12 @@ import numpy as np
 
 from hft_mmap.errors import FormatError
 from hft_mmap.files.chunk import Chunk
-from hft_mmap.files.group import NOTHING, GroupFile, create, known_of, values_checksum
+from hft_mmap.files.group import NOTHING, GroupFile, create, values_checksum
 from hft_mmap.files.layout import FOOTER_BYTES, GROUPS, Group
 from hft_mmap.files.locks import attempts, try_lock
 from hft_mmap.files.memory import identity_of
 from hft_mmap.files.names import chunk_name
+from hft_mmap.files.proved import known_of
 from hft_mmap.files.view import View
 from hft_mmap.tree.groups import RETURNS
 from hft_mmap.tree.kernels import FAN_OUT
@@ -36,20 +37,23 @@ class GroupsReport(NamedTuple):
     """Which groups of a series were made or brought up, how many of its kept points they cover, and what was not done.
 
     left: a reason for each file that another process was at, or that could not be written; empty when all is done.
+    lacking: which of the groups that were wanted a series can't have, as its points have no column that they are of.
     """
 
     symbol: str
     groups: tuple[str, ...]
     points: int
     left: tuple[str, ...]
+    lacking: tuple[str, ...] = ()
 
 
 def keep_up(view: View, begin: int, total: int, groups: tuple[Group, ...]) -> None:
     """Have the groups of the chunks that hold points from `begin` on cover what is published, up to `total`. OSError.
 
     Costs some 6 ns a point and a sync of each file. One that another process is at is left to it, and so is a lag of
-    less than LAG_POINTS.
+    less than LAG_POINTS. Groups of columns that the series does not have are left out.
     """
+    groups = _possible(view, groups)
     for chunk in view.chunks:
         end = min(total - chunk.first, view.layout.points)
         if chunk.first + view.layout.points > begin and end > 0:
@@ -70,6 +74,8 @@ def summarise(
     by now. What is there already costs next to nothing, so whoever was interrupted does it again.
     """
     view, start, total = part
+    lacking = tuple(group.name for group in groups if group not in view.layout.groups)
+    groups = _possible(view, groups)
     left, points = [], view.layout.points
     covered = dict.fromkeys(groups, 0)
     for chunk in view.chunks:
@@ -89,7 +95,12 @@ def summarise(
         if end == points:
             chunk.forget_pages()
     names = tuple(group.name for group in groups)
-    return GroupsReport(symbol, names, min(covered.values(), default=0), tuple(left))
+    return GroupsReport(symbol, names, min(covered.values(), default=0), tuple(left), lacking)
+
+
+def _possible(view: View, groups: tuple[Group, ...]) -> tuple[Group, ...]:
+    """Return those of `groups` that can be made of the points of a series."""
+    return tuple(group for group in groups if group in view.layout.groups)
 
 
 def bring_up(chunk: Chunk, group: Group, end: int) -> bool:
@@ -159,7 +170,7 @@ def remove_ahead(chunk: Chunk, end: int) -> None:
 def shared_groups(chunk: Chunk) -> list[Path]:
     """Return the files of the groups that cover all of a full `chunk`, and so never change."""
     found = []
-    for group in GROUPS:
+    for group in chunk.layout.groups:
         with suppress(OSError, FormatError):
             file = GroupFile(chunk, group)
             if (record := file.record()) is not None and record.covered == chunk.layout.points:
@@ -167,7 +178,7 @@ def shared_groups(chunk: Chunk) -> list[Path]:
     return found
 
 
-# -- held against the values ------------------------------------------------------------------------------------------
+# -- held against the points ------------------------------------------------------------------------------------------
 
 
 def group_faults(chunk: Chunk, end: int) -> dict[Group, list[str]]:
@@ -177,7 +188,7 @@ def group_faults(chunk: Chunk, end: int) -> dict[Group, list[str]]:
     that were lost, is no fault.
     """
     found = {}
-    for group in GROUPS:
+    for group in chunk.layout.groups:
         try:
             faults = _faults_of(chunk, GroupFile(chunk, group), end)
         except FileNotFoundError:
@@ -208,8 +219,8 @@ def _faults_of(chunk: Chunk, file: GroupFile, end: int) -> list[str]:
         return [f"{name}: the record of what it covers is damaged"]
     if record.covered > end:
         return []
-    if record.values != values_checksum(chunk, 0, record.covered):
-        return [f"{name}: it was made of other values"]
+    if record.values != values_checksum(chunk, file.group, 0, record.covered):
+        return [f"{name}: it was made of other {'values' if not file.group.kinds else 'points'}"]
     faults = file.footer_faults() + _node_faults(chunk, file, record.covered)
     if not faults and record.nodes != file.nodes_checksum(0, record.covered):
         faults.append(f"{name}: the checksum of the nodes is wrong")

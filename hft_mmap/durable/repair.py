@@ -12,6 +12,8 @@ from hft_mmap.durable.verify import expected_nodes, proof_of, verify_chunk
 from hft_mmap.errors import FormatError
 from hft_mmap.files.boot import Boot
 from hft_mmap.files.chunk import Chunk
+from hft_mmap.files.column import Column
+from hft_mmap.files.group import columns_of
 from hft_mmap.files.head import Head
 from hft_mmap.files.locks import attempts, try_lock
 from hft_mmap.tree.kernels import FAN_OUT, VALID, find_invalid
@@ -59,10 +61,28 @@ def _repair_chunk(chunk: Chunk, end: int, proof: Proof | None) -> tuple[list[str
                 column.seal()
     chunk.sync()
     chunk.close_writer()
-    for group in group_faults(chunk, end):
-        make_anew(chunk, group, end)
+    _repair_groups(chunk, end, all_proved=all_proved)
     _, remaining = verify_chunk(chunk, end)
     return [fault for fault in faults if fault not in remaining], remaining
+
+
+def _repair_groups(chunk: Chunk, end: int, *, all_proved: bool) -> None:
+    """Make the groups anew that differ from the points, but for those of a column that does not prove itself.
+
+    What is made of a column that is wrong would make it look right.
+    """
+    for group in group_faults(chunk, end):
+        if all_proved or all(map(_is_as_sealed, columns_of(chunk, group))):
+            make_anew(chunk, group, end)
+
+
+def _is_as_sealed(column: Column) -> bool:
+    """Say whether the numbers of a full column are those of its seal."""
+    try:
+        seal = column.read_seal()
+    except FormatError:
+        return False
+    return seal is not None and seal == column.values_crc()
 
 
 def repair_directory(directory: Path, symbol: str, boot: Boot) -> RepairReport:

@@ -114,7 +114,7 @@ class Chunk:
         self.series_id = series_id
         self.layout = layout
         self.groups: dict[int, Any] = {}
-        """What is known of its groups; see `files.group`."""
+        """What is known of its groups; see `files.proved`."""
         self.sealed = False
         self._fd = -1
         fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)

@@ -9,19 +9,17 @@ end - 4096                      512             identity: magic, version, series
 end - 3584                      512             record: points covered, what proves points and nodes, CRC
 ==============================  ==============  ======================================================
 
-A group is derived from the values, and no point depends on it: it has no part in what makes a series trusted, in its
-commits, or in its head. It proves itself, once in each process that asks: the record has the running checksum of the
-values that its nodes were made of, or the seal of the full chunk, and that of the nodes. Whatever does not fit is as if
-it were not there, and is made anew by whoever makes groups (`durable.groups`).
+A group is derived from the values, and from columns where it has some, and no point depends on it: it has no part in
+what makes a series trusted, in its commits, or in its head. It proves itself, once in each process that asks: the
+record has the running checksum of all that its nodes were made of, or the seals of the full chunk, and that of the
+nodes. Whatever does not fit is as if it were not there, and is made anew by whoever makes groups (`durable.groups`).
 
 Nodes are on the disk before the record names them, so a page that memory drops comes back as it was.
 """
 
 import os
 import struct
-from collections.abc import Iterable
 from contextlib import suppress
-from time import monotonic
 from typing import NamedTuple
 
 import numpy as np
@@ -30,29 +28,21 @@ from numpy.typing import NDArray
 
 from hft_mmap.errors import FormatError
 from hft_mmap.files.chunk import Chunk
+from hft_mmap.files.column import Column
 from hft_mmap.files.disk import write_fully
-from hft_mmap.files.layout import FOOTER_BYTES, GROUPS, Group, Layout
+from hft_mmap.files.layout import FOOTER_BYTES, SIZE, TIME, Group
 from hft_mmap.files.marks import seed_of, wrapped
 from hft_mmap.files.memory import forget_pages, identity_of, mapped
 from hft_mmap.files.names import chunk_name
-from hft_mmap.files.view import View
 from hft_mmap.tree.checksum import checksum
-from hft_mmap.tree.group_roots import ROOT_FIELDS, summarise_chunk
-from hft_mmap.tree.groups import EXTREMES, GROUP_ROWS, MOMENTS, RETURNS, ROWS_OF_GROUP, summarise_group
-from hft_mmap.tree.kernels import FAN_OUT, NODE_FIELDS
+from hft_mmap.tree.groups import summarise_group
+from hft_mmap.tree.kernels import FAN_OUT
+from hft_mmap.tree.trade_nodes import summarise_trades
 from hft_mmap.tree.writer import PLAN_SEED
 
 GROUP_MAGIC = b"HFTGRUP\0"
 GROUP_VERSION = 1
 RECORD_OFFSET = 512
-FEW_POINTS = 1024
-"""So many are read one by one before anybody looks whether a group covers them by now."""
-_LOOK_S = 0.02
-_FOLDED_FROM = (
-    (RETURNS, {"rv", "volatility", "path"}),
-    (EXTREMES, {"drawdown", "runup"}),
-    (MOMENTS, {"skew", "kurtosis", "slope", "r2"}),
-)
 _SEED = 16  # checksums of groups begin where those of no column do: at so many more kinds
 
 _IDENTITY = struct.Struct("<8sI16sqQI")
@@ -61,7 +51,7 @@ _CRC = struct.Struct("<I")
 
 
 class Record(NamedTuple):
-    """How many points of the chunk the nodes cover, the checksums of both, and the seal of a full chunk, else 0."""
+    """How many points of the chunk the nodes cover, the checksums of both, and the seals of a full chunk, else 0."""
 
     covered: int
     values: int
@@ -76,13 +66,26 @@ def _with_crc(block: bytes) -> bytes:
     return block + _CRC.pack(isal_zlib.crc32(block))
 
 
-def seal_of(chunk: Chunk) -> int:
-    """Return the checksums of values and nodes in the seal of `chunk` as one number, 0 without a sound seal."""
+def seal_of(chunk: Chunk, group: Group) -> int:
+    """Return what the seals say of all that `group` is made of, as one number; 0 where one of them is missing.
+
+    It is the checksums of values and nodes in the seal of the chunk; of a group with columns that of the values, and
+    that of what the seals of the columns have.
+    """
     try:
-        seal = chunk.read_seal()
+        seal, others = chunk.read_seal(), [column.read_seal() for column in columns_of(chunk, group)]
     except FormatError:
         return 0
-    return 0 if seal is None else seal.values_crc | seal.nodes_crc << 32
+    known = [other for other in others if other is not None]
+    if seal is None or len(known) < len(others):
+        return 0
+    upper = isal_zlib.crc32(struct.pack(f"<{len(known)}I", *known)) if known else seal.nodes_crc
+    return seal.values_crc | upper << 32
+
+
+def columns_of(chunk: Chunk, group: Group) -> tuple[Column, ...]:
+    """Return the columns of `chunk` that a group is made of, as far as the series has them."""
+    return tuple(column for column in chunk.columns if column.kind in group.kinds)
 
 
 class GroupFile:
@@ -128,7 +131,8 @@ class GroupFile:
         """Have what the record says proved, as far as it has come since; return False where it does not prove itself.
 
         end: how many points of the chunk are published; a group that covers more is none of theirs. What has proved
-        itself stays so: neither values nor nodes change. 0.5 ns a point that is new, of a sealed chunk 0.02 ns.
+        itself stays so: neither values nor nodes change. 0.5 ns a point that is new, and as much for each
+        column; of a sealed chunk 0.02 ns.
         """
         found, before = self.record(), self.proved
         if found is None:
@@ -139,9 +143,9 @@ class GroupFile:
             return False
         if wrapped(before.nodes + self.nodes_checksum(before.covered, found.covered)) != found.nodes:
             return False
-        sealed = found.seal and found.covered == self.layout.points and found.seal == seal_of(chunk)
+        sealed = found.seal and found.covered == self.layout.points and found.seal == seal_of(chunk, self.group)
         if not sealed:
-            values = values_checksum(chunk, before.covered, found.covered)
+            values = values_checksum(chunk, self.group, before.covered, found.covered)
             if wrapped(before.values + values) != found.values:
                 return False
         self.proved = found
@@ -188,7 +192,12 @@ class GroupFile:
         out = np.empty((last - first, self.group.fields))
         offsets = np.array(self.layout.offsets, dtype=np.int64)
         below = self.address + self._place(level - 1, 0) if level > 1 else 0
-        summarise_group(self.group.bit, chunk.address, offsets, below, level, first, out)
+        if self.group.kinds:
+            columns = {column.kind: column.address for column in columns_of(chunk, self.group)}
+            of_columns = columns.get(TIME, 0), columns.get(SIZE, 0)
+            summarise_trades(chunk.address, offsets, *of_columns, below, level, first, out)
+        else:
+            summarise_group(self.group.bit, chunk.address, offsets, below, level, first, out)
         return out
 
     # -- writing ------------------------------------------------------------------------------------------------------
@@ -206,8 +215,8 @@ class GroupFile:
             total += self._checksum(nodes.ctypes.data, level, first, last)
         if before.covered < end:
             os.fdatasync(fd)
-        values = wrapped(before.values + values_checksum(chunk, before.covered, end))
-        seal = seal_of(chunk) if end == self.layout.points else 0
+        values = wrapped(before.values + values_checksum(chunk, self.group, before.covered, end))
+        seal = seal_of(chunk, self.group) if end == self.layout.points else 0
         record = Record(end, values, wrapped(total), seal)
         # Memory may have dropped a page that the disk did not take: then there is nothing to speak of.
         if record != before and self.nodes_checksum(before.covered, end) == wrapped(record.nodes - before.nodes):
@@ -222,10 +231,14 @@ class GroupFile:
         return [f"{self.path.name}: unused bytes of the footer are not 0"] if any(unused) else []
 
 
-def values_checksum(chunk: Chunk, begin: int, end: int) -> int:
-    """Return the running checksum of the values, without columns, at the places [begin, end) of `chunk`."""
+def values_checksum(chunk: Chunk, group: Group, begin: int, end: int) -> int:
+    """Return the running checksum of the values, and of the columns of `group`, at the places [begin, end) of `chunk`.
+
+    O(n), 0.5 ns for each number.
+    """
     seed = int(chunk.plan[PLAN_SEED])
-    return int(checksum(chunk.address + 8 * begin, end - begin, chunk.first + begin, seed)[0])
+    found = int(checksum(chunk.address + 8 * begin, end - begin, chunk.first + begin, seed)[0])
+    return wrapped(found + sum(column.checksum(begin, end) for column in columns_of(chunk, group)))
 
 
 def identity_block(chunk: Chunk, group: Group) -> bytes:
@@ -252,149 +265,3 @@ def create(chunk: Chunk, group: Group) -> None:
         raise
     finally:
         os.close(fd)
-
-
-# -- what a question finds --------------------------------------------------------------------------------------------
-
-
-class Known:
-    """What a process knows of one group of a chunk: its file, if one has proved itself, and when it looked last."""
-
-    __slots__ = ("file", "looked_s")
-
-    def __init__(self) -> None:
-        """Know nothing."""
-        self.file: GroupFile | None = None
-        self.looked_s = -1.0
-
-
-def known_of(chunk: Chunk, group: Group) -> Known:
-    """Return what this process knows of a group of `chunk`."""
-    found: Known = chunk.groups.setdefault(group.bit, Known())
-    return found
-
-
-def proved(chunk: Chunk, group: Group, end: int) -> GroupFile | None:
-    """Return the group of `chunk`, proved as far as it goes now, None if there is none that has proved itself.
-
-    end: how many points of the chunk are published. Looks at the disk at most every 20 ms.
-    """
-    known, now = known_of(chunk, group), monotonic()
-    if now - known.looked_s < _LOOK_S:
-        return known.file
-    known.looked_s = now
-    # What is missing, or not of this chunk, or has another name by now, leaves what was proved before as it is.
-    with suppress(OSError, FormatError):
-        file = known.file
-        if file is None or identity_of(os.stat(file.path)) != file.file:
-            file = GroupFile(chunk, group)
-        if file.look(chunk, end) and file.proved.covered:
-            known.file = file
-    return known.file
-
-
-class Stored:
-    """Where the groups of the chunks of a view lie, as `fold_paths` takes it; it keeps the files mapped."""
-
-    __slots__ = ("covered", "files", "looked_s", "places", "roots")
-
-    def __init__(self, view: View) -> None:
-        """Know of none."""
-        self.places = np.zeros((GROUP_ROWS, len(view.chunks)), dtype=np.int64)
-        self.roots = np.zeros(ROOT_FIELDS * len(view.chunks))  # of full chunks, as `tree.group_roots` has them
-        self.files: dict[tuple[int, int], GroupFile] = {}
-        self.covered: dict[int, int] = {group.bit: view.first for group in GROUPS}
-        """Up to which point, from the first of the view on, all are covered."""
-        self.looked_s: dict[int, float] = {}  # when was looked last for more of each group
-
-    def with_files(self, view: View, found: dict[tuple[int, int], GroupFile]) -> "Stored":
-        """Return another that knows of the same, and of the files that were `found`, by row and chunk."""
-        fresh = Stored(view)
-        fresh.places[:], fresh.roots[:], fresh.files = self.places, self.roots, self.files | found
-        fresh.looked_s = self.looked_s
-        for (row, k), file in found.items():
-            fresh.places[row : row + 2, k] = file.address, file.proved.covered
-            fresh.places[row + 2, k] = _has_root(view, k, file, fresh.roots)
-        for group in GROUPS:
-            covered = fresh.places[_row_of(group) + 1]
-            partly = np.flatnonzero(covered < view.layout.points)
-            first = int(partly[0]) if len(partly) else len(covered) - 1
-            fresh.covered[group.bit] = view.first + first * view.layout.points + int(covered[first])
-        return fresh
-
-
-_NONE = Stored(View.empty(Layout.of(FAN_OUT), 0))
-"""What is known of the groups of a view that nobody has asked for them."""
-
-
-def _row_of(group: Group) -> int:
-    """Return the row of the addresses of a group."""
-    return ROWS_OF_GROUP * (group.number - 1)
-
-
-def _has_root(view: View, k: int, file: GroupFile, roots: NDArray[np.float64]) -> bool:
-    """Write the root of a group into `roots`, if it covers all of chunk `k` and that is not the last; say whether."""
-    layout, chunks, bit = view.layout, len(view.chunks), file.group.bit
-    nodes = layout.nodes(layout.levels)
-    if k + 1 >= chunks or file.proved.covered != layout.points or nodes > FAN_OUT:
-        return False
-    begin = {MOMENTS: 4 * k, RETURNS: 4 * (chunks + k), EXTREMES: 8 * chunks + 2 * k}[bit]
-    out = roots[begin : begin + (2 if bit == EXTREMES else 4)]
-    of_chunk, top = view.roots[NODE_FIELDS * k : NODE_FIELDS * (k + 1)], file.nodes(layout.levels).ctypes.data
-    summarise_chunk(bit, view.chunks[k].address, np.array(layout.offsets), top, nodes, of_chunk, out)
-    return True
-
-
-def stored_groups(view: View, lo: int, hi: int, total: int, wanted: int) -> Stored:
-    """Return where the groups lie that help to fold `wanted` of ranges within [lo, hi), proved.
-
-    total: how many points are published; no group that covers more is believed, as it may be of others that were lost.
-    Whoever folds holds what is returned for as long. The first look at a group costs some 0.05 ns a point of a sealed
-    chunk, and 0.5 ns of the newest one.
-    """
-    if not isinstance(view.groups, Stored):
-        if hi - lo < FEW_POINTS:
-            return _NONE
-        view.groups = Stored(view)
-    stored: Stored = view.groups
-    found: dict[tuple[int, int], GroupFile] = {}
-    for group in GROUPS:
-        if wanted & group.bit and hi - max(lo, stored.covered[group.bit]) >= FEW_POINTS:
-            # PERF: where there is no group, or none of older chunks, a look at each takes longer than some answers.
-            now = monotonic()
-            if now - stored.looked_s.get(group.bit, -1.0) >= _LOOK_S:
-                stored.looked_s[group.bit] = now
-                _look(view, group, (lo, hi, total), stored, found)
-    if found:
-        stored = stored.with_files(view, found)
-        view.groups = stored
-    return stored
-
-
-def groups_of(names: Iterable[str]) -> int:
-    """Return the groups of `tree.groups` that the statistics `names` follow from, added up; 0 for those of no path."""
-    wanted = set(names)
-    return sum(bit for bit, members in _FOLDED_FROM if not members.isdisjoint(wanted))
-
-
-def points_read(view: View, lo: int, hi: int, wanted: int) -> int:
-    """Return how many points of [lo, hi) are read one by one to fold what is `wanted`, as far as groups are known.
-
-    Looks at no file: a question that reads too many finds the groups that there are, for those that follow.
-    """
-    known = view.groups if isinstance(view.groups, Stored) else None
-    covered = [view.first if known is None else known.covered[group.bit] for group in GROUPS if wanted & group.bit]
-    return hi - max(lo, min(covered, default=hi)) if covered and min(covered) < hi else 0
-
-
-def _look(
-    view: View, group: Group, bounds: tuple[int, int, int], stored: Stored, found: dict[tuple[int, int], GroupFile]
-) -> None:
-    """Find the group of each chunk that holds enough of [lo, hi) which nobody knows to be covered."""
-    (lo, hi, total), points, row = bounds, view.layout.points, _row_of(group)
-    for k in range((lo - view.first) // points, (hi - 1 - view.first) // points + 1):
-        chunk, covered = view.chunks[k], int(stored.places[row + 1, k])
-        if min(hi - chunk.first, points) - max(lo - chunk.first, covered) >= FEW_POINTS:
-            file = proved(chunk, group, min(total - chunk.first, points))
-            if file is not None and file.proved.covered > covered:
-                found[row, k] = file

@@ -37,15 +37,17 @@ KINDS = (TIME, SIZE)
 
 
 class Group(NamedTuple):
-    """What summarises the path of the points of a chunk: nodes beside those of the chunk, in a file of its own.
+    """What summarises the points of a chunk: nodes beside those of the chunk, in a file of its own.
 
-    number: what the file calls it. bit: what `tree.groups` calls it. fields: float64 numbers of a node.
+    number: what the file calls it. bit: what `tree.groups` calls it. fields: float64 numbers of a node. kinds: the
+    columns that it is made of beside the prices; one of them has to be there.
     """
 
     number: int
     name: str
     suffix: str
     fields: int
+    kinds: tuple[Kind, ...] = ()
 
     @property
     def bit(self) -> int:
@@ -53,8 +55,11 @@ class Group(NamedTuple):
         return 1 << (self.number - 1)
 
 
-GROUPS = (Group(1, "returns", ".returns", 2), Group(2, "extremes", ".extremes", 2), Group(3, "moments", ".moments", 4))
-"""What may be kept of any series; see `tree.groups`."""
+GROUPS = (
+    Group(1, "returns", ".returns", 2), Group(2, "extremes", ".extremes", 2), Group(3, "moments", ".moments", 4),
+    Group(4, "trades", ".trades", 5, KINDS),
+)  # fmt: skip
+"""What may be kept of a series; see `tree.groups`, and `tree.trade_nodes` for the last."""
 SUFFIXES = (*(kind.suffix for kind in KINDS), *(group.suffix for group in GROUPS))
 """What lies beside a chunk."""
 
@@ -125,6 +130,11 @@ class Layout:
     def group_footer(self, group: Group) -> int:
         """Return where the footer of the file of a group begins."""
         return -(-self.group_offset(group, self.levels + 1) // FOOTER_BYTES) * FOOTER_BYTES
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The groups that can be made: those for which the points have a column, if they need one."""
+        return tuple(group for group in GROUPS if not group.kinds or not set(group.kinds).isdisjoint(self.kinds))
 
     def nodes(self, level: int) -> int:
         """Return how many nodes a full chunk has at `level`."""

@@ -61,7 +61,7 @@ class View:
         self.sizes = self._addresses(SIZE)
         """Where the sizes of each chunk lie, likewise."""
         self.groups: object = None
-        """What is known of the groups of the chunks, by whoever asked for them last (`files.group.stored_groups`)."""
+        """What is known of the groups of the chunks, by whoever asked for them last (`files.proved.stored_groups`)."""
 
     def _addresses(self, kind: Kind) -> NDArray[np.int64]:
         if kind not in self.layout.kinds:

@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 from hft_mmap.directory import opening, starting
 from hft_mmap.errors import ColumnsDiffer, HftMmapError, SeriesSetAside, StoreUnusable, SymbolNotFound
-from hft_mmap.files import group
+from hft_mmap.files import proved
 from hft_mmap.files.head import HEAD_NAME
 from hft_mmap.limits import Durability
 from hft_mmap.testing.disk import FAILURES, Killed, SimulatedDisk
@@ -86,8 +86,8 @@ class History(Promises):
                 self._disk.calls(),
                 patch.object(starting, "OPENED_AT_ONCE", few),
                 patch.object(opening, "most_awake", lambda: few),
-                patch.object(group, "FEW_POINTS", 1 if self._grouped else group.FEW_POINTS),
-                patch.object(group, "_LOOK_S", 0.0),
+                patch.object(proved, "FEW_POINTS", 1 if self._grouped else proved.FEW_POINTS),
+                patch.object(proved, "_LOOK_S", 0.0),
             ):
                 self._open()
                 for _ in range(steps):

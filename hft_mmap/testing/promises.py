@@ -16,7 +16,7 @@ from hft_mmap.testing.stepped import SteppedStore
 from hft_mmap.ticks import Ticks, ticks_of
 
 LIMITS = Limits(max_data_retention=700, cleanup_keep_count=300, max_symbols=2, starting_capacity=0, chunk_points=64)
-GROUPED_LIMITS = replace(LIMITS, groups=("returns", "extremes", "moments"))
+GROUPED_LIMITS = replace(LIMITS, groups=("returns", "extremes", "moments", "trades"))
 SYMBOLS = ("A", "B")
 MOST_POINTS = 150
 
@@ -159,6 +159,7 @@ class Promises:
                 raise WrongError(f"{symbol} answers {stats} of {window} points")
             if self._grouped:
                 self._check_path(store, symbol, part)
+                self._check_trades(store, symbol, told.as_rows().cut(span.total - window, span.total))
 
     def _check_path(self, store: Store, symbol: str, part: NDArray[np.float64]) -> None:
         """Check the statistics of the path of the newest points of a symbol, which are `part`."""
@@ -174,6 +175,23 @@ class Promises:
         for name, value in found.items():
             if value is not None and not np.isclose(value, right[name], rtol=1e-6, atol=1e-6):
                 raise WrongError(f"{symbol} answers {name} {value}, not {right[name]}, of {len(part)} points")
+
+    def _check_trades(self, store: Store, symbol: str, rows: Ticks) -> None:
+        """Check the statistics of the times and sizes of the newest points of a symbol, which are `rows`."""
+        columns, right = store.series(symbol).columns, dict[str, np.floating]()
+        with np.errstate(invalid="ignore", divide="ignore"):
+            if "sizes" in columns and rows.sizes is not None:
+                weights = np.abs(rows.sizes)
+                right |= {"volume": weights.sum(), "signed_volume": rows.sizes.sum()}
+                right |= {"vwap": (rows.prices * weights).sum() / weights.sum()}
+            if "times" in columns and rows.times is not None:
+                waits = np.diff(rows.times)
+                right |= {"twap": (rows.prices[:-1] * waits).sum() / waits.sum(), "gap": waits.max(initial=0) / 1e9}
+        if not right:
+            return
+        for name, value in store.statistics(symbol, tuple(right), window=len(rows.prices)).items():
+            if value is not None and not np.isclose(value, right[name], rtol=1e-6, atol=1e-6):
+                raise WrongError(f"{symbol} answers {name} {value}, not {right[name]}, of {len(rows.prices)} points")
 
     def _check_rows(self, store: Store, symbol: str, told: Told, span: Span) -> None:
         """Check that the points of `span` have the times and sizes that they were appended with."""

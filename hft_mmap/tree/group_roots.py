@@ -1,7 +1,8 @@
 """Roots of groups: one node for each full chunk, in memory, so that a window takes its whole chunks in one run.
 
 `known` is one row of float64 for all chunks of a view: four numbers of moments for each, as their nodes have them, then
-four of returns (those of their nodes, first and last price), then two of extremes.
+four of returns (those of their nodes, first and last price), then two of extremes, then seven of trades: those of
+their nodes, and of the time from the chunk before, how long it was and that times the price that held.
 """
 
 import numpy as np
@@ -21,7 +22,11 @@ from hft_mmap.tree.groups import (
 from hft_mmap.tree.kernels import FAN_OUT, FAN_OUT_BITS, NODE_FIELDS, OPTIONS
 from hft_mmap.tree.pointers import float64_pointer
 
-ROOT_FIELDS = 10
+TRADE_ROOT = 7
+OF_BORDER = 5
+"""Where, in a root of trades, that of the time from the chunk before stands: price times nanoseconds, nanoseconds."""
+_OF_OTHERS = 10
+ROOT_FIELDS = _OF_OTHERS + TRADE_ROOT
 
 _I8 = types.Array(int64, 1, "C")
 _F8 = types.Array(float64, 1, "C")
@@ -55,6 +60,12 @@ def summarise_chunk(  # noqa: PLR0913, PLR0917 - compiled code takes them one by
         scratch = np.empty((6, FAN_OUT))
         found = moments_run(n, g, k, 1 << (FAN_OUT_BITS * top), root[0] + root[2], 1.0 / power, scratch)
         out[0], out[1], out[2], out[3] = found[1] * power, found[3], found[4], found[5]
+
+
+@njit(**OPTIONS)
+def place_of_trades(chunks: int, chunk: int) -> int:
+    """Return where the root of the trades of a chunk begins, of so many `chunks`."""
+    return _OF_OTHERS * chunks + TRADE_ROOT * chunk
 
 
 @njit(**OPTIONS)

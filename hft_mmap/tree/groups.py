@@ -31,12 +31,12 @@ from hft_mmap.tree.fold import TABLE_LEVEL_OFFSETS
 from hft_mmap.tree.kernels import FAN_OUT, FAN_OUT_BITS, NODE_FIELDS, OPTIONS
 from hft_mmap.tree.pointers import float64_bits, float64_of, float64_pointer
 
-RETURNS, EXTREMES, MOMENTS = 1, 2, 4  # which groups, to be added up
+RETURNS, EXTREMES, MOMENTS, TRADES = 1, 2, 4, 8  # which groups, to be added up; the last is in `trade_nodes`
 
 # Rows of what says where the groups of each chunk lie: for each group the address of its file, how many points of the
 # chunk its nodes cover, and whether it has a root (`group_roots`). A chunk for which there is no column has none.
 ROWS_OF_GROUP = 3
-OF_RETURNS, OF_EXTREMES, OF_MOMENTS, GROUP_ROWS = 0, 3, 6, 9
+OF_RETURNS, OF_EXTREMES, OF_MOMENTS, OF_TRADES, GROUP_ROWS = 0, 3, 6, 9, 12
 
 NEAR = 2.5e-3
 """Below this square of (b - a)/(b + a), which moves by up to a tenth have, six terms of the series give all digits."""

@@ -1,8 +1,8 @@
 """Fold what was traded, and when, out of the columns of a window: volume, prices weighted by size and by time, gaps.
 
-What depends on times and sizes follows from no node, so the columns are read, with the GIL released: about 1 ns a point
-for sizes, 2 for times. A price counts above the least of its window, so that all that is added up is positive, and a
-weighted mean can't leave [min, max].
+What depends on times and sizes follows from no node of a chunk. Where its group has nodes (`tree.trade_nodes`) these
+are folded, else the columns are read, with the GIL released: about 1 ns a point for sizes, 2 for times. A price counts
+above the least of its window, so that all that is added up is positive, and a weighted mean can't leave [min, max].
 
 A price holds from its time until that of the point behind it, so the last of a window holds for no time.
 
@@ -10,34 +10,28 @@ Errors: sums of what is positive within 1e-14 of themselves, the signed volume w
 are added in any order, and their sums with what each has lost (Neumaier 1974).
 """
 
-import math
-from typing import Any
-
 import numpy as np
 from numba import carray, float64, int64, njit, types
 from numpy.typing import NDArray
 
-from hft_mmap.tree.fold import TABLE_ADDRESSES, TABLE_CHUNK_POINTS, TABLE_FIRST_POINT
-from hft_mmap.tree.kernels import FAN_OUT, OPTIONS
+from hft_mmap.tree.fold import TABLE_ADDRESSES, TABLE_CHUNK_POINTS, TABLE_FIRST_POINT, TABLE_LEVELS
+from hft_mmap.tree.group_roots import OF_BORDER, TRADE_ROOT, place_of_trades, whole_chunks
+from hft_mmap.tree.groups import OF_TRADES, group_nodes, group_place, nodes_from
+from hft_mmap.tree.kernels import FAN_OUT, FAN_OUT_BITS, OPTIONS
 from hft_mmap.tree.pointers import float64_pointer, int64_pointer
+from hft_mmap.tree.trade_nodes import FEW, SUMS, TRADE_FIELDS, between, scale_of, scaled_sizes_run, sizes_run, times_run
 
 SIZES, TIMES, SPAN = 1, 2, 4  # what of it is wanted, to be added up
 VOLUME, SIGNED, BY_SIZE, BY_TIME, GAP_NS, SPAN_NS = range(6)  # rows of what `fold_trades` writes
 FIELDS = 6
 
-_FEW = 2.0**-400
-"""Below this sum of products some of them may have left the normal float64 numbers: sizes are scaled up first then."""
-_TWO_TO_64 = 2.0**64
-
-_SUMS: dict[str, Any] = {**OPTIONS, "fastmath": {"reassoc"}}
-"""Sums of what lies in memory, in any order: nothing that has to cancel may be compiled with it."""
-
 _I8 = types.Array(int64, 1, "C")
 _F8 = types.Array(float64, 1, "C")
 _ROWS = types.Array(float64, 2, "C")
+_PLACES = types.Array(int64, 2, "C")
 
 
-@njit(**_SUMS)
+@njit(**SUMS)
 def _size_run(p: NDArray[np.float64], s: NDArray[np.float64], n: int, low: float) -> tuple[float, float, float]:
     """Sum |size|, size, and (price - low) |size| of the first `n` points, in the lanes that the processor has.
 
@@ -68,6 +62,20 @@ def _scaled_run(
 
 
 @njit(**OPTIONS)
+def _value_run(
+    p: NDArray[np.float64], s: NDArray[np.float64], n: int, low: float, scale: float
+) -> tuple[float, float, float]:  # fmt: skip
+    """Return the sums of `n` points, sizes times the square of `scale` where it is not 1."""
+    return _size_run(p, s, n, low) if scale == 1.0 else _scaled_run(p, s, n, low, scale)
+
+
+@njit(**OPTIONS)
+def _node_run(g: NDArray[np.float64], k: int, step: int, low: float, scale: float) -> tuple[float, float, float]:
+    """Return the sums of `k` nodes, likewise."""
+    return sizes_run(g, k, step, low) if scale == 1.0 else scaled_sizes_run(g, k, step, low, scale)
+
+
+@njit(**OPTIONS)
 def _added(total: tuple[float, float], x: float) -> tuple[float, float]:
     """Add `x` to a sum and what it has lost."""
     s = total[0] + x
@@ -76,8 +84,15 @@ def _added(total: tuple[float, float], x: float) -> tuple[float, float]:
 
 
 @njit(**OPTIONS)
-def _fold_sizes(
-    table: NDArray[np.int64], sizes: NDArray[np.int64], lo: int, hi: int, low: float, scale: float
+def _fold_sizes(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
+    table: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    stored: NDArray[np.int64],
+    known: NDArray[np.float64],
+    lo: int,
+    hi: int,
+    low: float,
+    scale: float,
 ) -> tuple[float, float, float]:
     """Return the sums of |size|, of size, and of (price - low) |size| of the points [lo, hi).
 
@@ -89,16 +104,27 @@ def _fold_sizes(
     volume, signed, above = (0.0, 0.0), (0.0, 0.0), (0.0, 0.0)
     while i < end:
         chunk = i // points
+        whole = whole_chunks(table, stored, OF_TRADES, i, end)
+        if whole:
+            roots = known[place_of_trades(stored.shape[1], chunk) :]
+            a, b, c = _node_run(roots, whole, TRADE_ROOT, low, scale)
+            volume, signed, above = _added(volume, a), _added(signed, b), _added(above, c)
+            i += whole * points
+            continue
         stop = min(points, end - chunk * points)
         p = carray(float64_pointer(table[TABLE_ADDRESSES + chunk]), (stop,))
         s = carray(float64_pointer(sizes[chunk]), (stop,))
         j = i - chunk * points
+        address, covered = group_place(stored, OF_TRADES, chunk, stop)
         while j < stop:
-            n = min((j | (FAN_OUT - 1)) + 1, stop) - j
-            if scale == 1.0:
-                a, b, c = _size_run(p[j : j + n], s[j : j + n], n, low)
+            level, n = nodes_from(j, covered, table[TABLE_LEVELS])
+            if level:
+                nodes = group_nodes(address, table, level, TRADE_FIELDS, j >> (FAN_OUT_BITS * level), n)
+                a, b, c = _node_run(nodes, n, TRADE_FIELDS, low, scale)
+                n <<= FAN_OUT_BITS * level
             else:
-                a, b, c = _scaled_run(p[j : j + n], s[j : j + n], n, low, scale)
+                n = min((j | (FAN_OUT - 1)) + 1, stop) - j
+                a, b, c = _value_run(p[j : j + n], s[j : j + n], n, low, scale)
             volume, signed, above = _added(volume, a), _added(signed, b), _added(above, c)
             j += n
         i = chunk * points + stop
@@ -106,60 +132,116 @@ def _fold_sizes(
 
 
 @njit(**OPTIONS)
-def _weighted(
-    table: NDArray[np.int64], sizes: NDArray[np.int64], lo: int, hi: int, low: float
+def _weighted(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
+    table: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    stored: NDArray[np.int64],
+    known: NDArray[np.float64],
+    lo: int,
+    hi: int,
+    low: float,
 ) -> tuple[float, float, float]:
     """Return volume, signed volume, and the mean of (price - low) weighted by |size|, 0 where there is no volume."""
-    volume, signed, above = _fold_sizes(table, sizes, lo, hi, low, 1.0)
-    if above >= _FEW:
+    volume, signed, above = _fold_sizes(table, sizes, stored, known, lo, hi, low, 1.0)
+    if above >= FEW:
         return volume, signed, above / volume
     if volume == 0.0:
         return volume, signed, 0.0
-    scale = math.ldexp(1.0, (500 - math.frexp(volume)[1]) // 2)
-    scaled, _, above = _fold_sizes(table, sizes, lo, hi, low, scale)
+    scaled, _, above = _fold_sizes(table, sizes, stored, known, lo, hi, low, scale_of(volume))
     return volume, signed, above / scaled
 
 
 @njit(**OPTIONS)
-def _between(before: int, after: int) -> float:
-    """Return the nanoseconds from one time to a later one, which may be more than an int64 holds."""
-    d = after - before
-    return float(d) if d >= 0 else float(d) + _TWO_TO_64
+def _time_run(
+    p: NDArray[np.float64], t: NDArray[np.int64], begin: int, end: int, low: float
+) -> tuple[float, float]:  # fmt: skip
+    """Return the sum of (price - low) times the nanoseconds it held until each of the points [begin, end), begin > 0.
+
+    And the longest of these times.
+    """
+    held = longest = 0.0
+    for j in range(begin, end):
+        d = between(t[j - 1], t[j])
+        held += (p[j - 1] - low) * d
+        longest = max(longest, d)
+    return held, longest
 
 
 @njit(**OPTIONS)
-def _fold_times(
-    table: NDArray[np.int64], times: NDArray[np.int64], lo: int, hi: int, low: float
+def _times_of_chunks(
+    known: NDArray[np.float64], chunks: int, first: int, n: int, crossed: int
+) -> tuple[float, float]:  # fmt: skip
+    """Return the sum of price times nanoseconds of `n` whole chunks, and the longest time that any price held.
+
+    crossed: the first chunk of which the time from the chunk before counts as well.
+    """
+    held, longest = times_run(known[place_of_trades(chunks, first) :], n, TRADE_ROOT)
+    for k in range(crossed, first + n):
+        at = place_of_trades(chunks, k) + OF_BORDER
+        held += known[at]
+        longest = max(longest, known[at + 1])
+    return held, longest
+
+
+@njit(**OPTIONS)
+def _fold_times(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
+    table: NDArray[np.int64],
+    times: NDArray[np.int64],
+    stored: NDArray[np.int64],
+    known: NDArray[np.float64],
+    lo: int,
+    hi: int,
+    low: float,
 ) -> tuple[float, float]:
-    """Return the sum of (price - low) times the nanoseconds it held, and the longest that any did, of [lo, hi)."""
+    """Return the sum of (price - low) times the nanoseconds it held, and the longest that any did, of [lo, hi).
+
+    Of nodes it is the difference of what they have and low times their nanoseconds: as exact as a price can be.
+    """
     points = table[TABLE_CHUNK_POINTS]
     begin = lo - table[TABLE_FIRST_POINT]
     end = hi - table[TABLE_FIRST_POINT]
     i = begin
     held = (0.0, 0.0)
     longest = 0.0
-    price, before = 0.0, 0
+    price, before = 0.0, 0  # of the point before the chunk
     while i < end:
         chunk = i // points
+        whole = whole_chunks(table, stored, OF_TRADES, i, end)
+        if whole:
+            s, d = _times_of_chunks(known, stored.shape[1], chunk, whole, chunk if i > begin else chunk + 1)
+            since = before if i > begin else carray(int64_pointer(times[chunk]), (1,))[0]
+            chunk += whole - 1
+            price = carray(float64_pointer(table[TABLE_ADDRESSES + chunk]), (points,))[points - 1]
+            before = carray(int64_pointer(times[chunk]), (points,))[points - 1]
+            held, longest = _added(held, s - low * between(since, before)), max(longest, d)
+            i += whole * points
+            continue
         stop = min(points, end - chunk * points)
         p = carray(float64_pointer(table[TABLE_ADDRESSES + chunk]), (stop,))
         t = carray(int64_pointer(times[chunk]), (stop,))
         j = i - chunk * points
-        if i == begin:
-            price, before = p[j], t[j]
-            j += 1
+        if i > begin:  # the time that crosses from chunk to chunk
+            d = between(before, t[j])
+            held, longest = _added(held, (price - low) * d), max(longest, d)
+        elif j > 0:
+            j += 1  # what held until the first point is none of the window
+        address, covered = group_place(stored, OF_TRADES, chunk, stop)
         while j < stop:
-            k = min((j | (FAN_OUT - 1)) + 1, stop)
-            s = 0.0
-            while j < k:
-                d = _between(before, t[j])
-                s += (price - low) * d
-                longest = max(longest, d)
-                price, before = p[j], t[j]
-                j += 1
-            held = _added(held, s)
+            level, n = nodes_from(j, covered, table[TABLE_LEVELS])
+            since = max(j - 1, 0)
+            if level:
+                nodes = group_nodes(address, table, level, TRADE_FIELDS, j >> (FAN_OUT_BITS * level), n)
+                s, d = times_run(nodes, n, TRADE_FIELDS)
+                j += n << (FAN_OUT_BITS * level)
+                s -= low * between(t[since], t[j - 1])
+            else:
+                k = min((j | (FAN_OUT - 1)) + 1, stop)
+                s, d = _time_run(p, t, since + 1, k, low)
+                j = k
+            held, longest = _added(held, s), max(longest, d)
+        price, before = p[stop - 1], t[stop - 1]
         i = chunk * points + stop
-    return held[0] + held[1], longest
+    return max(held[0] + held[1], 0.0), longest
 
 
 @njit(**OPTIONS)
@@ -169,14 +251,16 @@ def _span(table: NDArray[np.int64], times: NDArray[np.int64], lo: int, hi: int) 
     first = lo - table[TABLE_FIRST_POINT]
     last = hi - 1 - table[TABLE_FIRST_POINT]
     before = carray(int64_pointer(times[first // points]), (points,))[first % points]
-    return _between(before, carray(int64_pointer(times[last // points]), (points,))[last % points])
+    return between(before, carray(int64_pointer(times[last // points]), (points,))[last % points])
 
 
-@njit(types.void(_I8, _I8, _I8, _I8, _I8, _I8, _F8, int64, _ROWS), **OPTIONS)
+@njit(types.void(_I8, _I8, _I8, _PLACES, _F8, _I8, _I8, _I8, _F8, int64, _ROWS), **OPTIONS)
 def fold_trades(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
     table: NDArray[np.int64],
     times: NDArray[np.int64],
     sizes: NDArray[np.int64],
+    stored: NDArray[np.int64],
+    known: NDArray[np.float64],
     order: NDArray[np.int64],
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],
@@ -189,15 +273,16 @@ def fold_trades(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
     `out` has the shape (FIELDS, n); the rows of what is not wanted are left. BY_SIZE and BY_TIME are the weighted means
     of the prices above `lows[k]`, the least of the range; 0 where the weights are. times, sizes: where these columns of
     each chunk lie, as `View` has them; those that are wanted have to be there. Each range holds a point, and `table`,
-    that of `fold_window`, covers all of them. `order` has the ranges as they are to be taken.
+    that of `fold_window`, covers all of them. `order` has the ranges as they are to be taken. `stored` and `known` are
+    those of `fold_paths`: O(log N) for what the group covers.
     """
     for k in order:
         lo, hi = starts[k], ends[k]
         if wanted & SIZES:
-            out[VOLUME, k], out[SIGNED, k], out[BY_SIZE, k] = _weighted(table, sizes, lo, hi, lows[k])
+            out[VOLUME, k], out[SIGNED, k], out[BY_SIZE, k] = _weighted(table, sizes, stored, known, lo, hi, lows[k])
         if wanted & (TIMES | SPAN):
             span = _span(table, times, lo, hi)
             out[SPAN_NS, k] = span
             if wanted & TIMES:
-                held, out[GAP_NS, k] = _fold_times(table, times, lo, hi, lows[k])
+                held, out[GAP_NS, k] = _fold_times(table, times, stored, known, lo, hi, lows[k])
                 out[BY_TIME, k] = held / span if span > 0.0 else 0.0

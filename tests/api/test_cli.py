@@ -615,18 +615,22 @@ def test_summaries_are_made_of_what_is_stored(data: Path) -> None:
     assert json.loads(done.output) == {
         "ok": True,
         "series": [
-            {"symbol": "ABC-USD", "groups": groups, "points": 0, "left": []},
-            {"symbol": "日本円/USD", "groups": groups, "points": 9984, "left": []},
+            {"symbol": "ABC-USD", "groups": groups, "points": 0, "left": [], "lacking": ["trades"]},
+            {"symbol": "日本円/USD", "groups": groups, "points": 9984, "left": [], "lacking": ["trades"]},
         ],
     }
     assert hft_mmap("verify", "--data-dir", str(data)).exit_code == 0
+    done = hft_mmap("summarise", "ABC-USD", "--groups", "trades", "--data-dir", str(data))
+    assert (done.output.splitlines(), done.exit_code) == (
+        ["ABC-USD: nothing of 0 points", "  no trades: the points have neither times nor sizes"], 0,
+    )  # fmt: skip
 
 
 def test_summaries_that_there_are_not_are_wrong_usage(data: Path) -> None:
     """The names that there are stand in the text; without a name there is nothing to do, nor for a missing symbol."""
     done = hft_mmap("summarise", "--groups", "trade", "--data-dir", str(data))
     assert done.exit_code == 2
-    assert "there is no group 'trade'; there are returns, extremes, moments" in done.output
+    assert "there is no group 'trade'; there are returns, extremes, moments, trades" in done.output
     assert hft_mmap("summarise", "--groups", ",", "--data-dir", str(data)).exit_code == 2
     assert hft_mmap("summarise", "NONE", "--data-dir", str(data)).exit_code == 1
 

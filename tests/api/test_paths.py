@@ -123,6 +123,33 @@ def test_every_question_about_paths_is_bounded(
         assert asyncio.run(ask()) == 422
 
 
+@pytest.mark.parametrize("made", [0, 1], ids=["points", "groups"])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/stats?window=5000"), ("GET", "/bars?every=10m"), ("GET", "/bars?points=500"), ("POST", "/windows?")],
+)
+def test_what_groups_cover_is_not_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, path: str, made: int
+) -> None:
+    """As far as a question before has found them: statistics of times and sizes as well, of windows and of bars."""
+    with Store(tmp_path, durability="process") as store:
+        sizes = VALUES[:5000] - 100
+        store.append(SYMBOL, VALUES[:5000], times=np.arange(5000), time_unit="s", sizes=sizes)
+        if made:
+            store.summarise()
+        transport = httpx.ASGITransport(create_app(store, Settings()))  # type: ignore[arg-type]
+        body = {"start": [0, 10], "end": [5000, 4000]} if method == "POST" else None
+
+        async def ask() -> int:
+            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
+                question = f"{path}&symbol={SYMBOL}&stats=vwap,gap,volume,rv"
+                return (await client.request(method, question, json=body)).status_code
+
+        assert asyncio.run(ask()) == 200
+        monkeypatch.setattr(path_points, "MOST_POINTS", 64)
+        assert asyncio.run(ask()) == (200 if made else 422)
+
+
 @pytest.mark.parametrize("query", ["", "&window=1025", "&window=1000&window=25"])
 def test_streams_send_paths_of_short_windows_only(shared_service: Service, query: str) -> None:
     """Each message reads all their points: the refusal says how many it may be, and what else to ask."""

@@ -11,19 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from hft_mmap import Limits, Store
+from hft_mmap import Limits, Store, SymbolNotFound
 from hft_mmap.durable.groups import summarise
-from hft_mmap.files import group
+from hft_mmap.files import proved
 from hft_mmap.files.layout import GROUPS
-from hft_mmap.named import PATHS
+from hft_mmap.named import PATHS, TRADES
 from hft_mmap.series import Series
-from hft_mmap.store import ALL_GROUPS
+from hft_mmap.ticks import Ticks
 from tests.hft_mmap.conftest import OpenStore
 from tests.hft_mmap.test_exact_answers import drawn_ranges, rows, stored
 from tests.hft_mmap.test_kernels import prices
 from tests.hft_mmap.test_path import assert_exact_path
 
 NAMES = tuple(PATHS)
+ALL = (*PATHS, *TRADES)
+OF_PRICES = ("returns", "extremes", "moments")
+"""The groups of a series that has neither times nor sizes."""
 LIMITS = Limits(max_data_retention=20_000, cleanup_keep_count=20_000, starting_capacity=0, chunk_points=4096)
 SUFFIXES = tuple(one.suffix for one in GROUPS)
 
@@ -32,8 +35,8 @@ SUFFIXES = tuple(one.suffix for one in GROUPS)
 def groups_of_few_points() -> Iterator[None]:
     """Have groups looked for where they would save a few points only, and at every question."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(group, "FEW_POINTS", 1)
-        patch.setattr(group, "_LOOK_S", 0.0)
+        patch.setattr(proved, "FEW_POINTS", 1)
+        patch.setattr(proved, "_LOOK_S", 0.0)
         yield
 
 
@@ -42,13 +45,30 @@ def covered(series: Series, names: Sequence[str] = NAMES) -> set[int]:
     start, total = series.bounds()
     series.statistics(names, start=start, end=total)
     view = series.part()[0].view
-    return set(view.groups.covered.values()) if isinstance(view.groups, group.Stored) else {view.first}
+    return set(view.groups.covered.values()) if isinstance(view.groups, proved.Stored) else {view.first}
 
 
-def path_of(store: Store, values: NDArray[np.float64]) -> dict[str, float | int | None]:
-    """Return the statistics of the path of `values`, as a series without groups has them."""
-    store.append("WITHOUT", values)
-    return store.statistics("WITHOUT", NAMES, window=len(values))
+def ticks_from(begin: int, values: NDArray[np.float64]) -> Ticks:
+    """Return `values` as ticks, of which the first has the index `begin`: times and sizes follow from the index."""
+    indexes = np.arange(begin, begin + len(values))
+    spread = indexes * 7919
+    return Ticks(values, 10**9 * indexes + spread % 10**9, (spread % 201 - 100) / 4)
+
+
+def append(store: Store, values: NDArray[np.float64], symbol: str = "A") -> None:
+    """Append prices with their times and sizes."""
+    try:
+        begin = store.series(symbol).total
+    except SymbolNotFound:
+        begin = 0
+    rows = ticks_from(begin, values)
+    store.append(symbol, rows.prices, times=rows.times, sizes=rows.sizes)
+
+
+def scan_of(store: Store, rows: Ticks) -> dict[str, float | int | None]:
+    """Return all statistics that groups have a part in, of `rows`, as a series without groups has them."""
+    store.append("WITHOUT", rows.prices, times=rows.times, sizes=rows.sizes)
+    return store.statistics("WITHOUT", ALL, window=len(rows.prices))
 
 
 def assert_alike(found: dict[str, float | int | None], scanned: dict[str, float | int | None]) -> None:
@@ -124,7 +144,7 @@ def test_points_that_came_since_are_read_one_by_one(open_store: OpenStore) -> No
     store = open_store(limits=LIMITS, durability="process")
     values = prices("ticks", 9000, seed=3)
     store.append("A", values[:5000])
-    assert [report[1:] for report in store.summarise()] == [(ALL_GROUPS, 4992, ())]
+    assert [report[1:] for report in store.summarise()] == [(OF_PRICES, 4992, (), ("trades",))]
     store.append("A", values[5000:])
     series = store.series("A")
     assert covered(series) == {4992}
@@ -144,7 +164,7 @@ def test_only_the_groups_that_were_named_are_made(open_store: OpenStore) -> None
     store.append("A", prices("ticks", 5000, seed=3))
     assert store.summarise("A", groups=("moments",))[0].groups == ("moments",)
     assert {path.suffix for path in (store.path / "A").iterdir()} == {"", ".chunk", ".moments"}
-    with pytest.raises(ValueError, match="no group 'trade'; there are returns, extremes, moments"):
+    with pytest.raises(ValueError, match="no group 'trade'; there are returns, extremes, moments, trades"):
         store.summarise("A", groups=("trade",))
 
 
@@ -192,29 +212,29 @@ def test_groups_never_come_from_points_that_were_lost(open_store: OpenStore, tmp
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, NDArray[np.float64], dict[str, float | int | None]]:
-    """Return a data directory whose series A has groups, one of them behind, its values, and its answer by a scan."""
+def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ticks, dict[str, float | int | None]]:
+    """Return a data directory whose series A has groups, one of them behind, its points, and its answer by a scan."""
     path = tmp_path_factory.mktemp("sound") / "data"
-    values = prices("ticks", 10_000, seed=3)
+    rows = ticks_from(0, prices("ticks", 10_000, seed=3))
     with Store(path, limits=LIMITS, durability="process") as store:
-        scanned = path_of(store, values)
-        store.append("A", values[:9000])
+        scanned = scan_of(store, rows)
+        append(store, rows.prices[:9000])
         store.sync()
         store.summarise("A")
-        store.append("A", values[9000:])
-        store.summarise("A", groups=("returns", "moments"))
-    return path, values, scanned
+        append(store, rows.prices[9000:])
+        store.summarise("A", groups=("returns", "moments", "trades"))
+    return path, rows, scanned
 
 
 @settings(max_examples=60)
 @given(data=st.data())
 def test_damage_of_groups_never_makes_a_wrong_answer(
-    sound: tuple[Path, NDArray[np.float64], dict[str, float | int | None]],
+    sound: tuple[Path, Ticks, dict[str, float | int | None]],
     tmp_path_factory: pytest.TempPathFactory,
     data: st.DataObject,
 ) -> None:
     """Bytes that changed anywhere, files that are cut, missing, of another chunk, or of another group."""
-    path, values, scanned = sound
+    path, rows, scanned = sound
     copy = tmp_path_factory.mktemp("damaged") / "data"
     shutil.copytree(path, copy)
     files = sorted(one for one in (copy / "A").iterdir() if one.suffix in SUFFIXES)
@@ -235,11 +255,12 @@ def test_damage_of_groups_never_makes_a_wrong_answer(
         if how == "missing":
             file.write_bytes(b"")
     with Store(copy, limits=LIMITS, durability="process") as store:
-        assert_alike(store.statistics("A", NAMES), scanned)
+        assert_alike(store.statistics("A", ALL), scanned)
         for begin, end in ((100, 4196), (4096, 10_000), (8191, 9500)):
-            part = path_of(store, values[begin:end])
-            assert_alike(store.statistics("A", NAMES, start=begin, end=end), part)
+            store.remove("WITHOUT")
+            part = scan_of(store, rows.cut(begin, end))
+            assert_alike(store.statistics("A", ALL, start=begin, end=end), part)
         store.summarise("A")
-        assert covered(store.series("A")) == {9984}
-        assert_alike(store.statistics("A", NAMES), scanned)
+        assert covered(store.series("A"), ALL) == {9984}
+        assert_alike(store.statistics("A", ALL), scanned)
     shutil.rmtree(copy.parent)

@@ -5,19 +5,28 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from hft_mmap import Limits, Store, StoreReadOnly, SymbolNotFound
-from hft_mmap.files import group
+from hft_mmap.files import proved
 from hft_mmap.files.layout import FOOTER_BYTES, GROUPS, Group, Layout
 from hft_mmap.files.locks import attempts
 from hft_mmap.files.names import chunk_name
+from hft_mmap.series import Series
 from hft_mmap.store import ALL_GROUPS
 from hft_mmap.testing import PATIENCE_S, lose_power
 from tests.hft_mmap.conftest import OpenStore, StartStore
 from tests.hft_mmap.damage import flip
-from tests.hft_mmap.test_groups import NAMES, SUFFIXES, assert_alike, covered, path_of
+from tests.hft_mmap.test_groups import (
+    ALL,
+    OF_PRICES,
+    SUFFIXES,
+    append,
+    assert_alike,
+    scan_of,
+    ticks_from,
+)
+from tests.hft_mmap.test_groups import covered as covered_by
 from tests.hft_mmap.test_kernels import prices
 
 POINTS = 4096
@@ -29,9 +38,14 @@ KEEPING = dataclasses.replace(LIMITS, groups=ALL_GROUPS)
 def groups_are_looked_for_at_once() -> Iterator[None]:
     """Have a question look for groups whenever it is asked."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(group, "FEW_POINTS", 1)
-        patch.setattr(group, "_LOOK_S", 0.0)
+        patch.setattr(proved, "FEW_POINTS", 1)
+        patch.setattr(proved, "_LOOK_S", 0.0)
         yield
+
+
+def covered(series: Series) -> set[int]:
+    """Return up to which point each group has been found to cover the series."""
+    return covered_by(series, ALL)
 
 
 def group_files(directory: Path) -> dict[str, set[int]]:
@@ -45,18 +59,18 @@ def group_files(directory: Path) -> dict[str, set[int]]:
 
 def assert_right(store: Store, symbol: str = "A") -> None:
     """Assert that the answers about a series are those that its points give without groups."""
-    values = store.window(symbol, 10**6).copy()
+    rows = store.ticks(symbol, 10**6)
     if "WITHOUT" in {info.symbol for info in store.symbols()}:
         store.remove("WITHOUT")
-    scanned = path_of(store, values)
-    assert_alike(store.statistics(symbol, NAMES, window=10**6), scanned)
+    scanned = scan_of(store, rows)
+    assert_alike(store.statistics(symbol, ALL, window=10**6), scanned)
     store.remove("WITHOUT")
 
 
 def make(path: Path, points: int = 2 * POINTS + 1000, limits: Limits = LIMITS) -> None:
     """Make a series A with groups, in order."""
     with Store(path, limits=limits) as store:
-        store.append("A", prices("ticks", points, seed=1))
+        append(store, prices("ticks", points, seed=1))
         store.sync()
         store.summarise()
 
@@ -70,7 +84,7 @@ def test_groups_follow_what_is_appended(open_store: OpenStore, durability: str) 
     store = open_store(limits=KEEPING, durability=durability)
     values = prices("ticks", 3 * POINTS + 500, seed=1)
     for begin in range(0, len(values), 1500):
-        store.append("A", values[begin : begin + 1500])
+        append(store, values[begin : begin + 1500])
     series = store.series("A")
     for _ in attempts(PATIENCE_S):
         store.sync()
@@ -85,9 +99,9 @@ def test_groups_follow_what_is_appended(open_store: OpenStore, durability: str) 
 
 def test_a_series_that_has_points_gets_groups_for_those_that_come(open_store: OpenStore) -> None:
     """From the chunk on that was the newest; `summarise` makes the others."""
-    open_store(limits=LIMITS).append("A", prices("ticks", 2 * POINTS + 100, seed=1))
+    append(open_store(limits=LIMITS), prices("ticks", 2 * POINTS + 100, seed=1))
     store = open_store(limits=KEEPING)
-    store.append("A", prices("ticks", 3000, seed=2))
+    append(store, prices("ticks", 3000, seed=2))
     for _ in attempts(PATIENCE_S):
         store.sync()
         files = group_files(store.path / "A")
@@ -107,14 +121,28 @@ def test_without_the_setting_no_file_is_made(open_store: OpenStore) -> None:
     assert {path.suffix for path in (store.path / "A").iterdir()} == {"", ".chunk"}
 
 
+def test_prices_alone_have_the_groups_of_prices(open_store: OpenStore) -> None:
+    """With every group in the setting, and made by name, there is none of columns; and that is told."""
+    store = open_store(limits=KEEPING)
+    store.append("A", prices("ticks", 2 * POINTS, seed=1))
+    for _ in attempts(PATIENCE_S):
+        store.sync()
+        if len(group_files(store.path / "A")[".moments"]) > 1:
+            break
+    assert [report[1:] for report in store.summarise()] == [(OF_PRICES, 2 * POINTS, (), ("trades",))]
+    assert store.summarise("A", groups=["trades"])[0][1:] == ((), 0, (), ("trades",))
+    assert {path.suffix for path in (store.path / "A").iterdir()} == {"", ".chunk", ".returns", ".extremes", ".moments"}
+    assert store.verify("A")[0].faults == ()
+
+
 def test_groups_that_cannot_be_made_hold_up_nothing(open_store: OpenStore) -> None:
     """It is told once for as long as it lasts, points are taken and committed, and every answer is right."""
     events: list[str] = []
     store = open_store(limits=KEEPING, on_event=lambda name, _: events.append(name))
-    store.append("A", prices("ticks", 10, seed=1))
+    append(store, prices("ticks", 10, seed=1))
     (store.path / "A" / chunk_name(0, ".extremes") / "in the way").mkdir(parents=True)
     for seed in range(3):
-        store.append("A", prices("ticks", 1200, seed=seed))
+        append(store, prices("ticks", 1200, seed=seed))
         store.sync()
     for _ in attempts(PATIENCE_S):
         if "groups_failed" in events:
@@ -131,18 +159,21 @@ def test_another_process_appends_while_its_groups_are_used(open_store: OpenStore
     """Whoever reads finds what the other has made, and never an answer that the points do not give."""
     writer = start_store(limits=KEEPING)
     values = prices("ticks", 2 * POINTS + 900, seed=1)
-    writer.append("A", values[:500])
+    rows = ticks_from(0, values)
+    first = rows.cut(0, 500)
+    writer.append("A", first.prices, times=first.times, sizes=first.sizes)
     reader = open_store(mode="r").series("A")
     scanned = open_store(reader.directory.parent.parent / "other", limits=LIMITS, durability="process")
     for begin in range(500, len(values), 700):
-        writer.append("A", values[begin : begin + 700])
-        scanned.append("A", values[scanned.series("A").total if begin > 500 else 0 : begin + 700])
-        assert_alike(reader.statistics(NAMES), scanned.statistics("A", NAMES))
+        part = rows.cut(begin, begin + 700)
+        writer.append("A", part.prices, times=part.times, sizes=part.sizes)
+        append(scanned, values[scanned.series("A").total if begin > 500 else 0 : begin + 700])
+        assert_alike(reader.statistics(ALL), scanned.statistics("A", ALL))
     for _ in attempts(PATIENCE_S):
         writer.sync()
         if min(covered(reader)) >= 2 * POINTS:
             break
-    assert_alike(reader.statistics(NAMES), scanned.statistics("A", NAMES))
+    assert_alike(reader.statistics(ALL), scanned.statistics("A", ALL))
     writer.close()
     assert min(covered(reader)) >= 2 * POINTS
 
@@ -150,10 +181,10 @@ def test_another_process_appends_while_its_groups_are_used(open_store: OpenStore
 def test_two_processes_make_the_same_groups(open_store: OpenStore, start_store: StartStore) -> None:
     """Each takes turns at a file, and what is there already is left as it is."""
     store = open_store(limits=LIMITS)
-    store.append("A", prices("ticks", 2 * POINTS + 900, seed=1))
+    append(store, prices("ticks", 2 * POINTS + 900, seed=1))
     other = start_store(limits=LIMITS)
     assert other.summarise("A") == store.summarise("A")
-    store.append("A", prices("ticks", 900, seed=2))
+    append(store, prices("ticks", 900, seed=2))
     assert other.summarise("A")[0].points == store.summarise("A")[0].points == 2 * POINTS + 1792
     assert store.verify("A")[0].faults == ()
 
@@ -175,7 +206,7 @@ def test_groups_go_with_their_chunks(open_store: OpenStore) -> None:
     """A cleanup unlinks them, and what is cut off; and they count among the bytes on the disk."""
     store = open_store(limits=KEEPING)
     for seed in range(12):
-        store.append("A", prices("ticks", POINTS, seed=seed))
+        append(store, prices("ticks", POINTS, seed=seed))
     store.sync()
     store.summarise()
     files = group_files(store.path / "A")
@@ -192,7 +223,7 @@ def test_groups_go_with_their_chunks(open_store: OpenStore) -> None:
 def test_groups_go_with_their_series(open_store: OpenStore) -> None:
     """Under another name they are believed as before, and a series that is removed leaves nothing."""
     store = open_store(limits=LIMITS)
-    store.append("A", prices("ticks", 6000, seed=1))
+    append(store, prices("ticks", 6000, seed=1))
     store.summarise()
     store.rename("A", "B")
     assert covered(store.series("B")) == {5952}
@@ -224,7 +255,7 @@ def test_groups_of_points_that_a_power_loss_took_are_removed(open_store: OpenSto
     make(data)
     shutil.copytree(data, tmp_path / "before")
     with Store(data, limits=LIMITS) as store:
-        store.append("A", prices("uniform", 3000, seed=9))
+        append(store, prices("uniform", 3000, seed=9))
         store.summarise()
     for path in (data / "A").iterdir():
         if path.suffix in SUFFIXES:
@@ -233,7 +264,7 @@ def test_groups_of_points_that_a_power_loss_took_are_removed(open_store: OpenSto
     store = open_store(tmp_path / "before", limits=LIMITS)
     files = group_files(store.path / "A")
     assert files == {".chunk": {0, POINTS, 2 * POINTS}, **{suffix: {0, POINTS} for suffix in SUFFIXES}}
-    store.append("A", prices("wide", 3000, seed=10))
+    append(store, prices("wide", 3000, seed=10))
     assert_right(store)
     assert store.verify("A")[0].faults == ()
     store.summarise()
@@ -290,7 +321,7 @@ def test_a_changed_value_is_told_by_its_groups_and_they_are_left(tmp_path: Path)
     before = {path: path.read_bytes() for path in (data / "A").iterdir() if path.suffix in SUFFIXES}
     with Store(data, limits=LIMITS) as store:
         faults = store.verify("A")[0].faults
-        assert sum("it was made of other values" in fault for fault in faults) == len(GROUPS)
+        assert sum("it was made of other" in fault for fault in faults) == len(GROUPS)
         assert store.repair("A")[0].remaining == faults
     assert {path: path.read_bytes() for path in before} == before
 
@@ -299,7 +330,7 @@ def test_a_group_that_was_just_created_when_the_power_went_is_no_fault(tmp_path:
     """Its file may be empty, or of zeros; it is made anew where it is wanted."""
     data = tmp_path / "data"
     make(data)
-    for one, content in zip(GROUPS, (b"", bytes(100), None), strict=True):
+    for one, content in zip(GROUPS, (b"", bytes(100), None, b""), strict=True):
         path = data / "A" / chunk_name(0, one.suffix)
         path.write_bytes(bytes(path.stat().st_size) if content is None else content)
     with Store(data, limits=LIMITS) as store:
@@ -312,11 +343,11 @@ def test_a_group_that_was_just_created_when_the_power_went_is_no_fault(tmp_path:
 @pytest.mark.parametrize("groups", [("trade",), "returns", (1,)])
 def test_groups_that_there_are_not_are_refused(groups: object) -> None:
     """A limit names what there is."""
-    with pytest.raises(ValueError, match="there are returns, extremes, moments"):
+    with pytest.raises(ValueError, match="there are returns, extremes, moments, trades"):
         Limits(groups=groups)  # type: ignore[arg-type]
 
 
 def test_groups_have_the_order_of_their_numbers() -> None:
     """However they are named."""
     assert Limits(groups=("moments", "returns", "moments")).groups == ("returns", "moments")
-    assert np.all([one.fields in {2, 4} for one in GROUPS])
+    assert [one.fields for one in GROUPS] == [2, 2, 4, 5]
