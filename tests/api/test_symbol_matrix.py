@@ -51,6 +51,7 @@ BODIES: Mapping[tuple[str, str, str], Callable[[str], bytes]] = {
     ("/asof", "post", RAW): lambda _: b"\1" + b"\0" * 7,
     ("/asof", "post", ARROW): lambda _: _arrow(time=[1]),
     ("/symbols/{symbol}", "patch", JSON): lambda _: b'{"symbol":"ES.NEW"}',
+    ("/cluster", "patch", JSON): lambda _: b'{"max_data_retention":100,"cleanup_keep_count":50}',
 }
 BY_TIME = ("/asof", "post")
 """What can't be asked of these series, which have no times: it is refused for that, and only that, to who may ask."""
