@@ -81,7 +81,7 @@ audit: $(VENV)/created ## ask the advisory databases about every pinned package;
 # Only where all run: starting the processes costs seconds. The tests of a file stay together, for they share services.
 # Two more than there are cores, up to six: half of their time tests wait for a disk, a clock or another process.
 WORKERS := $(shell cores=$$(nproc); echo $$((cores < 4 ? cores + 2 : 6)))
-ON_ALL_CORES := --numprocesses $(WORKERS) --dist loadfile
+ON_ALL_CORES := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/dev $(VENV)/warm ## run the tests (ARGS="tests/api -k ready")
 	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),$(ON_ALL_CORES))
