@@ -16,10 +16,12 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from hft_mmap import shown
 from hft_mmap.by_time import Window, is_time, newest, newest_of_each
 from hft_mmap.durable import recovery
 from hft_mmap.errors import (
     FormatError,
+    HftMmapError,
     InvalidWindow,
     OutOfRange,
     SeriesSetAside,
@@ -105,6 +107,18 @@ class Reader:
     def __repr__(self) -> str:
         """Tell the symbol, where it lies, and how many points it holds."""
         return f"<Series {self.symbol!r} in {str(self.directory.parent)!r}, {self.count} points>"
+
+    def _repr_html_(self) -> str | None:
+        """Show the standard windows and the course of prices, in a notebook; None where there is nothing to show."""
+        try:
+            windows = self.windows()
+            return shown.of_series(repr(self), windows, self.buckets(*self.bounds(), shown.PARTS))
+        except HftMmapError:
+            return None
+
+    def picture(self) -> shown.Picture:
+        """Return the course of all points that are kept."""
+        return shown.picture(self.buckets(*self.bounds(), shown.PARTS))
 
     def _follow_words(self, words: memoryview) -> None:
         """Take `words` for the bounds, from now on."""

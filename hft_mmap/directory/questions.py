@@ -9,10 +9,11 @@ from typing import overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hft_mmap import shown
 from hft_mmap.answers import Passage, Point, Rank, across, across_newest
 from hft_mmap.by_time import Instant, Lasting, Window, is_time
 from hft_mmap.directory.starting import Starting
-from hft_mmap.errors import InvalidSymbol, SeriesBusy, SeriesSetAside, SymbolNotFound
+from hft_mmap.errors import HftMmapError, InvalidSymbol, SeriesBusy, SeriesSetAside, SymbolNotFound
 from hft_mmap.named import FIVE, Columns
 from hft_mmap.reader import MAX_WINDOW, SeriesInfo, checked_window
 from hft_mmap.series import Series
@@ -189,6 +190,16 @@ class Questions(Starting):
         with self._reading():
             serving = self._serving(prefix, after, where)
             return [series.info() for series in islice((one for one in serving if not one.has_left), limit)]
+
+    def _repr_html_(self) -> str | None:
+        """Show the first symbols with their prices, in a notebook; None where the store can't be read."""
+        try:
+            with self._reading():
+                found = [(one, one.info()) for one in islice(self._serving(), shown.MOST_SYMBOLS)]
+                rows = [(info.symbol, info.count, info.last, one.picture()) for one, info in found]
+                return shown.of_store(repr(self), rows, len(self))
+        except HftMmapError:
+            return None
 
     def _serving(
         self, prefix: str = "", after: str | None = None, where: Callable[[str], bool] | None = None
