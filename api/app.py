@@ -137,14 +137,14 @@ def routes(
     """Return the resource behind each route. The OpenAPI document describes exactly these."""
     live = Live(store)
     appender = None if part is None else part.appender()
-    write = Write(store, settings, appender)
+    write, stats = Write(store, settings, appender), Stats(store, beside)
     return {
         "/health": Constant(b'{"status":"ok"}'),
         "/ready": Ready(store),
         "/add_batch": AddBatch(store, settings.server, appender),
         "/write": write,
         "/api/v2/write": write,
-        "/stats": Stats(store, beside),
+        "/stats": stats,
         "/series": SeriesBuckets(store),
         "/bars": Bars(store, beside),
         "/windows": Windows(store, settings.server, beside),
@@ -155,7 +155,7 @@ def routes(
         "/values": Values(store),
         "/symbols": Symbols(store, beside),
         "/symbols/{symbol}": Symbol(store, settings.server, beside),
-        "/stream": Stream(store, settings.server, streams, live, appender),
+        "/stream": Stream(store, settings.server, streams, live, stats.ask, appender),
         "/events": Events(live, streams),
         "/metrics": metrics,
         "/cluster": Cluster(part),

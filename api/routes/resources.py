@@ -319,23 +319,26 @@ class Stats:
 
     async def on_get(self, req: Request, resp: falcon.asgi.Response) -> None:
         """Answer one window, or all standard windows."""
-        query: bytes = req.scope["query_string"]
+        resp.data, question = await self.ask(req.scope["query_string"])
+        if question is not None:
+            req.scope[QUESTION] = question
+
+    on_head = on_get
+
+    async def ask(self, query: bytes) -> tuple[bytes, _Question | None]:
+        """Return the answer to a query, and what answers it the next time. Raises what GET is refused with."""
         question = self._questions.get(query)
         if question is None:
             named = parse_named_query(query)
             if named is not None:
-                resp.data = await answer_named(self._store, named, self._beside)
-                return
+                return await answer_named(self._store, named, self._beside), None
             question = await self._understand(query)
         try:
-            resp.data = question.answer(b"", None)
+            return question.answer(b"", None), question
         except SymbolNotFound:  # it was removed or renamed, and may have been made again since
             self._questions.pop(query, None)
             question = await self._understand(query)
-            resp.data = question.answer(b"", None)
-        req.scope[QUESTION] = question
-
-    on_head = on_get
+            return question.answer(b"", None), question
 
     async def _understand(self, query: bytes) -> _Question:
         symbol, window = parse_stats_query(query)

@@ -16,7 +16,7 @@ from hft_mmap.by_time import duration_ns
 from hft_mmap.files.names import validate_symbol
 from hft_mmap.named import SCANNED
 
-INGEST, STATS = "ingest", "stats"
+INGEST, STATS, QUERY = "ingest", "stats", "query"
 AT_THE_END = "total"
 """The offset of a client that goes on where the series ends, wherever that is."""
 
@@ -37,6 +37,10 @@ class IngestQuery(NamedTuple):
     symbol: str | None
     offset: int | str | None
     columns: Columns = PRICES_ALONE
+
+
+class AskingQuery(NamedTuple):
+    """Nothing: what is asked stands in messages."""
 
 
 class StatsQuery(NamedTuple):
@@ -73,9 +77,11 @@ def check_origin(req: Request) -> None:
 def parse_mode(query: bytes) -> str:
     """Return which stream is asked for. Raises Refusal (400)."""
     given = [value for name, value in pairs(query) if name == "mode"]
-    if given not in ([INGEST], [STATS]):
+    if given not in ([INGEST], [STATS], [QUERY]):
         what = f"not {shown(given[0])}" if len(given) == 1 else "given once"
-        raise bad_query(f"mode must be {INGEST} (to send prices) or {STATS} (to be sent statistics), {what}")
+        raise bad_query(
+            f"mode must be {INGEST} (to send prices), {STATS} (to be sent statistics) or {QUERY} (to ask), {what}"
+        )
     return given[0]
 
 
@@ -94,6 +100,12 @@ def parse_ingest(query: bytes) -> IngestQuery:
         raise bad_query("offset needs a symbol; without one, each frame has an offset of its own")
     (text,) = given["offset"]
     return IngestQuery(symbol, AT_THE_END if text == AT_THE_END else parse_index("offset", text), columns)
+
+
+def parse_asking(query: bytes) -> AskingQuery:
+    """Return what a client says that asks by messages. Raises Refusal (400) for all but the mode."""
+    _given(query, once=("mode",))
+    return AskingQuery()
 
 
 def parse_stats(query: bytes, *, events: bool = False) -> StatsQuery:

@@ -12,9 +12,21 @@ from api.http.exchange import HANDSHAKE, MAX_MESSAGE_BYTES
 from api.http.problems import Refusal
 from api.http.request import Request
 from api.operation.settings import ServerSettings
-from api.streams.handshake import INGEST, IngestQuery, StatsQuery, check_origin, parse_ingest, parse_mode, parse_stats
+from api.streams.handshake import (
+    INGEST,
+    QUERY,
+    AskingQuery,
+    IngestQuery,
+    StatsQuery,
+    check_origin,
+    parse_asking,
+    parse_ingest,
+    parse_mode,
+    parse_stats,
+)
 from api.streams.ingest import Ingest
 from api.streams.live import Live
+from api.streams.queries import MAX_QUESTIONS_BYTES, Ask, Queries
 from api.streams.registry import Streams
 from api.streams.stats import MAX_CONTROL_BYTES, Statistics
 from hft_mmap import Store
@@ -50,9 +62,11 @@ class Stream:
     """Takes WebSockets."""
 
     def __init__(
-        self, store: Store, settings: ServerSettings, streams: Streams, live: Live, appender: Appender | None = None
-    ) -> None:
+        self, store: Store, settings: ServerSettings, streams: Streams, live: Live, ask: Ask,
+        appender: Appender | None = None,
+    ) -> None:  # fmt: skip
         self._store = store
+        self._ask = ask
         self._appender = local_appender(store) if appender is None else appender
         self._live = live
         self._max_values = settings.max_batch_values
@@ -77,12 +91,14 @@ class Stream:
         refusal = authorise(req.scope, needed)
         if refusal is not None:
             raise refusal
-        named = query.symbols if isinstance(query, StatsQuery) else (query.symbol,) if query.symbol is not None else ()
-        for symbol in named:
+        for symbol in _named(query):
             check_symbol(req.scope, needed, symbol)
-        stream: Ingest | Statistics
+        stream: Ingest | Statistics | Queries
         if isinstance(query, IngestQuery):
             stream = Ingest(self._store, req.scope, query, self._max_values, self._appender)
+        elif isinstance(query, AskingQuery):
+            stream = Queries(self._ask, req.scope)
+            req.scope[MAX_MESSAGE_BYTES] = MAX_QUESTIONS_BYTES
         else:
             stream = Statistics(self._live, req.scope, query)
             req.scope[MAX_MESSAGE_BYTES] = MAX_CONTROL_BYTES
@@ -90,6 +106,16 @@ class Stream:
             await ws.accept(SUBPROTOCOL if SUBPROTOCOL in ws.subprotocols else None)
             await stream.run(ws)
 
-    def _query(self, req: Request) -> IngestQuery | StatsQuery:
+    def _query(self, req: Request) -> IngestQuery | StatsQuery | AskingQuery:
         query: bytes = req.scope["query_string"]
-        return parse_ingest(query) if parse_mode(query) == INGEST else parse_stats(query)
+        mode = parse_mode(query)
+        if mode == QUERY:
+            return parse_asking(query)
+        return parse_ingest(query) if mode == INGEST else parse_stats(query)
+
+
+def _named(query: IngestQuery | StatsQuery | AskingQuery) -> tuple[str, ...]:
+    """Return the symbols that a handshake names."""
+    if isinstance(query, StatsQuery):
+        return query.symbols
+    return (query.symbol,) if isinstance(query, IngestQuery) and query.symbol is not None else ()

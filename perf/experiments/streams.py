@@ -1,8 +1,9 @@
-"""Ten points a message: a WebSocket beside POSTs of the same points, on one connection each, in turn.
+"""Ten points a message: a WebSocket beside POSTs of the same points, on one connection each, in turn; and questions.
 
 The WebSocket's client does not wait for acknowledgements before it sends on; a measurement ends with the last of them.
 The client of the POSTs waits for each answer (closed loop), which is what HTTP clients do. So the processor time of the
-server for ten points is given too: that is a comparison which no waiting distorts.
+server for ten points is given too: that is a comparison which no waiting distorts. Questions are asked the same way,
+one or a hundred in a message; a client in Python is the slower one where each has a message of its own.
 """
 
 import json
@@ -29,6 +30,7 @@ from perf.suites.decode import body
 POINTS = 10
 _BLOCK_FRAMES = 1000
 _FRAMES_A_SECOND = 50_000  # so many are sent for each second of effort
+_QUESTIONS_A_SECOND = 100_000  # likewise
 _SETTINGS = {"store.max_data_retention": 64 * 10**6, "store.cleanup_keep_count": 16 * 10**6}
 
 
@@ -63,6 +65,38 @@ def _send(connection: socket.socket, block: bytes, blocks: int) -> None:
         connection.sendall(block)
 
 
+def _asked(server: Server, seconds: float, questions: int) -> Taken:
+    """Ask over one WebSocket, so many questions a message, until the last is answered."""
+    question = f"symbol={SYMBOL}&window=1000"
+    block = Frame(Opcode.TEXT, "\n".join([question] * questions).encode()).serialize(mask=True)
+    messages = max(round(seconds * _QUESTIONS_A_SECOND / questions), 1)
+    with connect(f"ws://127.0.0.1:{server.port}/stream?mode=query", compression=None) as stream:
+        stream.recv()
+        before, begin = server.cpu_seconds(), perf_counter()
+        sending = threading.Thread(target=_send, args=(stream.socket, block, messages))
+        sending.start()
+        for _ in range(messages):
+            answers = stream.recv(decode=False)
+        taken = perf_counter() - begin
+        sending.join()
+        assert answers.count(b'"max"') == questions
+        return Taken(taken / messages / questions, (server.cpu_seconds() - before) / messages / questions)
+
+
+def _measure_questions(lab: Lab, effort: Effort) -> Iterator[Benchmark]:
+    with (
+        lab.scratch() as scratch,
+        servers.service(scratch, Path(scratch, "data"), _SETTINGS, [SERVER_CORE]) as server,
+        servers.on_cores([OTHER_CORE]),
+    ):
+        _posts(server, 0.5)  # there has to be something to ask about
+        for many in (1, 100):
+            taken = [_asked(server, effort.seconds, many) for _ in range(effort.rounds)]
+            for what, figures in (("", [one.seconds for one in taken]), ("_cpu", [one.cpu_seconds for one in taken])):
+                named = name("streams", "query", questions=many, connections=1, what=f"answer{what}")
+                yield benchmark(named, [[one] for one in figures], work=Work(1, "answers"))
+
+
 def _measure(lab: Lab, effort: Effort) -> Iterator[Benchmark]:
     with lab.scratch() as scratch, servers.service(scratch, Path(scratch, "data"), _SETTINGS, [SERVER_CORE]) as server:
         takers: dict[str, Callable[[Server, float], Taken]] = {"post": _posts, "websocket": _frames}
@@ -82,4 +116,7 @@ def _named(what: str) -> str:
     return name("streams", "ingest", points=POINTS, connections=1, what=what)
 
 
-EXPERIMENTS = (Experiment("streams.ingest", _measure, "interval", loads=2),)
+EXPERIMENTS = (
+    Experiment("streams.ingest", _measure, "interval", loads=2),
+    Experiment("streams.query", _measure_questions, "interval", loads=2),
+)

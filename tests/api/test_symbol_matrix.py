@@ -59,7 +59,7 @@ BODIES: Mapping[tuple[str, str, str], Callable[[str], bytes]] = {
 BY_TIME = {("/asof", "post"): 422, ("/write", "post"): 400, ("/api/v2/write", "post"): 400}
 """What can't be done with these series, which have no times: it is refused for that, and only that, to who may."""
 ANSWERED = {"200", "201", "204", "101"}
-MODES = {"ingest": WRITE, "stats": READ}
+MODES = {"ingest": WRITE, "stats": READ, "query": READ}
 """The streams behind a handshake, whose query decides about the scope."""
 
 
@@ -124,7 +124,7 @@ def asked(service: Service, token: str, case: Case, *symbols: str) -> tuple[int,
     for name, one in case.parameters().items():
         if one["in"] == "path":
             path = path.replace(f"{{{name}}}", symbols[0] if name == "symbol" else one["example"])
-        elif name == "symbol" and (content is None or symbols[0].encode() not in content):
+        elif name == "symbol" and case.mode != "query" and (content is None or symbols[0].encode() not in content):
             query += [(name, symbol) for symbol in symbols]
         elif name == "mode":
             query.append((name, case.mode or "stats"))
@@ -158,7 +158,7 @@ def _shaken(service: Service, token: str, url: str) -> tuple[int, str]:
 
 def _names(case: Case) -> bool:
     """Say whether an operation is about symbols that it is told."""
-    return "symbol" in case.parameters() or case.media_type == TEXT
+    return ("symbol" in case.parameters() and case.mode != "query") or case.media_type == TEXT
 
 
 def _named(case: Case) -> str:
