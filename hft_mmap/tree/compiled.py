@@ -23,10 +23,11 @@ import hashlib
 import io
 import logging
 import os
+import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from importlib.machinery import ModuleSpec, SourceFileLoader
@@ -46,7 +47,7 @@ KEPT_FILES = 4
 """How many files stay in a folder: this one, and those of the newest other releases and processors that share it."""
 
 _log = logging.getLogger("hft_mmap")  # where the program sets up no logging, a warning goes to standard error
-_SCRATCH_BYTES = 16 << 20  # of which numba's files take 3 MB
+_SCRATCH_BYTES = 16 << 20  # of which numba's files take 9 MB, and some of them are there twice for a while
 
 _laid_out = False
 
@@ -72,9 +73,10 @@ def load() -> None:
             _say_compiling("at every start, for no folder for temporary files has 16 MiB; set TMPDIR to one that has")
             sources.import_all()
             return
+        before = _listing(place)
         if archive is None:
             _say_compiling("once, and then kept")
-        before = _listing(place)
+            _compile_on_two(sources, place, name)
         sources.import_all()
         if damaged or _listing(place) != before:
             _keep(folders, name, _pack(place))
@@ -129,11 +131,11 @@ class _Sources:
     def __init__(self) -> None:
         self.read = {path.stem: path.read_bytes() for path in sorted(_HERE.glob("*.py"))}
 
-    def import_all(self) -> None:
-        """Import every module with kernels; costs 30 ms more than from bytecode."""
+    def import_all(self, names: Iterable[str] | None = None) -> None:
+        """Import every module with kernels, or those of `names`; costs 30 ms more than from bytecode."""
         sys.meta_path.insert(0, self)
         try:
-            for name in self.read:
+            for name in self.read if names is None else names:
                 if not name.startswith("_"):
                     import_module(f"{__package__}.{name}")
         finally:
@@ -161,6 +163,65 @@ class _Loader(SourceFileLoader):
     def get_code(self, _fullname: str) -> CodeType:
         code: CodeType = self.source_to_code(self._source, self.path)
         return code
+
+
+# -- compiling on two processors --------------------------------------------------------------------------------------
+
+_BESIDE = ("buckets", "cuts", "lines", "order", "passage", "ticks")
+"""What a second process compiles: with the modules that these import, about half of the work."""
+_SECOND = """
+import sys, types
+root, folder, name = sys.argv[1:]
+for package, path in ("hft_mmap", root), ("hft_mmap.tree", root + "/tree"):
+    sys.modules[package] = types.ModuleType(package)
+    sys.modules[package].__path__ = [path]
+from hft_mmap.tree.compiled import compile_beside
+compile_beside(folder, name)
+"""
+
+
+def _compile_on_two(sources: _Sources, place: Path, name: str) -> None:
+    """Import what a second process does not compile meanwhile, and lay what it compiled into `place`.
+
+    Its files are taken whole, once it has ended, and only of kernels that were not compiled here as well. Without a
+    second processor, or where it fails, nothing is laid there, and the next import compiles all that is missing.
+    """
+    beside = [module for module in _BESIDE if module in sources.read]
+    is_python = Path(sys.executable or "").name.startswith("python")  # and not a program that has one inside
+    if not beside or not is_python or len(os.sched_getaffinity(0)) < 2:  # noqa: PLR2004 - two processors
+        return
+    with tempfile.TemporaryDirectory(prefix="hft-mmap-", dir=place.parent, ignore_cleanup_errors=True) as folder:
+        command = [sys.executable, "-P", "-c", _SECOND, str(_HERE.parent), folder, name]
+        try:
+            second = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,  # noqa: S603 - Python
+                                      stderr=subprocess.DEVNULL)  # fmt: skip
+        except OSError:
+            return
+        with second:
+            try:
+                sources.import_all(sorted(sources.read.keys() - {*beside}))
+            except BaseException:
+                second.kill()
+                raise
+        if second.returncode == 0:
+            _take(Path(folder) / place.name, place)
+
+
+def compile_beside(folder: str, name: str) -> None:
+    """Compile `_BESIDE`, as the second process, and have numba keep it in `folder`; nothing if the sources changed."""
+    sources = _Sources()
+    if _file_name(sources) == name:
+        with _keeping_in(folder):
+            sources.import_all(module for module in _BESIDE if module in sources.read)
+
+
+def _take(made: Path, place: Path) -> None:
+    """Move the files of numba's from `made` to `place`, but for those of kernels that `place` has."""
+    for index in made.glob("*.nbi"):
+        if not (place / index.name).exists():
+            for data in made.glob(f"{index.stem}.*.nbc"):
+                data.rename(place / data.name)
+            index.rename(place / index.name)
 
 
 # -- the file ---------------------------------------------------------------------------------------------------------
@@ -251,20 +312,27 @@ def _lay_out(stack: ExitStack, archive: bytes | None, folders: list[Path]) -> Pa
 @contextmanager
 def _scratch(parent: Path | None) -> Iterator[Path]:
     """Yield a folder that numba writes to meanwhile, removed at the end; OSError if there can't be one."""
-    global _laid_out  # noqa: PLW0603 - kernels are decorated at their import, and nothing is passed to an import
     with tempfile.TemporaryDirectory(prefix="hft-mmap-", dir=parent, ignore_cleanup_errors=True) as path:
         free = os.statvfs(path)
         if free.f_bavail * free.f_frsize < _SCRATCH_BYTES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
-        config = numba.config
-        before = config.CACHE_DIR, getattr(config, "CACHE_LOCATOR_CLASSES", "")
-        config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES = path, ""
-        _laid_out = True
-        try:
+        with _keeping_in(path):
             yield Path(path)
-        finally:
-            config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES = before
-            _laid_out = False
+
+
+@contextmanager
+def _keeping_in(folder: str) -> Iterator[None]:
+    """Have numba keep its files in `folder`."""
+    global _laid_out  # noqa: PLW0603 - kernels are decorated at their import, and nothing is passed to an import
+    config = numba.config
+    before = config.CACHE_DIR, getattr(config, "CACHE_LOCATOR_CLASSES", "")
+    config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES = folder, ""
+    _laid_out = True
+    try:
+        yield
+    finally:
+        config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES = before
+        _laid_out = False
 
 
 def _pack(place: Path) -> bytes:

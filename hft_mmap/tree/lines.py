@@ -2,18 +2,18 @@
 
     measurement,tag=value,tag=value field=1.5,field=2i,field="text" 1700000000000000000
 
-Each line gives a row of PLACES and one of NUMBERS. Nothing is copied: a name is told by where it begins and ends, and a
-number that takes more than 15 digits, or an exponent, to read is left to who calls (`SLOW`).
+Each line gives a row of PLACES, a price, a size and a time. Nothing is copied: a name is told by where it begins and
+ends, and a number that takes more than 15 digits, or an exponent, to read is left to who calls (`SLOW`).
 """
 
 from typing import Any, TypeAlias
 
 import numpy as np
-from numba import int64, njit, types
+from numba import float64, int64, njit, types
 from numpy.typing import NDArray
 
-from hft_mmap.tree.kernels import OPTIONS
-from hft_mmap.tree.pointers import float64_pointer, int64_pointer, uint8_pointer
+from hft_mmap.tree.kernels import MAX_PRICE, OPTIONS
+from hft_mmap.tree.pointers import int64_pointer, uint8_pointer
 
 Bytes = NDArray[np.uint8]
 Places = NDArray[np.int64]
@@ -35,10 +35,14 @@ BEGIN, NAME, NAME_END, PRICE_AT, PRICE_END, SIZE_AT, SIZE_END, SIDE_AT, SIDE_END
     13
 )
 PLACES = 13
-PRICE_IS, SIZE_IS, NUMBERS = range(3)
 
 # How a line is told.
-FINE, SLOW, NO_FIELDS, NO_PRICE, NO_NUMBER, NO_SIZE, NO_SIDE, NO_TIME = range(8)
+FINE, SLOW, NO_FIELDS, NO_PRICE, NO_NUMBER, NO_SIZE, NO_SIDE, NO_TIME, BAD_PRICE, BAD_SIZE, BAD_TIME = range(11)
+
+# Of all lines: how many are not FINE, and how many SLOW; names; lines without a size, and with an earlier time than the
+# one before it.
+NOT_FINE, SLOWLY, NAMES, BARE, EARLIER = range(5)
+COUNTS = 5
 
 HEADS = 64
 """Places of words; a power of two."""
@@ -48,7 +52,8 @@ _DIGITS = 15  # of a whole number that float64 has, and so has its quotient by a
 _POWERS = 10.0 ** np.arange(23)
 _MOST_BEHIND = len(_POWERS) - 1
 _TIME_DIGITS = 19
-_MOST_TENTH, _MOST_LAST = divmod(2**63 - 1, 10)
+_MOST_NS = 2**63 - 1
+_MOST_TENTH, _MOST_LAST = divmod(_MOST_NS, 10)
 _MOST_PROBES = 16
 _NO_WORD = 2**31
 # What ends a name, or makes it longer than it looks.
@@ -56,8 +61,10 @@ _ENDS = np.zeros(256, np.bool_)
 _ENDS[[_NEWLINE, _SPACE, _COMMA, _EQUALS, _BACKSLASH]] = True
 
 _TEXT, _GIVEN = types.Array(types.uint8, 1, "C", readonly=True), types.Array(int64, 2, "C", readonly=True)
+_INTEGERS, _NUMBERS = int64[::1], float64[::1]
 _READ = int64(
-    _TEXT, _TEXT, _GIVEN, int64, int64[::1], int64[:, ::1], types.float64[:, ::1], int64[::1]
+    _TEXT, _TEXT, _GIVEN, int64, int64, int64, float64, _INTEGERS, int64[:, ::1], _NUMBERS, _NUMBERS, _INTEGERS,
+    _INTEGERS,
 )  # fmt: skip
 
 
@@ -224,15 +231,17 @@ def _time(text: Pointer, n: int, at: int, row: Pointer) -> tuple[int, int]:
 
 
 @njit(**OPTIONS)
-def _take_numbers(text: Pointer, words: Pointer, table: Pointer, row: Pointer, numbers: Pointer) -> None:
-    """Read price, size and side of a line whose places are known."""
+def _take_numbers(text: Pointer, words: Pointer, table: Pointer, lowest: float, row: Pointer) -> tuple[float, float]:
+    """Return price and size of a line whose places are known, the size NaN where there is none; note its side."""
     if row[PRICE_AT] < 0:
         row[TOLD] = NO_PRICE
-        return
-    numbers[PRICE_IS], row[TOLD] = _number(text, row[PRICE_AT], row[PRICE_END])
-    if row[SIZE_AT] < 0 or row[TOLD] == NO_NUMBER:
-        return
-    numbers[SIZE_IS], told = _number(text, row[SIZE_AT], row[SIZE_END])
+        return 0.0, np.nan
+    price, row[TOLD] = _number(text, row[PRICE_AT], row[PRICE_END])
+    if row[TOLD] == FINE and not lowest <= price <= MAX_PRICE:
+        row[TOLD] = BAD_PRICE
+    if row[SIZE_AT] < 0 or row[TOLD] > SLOW:
+        return price, np.nan
+    size, told = _number(text, row[SIZE_AT], row[SIZE_END])
     if told == NO_NUMBER:
         row[TOLD] = NO_SIZE
     elif told == SLOW:
@@ -243,6 +252,8 @@ def _take_numbers(text: Pointer, words: Pointer, table: Pointer, row: Pointer, n
             row[TOLD] = NO_SIDE
         else:
             row[SIGN] = 1 if table[word * WORD_COLUMNS + ROLE] == BOUGHT else -1
+            size = abs(size) * row[SIGN]
+    return price, size
 
 
 @njit(**OPTIONS)
@@ -282,17 +293,30 @@ def _series(text: Pointer, k: int, places: Pointer, found_at: Pointer, mask: int
     return made
 
 
+@njit(**OPTIONS)
+def _time_ns(row: Pointer, time: int, unit_ns: int, now_ns: int) -> int:
+    """Return a time in nanoseconds, now for a line without one. Notes BAD_TIME."""
+    if row[TIME_AT] < 0:
+        return now_ns
+    if abs(time) > _MOST_NS // unit_ns and row[TOLD] <= SLOW:
+        row[TOLD] = BAD_TIME
+    return time * unit_ns
+
+
 @njit([_READ], **OPTIONS)
 def read_lines(
-    text: Bytes, words: Bytes, table: Places, seed: int, found_at: Places, places: Places, numbers: Floats,
-    times: Places,
+    text: Bytes, words: Bytes, table: Places, seed: int, unit_ns: int, now_ns: int, lowest: float, found_at: Places,
+    places: Places, prices: Floats, sizes: Floats, times: Places, counts: Places,
 ) -> int:  # fmt: skip
     """Read all lines; return how many there are. O(bytes), 0.15 us a line of 80 bytes.
 
-    words, table: the words, in the order in which they are preferred. found_at: -1s, a power of two, above lines.
-    places, numbers, times: a row for each line, times in their own unit. Blank lines and comments have none.
+    words, table: the words, in the order in which they are preferred. unit_ns: of the times; now_ns: that of a line
+    without one. lowest: the least price. found_at: -1s, a power of two, above lines. places, prices, sizes, times: a
+    row for each line; sizes have the sign of their side, times are nanoseconds. Blank lines and comments have none.
+    counts: COUNTS of all lines.
     """
-    n, at, rows, made = len(text), 0, 0, 0
+    n, at, rows, made, before = len(text), 0, 0, 0, int64(-_MOST_NS)
+    counts[:] = 0
     mask = len(found_at) - 1
     text_at, words_at = uint8_pointer(text.ctypes.data), uint8_pointer(words.ctypes.data)
     table_at, places_at = int64_pointer(table.ctypes.data), int64_pointer(places.ctypes.data)
@@ -306,21 +330,29 @@ def read_lines(
             at = _line_end(text_at, n, at)
             continue
         row = int64_pointer(places.ctypes.data + rows * PLACES * 8)
-        two = float64_pointer(numbers.ctypes.data + rows * NUMBERS * 8)
         for i in range(PLACES):
             row[i] = -1
         row[BEGIN], row[TOLD], row[SIGN] = at, NO_FIELDS, 0
-        two[PRICE_IS] = two[SIZE_IS] = np.nan
+        price = size = np.nan
+        time = int64(0)
         end = _tags(text_at, n, at, words_at, table_at, row)
         if end >= 0:
             end = _fields(text_at, n, end, words_at, table_at, row)
         if end >= 0:
-            _take_numbers(text_at, words_at, table_at, row, two)
-            times[rows], at = _time(text_at, n, end, row)
+            price, size = _take_numbers(text_at, words_at, table_at, lowest, row)
+            time, at = _time(text_at, n, end, row)
+            time = _time_ns(row, time, unit_ns, now_ns)
         else:
-            times[rows], at = 0, _line_end(text_at, n, at)
-        if row[TOLD] == FINE or row[TOLD] == SLOW:
+            at = _line_end(text_at, n, at)
+        if row[TOLD] <= SLOW:
             row[SERIES] = _series(text_at, rows, places_at, seen_at, mask, seed, made)
             made += row[SERIES] == made
+        prices[rows], sizes[rows], times[rows] = price, size, time
+        counts[NOT_FINE] += row[TOLD] != FINE
+        counts[SLOWLY] += row[TOLD] == SLOW
+        counts[BARE] += row[SIZE_AT] < 0
+        counts[EARLIER] += time < before
+        before = time
         rows += 1
+    counts[NAMES] = made
     return rows

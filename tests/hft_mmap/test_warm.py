@@ -32,6 +32,21 @@ from hft_mmap.tree.kernels import added
 def doubled(value):
     return 2.0 * added(value)
 """
+# One that a second process compiles; each process that imports it notes whether it was compiled before.
+BESIDE = """
+import sys
+from pathlib import Path
+from numba import float64, njit
+from hft_mmap.tree.compiled import numba_keeps
+
+@njit(float64(float64), cache=numba_keeps())
+def halved(value):
+    return value / 2.0
+
+is_second = not hasattr(sys.modules["hft_mmap"], "__file__")
+with Path(__file__).with_name("notes").open("a") as notes:
+    notes.write(f"{'second' if is_second else 'first'} {sum(halved.stats.cache_hits.values())}\\n")
+"""
 # As root as well, a folder without the right to write is one.
 MODES_COUNT = ["setpriv", "--bounding-set=-dac_override", "--"] if os.geteuid() == 0 else []
 
@@ -81,6 +96,22 @@ def test_the_first_start_says_that_it_compiles_and_the_next_does_not(package: Pa
     assert start(package) == ("6.0", [COMPILING])
     kept(package / "hft_mmap/tree/__pycache__")
     assert start(package) == ("6.0", [])
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="compiles on two processors, and here is one")
+@pytest.mark.parametrize(
+    ("ending", "notes"),
+    [("", ["second 0", "first 1"]), ("if is_second: raise SystemExit(1)", ["second 0", "first 0"])],
+    ids=["compiles", "fails"],
+)
+def test_a_second_processor_compiles_as_well(package: Path, ending: str, notes: list[str]) -> None:
+    """What it compiled is kept with the rest; where it fails, the first compiles all."""
+    folder = package / "hft_mmap/tree"
+    (folder / "lines.py").write_text(BESIDE + ending)
+    assert start(package) == ("6.0", [COMPILING])
+    assert (folder / "notes").read_text().splitlines() == notes
+    assert start(package) == ("6.0", [])
+    assert (folder / "notes").read_text().splitlines() == [*notes, "first 1"]
 
 
 def test_damaged_kernels_are_named_and_made_anew(package: Path) -> None:
