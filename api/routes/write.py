@@ -20,7 +20,7 @@ from api.access.tokens import WRITE
 from api.body.decode import PIECE_BYTES, Decoder
 from api.body.durable import wait_durable
 from api.body.intake import Intake
-from api.body.line_protocol import UNITS, Fault, LineProtocol, Part, Read
+from api.body.line_protocol import UNITS, Fault, LineProtocol, Part, Read, lines_of
 from api.body.patience import Appender, local_appender
 from api.http.exchange import BATCH, REFUSED, Scope, request_id
 from api.http.problems import INTERNAL_ERROR, Refusal, log_unexpected, shown, status_of
@@ -36,6 +36,8 @@ _PARAMETERS = ("precision", "db", "rp", "consistency", "u", "p", "bucket", "org"
 MOST_SYMBOLS = 10_000
 """Symbols of one body."""
 _MOST_REASONS = 5
+_AT_ONCE_BYTES = 2 * PIECE_BYTES
+"""A body that is read without a thread, which costs as much as reading 1,000 lines."""
 _NEWLINE = b"\n"
 _SERVER_ERROR = HTTPStatus.INTERNAL_SERVER_ERROR.value
 _CODES = {HTTPStatus.INTERNAL_SERVER_ERROR: "internal error", HTTPStatus.INSUFFICIENT_STORAGE: "insufficient storage"}
@@ -70,13 +72,13 @@ class Write:
 
     async def _read(self, body: bytes, unit_ns: int) -> Read:
         """Return what stands in the body; Refusal (413) if it has too much."""
-        if (lines := body.count(_NEWLINE)) > self._max_lines:
+        if (lines := lines_of(body)) > self._max_lines:
             raise _too_much(f"{lines:,} lines", f"{self._max_lines:,} (server.max_batch_values)")
         read, now_ns = self._protocol.read, time.time_ns()
-        if len(body) <= PIECE_BYTES:
-            found = read(body, unit_ns, now_ns)
+        if len(body) <= _AT_ONCE_BYTES:
+            found = read(body, lines, unit_ns, now_ns)
         else:
-            found = await asyncio.to_thread(read, body, unit_ns, now_ns)
+            found = await asyncio.to_thread(read, body, lines, unit_ns, now_ns)
         if len(found.parts) > MOST_SYMBOLS:
             raise _too_much(f"ticks of {len(found.parts):,} symbols", f"{MOST_SYMBOLS:,}")
         return found

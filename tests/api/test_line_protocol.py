@@ -319,7 +319,7 @@ def _escaped(name: str) -> str:
 def test_numbers_are_those_that_python_reads(ticks: list[tuple[str, str, str, int]]) -> None:
     """Whatever way a number is written, to the last bit, and every line under its own symbol."""
     body = "".join(f"m,symbol={_escaped(name)} price={price},size={size} {time}\n" for name, price, size, time in ticks)
-    found = LineProtocol(LineProtocolSettings()).read(body.encode(), 1, 0)
+    found = LineProtocol(LineProtocolSettings()).read(body.encode(), body.count("\n"), 1, 0)
     assert found.faults == []
     expected: dict[str, list[tuple[int, Fraction, Fraction]]] = {}
     for name, price, size, time in ticks:
@@ -338,7 +338,7 @@ def test_numbers_are_those_that_python_reads(ticks: list[tuple[str, str, str, in
 @given(st.binary(max_size=200) | st.text('S,= \\"\n\r#1.e-ipricesd', max_size=80).map(str.encode))
 def test_no_bytes_are_too_strange(body: bytes) -> None:
     """Each line that is none is told of, and what is taken is a price."""
-    found = LineProtocol(LineProtocolSettings()).read(body, 1, 0)
+    found = LineProtocol(LineProtocolSettings()).read(body, body.count(b"\n"), 1, 0)
     for part in found.parts:
         assert all(0 <= price <= 1e140 and math.isfinite(price) for price in part.ticks.prices)
     lines = sum(len(part.ticks.prices) for part in found.parts) + sum(fault.lines for fault in found.faults)
