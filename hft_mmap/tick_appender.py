@@ -50,8 +50,10 @@ class TickAppender(Appender):
                     where = -1 if offset is None else offset
                     total = append_ticks(plan, self._files, batch.prices, times, sizes, where, refusing, self._late)
                     if total != NOT_SHORT:
-                        done = Appended(total, *(self._late.tolist() if len(times) else ()))
-                        self._count_late(done)
+                        late, latest_ns = self._late.tolist() if len(times) else (0, 0)
+                        done = Appended(total, late, latest_ns)
+                        if late:
+                            self._count_late(done)
             if total == NOT_SHORT:
                 done = self._append_waiting(check_ticks(batch), offset, wait_s)
         finally:

@@ -8,7 +8,7 @@ on the way; so nobody who changes the caller's arrays meanwhile can change what 
 """
 
 import numpy as np
-from numba import carray, int64, njit, types
+from numba import boolean, carray, int64, njit, types
 from numpy.typing import NDArray
 
 from hft_mmap.tree.checksum import checksum
@@ -75,6 +75,15 @@ def write_column(file: NDArray[np.int64], first: int, begin: int, raw: NDArray[n
     n = raw.shape[0]
     error = write_fully(file[FILE_FD], raw.ctypes.data, 8 * n, 8 * begin)
     return error, checksum(raw.ctypes.data, n, first + begin, file[FILE_SEED])[0]
+
+
+@njit([boolean(_I8), boolean(_I8_READONLY)], **OPTIONS)
+def has_unknown(times: NDArray[np.int64]) -> bool:
+    """Return whether UNKNOWN_TIME is among `times`."""
+    least = MOST_LATE
+    for i in range(times.shape[0]):
+        least = min(least, times[i])
+    return least == UNKNOWN_TIME
 
 
 @njit([types.Tuple((int64, int64))(kind, int64, _I8) for kind in (_I8, _I8_READONLY)], **OPTIONS)
@@ -175,13 +184,14 @@ def append_ticks(  # noqa: PLR0913, PLR0917 - compiled code takes them one by on
 ) -> int:  # fmt: skip
     """Append points with their columns if that is plain, as `append_short` does those without. Return the new total.
 
-    times, sizes: of the length of `values`, or empty where the series has no such column; the caller knows which it
-    has. is_refusing: late points are not plain. out: takes how many were late and the largest lateness.
+    times, sizes: empty where the series has no such column; the caller knows which it has. is_refusing: late points are
+    not plain. out: takes how many were late and the largest lateness.
 
     Nor is a batch plain before which no point is kept in the newest chunk: the time before it lies elsewhere.
     """
     n = values.shape[0]
-    if n == 0 or find_invalid(values) != VALID or flock(plan[PLAN_HEAD_FD], LOCK_EX | LOCK_NB) != 0:
+    other = times.shape[0] not in (0, n) or sizes.shape[0] not in (0, n)
+    if n == 0 or other or find_invalid(values) != VALID or flock(plan[PLAN_HEAD_FD], LOCK_EX | LOCK_NB) != 0:
         return NOT_SHORT
     words = carray(int64_pointer(plan[PLAN_HEAD_ADDRESS]), (HEAD_BYTES // 8,))
     total = words[TOTAL]
