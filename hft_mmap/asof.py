@@ -12,9 +12,12 @@ from hft_mmap.files.layout import SIZE, TIME, Kind
 from hft_mmap.moment import Moment
 from hft_mmap.named import Column, Columns, Indexes
 from hft_mmap.ticks import Times, ticks_of
+from hft_mmap.tree.cuts import pick
+from hft_mmap.tree.fold import TABLE_ADDRESSES
 
 NOWHERE = -1
 """The index of a point that there is not."""
+_MISSING = {"index": NOWHERE, "time": 0}
 
 
 def asof(moment: Moment, at: object, tolerance: object = None) -> Point | None:
@@ -52,19 +55,20 @@ def many(moment: Moment, times: Times, tolerance: object = None) -> Columns:
     asked = by_time.many_ns("times", times)
     by_time.check_times(moment)
     index = by_time.firsts_behind(moment, asked) - 1
-    there = index >= moment.start
-    safe = np.where(there, index, moment.start)
-    time = picked(moment, safe, TIME)
+    missing = index < moment.start
+    index[missing] = moment.start
+    columns: dict[str, Column] = {
+        "index": index, "time": picked(moment, index, TIME), "value": picked(moment, index)
+    }  # fmt: skip
+    if len(moment.view.sizes):
+        columns["size"] = picked(moment, index, SIZE)
     if lasting is not None:
         # NOTE: two times may be further apart than an int64 holds; as unsigned numbers they never are.
-        there &= asked.view(np.uint64) - time.view(np.uint64) <= np.uint64(min(lasting, 2**64 - 1))
-    columns: dict[str, Column] = {
-        "index": np.where(there, index, NOWHERE),
-        "time": np.where(there, time, 0),
-        "value": np.where(there, picked(moment, safe), np.nan),
-    }
-    if len(moment.view.sizes):
-        columns["size"] = np.where(there, picked(moment, safe, SIZE), np.nan)
+        away = asked.view(np.uint64) - columns["time"].view(np.uint64)
+        missing |= away > np.uint64(min(lasting, 2**64 - 1))
+    if missing.any():
+        for name, column in columns.items():
+            column[missing] = _MISSING.get(name, np.nan)
     return Columns(columns)
 
 
@@ -94,12 +98,7 @@ def indexes_of(moment: Moment, times: Indexes) -> Indexes:
 def picked(moment: Moment, index: Indexes, kind: Kind | None = None) -> NDArray[Any]:
     """Return what the points `index`, all of them kept, have in a column, or their prices."""
     view = moment.view
-    places = index - view.first
-    chunks = places // view.layout.points
+    addresses = view.table[TABLE_ADDRESSES:] if kind is None else view.times if kind is TIME else view.sizes
     found = np.empty(len(index), dtype=np.float64 if kind is None else kind.dtype)
-    for number in np.unique(chunks).tolist():
-        here = chunks == number
-        chunk = view.chunks[number]
-        values = chunk.values if kind is None else chunk.columns[view.layout.kinds.index(kind)].values
-        found[here] = values[places[here] - number * view.layout.points]
+    pick(addresses, view.layout.points, view.first, np.ascontiguousarray(index), found.view(np.int64))
     return found

@@ -24,7 +24,7 @@ _I8 = types.Array(int64, 1, "C")
 
 @njit(**OPTIONS)
 def _time_at(addresses: NDArray[np.int64], points: int, first: int, point: int) -> int:
-    """Return the time of one point."""
+    """Return the time of one point, or what else a column has of it."""
     chunk = (point - first) // points
     return carray(int64_pointer(addresses[chunk]), (points,))[point - first - chunk * points]
 
@@ -39,36 +39,41 @@ def find_times(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
     As `find_time`, but each begins where the one before it was found: times in order cost the log of their distance.
     """
     at = lo
+    # PERF: most probes fall into the chunk of the one before them; to find that takes a division.
+    begin, end, address = 0, 0, 0
     for k in range(asked.shape[0]):
         time = asked[k]
         # Between `below`, before which all are earlier, and `above`, from which on none is: steps that double.
-        below, above = lo, hi
-        step = 1
-        if at < hi and _time_at(addresses, points, first, at) < time:
-            below = at + 1
-            while below < hi:
-                probe = min(at + step, hi - 1)
-                if _time_at(addresses, points, first, probe) >= time:
-                    above = probe
-                    break
-                below = probe + 1
-                step *= 2
-        else:
-            above = at
-            while above > lo:
-                probe = max(at - step, lo)
-                if _time_at(addresses, points, first, probe) < time:
-                    below = probe + 1
-                    break
-                above = probe
-                step *= 2
+        below, above, step, is_behind = lo, hi, 0, False
+        probe = at if at < hi else hi - 1
         while below < above:
-            probe = below + (above - below) // 2
-            if _time_at(addresses, points, first, probe) < time:
+            if not begin <= probe < end:
+                chunk = (probe - first) // points
+                begin, end, address = first + chunk * points, first + (chunk + 1) * points, addresses[chunk]
+            is_earlier = int64_pointer(address)[probe - begin] < time
+            if is_earlier:
                 below = probe + 1
             else:
                 above = probe
+            if step == 0:
+                is_behind, step = is_earlier, 1
+            elif step > 0 and is_earlier != is_behind:
+                step = -1
+            if step > 0:
+                probe = min(below + step - 1, hi - 1) if is_behind else max(above - step, lo)
+                step *= 2
+            else:
+                probe = below + (above - below) // 2
         out[k] = at = below
+
+
+@njit(types.void(_I8, int64, int64, _I8, _I8), **OPTIONS)
+def pick(
+    addresses: NDArray[np.int64], points: int, first: int, index: NDArray[np.int64], out: NDArray[np.int64]
+) -> None:  # fmt: skip
+    """Write the 8 bytes of each of the points `index`, which all have some, of a column or of the prices."""
+    for k in range(index.shape[0]):
+        out[k] = _time_at(addresses, points, first, index[k])
 
 
 @njit(**OPTIONS)
