@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from api.promql.tree import (
     Negated,
     Number,
     Selector,
-    Text,
     kind_of,
 )
 from api.promql.vectors import Floats, Scalar, Vector, aggregated, calculated, paired, ranked, stacked, without
@@ -83,14 +82,10 @@ class _Walk:
         raise NoAnswer(f"a {KINDS[kind_of(one)]} is not answered here")
 
     def _vector(self, one: Expression) -> Vector:
-        found = self.value(one)
-        assert isinstance(found, Vector)
-        return found
+        return cast("Vector", self.value(one))  # the parser has looked
 
     def _scalar(self, one: Expression) -> Scalar:
-        found = self.value(one)
-        assert not isinstance(found, Vector)
-        return found
+        return cast("Scalar", self.value(one))
 
     # -- series -------------------------------------------------------------------------------------------------------
 
@@ -109,10 +104,8 @@ class _Walk:
         rows = [over_time.at_each(series, times) for series in found]
         return stacked([series.labels for series in found], rows, self._n)
 
-    def _windowed(self, name: str, of: Expression, quantile: Scalar | None = None) -> Vector:
+    def _windowed(self, name: str, of: Selector, quantile: Scalar | None = None) -> Vector:
         """Return what a function makes of the window of each step, series by series."""
-        assert isinstance(of, Selector)
-        assert of.range_ms is not None
         found = self._catalogue.find(of.matchers)
         self._budget.hold(len(found), self._n)
         times = self._times(of)
@@ -120,7 +113,7 @@ class _Walk:
             times = np.repeat(times, self._n)
         rows = []
         for series in found:
-            windows = over_time.windows_of(name, series.moment, times, of.range_ms)
+            windows = over_time.windows_of(name, series.moment, times, of.range_ms or 0)
             if quantile is None:
                 rows.append(over_time.over_time(name, series, windows, self._budget))
             else:
@@ -139,7 +132,7 @@ class _Walk:
             return Vector([()], self._scalar(one.arguments[0])[np.newaxis], there)
         if kind_of(one.arguments[-1]) == "matrix":
             shares = self._scalar(one.arguments[0]) if one.name == "quantile_over_time" else None
-            windowed = self._windowed(one.name, one.arguments[-1], shares)
+            windowed = self._windowed(one.name, cast("Selector", one.arguments[-1]), shares)
             return windowed if one.name == "last_over_time" else windowed.nameless()
         of = self._vector(one.arguments[0])
         if one.name == "scalar":
@@ -152,18 +145,18 @@ class _Walk:
     def _absent(self, one: Call) -> Vector:
         """Return 1 at the steps at which there is nothing, with the labels that the selector says."""
         of = one.arguments[0]
-        found = self._vector(of) if one.name == "absent" else self._windowed("present_over_time", of)
+        found = self._vector(of) if one.name == "absent" else self._windowed("present_over_time", cast("Selector", of))
         labels = _said(of) if isinstance(of, Selector) else ()
-        row = np.ones(self._n), ~found.there.any(axis=0)
+        row = np.ones(self._n), ~np.any(found.there, axis=0)
         return stacked([labels], [row], self._n)
 
     def _between(self, one: Binary) -> Value:
         left, right = self.value(one.left), self.value(one.right)
-        if isinstance(left, Vector) and isinstance(right, Vector):
-            return paired(one.sign, left, right)
         if isinstance(left, Vector):
+            if isinstance(right, Vector):
+                return paired(one.sign, left, right)
             left = left.nameless()
-            return left._replace(values=calculated(one.sign, left.values, right[np.newaxis]))  # type: ignore[index] # a scalar
+            return left._replace(values=calculated(one.sign, left.values, right[np.newaxis]))
         if isinstance(right, Vector):
             right = right.nameless()
             return right._replace(values=calculated(one.sign, left[np.newaxis], right.values))
@@ -176,8 +169,7 @@ class _Walk:
         else:
             keys = [tuple(pair for pair in labels if pair[0] in one.labels) for labels in of.labels]
         if one.name in RANKED:
-            assert one.parameter is not None
-            return ranked(one.name, of, keys, self._scalar(one.parameter))
+            return ranked(one.name, of, keys, self._scalar(cast("Expression", one.parameter)))
         return aggregated(one.name, of, keys)
 
 

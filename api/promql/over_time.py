@@ -20,6 +20,7 @@ from hft_mmap.files.layout import TIME
 from hft_mmap.files.proved import groups_of, read_from
 from hft_mmap.moment import Moment
 from hft_mmap.named import Columns, Indexes
+from hft_mmap.ticks import MOST_NS
 
 Floats: TypeAlias = NDArray[np.float64]
 Flags: TypeAlias = NDArray[np.bool_]
@@ -44,7 +45,7 @@ _READ: Mapping[str, Callable[[Floats], np.float64]] = {
 
 def in_ns(times_ms: Indexes) -> Indexes:
     """Return times in nanoseconds, those that an int64 can't hold as the first or last that it can."""
-    most = by_time.MOST_NS // _MS
+    most = MOST_NS // _MS
     found: Indexes = np.clip(times_ms, -most, most) * _MS
     return found
 
@@ -63,8 +64,8 @@ def _of_metric(metric: str, point: Columns) -> Floats:
     sizes = point["size"].astype(np.float64)
     if metric == SIZE:
         return sizes
-    absolute = np.abs(sizes)
-    return absolute if metric == VOLUME else absolute * prices
+    absolute: Floats = np.abs(sizes)
+    return absolute if metric == VOLUME else absolute * prices.astype(np.float64)
 
 
 class Windows(NamedTuple):

@@ -30,7 +30,7 @@ NAME = "__name__"
 MOST_CHARS = 100_000
 MOST_DEPTH = 50
 """Parentheses, functions and signs in one another."""
-MOST_PARTS = 1_000
+MOST_PARTS = 200
 _MOST_MS = 100 * UNITS_MS["y"]
 """A hundred years: nanoseconds of times and of what lies between two of them stay in 64 bits."""
 _MOST_MOMENT_MS = 2**53
@@ -135,14 +135,14 @@ class _Parser:
             if kind_of(of) not in {"scalar", "vector"}:
                 raise no_query(word.at, f"{sign} takes a scalar or an instant vector, not a {KINDS[kind_of(of)]}")
             return of if sign == "+" else Negated(of)
-        return self._modified(self._plain())
+        in_parentheses = self._is("(")
+        return self._modified(self._plain(), bare=not in_parentheses)
 
     def _plain(self) -> Expression:
         word = self._peek()
-        if word.kind == "number":
-            return Number(number_of(self._take().text))
-        if word.kind == "text":
-            return Text(text_of(self._take()))
+        if word.kind in {"number", "text"}:
+            self._take()
+            return Number(number_of(word.text)) if word.kind == "number" else Text(text_of(word))
         if self._took("("):
             inner = self.expression()
             self.expect(")")
@@ -151,15 +151,17 @@ class _Parser:
             return self._selector(None)
         if word.kind != "name":
             raise no_query(word.at, f"unexpected {shown(word.text)}")
+        return self._called(word)
+
+    def _called(self, word: Word) -> Expression:
+        """Return what a name begins: a number, an aggregation, a function or a selector."""
         lower, follows = word.text.lower(), self._peek(1).text
         if lower in {"inf", "nan"}:
             self._take()
             return Number(math.inf if lower == "inf" else math.nan)
         if lower in {*AGGREGATIONS, *_OTHER_AGGREGATIONS} and follows.lower() in {"(", "by", "without"}:
             return self._aggregation()
-        if follows == "(":
-            return self._call()
-        return self._selector(self._take().text)
+        return self._call() if follows == "(" else self._selector(self._take().text)
 
     # -- selectors ----------------------------------------------------------------------------------------------------
 
@@ -195,15 +197,15 @@ class _Parser:
             return Matcher(label.text, lambda text: not matches(text), None)
         return Matcher(label.text, matches, value if sign.text == "=" else None)
 
-    def _modified(self, of: Expression) -> Expression:
+    def _modified(self, of: Expression, *, bare: bool) -> Expression:
         """Return `of` with the range, the offset and the time that stand behind it."""
         if self._is("["):
-            of = self._ranged(of)
+            of = self._ranged(of, bare=bare)
         offset_ms: int | None = None
         at: _At = None
         while self._is("offset", "@"):
             word = self._take()
-            if not isinstance(of, Selector):
+            if not (bare and isinstance(of, Selector)):
                 raise no_query(word.at, f"{word.text} must be preceded by a selector")
             if (offset_ms if word.text != "@" else at) is not None:
                 raise no_query(word.at, f"{word.text} may not be set multiple times")
@@ -216,13 +218,13 @@ class _Parser:
             return Selector(of.matchers, of.range_ms, offset_ms or 0, at)
         return of
 
-    def _ranged(self, of: Expression) -> Selector:
+    def _ranged(self, of: Expression, *, bare: bool) -> Selector:
         word = self.expect("[")
         range_ms = self._duration()
         if self._peek().text.startswith(":"):
             raise NoAnswer("a subquery, as [5m:1m], is not answered here")
         self.expect("]")
-        if not isinstance(of, Selector):
+        if not (bare and isinstance(of, Selector)):
             raise no_query(word.at, "ranges only allowed for vector selectors")
         if range_ms == 0:
             raise no_query(word.at, "duration must be greater than 0")

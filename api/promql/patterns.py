@@ -1,8 +1,8 @@
-"""Regular expressions of matchers, as RE2 has them, in time that is linear in the text: a set of states for each place.
+r"""Regular expressions of matchers, as RE2 has them, in time that is linear in the text.
 
 A stranger writes them, and Python's `re` may take years for one that he chose well; here the states of all ways through
 the pattern go on together, each at most once a character, and the sets are remembered. A pattern has to match the whole
-text. Without `\\b`, classes of Unicode (`\\pL`), `\\Q…\\E`, and flags other than a leading `(?i)` and `(?s)`.
+text. Without `\b`, classes of Unicode (`\pL`), `\Q…\E`, and flags other than a leading `(?i)` and `(?s)`.
 """
 
 import re
@@ -66,7 +66,7 @@ _Part: TypeAlias = _Chars | _Sequence | _Choice | _Repeated | _End
 
 
 def matcher(pattern: str) -> Callable[[str], bool]:
-    """Return what says whether all of a text matches. NoQuery for what is no pattern, NoAnswer for one beyond limits."""
+    """Return what says whether all of a text matches. NoQuery for what is no pattern, NoAnswer beyond limits."""
     if _LITERALS.fullmatch(pattern) and "\\|" not in pattern:
         # PERF: what Grafana makes of a choice of values, thousands perhaps.
         return {re.sub(r"\\(.)", r"\1", one) for one in pattern.split("|")}.__contains__
@@ -80,7 +80,7 @@ class _Reader:
         self._text = pattern
         flags = _FLAGS.match(pattern)
         self._at = flags.end() if flags else 0
-        self._folds = bool(flags) and "i" in flags[1]
+        self._folds = flags is not None and "i" in flags[1]
         self._depth = 0
 
     def read(self) -> tuple[_Part, bool]:
@@ -179,7 +179,8 @@ class _Reader:
             ranges = _CLASSES[sign.lower()]
             return _others(ranges) if sign.isupper() else ranges
         if sign in _ESCAPED:
-            return ((ord(_ESCAPED[sign]),) * 2,)  # type: ignore[return-value] # a pair
+            sign = _ESCAPED[sign]
+            return ((ord(sign), ord(sign)),)
         if sign.isalnum():
             raise NoAnswer(f"\\{sign} in the pattern {shown(self._text)} is not answered")
         return ((ord(sign), ord(sign)),)
@@ -244,7 +245,7 @@ class _Machine:
 
     def _led_by(self, states: Iterable[int], sign: str) -> set[int]:
         codes = {ord(one) for form in ((sign, sign.lower(), sign.upper()) if self._folds else (sign,)) for one in form}
-        found = set()
+        found: set[int] = set()
         for state in states:
             ranges = self._chars[state]
             if ranges is not None and any(low <= code <= high for code in codes for low, high in ranges):
@@ -253,7 +254,8 @@ class _Machine:
 
     def _followed(self, states: Iterable[int], *, at_begin: bool = False, at_end: bool = False) -> frozenset[int]:
         """Return these states and those that they reach without a character."""
-        found, left = set(), list(states)
+        found: set[int] = set()
+        left = list(states)
         while left:
             state = left.pop()
             if state in found:

@@ -35,7 +35,7 @@ class Matcher:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Series, at each step, or over the `range_ms` before it; `at_ms` in place of each step, `offset_ms` before that."""
+    """Series at each step, or over the `range_ms` before it; at `at_ms` in place of the step, `offset_ms` earlier."""
 
     matchers: tuple[Matcher, ...]
     range_ms: int | None = None
@@ -109,10 +109,8 @@ RANKED = AGGREGATIONS[-2:]
 
 def kind_of(one: Expression) -> Kind:
     """Return what an expression is."""
-    if isinstance(one, Number):
-        return "scalar"
-    if isinstance(one, Text):
-        return "string"
+    if isinstance(one, (Number, Text)):
+        return "scalar" if isinstance(one, Number) else "string"
     if isinstance(one, Selector):
         return "vector" if one.range_ms is None else "matrix"
     if isinstance(one, Call):

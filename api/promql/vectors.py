@@ -88,7 +88,7 @@ def paired(sign: str, left: Vector, right: Vector) -> Vector:
 
 def _merged(values: Floats, there: Flags) -> tuple[Floats, Flags]:
     """Return as one the rows of which one at most has a value at each step."""
-    return np.where(there, values, 0).sum(axis=0), there.any(axis=0)
+    return np.where(there, values, 0).sum(axis=0), np.any(there, axis=0)
 
 
 def _grouped(of: Vector) -> dict[Labels, list[int]]:
@@ -106,8 +106,8 @@ def _members(keys: Sequence[Labels]) -> dict[Labels, list[int]]:
 def _ambiguous(side: str, key: Labels) -> NoAnswer:
     shown = ", ".join(f'{name}="{value}"' for name, value in key)
     return NoAnswer(
-        f"found duplicate series for the match group {{{shown}}} on the {side} hand-side of the operation: many-to-many "
-        "matching not allowed: give the selectors a metric name"
+        f"found duplicate series for the match group {{{shown}}} on the {side} hand-side of the operation: many-to-"
+        "many matching not allowed: give the selectors a metric name"
     )
 
 

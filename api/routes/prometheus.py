@@ -1,8 +1,8 @@
 """/api/v1/…: the HTTP interface of Prometheus, over the points of each symbol that has times.
 
-So whatever asks Prometheus, Grafana above all, asks this service by another URL. Answers and refusals have the form that
-Prometheus gives them: {"status":"error","errorType":"bad_data","error":"…"}; what is passed over there (parameters that
-nobody knows) is passed over here.
+So whatever asks Prometheus, Grafana above all, asks this service by another URL. Answers and refusals have the form
+that Prometheus gives them: {"status":"error","errorType":"bad_data","error":"…"}; what is passed over there (parameters
+that nobody knows) is passed over here.
 """
 
 import math
@@ -90,7 +90,7 @@ class _Endpoint:
         resp.data = await self._beside.answer("promql", partial(self._answer, given, catalogue))
 
     def _answer(self, given: Given, catalogue: Catalogue) -> bytes:
-        """Return the answer; called in a thread beside the event loop. Raises NoQuery, NoAnswer, errors of the store."""
+        """Return the answer; called in a thread beside the event loop. NoQuery, NoAnswer, errors of the store."""
         raise NotImplementedError
 
 

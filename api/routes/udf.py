@@ -31,7 +31,6 @@ from api.operation.beside import Beside
 from hft_mmap import Store
 from hft_mmap.by_time import check_times, first_from
 from hft_mmap.candles import of_any
-from hft_mmap.errors import SymbolNotFound
 from hft_mmap.moment import Moment
 from hft_mmap.named import Indexes
 
@@ -55,13 +54,13 @@ _TYPE = "crypto"
 
 
 class Part(NamedTuple):
-    """Bars of a symbol: those that begin in [begin, end) seconds, or the newest `count` that begin before `end`."""
+    """Bars of a symbol: those that begin in [begin, end) seconds, or the newest `most` that begin before `end`."""
 
     symbol: str
     length: int
     begin: int
     end: int
-    count: int | None
+    most: int | None
 
 
 class _Endpoint:
@@ -212,8 +211,8 @@ def _history(store: Store, part: Part) -> bytes:
     series = store.series(part.symbol)
     moment = series.moment()
     check_times(moment)
-    least = -math.inf if part.count is not None else part.begin
-    most = MOST_BARS + 1 if part.count is None else part.count
+    least = -math.inf if part.most is not None else part.begin
+    most = MOST_BARS + 1 if part.most is None else part.most
     begins, lo, hi = bars_before(moment, part.length, least, part.end, most)
     if len(begins) > MOST_BARS:
         raise bad_query(

@@ -135,31 +135,47 @@ GRAFANA = {"User-Agent": "Grafana/11.2.0", "Accept-Encoding": "gzip", "X-Datasou
         ("POST", "/api/v1/query", f"query=1%2B1&time={T}", {"resultType": "scalar", "result": [T, "2.0"]}),
         ("GET", f"/api/v1/query?query=1%2B1&time={T}", "", {"resultType": "scalar", "result": [T, "2.0"]}),
         (
-            "POST", "/api/v1/query_range",
+            "POST",
+            "/api/v1/query_range",
             f"end={T + 120}&query=price%7Bsymbol%3D%22P%2F%C3%9F%22%7D&start={T + 60}.000&step=30",
-            {"resultType": "matrix", "result": [{
-                "metric": {"__name__": "price", "symbol": SYMBOL},
-                "values": [[T + 60, "11.0"], [T + 90, "11.0"], [T + 120, "9.0"]],
-            }]},
+            {
+                "resultType": "matrix",
+                "result": [
+                    {
+                        "metric": {"__name__": "price", "symbol": SYMBOL},
+                        "values": [[T + 60, "11.0"], [T + 90, "11.0"], [T + 120, "9.0"]],
+                    }
+                ],
+            },
         ),
         (
-            "POST", "/api/v1/query",
+            "POST",
+            "/api/v1/query",
             f"query=max_over_time%28price%7Bsymbol%3D~%22P%2F.%7CX%22%7D%5B1m%5D%29&time={T + 60}.5&timeout=60s",
             {"resultType": "vector", "result": [{"metric": {"symbol": SYMBOL}, "value": [T + 60.5, "11.0"]}]},
         ),
         ("POST", "/api/v1/labels", f"end={T + 3600}&start={T}&match%5B%5D=price", ["__name__", "symbol"]),
         ("GET", "/api/v1/label/__name__/values?start=1&end=2&limit=2", "", ["price", "size"]),
-        ("GET", f"/api/v1/label/symbol/values?match%5B%5D=price%7Bsymbol%3D~%22P/.%22%7D&start={T}&end={T}", "", [SYMBOL]),
         (
-            "POST", "/api/v1/series", "match%5B%5D=size%7Bsymbol%3D%22P%2F%C3%9F%22%7D&start=1&end=2",
+            "GET",
+            f"/api/v1/label/symbol/values?match%5B%5D=price%7Bsymbol%3D~%22P/.%22%7D&start={T}&end={T}",
+            "",
+            [SYMBOL],
+        ),
+        (
+            "POST",
+            "/api/v1/series",
+            "match%5B%5D=size%7Bsymbol%3D%22P%2F%C3%9F%22%7D&start=1&end=2",
             [{"__name__": "size", "symbol": SYMBOL}],
         ),
         (
-            "GET", "/api/v1/metadata?metric=price&limit=10", "",
+            "GET",
+            "/api/v1/metadata?metric=price&limit=10",
+            "",
             {"price": [{"type": "gauge", "help": "The price of each point.", "unit": ""}]},
         ),
     ],
-)  # fmt: skip
+)
 def test_what_grafana_sends_is_answered(
     shared_service: Service, method: str, path: str, body: str, expected: object
 ) -> None:
@@ -219,7 +235,7 @@ def test_the_dashboard_chooses_among_symbols() -> None:
         ("price / on(symbol) size", "on behind /"), ("price * ignoring(job) group_left size", "ignoring behind *"),
         ('price{symbol=~"\\\\pL"}', "\\p"), ('price{symbol=~"(?P<a>b)"}', "(?"), ('price{symbol=~"[[:alpha:]]"}', "[:"),
         ("first_over_time(price[5m])", "function 'first_over_time'"), ("(" * 60 + "1" + ")" * 60, "more than 50"),
-        ("1" + "+1" * 1_500, "more than 1,000 parts"), ("1" + " " * 100_000, "100,001 characters"),
+        ("1" + "+1" * 1_500, "more than 200 parts"), ("1" + " " * 100_000, "100,001 characters"),
     ],
 )  # fmt: skip
 def test_what_is_not_answered_is_named(shared_service: Service, query: str, named: str) -> None:
@@ -255,7 +271,7 @@ def test_too_many_values_are_refused(shared_service: Service) -> None:
     symbols = [f"P-MANY-{k}" for k in range(50)]
     for symbol in symbols:
         store(shared_service, symbol, values=[1.0], times=[T])
-    several = {
+    several: dict[str, Any] = {
         "query": 'price{symbol=~"P-MANY-.*"} + price{symbol=~"P-MANY-.*"}',
         "start": T,
         "end": T + 10_999,
@@ -271,7 +287,7 @@ def test_too_many_points_are_refused(shared_service: Service) -> None:
     """For what reads each of them: steps times points, and the limit is told."""
     n = 10_000
     store(shared_service, "P-LONG", values=[1.0] * n, times=list(range(T, T + n)), sizes=[1.0] * n)
-    asked = {"start": T + n, "end": T + n + 6_000, "step": 1}
+    asked: dict[str, Any] = {"start": T + n, "end": T + n + 6_000, "step": 1}
     for query in ('quantile_over_time(0.5, price{symbol="P-LONG"}[1d])', 'max_over_time(size{symbol="P-LONG"}[1d])'):
         answer = shared_service.client.get("/api/v1/query_range", params={"query": query, **asked})
         assert f"{MOST_POINTS:,}" in refused(answer, 422, "execution")
@@ -350,16 +366,38 @@ def test_a_token_needs_read(guarded: tuple[Service, dict[str, str]]) -> None:
 @pytest.mark.parametrize(
     ("pattern", "matches", "others"),
     [
-        ("", [""], ["a"]), ("a|b", ["a", "b"], ["", "ab", "c"]), ("a\\.b|c", ["a.b", "c"], ["axb"]), ("a||b", ["", "a"], ["c"]),
-        ("a.c", ["abc", "aßc"], ["ac", "a\nc"]), ("a*", ["", "aaa"], ["ab"]), ("(ab)+c?", ["ab", "ababc"], ["", "aab"]),
-        ("(a|b)*c", ["c", "abbac"], ["abca"]), ("[a-c]{2}", ["ac"], ["a", "acb", "ad"]), ("[^a-c]+", ["xyz"], ["", "xa"]),
-        ("a{2,3}", ["aa", "aaa"], ["a", "aaaa"]), ("a{2,}", ["aa", "aaaaa"], ["a"]), ("a{,2}", ["a{,2}"], ["a", "aa"]),
-        ("\\d+\\w\\s?", ["12a", "1_ "], ["a"]), ("\\D", ["a"], ["1"]), ("[\\d.]+", ["1.5"], ["a"]), ("[]a]", ["]", "a"], ["b"]),
-        ("[a-]", ["a", "-"], ["b"]), ("^a$", ["a"], ["^a$"]), ("(^a|b$)", ["a", "b"], ["ab"]), ("a^b", [], ["a^b", "ab"]),
-        ("(?i)aB.", ["ABx", "abx"], ["axb"]), ("(?:a)(b)", ["ab"], ["a"]), ("a+?b??", ["aab", "a"], ["b"]), ("\\|", ["|"], ["", "\\"]),
-        ("a\\|b", ["a|b"], ["a", "b"]), ("$^", [""], ["a"]), ("(a*)*", ["", "aa"], ["b"]), ("(a*)+b", ["aab", "b"], ["a"]), ("日.*", ["日本"], ["本"]),
+        ("", [""], ["a"]),
+        ("a|b", ["a", "b"], ["", "ab", "c"]),
+        ("a\\.b|c", ["a.b", "c"], ["axb"]),
+        ("a||b", ["", "a"], ["c"]),
+        ("a.c", ["abc", "aßc"], ["ac", "a\nc"]),
+        ("a*", ["", "aaa"], ["ab"]),
+        ("(ab)+c?", ["ab", "ababc"], ["", "aab"]),
+        ("(a|b)*c", ["c", "abbac"], ["abca"]),
+        ("[a-c]{2}", ["ac"], ["a", "acb", "ad"]),
+        ("[^a-c]+", ["xyz"], ["", "xa"]),
+        ("a{2,3}", ["aa", "aaa"], ["a", "aaaa"]),
+        ("a{2,}", ["aa", "aaaaa"], ["a"]),
+        ("a{,2}", ["a{,2}"], ["a", "aa"]),
+        ("\\d+\\w\\s?", ["12a", "1_ "], ["a"]),
+        ("\\D", ["a"], ["1"]),
+        ("[\\d.]+", ["1.5"], ["a"]),
+        ("[]a]", ["]", "a"], ["b"]),
+        ("[a-]", ["a", "-"], ["b"]),
+        ("^a$", ["a"], ["^a$"]),
+        ("(^a|b$)", ["a", "b"], ["ab"]),
+        ("a^b", [], ["a^b", "ab"]),
+        ("(?i)aB.", ["ABx", "abx"], ["axb"]),
+        ("(?:a)(b)", ["ab"], ["a"]),
+        ("a+?b??", ["aab", "a"], ["b"]),
+        ("\\|", ["|"], ["", "\\"]),
+        ("a\\|b", ["a|b"], ["a", "b"]),
+        ("$^", [""], ["a"]),
+        ("(a*)*", ["", "aa"], ["b"]),
+        ("(a*)+b", ["aab", "b"], ["a"]),
+        ("日.*", ["日本"], ["本"]),
     ],
-)  # fmt: skip
+)
 def test_patterns_match_whole_texts(pattern: str, matches: list[str], others: list[str]) -> None:
     """As RE2 has them."""
     found = matcher(pattern)
@@ -388,9 +426,9 @@ def test_a_pattern_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         matcher("((ab?){100}){100}")
     monkeypatch.setattr(patterns, "MOST_STEPS", 1_000)
     found = matcher("(a|b)*a(a|b){9}")
+    texts = [format(k, "010b").replace("0", "a").replace("1", "b") for k in range(1_000)]
     with pytest.raises(NoAnswer, match="too long"):
-        for k in range(1_000):
-            found(format(k, "010b").replace("0", "a").replace("1", "b"))
+        list(map(found, texts))
 
 
 def test_the_budget_of_a_query_is_of_all_its_parts() -> None:

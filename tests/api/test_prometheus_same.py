@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import httpx
@@ -33,7 +33,8 @@ class Stored(NamedTuple):
 def _ticks(symbol: str, price: float) -> list[tuple[int, float, float]]:
     """Return times, prices and sizes that wander; now and then nothing comes for some minutes."""
     rng = random.Random(symbol)
-    time, found = START_MS, []
+    time = START_MS
+    found: list[tuple[int, float, float]] = []
     while True:
         time += rng.choice((rng.randint(1, 2_000), rng.randint(1_000, 30_000), rng.randint(20_000, 60_000)))
         time += rng.randint(200_000, 700_000) if rng.random() < 0.02 else 0
@@ -97,7 +98,7 @@ class Queries:
     def vector(self, depth: int) -> str:
         """Return an instant vector."""
         rng = self.rng
-        ways = [lambda: self.selector() + self.shift(), self.over_time]
+        ways: list[Callable[[], str]] = [lambda: self.selector() + self.shift(), self.over_time]
         if depth:
             ways += [
                 self.over_time,
@@ -151,7 +152,7 @@ class Queries:
     def scalar(self, depth: int) -> str:
         """Return a number at each step."""
         rng = self.rng
-        ways = [lambda: rng.choice(("2", "0.5", "1e3", "0x10", "3", "-1")), lambda: "time()"]
+        ways: list[Callable[[], str]] = [lambda: rng.choice(("2", "0.5", "1e3", "0x10", "3", "-1")), lambda: "time()"]
         if depth:
             ways += [
                 lambda: f"({self.scalar(depth - 1)} {self.sign()} {self.scalar(depth - 1)})",
@@ -230,12 +231,45 @@ def test_generated_queries_are_answered_as_prometheus_answers_them(stored: Store
 
 
 ODD = (
-    "1 +", "price{", 'price{symbol="A}', "price[0s]", "price[5m", "sum(price", "sum price", "{}", '{symbol=""}', 'price{symbol=~"("}',
-    'price{symbol=~"a**"}', "price{symbol=A}", "price{1=\"A\"}", "price offset 5", "avg_over_time(price)", "abs(price[5m])",
-    "price[5m] + 1", "topk(price)", "topk(price, price)", "topk(1e30, price)", "sum(price, price)", "abs()", "time(1)",
-    "price offset 1m offset 1m", "1 offset 1m", "(price)[5m]", "price @ x", '{symbol="ABC-USD"} * 2', 'avg_over_time({symbol="ABC-USD"}[1h])',
-    "price * {symbol=\"ABC-USD\"}", "-{symbol=\"ABC-USD\"}", 'price{__name__="x"}', "5m", "1 2", "price price", "08", "'a' + 1", "\u20ac",
-)  # fmt: skip
+    "1 +",
+    "price{",
+    'price{symbol="A}',
+    "price[0s]",
+    "price[5m",
+    "sum(price",
+    "sum price",
+    "{}",
+    '{symbol=""}',
+    'price{symbol=~"("}',
+    'price{symbol=~"a**"}',
+    "price{symbol=A}",
+    'price{1="A"}',
+    "price offset 5",
+    "avg_over_time(price)",
+    "abs(price[5m])",
+    "price[5m] + 1",
+    "topk(price)",
+    "topk(price, price)",
+    "topk(1e30, price)",
+    "sum(price, price)",
+    "abs()",
+    "time(1)",
+    "price offset 1m offset 1m",
+    "1 offset 1m",
+    "(price)[5m]",
+    "price @ x",
+    '{symbol="ABC-USD"} * 2',
+    'avg_over_time({symbol="ABC-USD"}[1h])',
+    'price * {symbol="ABC-USD"}',
+    '-{symbol="ABC-USD"}',
+    'price{__name__="x"}',
+    "5m",
+    "1 2",
+    "price price",
+    "(price) offset 5m",
+    "'a' + 1",
+    "\u20ac",
+)
 
 
 @pytest.mark.parametrize("query", ODD)

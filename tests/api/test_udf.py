@@ -72,7 +72,7 @@ def test_symbols_are_found_by_a_part_of_their_name(shared_service: Service, quer
         "/udf/search", params={"query": query, "type": "", "exchange": "", "limit": 30}
     ).json()
     assert [(one["symbol"], one["full_name"], one["ticker"]) for one in found] == [(SYMBOL, SYMBOL, SYMBOL)]
-    several = {"query": "U", "limit": 1}
+    several: dict[str, Any] = {"query": "U", "limit": 1}
     assert len(shared_service.client.get("/udf/search", params=several).json()) == 1
     assert UNTIMED not in shared_service.client.get("/udf/search", params={"limit": 1000}).text
 
@@ -128,17 +128,23 @@ def test_a_bar_of_which_points_are_gone_is_left_out(tmp_path_factory: pytest.Tem
         first = -(-(T + start + 1) // 60) * 60
         found = history(service, symbol="A")
         assert (found["t"][0], found["o"][0]) == (first, float(first - T))
-        assert history(service, symbol="A", **{"to": first}) == {"s": "no_data"}
+        assert history(service, symbol="A", to=first) == {"s": "no_data"}
 
 
 @pytest.mark.parametrize(
     ("parameters", "told"),
     [
-        ({"resolution": "7"}, "resolution"), ({"resolution": ""}, "resolution"), ({"from": "x"}, "from"), ({"to": "1.5"}, "to"),
-        ({"from": T + 1, "to": T}, "not be after"), ({"countback": 0}, "countback"), ({"countback": 5_001}, "countback"),
-        ({"symbol": ""}, "symbol"), ({"other": "1"}, "other"),
+        ({"resolution": "7"}, "resolution"),
+        ({"resolution": ""}, "resolution"),
+        ({"from": "x"}, "from"),
+        ({"to": "1.5"}, "to"),
+        ({"from": T + 1, "to": T}, "not be after"),
+        ({"countback": 0}, "countback"),
+        ({"countback": 5_001}, "countback"),
+        ({"symbol": ""}, "symbol"),
+        ({"other": "1"}, "other"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_question_is_refused(shared_service: Service, parameters: dict[str, Any], told: str) -> None:
     """400, in the form of the protocol."""
     asked = {"symbol": SYMBOL, "resolution": "1", "from": T, "to": T, **parameters}
@@ -148,12 +154,12 @@ def test_what_is_no_question_is_refused(shared_service: Service, parameters: dic
 def test_what_is_not_there_is_refused(shared_service: Service) -> None:
     """404 for a symbol that there is not, 422 for one without times; no more than 5,000 bars."""
     for path in ("/udf/symbols", "/udf/history"):
-        parameters = {} if path == "/udf/symbols" else {"resolution": "1", "from": T, "to": T}
+        parameters: dict[str, Any] = {} if path == "/udf/symbols" else {"resolution": "1", "from": T, "to": T}
         for symbol, status in (("U-NONE", 404), (UNTIMED, 422)):
             assert symbol in refused(shared_service.client.get(path, params={"symbol": symbol, **parameters}), status)
     n = 5_001
     store(shared_service, "U-MANY", [1.0] * n, list(range(T, T + n)))
-    asked = {"symbol": "U-MANY", "resolution": "1S", "from": T, "to": T + n}
+    asked: dict[str, Any] = {"symbol": "U-MANY", "resolution": "1S", "from": T, "to": T + n}
     assert "5,000" in refused(shared_service.client.get("/udf/history", params=asked), 400)
     assert len(history(shared_service, **asked, countback=5_000)["t"]) == 5_000
     assert "limit" in refused(shared_service.client.get("/udf/search", params={"limit": 1_001}), 400)
