@@ -82,11 +82,14 @@ class Queries:
 
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
+        self.times = [time for symbol, price in SYMBOLS.items() for time, _, _ in _ticks(symbol, price)]
 
     def asked(self) -> Asked:
         """Return one."""
         rng = self.rng
         at = START_MS + rng.randint(-400_000, SPAN_MS + 400_000)
+        if rng.random() < 0.5:  # where a point lies at the very end of a window, or is as old as it may be
+            at = rng.choice(self.times) + rng.choice((0, 250, 1_000, 30_000, 60_000, 90_000, 300_000))
         query = self.vector(3) if rng.random() < 0.9 else self.scalar(2)
         if rng.random() < 0.4:
             return Asked("/api/v1/query", {"query": query, "time": f"{at / 1000:.3f}"})
