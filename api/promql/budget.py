@@ -8,6 +8,8 @@ MOST_VALUES = 1_000_000
 """Series times steps, of all selectors of a query together."""
 MOST_POINTS = 50_000_000
 """Points that are read one by one, of all windows of a query together; a second of a processor at most, or two."""
+POINTS_A_WINDOW = 1_000
+"""What a window counts for beside its points."""
 _BYTES_A_VALUE = 64  # with its text in the answer
 
 
@@ -30,11 +32,12 @@ class Budget:
             )
         self._held.append(self._hold(_BYTES_A_VALUE * series * steps))
 
-    def read(self, what: str, points: int) -> None:
-        """Take `points` for `what`, which reads each of them. Raises NoAnswer beyond MOST_POINTS."""
-        self._points += points
+    def read(self, what: str, points: int, windows: int = 0) -> None:
+        """Take the points of windows for `what`, which reads each of them. Raises NoAnswer beyond MOST_POINTS."""
+        self._points += points + POINTS_A_WINDOW * windows
         if self._points > MOST_POINTS:
             raise NoAnswer(
-                f"{what} reads every point of its windows, {self._points:,} together, and one query reads at most "
-                f"{MOST_POINTS:,}: give a shorter range, a longer step, or fewer symbols"
+                f"{what} reads every point of its windows, {self._points:,} together with {POINTS_A_WINDOW:,} for each "
+                f"window, and one query reads at most {MOST_POINTS:,}: give a shorter range, a longer step, or fewer "
+                "symbols"
             )

@@ -112,7 +112,7 @@ def over_time(name: str, found: Found, windows: Windows, budget: Budget) -> Row:
     elif found.metric == PRICE:
         values[there] = _of_prices(name, found.moment, lo, hi)
     elif name in _READ:
-        budget.read(name, int((hi - lo).sum()))
+        budget.read(name, int((hi - lo).sum()), len(lo))
         values[there] = [_READ[name](_values(found, *one)) for one in zip(lo.tolist(), hi.tolist(), strict=True)]
     else:
         sums = _sums(found, lo, hi, budget, name)
@@ -177,7 +177,7 @@ def _delta(found: Found, windows: Windows) -> Row:
 
 def quantile_over_time(q: Floats, found: Found, windows: Windows, budget: Budget) -> Row:
     """Return the quantile `q` of each window, between two values where it lies between them, as Prometheus does."""
-    budget.read("quantile_over_time", windows.points())
+    budget.read("quantile_over_time", windows.points(), int(windows.there.sum()))
     values = np.full(len(q), np.nan)
     for step in np.flatnonzero(windows.there).tolist():
         share = float(q[step])

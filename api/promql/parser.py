@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
-from api.promql.patterns import matcher
+from api.promql.patterns import Effort, matcher
 from api.promql.refusals import NoAnswer, shown
 from api.promql.tokens import UNITS_MS, Word, duration_ms, no_query, number_of, text_of, words
 from api.promql.tree import (
@@ -47,19 +47,22 @@ _MATCHES = ("=", "!=", "=~", "!~")
 _At: TypeAlias = int | Literal["start", "end"] | None
 
 
-def parsed(query: str) -> Expression:
-    """Return the tree of `query`. Raises NoQuery for what is none, NoAnswer for what is not answered here."""
+def parsed(query: str, effort: Effort | None = None) -> Expression:
+    """Return the tree of `query`. Raises NoQuery for what is none, NoAnswer for what is not answered here.
+
+    `effort` counts what its patterns take, with those of others.
+    """
     if len(query) > MOST_CHARS:
         raise NoAnswer(f"the query has {len(query):,} characters; at most {MOST_CHARS:,} are answered")
-    parser = _Parser(query)
+    parser = _Parser(query, effort or Effort())
     found = parser.expression()
     parser.expect("end")
     return found
 
 
-def parsed_selector(query: str) -> Selector:
+def parsed_selector(query: str, effort: Effort) -> Selector:
     """Return the selector that `query` is, as `match[]` has it."""
-    found = parsed(query)
+    found = parsed(query, effort)
     if not isinstance(found, Selector) or found.range_ms is not None:
         raise no_query(0, f'{shown(query)} is no series selector, such as price{{symbol="ABC-USD"}}')
     return found
@@ -68,8 +71,9 @@ def parsed_selector(query: str) -> Selector:
 class _Parser:
     """Reads one query, word by word."""
 
-    def __init__(self, query: str) -> None:
+    def __init__(self, query: str, effort: Effort) -> None:
         self._words = list(words(query))
+        self._effort = effort
         self._next = 0
         self._depth = 0
         self._parts = 0
@@ -126,9 +130,7 @@ class _Parser:
         return text if word.kind in {"sign", "name"} and text in _STRENGTH else None
 
     def _operand(self) -> Expression:
-        self._parts += 1
-        if self._parts > MOST_PARTS:
-            raise NoAnswer(f"the query has more than {MOST_PARTS:,} parts")
+        self._count()
         if sign := self._took("+", "-"):
             word = self._peek()
             of = self.expression(_UNARY + 1)
@@ -137,6 +139,11 @@ class _Parser:
             return of if sign == "+" else Negated(of)
         in_parentheses = self._is("(")
         return self._modified(self._plain(), bare=not in_parentheses)
+
+    def _count(self) -> None:
+        self._parts += 1
+        if self._parts > MOST_PARTS:
+            raise NoAnswer(f"the query has more than {MOST_PARTS:,} parts")
 
     def _plain(self) -> Expression:
         word = self._peek()
@@ -178,6 +185,7 @@ class _Parser:
         return Selector(tuple(matchers))
 
     def _matcher(self, *, named: bool) -> Matcher:
+        self._count()
         label = self._take()
         if label.kind != "name" or ":" in label.text:
             raise no_query(label.at, f"unexpected {shown(label.text)} in label matching, expected a label")
@@ -192,7 +200,7 @@ class _Parser:
         if word.kind != "text":
             raise no_query(word.at, f"unexpected {shown(word.text)} in label matching, expected a text in quotes")
         value = text_of(word)
-        matches = matcher(value) if "~" in sign.text else value.__eq__
+        matches = matcher(value, self._effort) if "~" in sign.text else value.__eq__
         if sign.text[0] == "!":
             return Matcher(label.text, lambda text: not matches(text), None)
         return Matcher(label.text, matches, value if sign.text == "=" else None)

@@ -14,7 +14,7 @@ from api.promql.refusals import NoAnswer, NoQuery, shown
 MOST_STATES = 2_000
 """Of one pattern that is more than a list of texts."""
 MOST_STEPS = 5_000_000
-"""States that one pattern may go through, over all texts that are held against it; some seconds."""
+"""States that the patterns of one query may go through, over all texts that are held against them; some seconds."""
 _MOST_SETS = 5_000
 _MOST_REPEATS = 1_000
 _SPECIAL = frozenset("\\.+*?()|[]{}^$")
@@ -28,6 +28,19 @@ _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v", "a": "\a"}
 _LAST = 0x10FFFF
 
 Ranges: TypeAlias = tuple[tuple[int, int], ...]
+
+
+class Effort:
+    """What the patterns of one query have taken together."""
+
+    def __init__(self) -> None:
+        self._steps = 0
+
+    def take(self, steps: int) -> None:
+        """Count steps. Raises NoAnswer beyond MOST_STEPS."""
+        self._steps += steps
+        if self._steps > MOST_STEPS:
+            raise NoAnswer("the patterns of the query take too long for so many symbols: give simpler ones")
 
 
 class _Chars(NamedTuple):
@@ -65,12 +78,12 @@ class _End(NamedTuple):
 _Part: TypeAlias = _Chars | _Sequence | _Choice | _Repeated | _End
 
 
-def matcher(pattern: str) -> Callable[[str], bool]:
+def matcher(pattern: str, effort: Effort) -> Callable[[str], bool]:
     """Return what says whether all of a text matches. NoQuery for what is no pattern, NoAnswer beyond limits."""
     if _LITERALS.fullmatch(pattern) and "\\|" not in pattern:
         # PERF: what Grafana makes of a choice of values, thousands perhaps.
         return {re.sub(r"\\(.)", r"\1", one) for one in pattern.split("|")}.__contains__
-    return _Machine(*_Reader(pattern).read()).matches
+    return _Machine(*_Reader(pattern).read(), effort).matches
 
 
 class _Reader:
@@ -218,15 +231,15 @@ def _others(ranges: Ranges) -> Ranges:
 class _Machine:
     """A pattern as states. Each has the characters that lead on, or where it goes by itself."""
 
-    def __init__(self, part: _Part, folds: bool) -> None:  # noqa: FBT001 - as the reader gives it
+    def __init__(self, part: _Part, folds: bool, effort: Effort) -> None:  # noqa: FBT001 - as the reader gives it
         self._folds = folds
+        self._effort = effort
         self._chars: list[Ranges | None] = []
         self._next: list[tuple[int, ...]] = []
         self._needs: list[_End | None] = []
         self._last = self._state(None)
         self._first = self._built(part, self._last)
         self._sets: dict[tuple[frozenset[int], str], frozenset[int]] = {}
-        self._steps = 0
 
     def matches(self, text: str) -> bool:
         """Say whether all of `text` matches. NoAnswer where this pattern has taken too much already."""
@@ -248,6 +261,7 @@ class _Machine:
         found: set[int] = set()
         for state in states:
             ranges = self._chars[state]
+            self._effort.take(len(ranges or ()))
             if ranges is not None and any(low <= code <= high for code in codes for low, high in ranges):
                 found.update(self._next[state])
         return found
@@ -264,9 +278,7 @@ class _Machine:
             needs = self._needs[state]
             if self._chars[state] is None and (needs is None or (at_begin if needs.at_begin else at_end)):
                 left += self._next[state]
-        self._steps += len(found)
-        if self._steps > MOST_STEPS:
-            raise NoAnswer("the pattern of a matcher takes too long for so many symbols: give a simpler one")
+        self._effort.take(len(found))
         return frozenset(found)
 
     def _state(self, chars: Ranges | None, *after: int, needs: _End | None = None) -> int:
@@ -279,6 +291,7 @@ class _Machine:
 
     def _built(self, part: _Part, after: int) -> int:
         """Return the state from which `part` leads to `after`."""
+        self._effort.take(1)  # repetitions of nothing make no state
         if isinstance(part, _Chars):
             return self._state(part.ranges, after)
         if isinstance(part, _End):

@@ -31,6 +31,7 @@ from api.promql.budget import Budget
 from api.promql.catalogue import METRICS, Catalogue, Labels
 from api.promql.evaluate import Steps, evaluated
 from api.promql.parser import NAME, parsed, parsed_selector
+from api.promql.patterns import Effort
 from api.promql.refusals import NoAnswer, NoQuery, shown
 from api.promql.tokens import duration_ms
 from api.promql.tree import KINDS, kind_of
@@ -41,6 +42,8 @@ from hft_mmap.errors import InvalidRange
 SPEAKS = "2.42.0"
 """The version of Prometheus whose answers these are."""
 MOST_STEPS = 11_000
+MOST_SELECTORS = 100
+"""In `match[]`."""
 _MOST_MS = 2**53
 _FORM = "application/x-www-form-urlencoded"
 _JSON = "application/json"
@@ -82,15 +85,21 @@ class _Endpoint:
         await self._respond(req, resp, await read_body(req, self._max_body_bytes), {})
 
     async def _respond(self, req: Request, resp: falcon.asgi.Response, form: bytes, path: Mapping[str, str]) -> None:
+        catalogue = Catalogue(self._store, symbols_of(req.scope, READ))
+        resp.data = await self._beside.answer(
+            "promql", partial(self._read_and_answer, (form, req.scope["query_string"]), path, catalogue)
+        )
+
+    def _read_and_answer(self, parts: tuple[bytes, ...], path: Mapping[str, str], catalogue: Catalogue) -> bytes:
+        """Return the answer; in a thread, as a form may be long, and a pattern slow."""
         given: dict[str, list[str]] = {name: [value] for name, value in path.items()}
-        for part in (form, req.scope["query_string"]):
+        for part in parts:
             for name, value in pairs(part):
                 given.setdefault(name, []).append(value)
-        catalogue = Catalogue(self._store, symbols_of(req.scope, READ))
-        resp.data = await self._beside.answer("promql", partial(self._answer, given, catalogue))
+        return self._answer(given, catalogue)
 
     def _answer(self, given: Given, catalogue: Catalogue) -> bytes:
-        """Return the answer; called in a thread beside the event loop. NoQuery, NoAnswer, errors of the store."""
+        """Return the answer. Raises NoQuery, NoAnswer, errors of the store."""
         raise NotImplementedError
 
 
@@ -210,7 +219,11 @@ class BuildInformation(_Endpoint):
 
 def _series(given: Given, catalogue: Catalogue) -> list[Labels]:
     """Return the labels of the series that the selectors mean, all of them where there is none. Raises NoQuery."""
-    selectors = [parsed_selector(text) for text in given.get("match[]", [_EVERY])]
+    texts = given.get("match[]", [_EVERY])
+    if len(texts) > MOST_SELECTORS:
+        raise NoAnswer(f"{len(texts):,} selectors are asked for; at most {MOST_SELECTORS} are answered")
+    effort = Effort()
+    selectors = [parsed_selector(text, effort) for text in texts]
     return sorted({found.labels for selector in selectors for found in catalogue.find(selector.matchers)})
 
 

@@ -12,7 +12,7 @@ import pytest
 from api.access.tokens import READ, WRITE, add
 from api.promql import budget, patterns
 from api.promql.budget import MOST_POINTS
-from api.promql.patterns import matcher
+from api.promql.patterns import Effort, matcher
 from api.promql.refusals import NoAnswer, NoQuery
 from tests.api.test_auth import bearer
 from tests.service import ROOT, Service, running_service
@@ -400,7 +400,7 @@ def test_a_token_needs_read(guarded: tuple[Service, dict[str, str]]) -> None:
 )
 def test_patterns_match_whole_texts(pattern: str, matches: list[str], others: list[str]) -> None:
     """As RE2 has them."""
-    found = matcher(pattern)
+    found = matcher(pattern, Effort())
     assert [text for text in (*matches, *others) if found(text)] == matches
 
 
@@ -410,12 +410,12 @@ def test_patterns_match_whole_texts(pattern: str, matches: list[str], others: li
 def test_what_is_no_pattern_is_told(pattern: str) -> None:
     """With the place."""
     with pytest.raises(NoQuery, match="regexp"):
-        matcher(pattern)
+        matcher(pattern, Effort())
 
 
 def test_a_pattern_takes_time_that_is_linear_in_the_text() -> None:
     """Where a search that goes back would not end in the life of the machine."""
-    found = matcher("(a*)*(a|aa)+(a?){50}b")
+    found = matcher("(a*)*(a|aa)+(a?){50}b", Effort())
     assert not found("a" * 5_000)
     assert found("a" * 5_000 + "b")
 
@@ -423,12 +423,43 @@ def test_a_pattern_takes_time_that_is_linear_in_the_text() -> None:
 def test_a_pattern_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """In what it is written out to, and in how long it may take over all symbols."""
     with pytest.raises(NoAnswer, match="2,000"):
-        matcher("((ab?){100}){100}")
+        matcher("((ab?){100}){100}", Effort())
+    with pytest.raises(NoAnswer, match="too long"):
+        matcher("(((a{0}){1000}){1000}){1000}", Effort())
     monkeypatch.setattr(patterns, "MOST_STEPS", 1_000)
-    found = matcher("(a|b)*a(a|b){9}")
+    found = matcher("(a|b)*a(a|b){9}", Effort())
     texts = [format(k, "010b").replace("0", "a").replace("1", "b") for k in range(1_000)]
     with pytest.raises(NoAnswer, match="too long"):
         list(map(found, texts))
+
+
+def test_the_selectors_of_a_request_are_bounded(shared_service: Service) -> None:
+    """A form could have a hundred thousand."""
+    answer = shared_service.client.post("/api/v1/labels", data={"match[]": ["price"] * 101})
+    assert "101 selectors" in refused(answer, 422, "execution")
+    matchers = ",".join(['a!="b"'] * 200)
+    answer = shared_service.client.post("/api/v1/query", data={"query": f"price{{{matchers}}}"})
+    assert "more than 200 parts" in refused(answer, 422, "execution")
+
+
+def test_a_series_that_cannot_be_read(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """It is missed where it is one of many, and said so; where it is the one that is asked for, there is no answer."""
+    directory = tmp_path_factory.mktemp("aside")
+    with running_service(directory) as service:
+        for symbol in "AB":
+            store(service, symbol, values=[1.0], times=[T])
+        assert service.stop() == 0
+    head = directory / "data" / "B" / "head"
+    head.write_bytes(bytes(len(head.read_bytes())))
+    with running_service(directory) as service:
+        answer = service.client.get("/api/v1/query", params={"query": "price", "time": T}).json()
+        assert [one["metric"]["symbol"] for one in answer["data"]["result"]] == ["A"]
+        (warning,) = answer["warnings"]
+        assert "B" in warning
+        answer = service.client.get("/api/v1/label/symbol/values").json()
+        assert (answer["data"], len(answer["warnings"])) == (["A"], 1)
+        alone = service.client.get("/api/v1/query", params={"query": 'price{symbol="B"}', "time": T})
+        assert "B is set aside" in refused(alone, 503, "unavailable")
 
 
 def test_the_budget_of_a_query_is_of_all_its_parts() -> None:
@@ -443,3 +474,7 @@ def test_the_budget_of_a_query_is_of_all_its_parts() -> None:
     one.read("x", MOST_POINTS)
     with pytest.raises(NoAnswer, match="x reads every point"):
         one.read("x", 1)
+    other = budget.Budget(held.append)
+    other.read("x", 0, 50_000)
+    with pytest.raises(NoAnswer, match="50,001,000 together with 1,000 for each window"):
+        other.read("x", 0, 1)
