@@ -12,6 +12,7 @@ from api.promql.catalogue import Catalogue, Labels
 from api.promql.parser import NAME
 from api.promql.refusals import NoAnswer
 from api.promql.tree import (
+    COMPARISONS,
     KINDS,
     RANKED,
     Aggregation,
@@ -152,15 +153,15 @@ class _Walk:
 
     def _between(self, one: Binary) -> Value:
         left, right = self.value(one.left), self.value(one.right)
-        if isinstance(left, Vector):
-            if isinstance(right, Vector):
-                return paired(one.sign, left, right)
-            left = left.nameless()
-            return left._replace(values=calculated(one.sign, left.values, right[np.newaxis]))
-        if isinstance(right, Vector):
-            right = right.nameless()
-            return right._replace(values=calculated(one.sign, left[np.newaxis], right.values))
-        return calculated(one.sign, left, right)
+        filters = one.sign in COMPARISONS and not one.as_bool
+        if isinstance(left, Vector) and isinstance(right, Vector):
+            return paired(one.sign, left, right, filters=filters)
+        of = left if isinstance(left, Vector) else right
+        values = calculated(one.sign, _columns(left), _columns(right))
+        if not isinstance(of, Vector):
+            alone: Scalar = values[0]
+            return alone
+        return of.where(values != 0) if filters else of.nameless()._replace(values=values)
 
     def _aggregated(self, one: Aggregation) -> Vector:
         of = self._vector(one.of)
@@ -171,6 +172,11 @@ class _Walk:
         if one.name in RANKED:
             return ranked(one.name, of, keys, self._scalar(cast("Expression", one.parameter)))
         return aggregated(one.name, of, keys)
+
+
+def _columns(of: Value) -> Floats:
+    """Return values with a column for each step."""
+    return of.values if isinstance(of, Vector) else of[np.newaxis]
 
 
 def _negative(of: Value) -> Value:

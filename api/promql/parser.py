@@ -9,6 +9,8 @@ from api.promql.refusals import NoAnswer, shown
 from api.promql.tokens import UNITS_MS, Word, duration_ms, no_query, number_of, text_of, words
 from api.promql.tree import (
     AGGREGATIONS,
+    ARITHMETIC,
+    COMPARISONS,
     FUNCTIONS,
     KINDS,
     RANKED,
@@ -41,7 +43,7 @@ _STRENGTH: Mapping[str, int] = {
     "*": _UNARY, "/": _UNARY, "%": _UNARY, "atan2": _UNARY, "^": 5,
 }  # fmt: skip
 """How strongly signs bind; those that are not ANSWERED are known to be told."""
-ANSWERED = frozenset({"+", "-", "*", "/", "%", "^"})
+ANSWERED = (*ARITHMETIC, *COMPARISONS)
 _OTHER_AGGREGATIONS = frozenset({"stddev", "stdvar", "group", "count_values", "quantile", "limitk", "limit_ratio"})
 _MATCHES = ("=", "!=", "=~", "!~")
 _At: TypeAlias = int | Literal["start", "end"] | None
@@ -110,17 +112,16 @@ class _Parser:
         while (sign := self._sign()) and _STRENGTH[sign] >= max(least, 1):
             word = self._take()
             if sign not in ANSWERED:
-                raise NoAnswer(f"the operator {sign} is not answered here; answered are + - * / % ^")
-            if self._is("on", "ignoring", "bool", "group_left", "group_right"):
+                raise NoAnswer(f"the operator {sign} is not answered here; answered are {' '.join(ANSWERED)}")
+            as_bool = self._took("bool") is not None
+            if as_bool and sign not in COMPARISONS:
+                raise no_query(word.at, "bool modifier can only be used on comparison operators")
+            if self._is("on", "ignoring", "group_left", "group_right"):
                 raise NoAnswer(f"{self._peek().text} behind {sign} is not answered here: series pair up by all labels")
             # A power binds its right side first.
             right = self.expression(_STRENGTH[sign] + (sign != "^"))
-            for side in (left, right):
-                if kind_of(side) not in {"scalar", "vector"}:
-                    raise no_query(
-                        word.at, f"operator {sign} takes scalars and instant vectors, not a {KINDS[kind_of(side)]}"
-                    )
-            left = Binary(sign, left, right)
+            left = Binary(sign, left, right, as_bool)
+            _check_sides(left, word)
         self._depth -= 1
         return left
 
@@ -318,6 +319,16 @@ class _Parser:
             if not self._is(")"):
                 self.expect(",")
         return how == "without", tuple(labels)
+
+
+def _check_sides(one: Binary, word: Word) -> None:
+    """Raise NoQuery unless both sides of `word` are what it can stand between."""
+    kinds = kind_of(one.left), kind_of(one.right)
+    for kind in kinds:
+        if kind not in {"scalar", "vector"}:
+            raise no_query(word.at, f"operator {one.sign} takes scalars and instant vectors, not a {KINDS[kind]}")
+    if kinds == ("scalar", "scalar") and one.sign in COMPARISONS and not one.as_bool:
+        raise no_query(word.at, "comparisons between scalars must use BOOL modifier")
 
 
 def _check(kind: Kind, argument: Expression, word: Word) -> None:

@@ -60,11 +60,12 @@ class Negated:
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """Two sides, and what stands between them."""
+    """Two sides, and what stands between them; `as_bool`: a comparison gives 0 or 1, and leaves nothing out."""
 
     sign: str
     left: "Expression"
     right: "Expression"
+    as_bool: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,8 @@ class Signature(NamedTuple):
     gives: Kind
 
 
+COMPARISONS = ("==", "!=", "<=", "<", ">=", ">")
+ARITHMETIC = ("+", "-", "*", "/", "%", "^")
 OVER_TIME = (
     "avg_over_time", "min_over_time", "max_over_time", "sum_over_time", "count_over_time", "last_over_time",
     "stddev_over_time", "stdvar_over_time", "present_over_time", "delta",

@@ -6,7 +6,7 @@ or infinite.
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,9 @@ Flags: TypeAlias = NDArray[np.bool_]
 Scalar: TypeAlias = Floats
 """A number at each step."""
 
-ARITHMETIC: Mapping[str, Callable[[Floats, Floats], Floats]] = {
+_BETWEEN: Mapping[str, Callable[[Floats, Floats], NDArray[Any]]] = {
     "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "%": np.fmod, "^": np.power,
+    "==": operator.eq, "!=": operator.ne, "<=": operator.le, "<": operator.lt, ">=": operator.ge, ">": operator.gt,
 }  # fmt: skip
 _LARGEST_K = 2.0**63
 
@@ -37,6 +38,10 @@ class Vector(NamedTuple):
     def nameless(self) -> "Vector":
         """Return it without the names of metrics. Raises NoAnswer where two series are then the same."""
         return self._replace(labels=[without(labels, {NAME}) for labels in self.labels]).distinct()
+
+    def where(self, holds: Flags) -> "Vector":
+        """Return what of it `holds`."""
+        return self._replace(there=self.there & holds).distinct()
 
     def distinct(self) -> "Vector":
         """Return it without series that have no value. Raises NoAnswer where two of the others are the same."""
@@ -63,13 +68,17 @@ def stacked(labels: list[Labels], rows: Sequence[tuple[Floats, Flags]], steps: i
 def calculated(sign: str, left: Floats, right: Floats) -> Floats:
     """Return left and right with the sign between them, as float64 has it: infinite and NaN are values."""
     with np.errstate(all="ignore"):
-        return ARITHMETIC[sign](left, right)
+        found: Floats = _BETWEEN[sign](left, right).astype(np.float64)  # comparisons are 0 or 1
+    return found
 
 
-def paired(sign: str, left: Vector, right: Vector) -> Vector:
-    """Return the vector of the pairs of series that have the same labels but for their names. Raises NoAnswer."""
+def paired(sign: str, left: Vector, right: Vector, *, filters: bool = False) -> Vector:
+    """Return the vector of the pairs of series that have the same labels but for their names. Raises NoAnswer.
+
+    filters: it has the values and the names of the left side, where the comparison holds.
+    """
     lefts, rights = _grouped(left), _grouped(right)
-    both = left.there.any(axis=0) & right.there.any(axis=0) if left.labels and right.labels else False
+    both = np.any(left.there, axis=0) & np.any(right.there, axis=0)
     labels, rows = [], []
     for key, at in rights.items():
         if np.any((right.there[at].sum(axis=0) > 1) & both):
@@ -77,12 +86,17 @@ def paired(sign: str, left: Vector, right: Vector) -> Vector:
         if key not in lefts:
             continue
         values, there = _merged(right.values[at], right.there[at])
-        pairs = left.there[lefts[key]] & there
+        of_left = left.values[lefts[key]]
+        found = calculated(sign, of_left, values[np.newaxis])
+        pairs = left.there[lefts[key]] & there & ((found != 0) | (not filters))
         if np.any(pairs.sum(axis=0) > 1):
             raise _ambiguous("left", key)
-        of_left, there = _merged(left.values[lefts[key]], pairs)
-        labels.append(key)
-        rows.append((calculated(sign, of_left, values), there))
+        if filters:
+            labels += [left.labels[row] for row in lefts[key]]
+            rows += list(zip(of_left, pairs, strict=True))
+        else:
+            labels.append(key)
+            rows.append(_merged(found, pairs))
     return stacked(labels, rows, left.values.shape[1])
 
 

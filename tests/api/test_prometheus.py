@@ -3,15 +3,19 @@
 import json
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from api.access.tokens import READ, WRITE, add
 from api.promql import budget, patterns
 from api.promql.budget import MOST_POINTS
+from api.promql.parser import parsed
 from api.promql.patterns import Effort, matcher
 from api.promql.refusals import NoAnswer, NoQuery
 from tests.api.test_auth import bearer
@@ -229,7 +233,7 @@ def test_the_dashboard_chooses_among_symbols() -> None:
 @pytest.mark.parametrize(
     ("query", "named"),
     [
-        ("rate(price[5m])", "function 'rate'"), ("price > 1", "operator >"), ("price and price", "operator and"),
+        ("rate(price[5m])", "function 'rate'"), ("price or price", "operator or"), ("price and price", "operator and"),
         ("price atan2 1", "operator atan2"), ("max_over_time(price[1h:1m])", "subquery"), ("price[5m]", "range vector"),
         ("'a'", "string"), ("stddev(price)", "aggregation stddev"), ("count_values('a', price)", "count_values"),
         ("price / on(symbol) size", "on behind /"), ("price * ignoring(job) group_left size", "ignoring behind *"),
@@ -254,6 +258,27 @@ def test_what_is_not_answered_is_named(shared_service: Service, query: str, name
 def test_what_is_no_query_is_bad_data(shared_service: Service, parameters: dict[str, str], told: str) -> None:
     """400, in the form of Prometheus."""
     assert told in refused(shared_service.client.get("/api/v1/query", params=parameters), 400, "bad_data")
+
+
+WORDS = (
+    "price", "size", "{", "}", "(", ")", "[", "]", ",", "=", "=~", "!~", '"A"', "'(a|b)*'", "5m", "1h30m", ":", "@",
+    "offset", "-", "+", "*", "^", "%", ">", "bool", "1", ".5", "0x1f", "1e3", "NaN", "inf", "sum", "by", "without",
+    "topk", "delta", "avg_over_time", "quantile_over_time", "absent", "scalar", "time", "symbol", "start", "#", " ",
+    "\\", "`", "and", "on",
+)  # fmt: skip
+
+
+@given(st.one_of(st.lists(st.sampled_from(WORDS), max_size=40).map("".join), st.text(max_size=40)))
+@settings(max_examples=2_000, deadline=None)
+@example("-" * 5_000)
+@example("{" * 5_000)
+@example("((1))[5m]")
+@example('price{a=~"' + "(" * 5_000)
+@example("1" + "^1" * 5_000)
+def test_any_text_is_a_query_or_refused(text: str) -> None:
+    """By nothing but the two refusals that are told."""
+    with suppress(NoQuery, NoAnswer):
+        parsed(text)
 
 
 def test_other_bodies_are_refused(shared_service: Service) -> None:
@@ -300,8 +325,8 @@ def test_too_many_points_are_refused(shared_service: Service) -> None:
 
 def test_windows_of_which_points_are_gone_have_no_value(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A mean of what is left would be another number; the newest of a window is right all the same."""
-    settings = {"store__max_data_retention": 8_192, "store__cleanup_keep_count": 4_096}
-    with running_service(tmp_path_factory.mktemp("gone"), **settings) as service:
+    sizes = {"store__max_data_retention": 8_192, "store__cleanup_keep_count": 4_096}
+    with running_service(tmp_path_factory.mktemp("gone"), **sizes) as service:
         for begin in (0, 5_000):
             times = list(range(T + begin, T + begin + 5_000))
             store(service, "A", values=[float(t - T) for t in times], times=times)

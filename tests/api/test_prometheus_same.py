@@ -108,6 +108,9 @@ class Queries:
                 lambda: f"{self.vector(depth - 1)} {self.sign()} {self.scalar(depth - 1)}",
                 lambda: f"{self.scalar(depth - 1)} {self.sign()} {self.vector(depth - 1)}",
                 lambda: f"({self.vector(depth - 1)}) {rng.choice('+-*')} ({self.vector(depth - 1)})",
+                lambda: f"{self.vector(depth - 1)} {self.comparison()} {self.scalar(depth - 1)}",
+                lambda: f"{self.scalar(depth - 1)} {self.comparison()} {self.vector(depth - 1)}",
+                lambda: f"({self.vector(depth - 1)}) {self.comparison()} ({self.vector(depth - 1)})",
                 lambda: self.aggregation(depth - 1),
                 lambda: f"{rng.choice(('topk', 'bottomk'))}({rng.randint(0, 5)}, price{self.shift()})",
                 lambda: f"-{self.vector(depth - 1)}",
@@ -161,12 +164,18 @@ class Queries:
                 lambda: f"({self.scalar(depth - 1)} {self.sign()} {self.scalar(depth - 1)})",
                 lambda: f"{self.scalar(depth - 1)} {rng.choice('+-*')} {self.scalar(depth - 1)}",
                 lambda: f"scalar({self.selector()})",
+                lambda: f"({self.scalar(depth - 1)} {self.comparison(only_bool=True)} {self.scalar(depth - 1)})",
             ]
         return rng.choice(ways)()
 
     def sign(self) -> str:
         """Return what stands between two numbers."""
         return self.rng.choice("+-*/+-*/%^")
+
+    def comparison(self, *, only_bool: bool = False) -> str:
+        """Return a comparison, with or without bool."""
+        sign = self.rng.choice(("==", "!=", "<", ">", "<=", ">="))
+        return f"{sign} bool" if only_bool or self.rng.random() < 0.4 else sign
 
     def aggregation(self, depth: int) -> str:
         """Return series made one."""
@@ -250,6 +259,10 @@ ODD = (
     "price offset 5",
     "avg_over_time(price)",
     "abs(price[5m])",
+    "1 > 2",
+    "1 + bool 2",
+    "price[5m] > 1",
+    'price > {symbol="ABC-USD"}',
     "price[5m] + 1",
     "topk(price)",
     "topk(price, price)",
