@@ -29,6 +29,7 @@ from api.operation.beside import Beside
 from api.operation.latency import Latencies, RequestCounter, add
 from api.operation.part import Part
 from api.operation.settings import LogSettings, Settings
+from api.routes import prometheus, udf
 from api.routes.answers import First, Quantile, Rank
 from api.routes.asof import Asof
 from api.routes.bars import Bars
@@ -74,6 +75,18 @@ ACCESS: Mapping[str, Access] = {
     "/rank": READ,
     "/asof": READ,
     "/values": READ,
+    "/api/v1/query": READ,
+    "/api/v1/query_range": READ,
+    "/api/v1/series": READ,
+    "/api/v1/labels": READ,
+    "/api/v1/label/{name}/values": READ,
+    "/api/v1/metadata": READ,
+    "/api/v1/status/buildinfo": READ,
+    "/udf/config": READ,
+    "/udf/symbols": READ,
+    "/udf/search": READ,
+    "/udf/history": READ,
+    "/udf/time": READ,
     "/events": READ,
     "/stream": ANY,  # WRITE or READ, which its query decides
     "/metrics": READ,  # who watches sees what /symbols tells, and needs no right to do anything
@@ -159,6 +172,8 @@ def routes(
         "/events": Events(live, streams),
         "/metrics": metrics,
         "/cluster": Cluster(part),
+        **prometheus.resources(store, settings.server, beside),
+        **udf.resources(store, beside),
         "/": Page("index.html"),
         "/docs": Page("docs.html"),
         "/static/{name}": Static(),

@@ -67,6 +67,11 @@ TARGETS = (
         _beside("of a day of 1e5 ticks:", name("ticks", "candles", stored=STORED[0])),
     ),
     _timed(
+        "1,000 steps of /api/v1/query_range, means of five minutes, over a day of 1e8 ticks, JSON included", 10e-3,
+        name("ticks", "query_range", stored=_MOST),
+        _beside("of a day of 1e5 ticks:", name("ticks", "query_range", stored=STORED[0])),
+    ),
+    _timed(
         "append of 10 ticks (durability process)", 8e-6, "ticks.append[points=10]",
         _beside("of ten prices alone:", "store.append[points=10]"),
     ),

@@ -19,7 +19,7 @@ MOST_WAITING = 64
 MOST_HELD_BYTES = 256 * 2**20
 """What the answers that are made, and those that are still being sent, may take together."""
 
-KINDS = ("path", "quantile", "rank", "symbols", "windows")
+KINDS = ("path", "promql", "quantile", "rank", "symbols", "windows")
 Answer = TypeVar("Answer")
 
 

@@ -191,6 +191,15 @@ class Questions(Starting):
             serving = self._serving(prefix, after, where)
             return [series.info() for series in islice((one for one in serving if not one.has_left), limit)]
 
+    def serving(self, *, where: Callable[[str], bool] | None = None) -> Iterator[Series]:
+        """Yield each series that serves, in the order of their names, each for one question. StoreUnusable.
+
+        Of those for which `where`, given the symbol, is true. One that nobody has used is opened for reading alone, and
+        not kept open.
+        """
+        with self._reading():
+            yield from (one for one in self._serving(where=where) if not one.has_left)
+
     def _repr_html_(self) -> str | None:
         """Show the first symbols with their prices, in a notebook; None where the store can't be read."""
         try:

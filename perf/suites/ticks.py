@@ -22,6 +22,7 @@ GUARDED = STORED[0]
 BATCHES = (10, 1_000_000)
 _MINUTES = 1_440
 _PLACES = 1_000
+_STEPS = 1_000
 _FURTHER = ("min", "max", "last", "avg", "var", "vwap", "rv", "drawdown", "skew")
 
 
@@ -69,6 +70,18 @@ def _candles(lab: Lab, stored: int) -> Iterator[TimeFunction]:
         yield run
 
 
+@contextmanager
+def _query_range(lab: Lab, stored: int) -> Iterator[TimeFunction]:
+    """Ask as Grafana does for the mean of five minutes at a thousand steps over the day, the JSON included."""
+    begin, step = OPEN_NS // 10**9, DAY_NS // 10**9 // _STEPS
+    query = f"query=avg_over_time(price[5m])&start={begin + step}&end={begin + step * _STEPS}&step={step}"
+    with (
+        _stored(lab, stored) as store,
+        timing(create_app(store, settings()), scope("GET", "/api/v1/query_range", query.encode()), [b""]) as run,
+    ):
+        yield run
+
+
 def _append(points: int) -> Prepare:
     """Append ticks, each batch later than the one before; the arrays differ, as those of `store.append` do."""
 
@@ -108,6 +121,8 @@ def cases() -> list[Case]:
             found.append(Case(name("ticks", case, stored=n), prepare, work, guarded=n == GUARDED))
         candles = partial(_candles, stored=n)
         found.append(Case(name("ticks", "candles", stored=n), candles, Work(_MINUTES, "bars"), guarded=n == GUARDED))
+        steps = partial(_query_range, stored=n)
+        found.append(Case(name("ticks", "query_range", stored=n), steps, Work(_STEPS, "steps"), guarded=n == GUARDED))
     found += [
         Case(
             name("ticks", "append", points=points), _append(points), Work(points, "points"),

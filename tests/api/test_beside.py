@@ -30,7 +30,7 @@ def test_too_many_long_questions_are_refused_and_the_others_answered() -> None:
         return await asyncio.gather(*asked)
 
     assert asyncio.run(run()) == list(range(MOST_RUNNING + MOST_WAITING - 1))
-    counted = {"path": 0, "quantile": 0, "rank": 0, "symbols": 0, "windows": MOST_RUNNING + MOST_WAITING}
+    counted = {"path": 0, "promql": 0, "quantile": 0, "rank": 0, "symbols": 0, "windows": MOST_RUNNING + MOST_WAITING}
     assert (beside.asked, beside.refused) == (counted, 1)
     assert beside.unfinished == 0
 

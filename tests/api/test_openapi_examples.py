@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterator
 from http import HTTPStatus
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,7 @@ from hft_mmap.tree.words import FLAGS
 from tests.api.streams.client import ingesting
 from tests.api.test_openapi import DOCUMENT, OPERATIONS, resolved
 from tests.conftest import StartService
-from tests.service import Service, run_command
+from tests.service import Service, run_command, running_service
 from tests.small_disk import SmallDisk
 
 # The opening of a web socket is never answered with 200, so it has no example of an answer but those of its refusals.
@@ -116,9 +117,19 @@ def example_service(shared_service: Service) -> Service:
     return shared_service
 
 
+@pytest.fixture(scope="module")
+def tick_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Yield a service to which the example of ticks was sent, and nothing else."""
+    with running_service(tmp_path_factory.mktemp("ticks")) as service:
+        examples_of = OPERATIONS["/add_batch", "post"]["requestBody"]["content"]["application/json"]["examples"]
+        assert service.client.post("/add_batch", json=examples_of["ticks"]["value"]).is_success
+        yield service
+
+
 @pytest.mark.parametrize("path", GETS)
-def test_the_example_of_a_question_gets_the_example_of_its_answer(example_service: Service, path: str) -> None:
+def test_the_example_of_a_question_gets_the_example_of_its_answer(request: pytest.FixtureRequest, path: str) -> None:
     """Sent with the examples of its parameters, each GET is answered with 200 and, where it shows one, its example."""
+    example_service = request.getfixturevalue("tick_service" if path.startswith("/udf/") else "example_service")
     item = DOCUMENT["paths"][path]
     named = [resolved(one) for one in item.get("parameters", []) + item["get"].get("parameters", [])]
     given = {one["name"]: one["example"] for one in named if "example" in one}

@@ -21,6 +21,7 @@ TOKENS = {
     "both": ["read:ES.*", "write:ES.*"], "reader": ["read:ES.*"], "writer": ["write:ES.A"],
     "crossed": ["read:ES.*", "write:NQ.S*"], "stars": ["read:*S.A", "write:E*.A"],
 }  # fmt: skip
+FORM = "application/x-www-form-urlencoded"
 JSON, RAW, ARROW, LINES, TEXT = (
     "application/json", "application/octet-stream", "application/vnd.apache.arrow.stream", "application/x-ndjson",
     "text/plain",
@@ -54,9 +55,16 @@ BODIES: Mapping[tuple[str, str, str], Callable[[str], bytes]] = {
     ("/asof", "post", RAW): lambda _: b"\1" + b"\0" * 7,
     ("/asof", "post", ARROW): lambda _: _arrow(time=[1]),
     ("/symbols/{symbol}", "patch", JSON): lambda _: b'{"symbol":"ES.NEW"}',
+    ("/api/v1/query", "post", FORM): lambda _: b"query=price",
+    ("/api/v1/query_range", "post", FORM): lambda _: b"query=price&start=1&end=2&step=1",
+    ("/api/v1/series", "post", FORM): lambda _: b"match[]=price",
+    ("/api/v1/labels", "post", FORM): lambda _: b"match[]=price",
     ("/cluster", "patch", JSON): lambda _: b'{"max_data_retention":100,"cleanup_keep_count":50}',
 }
-BY_TIME = {("/asof", "post"): 422, ("/write", "post"): 400, ("/api/v2/write", "post"): 400}
+BY_TIME = {
+    ("/asof", "post"): 422, ("/write", "post"): 400, ("/api/v2/write", "post"): 400,
+    **{(f"/udf/{route}", method): 422 for route in ("symbols", "history") for method in ("get", "head")},
+}  # fmt: skip
 """What can't be done with these series, which have no times: it is refused for that, and only that, to who may."""
 ANSWERED = {"200", "201", "204", "101"}
 MODES = {"ingest": WRITE, "stats": READ, "query": READ}

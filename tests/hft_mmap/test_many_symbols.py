@@ -178,6 +178,19 @@ def test_a_reader_opens_none_either(data: Path, open_store: OpenStore) -> None:
         assert reader.stats(SYMBOLS[4], 1).last == 8.0
 
 
+def test_those_that_serve_are_found_without_opening_them_for_good(data: Path, open_store: OpenStore) -> None:
+    """In the order of their names, of those that are wanted; one that is damaged is left out, and none stays open."""
+    flip(data / SYMBOLS[7] / chunk_name(0), Layout.of(64).footer + 3)
+    store = open_store(mode="r", limits=MANY)
+    looked_at(store)
+    wanted = set(SYMBOLS[5:10])
+    found = [(series.symbol, series.stats(1).last) for series in store.serving(where=wanted.__contains__)]
+    assert [symbol for symbol, _ in found] == [*SYMBOLS[5:7], *SYMBOLS[8:10]]
+    assert all(last == store.stats(symbol, 1).last for symbol, last in found)
+    assert [series.symbol for series in store.serving()] == [*SYMBOLS[:7], *SYMBOLS[8:]]
+    assert not [name for name in open_files(data) if Path(name).parent.name not in wanted]
+
+
 @pytest.mark.parametrize("foreign", ["lost+found", ".trash", "no-series"])
 def test_what_is_no_symbol_takes_no_place(open_store: OpenStore, foreign: str) -> None:
     """Directories of others are not counted, and the limit is met exactly."""
