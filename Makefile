@@ -13,7 +13,7 @@ ARGS ?=
 EXTRAS ?=
 COMMA := ,
 WITH_EXTRAS := $(patsubst %,$(VENV)/with-%,$(subst $(COMMA), ,$(EXTRAS)))
-CHECKED := hft_mmap api tests perf
+CHECKED := hft_mmap api contrib tests perf
 
 .PHONY: help serve venv install uninstall deb dist test-install systemd-tests audit test check bench bench-save bench-compare figures report
 .PHONY: gate gate-proof test-gate flamegraph memprofile syscalls peers test-peers test-versions stress brute-force coverage simulate simulate-cluster torture torture-cluster cluster-demo fuzz lock assets screenshot clean

@@ -10,8 +10,12 @@
     awaiting.py   AsyncClient
     buffer.py     the points that a producer has not sent yet
     producers.py  Producer and AsyncProducer, which send points in batches
+    outbox.py     the points that a feed has not heard of yet, by symbols and connections
+    dial.py       how a feed opens a connection
+    courier.py    how it sends, hears and goes on, on an event loop
+    feeds.py      Feed and AsyncFeed, which send points of many symbols over one WebSocket
 
-It needs httpx, which the extra `client` brings. Nothing of the store imports it.
+It needs httpx and websockets, which the extra `client` brings. Nothing of the store imports it.
 """
 
 try:
@@ -37,6 +41,7 @@ from hft_mmap.client.errors import (
     Unavailable,
     Unreachable,
 )
+from hft_mmap.client.feeds import AsyncFeed, Feed
 from hft_mmap.client.producers import AsyncProducer, Producer
 from hft_mmap.client.retry import Retry
 from hft_mmap.client.wire import Added, Stats, Windows
@@ -44,9 +49,11 @@ from hft_mmap.client.wire import Added, Stats, Windows
 __all__ = [
     "Added",
     "AsyncClient",
+    "AsyncFeed",
     "AsyncProducer",
     "Client",
     "Conflict",
+    "Feed",
     "Misdirected",
     "NameTaken",
     "NoSpace",

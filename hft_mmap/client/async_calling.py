@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hft_mmap.client.address import Address
+from hft_mmap.client.dial import Dial
 from hft_mmap.client.errors import ServiceError, Unreachable, refusal
 from hft_mmap.client.retry import Retry, ended, unreachable
 from hft_mmap.client.shards import ANY_REPLICA, Shards, Trip
@@ -40,6 +41,7 @@ class AsyncCaller:
         address = Address.of(url, token)
         self._batch_values = batch_values
         self._shards = Shards(address.urls, retry if retry is not None else Retry())
+        self._dial = Dial(address, self._shards, timeout_s, verify=verify)
         self._stream_timeout = httpx.Timeout(timeout_s, read=STREAM_TIMEOUT_S)
         self._http = httpx.AsyncClient(
             headers=address.headers, timeout=timeout_s,

@@ -1,6 +1,6 @@
 """The client for programs with an event loop."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import overload
 
 import numpy as np
@@ -11,6 +11,8 @@ from hft_mmap.batch import Prices
 from hft_mmap.by_time import Instant, Lasting, Window
 from hft_mmap.client import questions, wire
 from hft_mmap.client.async_calling import AsyncCaller
+from hft_mmap.client.feeds import AsyncFeed
+from hft_mmap.client.outbox import Outbox
 from hft_mmap.client.places import lasting
 from hft_mmap.client.producers import AsyncProducer
 from hft_mmap.client.wire import Added, Stats, Updates, Windows
@@ -63,6 +65,21 @@ class AsyncClient(AsyncCaller):
         return AsyncProducer(
             self, symbol, max_points=max_points, max_age_s=max_age_s, reorder_s=reorder_s, offset=offset
         )  # fmt: skip
+
+    def feed(
+        self, *, max_points: int = 10_000, max_age_s: float = 0.1, reorder_s: float = 0.0,
+        max_pending: int = 1_000_000, max_pending_bytes: int = 64_000_000, offsets: Mapping[str, int] | None = None,
+    ) -> AsyncFeed:  # fmt: skip
+        """Return a feed, which sends points of many symbols over one WebSocket, each exactly once; see `AsyncFeed`.
+
+        A call waits while `max_pending` points, or `max_pending_bytes`, are not acknowledged. A symbol begins where its
+        series ends, or at its place in `offsets`, the index of the first point that will be given.
+        """
+        outbox = Outbox(
+            max_points=min(max_points, self._batch_values), max_age_s=max_age_s, reorder_s=reorder_s,
+            max_pending=max_pending, max_pending_bytes=max_pending_bytes,
+        )  # fmt: skip
+        return AsyncFeed(self, self._dial, self._learn, outbox, offsets)
 
     async def stats(self, symbol: str, window: Window) -> Stats:
         """Return the statistics of the newest `window` points, or of a time, as "5m". NotFound."""

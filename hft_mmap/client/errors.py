@@ -1,8 +1,9 @@
 """What a client raises: the refusals of the service, as the errors of the store where they mean the same."""
 
+import json
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -18,6 +19,9 @@ class ServiceError(HftMmapError):
 
     retry_after_s = 0.0
     """How long the service asked to wait before it is asked again."""
+    symbol = ""
+    offset: int | None = None
+    """Of a feed: whose batch was refused, and the index that its first point was to have."""
 
     def __init__(self, status: int, problem: Mapping[str, Any], request_id: str | None) -> None:
         """Keep what the problem document says."""
@@ -28,8 +32,15 @@ class ServiceError(HftMmapError):
         Exception.__init__(self, status, self.detail)
 
     def __str__(self) -> str:
-        """Return status and detail."""
-        return f"{self.status}: {self.detail}"
+        """Return status and detail, and of a feed which batch it was."""
+        where = "" if self.offset is None else f"{self.symbol}, batch at {self.offset}: "
+        return f"{self.status}: {where}{self.detail}"
+
+    def again(self) -> Self:
+        """Return an error that says the same, to be raised once more: one object would keep every frame it passed."""
+        other = type(self)(self.status, self.problem, self.request_id)
+        other.symbol, other.offset, other.retry_after_s = self.symbol, self.offset, self.retry_after_s
+        return other
 
 
 class RequestRefused(ServiceError, ValueError):
@@ -102,20 +113,30 @@ _FIRST_SERVER_ERROR = 500
 
 def refusal(response: httpx.Response) -> ServiceError:
     """Return the error that a refusal, whose body was read, stands for."""
+    return refusal_of(response.status_code, response.content, response.reason_phrase, response.headers)
+
+
+def refusal_of(status: int, body: bytes, reason: str, headers: Mapping[str, str]) -> ServiceError:
+    """Return the error that an answer with this status stands for."""
     try:
-        problem = response.json()
+        problem = json.loads(body)
     except ValueError:  # whoever stands between, and knows nothing of problem documents
         problem = None
     if not isinstance(problem, dict):
-        problem = {"status": response.status_code, "detail": response.text[:200] or response.reason_phrase}
-    other = Unavailable if response.status_code >= _FIRST_SERVER_ERROR else RequestRefused
-    cls = _CLASS_OF.get(response.status_code, other)
+        problem = {"status": status, "detail": body.decode(errors="replace")[:200] or reason}
+    error = refused(status, problem, headers.get("X-Request-ID"))
+    after = headers.get("Retry-After", "")
+    if after.isdecimal():  # it may also be a date, which nobody here sends
+        error.retry_after_s = float(after)
+    return error
+
+
+def refused(status: int, problem: Mapping[str, Any], request_id: str | None = None) -> ServiceError:
+    """Return the error that a problem document stands for."""
+    other = Unavailable if status >= _FIRST_SERVER_ERROR else RequestRefused
+    cls = _CLASS_OF.get(status, other)
     if cls is Conflict and "total" not in problem:  # which is in the way of points, and of nothing else
         cls = NameTaken
     if cls is Conflict and "index" in problem:
         cls = TooLate
-    error = cls(response.status_code, problem, response.headers.get("X-Request-ID"))
-    after = response.headers.get("Retry-After", "")
-    if after.isdecimal():  # it may also be a date, which nobody here sends
-        error.retry_after_s = float(after)
-    return error
+    return cls(status, problem, request_id)

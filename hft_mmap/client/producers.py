@@ -7,13 +7,14 @@ symbol while it runs; a second one shows as a Conflict.
 
 import asyncio
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
 from typing import Protocol, Self
 
 from hft_mmap.batch import Prices
-from hft_mmap.client.buffer import Buffer, checked, one_point
+from hft_mmap.client.buffer import Buffer, checked
 from hft_mmap.client.wire import Added
 from hft_mmap.errors import HftMmapError
 from hft_mmap.ticks import Sizes, Ticks, Times
@@ -81,7 +82,7 @@ class Producer:
         time: nanoseconds since 1970 UTC, or a datetime with a time zone. size: + bought and - sold, or from 0 beside
         side: "buy" or "sell".
         """
-        self._give(one_point(value, time, size, side))
+        self._give(lambda: self._buffer.add(value, time, size, side))
 
     def extend(
         self, values: Prices, *, times: Times | None = None, sizes: Sizes | None = None, time_unit: str = "ns"
@@ -92,16 +93,20 @@ class Producer:
         none, ColumnsDiffer if they have other columns than those before them: then none is taken. After any other error
         all are taken, and go out, behind those that came before, with the next call.
         """
-        self._give(checked(values, times, sizes, time_unit))
+        points = checked(values, times, sizes, time_unit)
+        self._give(lambda: self._buffer.put(points))
 
-    def _give(self, points: Ticks) -> None:
+    def _give(self, put: Callable[[], None]) -> None:
         with self._news:
             if self._closed:
                 message = f"the producer of {self.symbol} was closed"
                 raise ValueError(message)
-            self._buffer.put(points)
+            # PERF: whoever sends the old ones knows when that is; waking it for each point takes 10 us.
+            unwatched = self._has_failed or not len(self._buffer)
+            put()
             self._send(all_points=self._has_failed)
-            self._news.notify()
+            if unwatched:
+                self._news.notify()
 
     def flush(self) -> None:
         """Send what waits; return once it is acknowledged."""
@@ -191,20 +196,21 @@ class AsyncProducer:
         time: nanoseconds since 1970 UTC, or a datetime with a time zone. size: + bought and - sold, or from 0 beside
         side: "buy" or "sell".
         """
-        await self._give(one_point(value, time, size, side))
+        await self._give(lambda: self._buffer.add(value, time, size, side))
 
     async def extend(
         self, values: Prices, *, times: Times | None = None, sizes: Sizes | None = None, time_unit: str = "ns"
     ) -> None:
         """Give some points, in order; see `Producer.extend`."""
-        await self._give(checked(values, times, sizes, time_unit))
+        points = checked(values, times, sizes, time_unit)
+        await self._give(lambda: self._buffer.put(points))
 
-    async def _give(self, points: Ticks) -> None:
+    async def _give(self, put: Callable[[], None]) -> None:
         async with self._lock:
             if self._closed:
                 message = f"the producer of {self.symbol} is not open"
                 raise ValueError(message)
-            self._buffer.put(points)
+            put()
             await self._send(all_points=self._has_failed)
         self._news.set()
 

@@ -74,7 +74,7 @@ def is_lasting(failure: BaseException | None) -> bool:
     return False
 
 
-def unreachable(error: httpx.TransportError) -> Unreachable:
+def unreachable(error: Exception) -> Unreachable:
     """Return the error that a failed connection stands for."""
     advice = "; name a file with what signed it (verify, --ca)" if "CERTIFICATE_VERIFY_FAILED" in str(error) else ""
     failure = Unreachable(f"{type(error).__name__}: {error}{advice}")

@@ -12,12 +12,12 @@ KILLS = 5
 
 
 def _measure(lab: Lab, effort: Effort) -> Iterator[Benchmark]:
-    from tests.client.test_exactly_once import live  # noqa: PLC0415 - pytest, where nothing else needs it
+    from tests.client.test_exactly_once import by_producer, live  # noqa: PLC0415 - pytest, where nothing else needs it
 
     cuts = 100 if effort.name == "fast" else 1000
     with lab.scratch() as scratch:
         # It compares the stored points with the given ones, one by one, and raises where they are not the same.
-        made, points = live(Path(scratch), seed=1, cuts=cuts, kills=KILLS)
+        made, points = live(Path(scratch), by_producer, seed=1, cuts=cuts, kills=KILLS)
     metadata = {"kills": KILLS}
     for what, value in (("made", made), ("points", points), ("lost_or_doubled", 0)):
         yield benchmark(name("cuts", "producer", what=what), [[value]], unit="integer", metadata=metadata)

@@ -18,6 +18,7 @@ from api.access.secret_files import CredentialsError
 from api.access.tls import Certificate
 from api.connection.handshakes import HANDSHAKE_BYTES
 from api.operation.settings import ServerSettings
+from hft_mmap.client import Client, Unreachable
 from tests.conftest import StartService
 from tests.service import PATIENCE_S, Service, run_command, wait_until
 
@@ -239,3 +240,19 @@ def test_each_file_that_is_missing_or_wrong_is_named(tmp_path: Path, monkeypatch
     issue(tmp_path, "two", "other-")
     Path("other-key.pem").rename("key.pem")
     assert "the key is not that of the certificate" in refusal()
+
+
+def test_a_feed_trusts_the_certificate_that_it_is_told_of(start_service: StartService, tmp_path: Path) -> None:
+    """And no other: waiting would change nothing."""
+    issue(tmp_path, "own")
+    url = f"https://127.0.0.1:{start_service(server__tls_certificate='cert.pem', server__tls_key='key.pem').port}"
+    with Client(url, verify=ssl.create_default_context(cafile=tmp_path / "cert.pem")) as client:
+        with client.feed() as feed:
+            feed.add("A", 1.5)
+        assert client.values("A").tolist() == [1.5]
+    with (
+        Client(url) as client,
+        pytest.raises(Unreachable, match="CERTIFICATE_VERIFY_FAILED"),
+        client.feed(offsets={"A": 1}) as feed,
+    ):
+        feed.add("A", 2.5)

@@ -1,6 +1,7 @@
 """What the tests of both clients share: each runs with Client and with AsyncClient."""
 
 import asyncio
+import inspect
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -8,7 +9,7 @@ from typing import Any, Self
 
 import pytest
 
-from hft_mmap.client import AsyncClient, Client, Windows
+from hft_mmap.client import AsyncClient, AsyncFeed, Client, Windows
 from tests.service import PATIENCE_S
 
 
@@ -34,6 +35,10 @@ class Blocking:
         finally:
             self._runner.run(updates.aclose())
 
+    def feed(self, **options: Any) -> "BlockingFeed":
+        """Return a feed of the client."""
+        return BlockingFeed(self._runner, self._client.feed(**options))
+
     def __enter__(self) -> Self:
         """Return the client."""
         return self
@@ -42,6 +47,31 @@ class Blocking:
         """Close it."""
         self._runner.run(self._client.close())
         self._runner.close()
+
+
+class BlockingFeed:
+    """An AsyncFeed that is called like a Feed; its connection lives while it is called."""
+
+    def __init__(self, runner: asyncio.Runner, feed: AsyncFeed) -> None:
+        """Take the feed, and the loop that it lives on."""
+        self._runner = runner
+        self._feed = feed
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the feed has of that name; a method is run to its end."""
+        found = getattr(self._feed, name)
+        if not inspect.iscoroutinefunction(found):
+            return found
+        return lambda *args, **options: self._runner.run(found(*args, **options))
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        self._runner.run(self._feed.__aenter__())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+        self._runner.run(self._feed.close())
 
 
 @pytest.fixture(params=[Client, Blocking], ids=["sync", "async"])

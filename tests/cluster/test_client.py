@@ -67,6 +67,27 @@ def pair() -> list[str]:
     return [HIGH[n], LOW[n]]
 
 
+def test_a_feed_goes_to_each_shard(two: Two, connect: Any, pair: list[str]) -> None:
+    """Over a connection to each; what one shard refuses, as the symbol is of another, stops that symbol alone."""
+    _, low = pair
+    with connect(two.urls) as client:
+        with client.feed(max_points=2) as feed:
+            for k in range(5):
+                for name in pair:
+                    feed.add(name, float(k))
+        assert [client.values(name).tolist() for name in pair] == [list(range(5))] * 2
+    with connect(two.a.url) as client:
+        feed = client.feed(offsets={HIGH[41]: 0})
+        feed.__enter__()
+        feed.add(HIGH[41], 5.0)
+        feed.add(low, 5.0)
+        with pytest.raises(Misdirected, match=f"421: {HIGH[41]}, batch at 0"):
+            feed.close()
+        assert client.total(low) == 6
+    with connect(two.urls) as client:
+        assert client.total(HIGH[41]) == 0
+
+
 def test_each_symbol_goes_to_its_shard(two: Two, connect: Any, pair: list[str]) -> None:
     """Batches and questions; what is asked of many symbols comes from all shards, in the order that was asked for."""
     high, low = pair

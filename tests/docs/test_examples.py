@@ -8,7 +8,8 @@ from tests.docs.markdown import EXECUTED, SHOWN, Block, blocks
 from tests.docs.session import DOCUMENTED_ADDRESS, reading
 from tests.service import ROOT
 
-DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+CONTRIB = ROOT / "contrib" / "README.md"
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), CONTRIB]
 MAX_NOT_RUN = 6
 
 
@@ -28,6 +29,8 @@ def test_every_example_does_what_the_document_says(path: Path, tmp_path: Path) -
     """Followed from top to bottom, beside a fresh service, each command and each block of Python does its part."""
     examples = [block for block in blocks(path) if block.executed]
     served = any(DOCUMENTED_ADDRESS in block.text for block in examples)
+    if path == CONTRIB:  # whose recordings lie in the checkout
+        (tmp_path / "contrib").symlink_to(CONTRIB.parent)
     # Those with many commands; elsewhere, as in README.md, each is a real process with a start of its own.
     with reading(tmp_path, with_service=served, forking=path.name in {"import-export.md", "security.md"}) as reader:
         for block in examples:

@@ -8,8 +8,20 @@ from typing import assert_type
 import numpy as np
 from numpy.typing import NDArray
 
-from hft_mmap import Buckets, Columns, Passage, Point, Rank, SeriesInfo, Store
-from hft_mmap.client import Added, AsyncClient, AsyncProducer, Client, Producer, Retry, Stats, Windows
+from hft_mmap import Buckets, Columns, Passage, Point, Rank, SeriesInfo, Store, Ticks
+from hft_mmap.client import (
+    Added,
+    AsyncClient,
+    AsyncFeed,
+    AsyncProducer,
+    Client,
+    Feed,
+    Producer,
+    Retry,
+    ServiceError,
+    Stats,
+    Windows,
+)
 from hft_mmap.transfer import ImportReport, Plan, StoreSink, export_span, import_files
 
 
@@ -64,6 +76,14 @@ def use_a_client(url: str) -> int:
             assert_type(producer, Producer)
             producer.add(3)
             producer.extend(np.array([4.0]))
+        with client.feed(max_points=10, offsets={"S": 2}) as feed:
+            assert_type(feed, Feed)
+            feed.add("F", 3, time=5, size=1, side="buy")
+            feed.extend("S", [4.0], times=[3], sizes=[1])
+            feed.flush()
+            assert_type(feed.totals, Mapping[str, int])
+            assert_type(feed.refusals(), Mapping[str, ServiceError])
+            assert_type(feed.take_back("F"), Ticks | None)
         return assert_type(client.total("T"), int)
 
 
@@ -84,6 +104,12 @@ async def use_an_async_client(url: str) -> int:
         async with client.producer("T", max_points=10) as producer:
             assert_type(producer, AsyncProducer)
             await producer.add(1)
+        async with client.feed() as feed:
+            assert_type(feed, AsyncFeed)
+            await feed.add("G", 1)
+            await feed.extend("G", (2.0,))
+            await feed.flush()
+            assert_type(feed.take_back("G"), Ticks | None)
         return assert_type(await client.total("T"), int)
 
 
