@@ -9,14 +9,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-# What not everybody needs: import (files in and out: pyarrow), excel (workbooks), client (the Python client: httpx), nats (a replica of a shard: nats-py); with a comma, both.
+# What not everybody needs: import (files in and out: pyarrow), excel (workbooks), client (the Python client: httpx), nats or kafka (a replica of a shard: nats-py, confluent-kafka); with a comma, both.
 EXTRAS ?=
 COMMA := ,
 WITH_EXTRAS := $(patsubst %,$(VENV)/with-%,$(subst $(COMMA), ,$(EXTRAS)))
 CHECKED := hft_mmap api contrib tests perf
 
 .PHONY: help serve venv install uninstall deb dist test-install systemd-tests audit test check bench bench-save bench-compare figures report
-.PHONY: gate gate-proof test-gate flamegraph memprofile syscalls peers test-peers test-versions stress brute-force coverage simulate simulate-cluster torture torture-cluster cluster-demo fuzz lock assets screenshot clean
+.PHONY: gate gate-proof test-gate flamegraph memprofile syscalls peers test-peers test-versions stress brute-force coverage simulate simulate-cluster torture torture-cluster cluster-demo test-kafka fuzz lock assets screenshot clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "  make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -166,8 +166,24 @@ test-versions: $(VENV)/dev ## try the lowest and the newest dependencies that py
 stress: $(VENV)/dev $(VENV)/warm ## run the tests at real size: 150,000,001 points, gigabytes of disk, minutes
 	$(BIN)/python -m pytest -m stress --timeout 3600 $(ARGS)
 
-cluster-demo: $(VENV)/dev $(VENV)/warm ## two shards with their log and HAProxy on this machine, until Ctrl+C; needs haproxy
-	$(BIN)/hft-mmap cluster demo $(ARGS)
+# Kafka is a hundred jars of Maven Central, 54 MB, on the Java of Debian (openjdk-17-jre-headless).
+KAFKA := .kafka
+JARS_OF_kafka := $(KAFKA)/complete
+MAVEN := https://repo1.maven.org/maven2
+
+$(KAFKA)/complete: tests/cluster/kafka.sha256
+	@mkdir -p $(KAFKA)
+	sed 's|^\S* *\(.*/\([^/]*\)\)$$|url = $(MAVEN)/\1\noutput = $(KAFKA)/\2|' $< | curl --fail --no-progress-meter --location --parallel --retry 3 --config -
+	sed 's|  .*/|  |' $< | (cd $(KAFKA) && sha256sum --check --quiet)
+	@touch $(KAFKA)/complete
+
+test-kafka: $(VENV)/dev $(VENV)/warm $(KAFKA)/complete ## the tests with three brokers of Kafka; needs Java
+	$(BIN)/python -m pytest -m kafka tests/cluster $(ARGS)
+
+LOG ?= nats
+
+cluster-demo: $(VENV)/dev $(VENV)/warm $(JARS_OF_$(LOG)) ## two shards with their log and HAProxy on this machine, until Ctrl+C; needs haproxy (LOG=kafka)
+	$(BIN)/hft-mmap cluster demo --log $(LOG) $(ARGS)
 
 brute-force: $(VENV)/dev $(VENV)/warm ## hold every statistic of 100,000 random windows against exact arithmetic: minutes
 	$(BIN)/python -m pytest -m brute_force --timeout 3600 tests/hft_mmap/test_brute_force.py $(ARGS)
@@ -187,8 +203,8 @@ simulate: $(VENV)/dev $(VENV)/warm ## histories of the store on a simulated disk
 simulate-cluster: $(VENV)/dev $(VENV)/warm ## histories of replicas over a log that loses, repeats and delays (SEED=0 HISTORIES=10000)
 	$(BIN)/python -m tests.cluster.simulate --seed $(or $(SEED),0) --histories $(or $(HISTORIES),10000)
 
-torture-cluster: $(VENV)/dev $(VENV)/warm ## kill, freeze and restart replicas and servers of their log for a while (SECONDS=600 SEED=1)
-	CLUSTER_SECONDS=$(or $(SECONDS),600) CLUSTER_SEED=$(SEED) $(BIN)/python -m pytest -m torture --timeout 0 -s tests/cluster $(ARGS)
+torture-cluster: $(VENV)/dev $(VENV)/warm $(JARS_OF_$(LOG)) ## kill, freeze and restart replicas and servers of their log for a while (SECONDS=600 SEED=1 LOG=kafka)
+	CLUSTER_LOG=$(LOG) CLUSTER_SECONDS=$(or $(SECONDS),600) CLUSTER_SEED=$(SEED) $(BIN)/python -m pytest -m torture --timeout 0 -s tests/cluster $(ARGS)
 
 torture: $(VENV)/dev $(VENV)/warm ## kill, cut power and fail calls for a while (SECONDS=600 SEED=1 KILLS=10000 CUTS=2000 RECORD=FILE.md)
 	TORTURE_SECONDS=$(or $(SECONDS),600) TORTURE_SEED=$(SEED) TORTURE_REPORT=$(REPORT) TORTURE_KILLS=$(KILLS) TORTURE_CUTS=$(CUTS) TORTURE_RECORD=$(RECORD) $(BIN)/python -m pytest -m torture --timeout 0 tests/torture tests/client tests/hostile $(ARGS)
@@ -247,6 +263,7 @@ lock: $(VENV)/created pyproject.toml ## write requirements*.lock anew from pypro
 	$(LOCK) --extra excel --constraint requirements-dev.lock --output-file requirements-excel.lock $(ARGS)
 	$(LOCK) --extra client --constraint requirements-dev.lock --output-file requirements-client.lock $(ARGS)
 	$(LOCK) --extra nats --constraint requirements-dev.lock --output-file requirements-nats.lock $(ARGS)
+	$(LOCK) --extra kafka --constraint requirements-dev.lock --output-file requirements-kafka.lock $(ARGS)
 
 assets: $(VENV)/created ## fetch what the dashboard ships of others anew (needs npm; .ci/assets names the versions)
 	$(BIN)/python .ci/vendor.py
@@ -255,5 +272,5 @@ screenshot: $(VENV)/dev $(VENV)/warm ## take the picture of the dashboard in REA
 	$(BIN)/python .ci/screenshot.py
 
 clean: ## remove the environment and everything generated; data/ and logs/ stay
-	rm -rf $(VENV) $(PEERS_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PEERS_VENV) $(KAFKA) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

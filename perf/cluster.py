@@ -1,10 +1,10 @@
 """What a log costs: a replica of a shard beside the raw publish to its log, and beside a service without one.
 
-    python -m perf.cluster
+    python -m perf.cluster [nats | kafka]
 
-Starts three servers of NATS (`sync_interval: always`), two replicas and a service on one machine, all here, and
-measures in rounds that take turns, so that what else the machine does meets all of them. Prints ratios, each the median
-of its rounds with the lowest and the highest. Needs nats-server and nats-py.
+Starts three servers of the log (each record on the disk before it is acknowledged), two replicas and a service on one
+machine, all here, and measures in rounds that take turns, so that what else the machine does meets all of them. Prints
+ratios, each the median of its rounds with the lowest and the highest. Needs what `hft-mmap cluster demo` needs.
 """
 
 import asyncio
@@ -19,14 +19,15 @@ from time import perf_counter, process_time
 from typing import NamedTuple, Self
 
 import numpy as np
-from nats.js import JetStreamContext
 
 from api.cli.demo import HOST
 from api.cli.local_cluster import Cluster, free_ports
 from api.cluster.block import Entry, Kind, encode, encode_entry
 from api.cluster.following import Follower, Patience
-from api.cluster.nats import NatsLog, config_of, connect, stream_name, subject_of
+from api.cluster.log import ManagedLog
 from api.cluster.points import Points
+from api.cluster.service import log_of
+from api.operation.sharding import ClusterSettings
 from hft_mmap import Limits, Store, Ticks
 
 ROUNDS = 7
@@ -66,18 +67,16 @@ class Connection:
 
 
 class Publisher:
-    """Publishes blocks to a stream of its own, one in flight, on the condition that a replica sets."""
+    """Publishes blocks to a log of its own, one in flight, on the condition that a replica sets."""
 
-    def __init__(self, stream: JetStreamContext, points: int) -> None:
+    def __init__(self, log: ManagedLog, points: int) -> None:
         batch = Ticks(np.linspace(1, 2, points))
         self._data = encode(0, bytes(16), [encode_entry(Entry(Kind.APPEND, "AAPL", 0, batch))])[1]
-        self._stream = stream
+        self._log = log
 
     async def send(self) -> None:
         """Publish a block."""
-        last = (await self._stream.stream_info(stream_name(RAW_SHARD))).state.last_seq if not self.last else self.last
-        headers = {"Nats-Expected-Last-Sequence": str(last)}
-        Publisher.last = (await self._stream.publish(subject_of(RAW_SHARD), self._data, headers=headers)).seq
+        Publisher.last = await self._log.append(self._data, self.last)
 
     last = 0
 
@@ -128,23 +127,27 @@ async def _rate(service: Service, seconds: float) -> Rate:
     return Rate(count / (perf_counter() - begin), count / (service.cpu_s() - cpu))
 
 
-async def _small(port: int, stream: JetStreamContext) -> float:
+async def _small(port: int, log: ManagedLog) -> float:
     async with Connection(port, "SMALL", FEW) as one:
         posts = await _times(one.send, 200)
-    raw = await _times(Publisher(stream, FEW).send, 200)
+    raw = await _times(Publisher(log, FEW).send, 200)
     return statistics.median(posts) / statistics.median(raw)
 
 
-async def _large(port: int, stream: JetStreamContext) -> float:
+async def _large(port: int, log: ManagedLog) -> float:
     async with Connection(port, "LARGE", FULL) as one:
         posts = await _times(one.send, 15)
-    raw = await _times(Publisher(stream, FULL).send, 15)
+    raw = await _times(Publisher(log, FULL).send, 15)
     return sum(raw) / sum(posts)
+
+
+def _log(cluster: Cluster, shard: int) -> ManagedLog:
+    return log_of(ClusterSettings(log=cluster.log, servers=", ".join(cluster.servers), shard=shard))
 
 
 async def _replay(cluster: Cluster, directory: Path) -> tuple[float, float]:
     """Return how many million points a second an empty replica reads, by the clock and by its processor time."""
-    log = NatsLog(cluster.servers, SHARD, 900_000)
+    log = _log(cluster, SHARD)
     await log.open()
     last = (await log.bounds()).last
     with Store(directory, durability="process", limits=Limits(max_symbols=100, starting_capacity=0)) as store:
@@ -166,18 +169,17 @@ def _row(name: str, found: list[float], wanted: str) -> None:
 
 
 async def _measure(cluster: Cluster, replica: Service, alone: Service, directory: Path) -> None:
-    client = await connect(cluster.servers)
-    stream = client.jetstream(timeout=10)
-    await stream.add_stream(config_of(RAW_SHARD, 3, 2**32))
+    log = _log(cluster, RAW_SHARD)
+    await log.create(3, 2**32 if cluster.log == "nats" else None)
     for service in (replica, alone):
         await _rate(service, 1.0)  # symbols are made, kernels are there
     small, large, with_log, without = [], [], [], []
     for _ in range(ROUNDS):
-        small.append(await _small(replica.port, stream))
+        small.append(await _small(replica.port, log))
         with_log.append(await _rate(replica, 1.5))
         without.append(await _rate(alone, 1.5))
-        large.append(await _large(replica.port, stream))
-    await client.close()
+        large.append(await _large(replica.port, log))
+    await log.close()
     pairs = list(zip(with_log, without, strict=True))
     replays = [await _replay(cluster, directory / f"replay{n}") for n in range(3)]
     print("| | median | of all rounds | wanted |\n|---|---|---|---|")
@@ -195,13 +197,13 @@ async def _measure(cluster: Cluster, replica: Service, alone: Service, directory
     _row("replay by the clock, the servers of the log on the same cores", [one[0] for one in replays], "")
 
 
-def main() -> int:
+def main(log: str = "nats") -> int:
     """Measure and print."""
     with TemporaryDirectory(prefix="hft-mmap-perf-") as name, ExitStack() as stack:
         directory = Path(name)
         cluster = Cluster(directory)
         stack.callback(cluster.end)
-        cluster.start_log()
+        cluster.start_log(log)
         replica, _ = cluster.start_shard(SHARD, "0-1023", APP_STORE__MAX_SYMBOLS="100")
         (alone,) = free_ports(1)
         cluster.start_service("alone", alone, APP_STORE__MAX_SYMBOLS="100")
@@ -212,4 +214,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

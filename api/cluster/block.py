@@ -7,8 +7,8 @@ entry       kind u8 | symbol bytes u8 | columns u16 | n u32 | offset u64 | symbo
 
 id: random. prev: the last record that was read when the block was decided; parent: the id of the last one that counted.
 columns: the bits of the columns, as in a head. Prices and sizes are float64, times int64, n of each, little-endian, as
-they are stored: checked, late times moved, no -0.0. The entry `LIMITS` has n int64 instead; those of SEAL and LIMITS
-name no points.
+they are stored: checked, late times moved, no -0.0. The entries LIMITS and MOVED have n int64 instead; those of SEAL,
+LIMITS and MOVED name no points, and that of BEGIN has one.
 """
 
 import os
@@ -43,6 +43,10 @@ class Kind(IntEnum):
     """The symbol takes no more points in this shard, for good."""
     LIMITS = 2
     """How many points a symbol keeps from now on: the most, and those that a cleanup keeps."""
+    BEGIN = 3
+    """The oldest point of a symbol that comes from another shard; its index is the offset."""
+    MOVED = 4
+    """The sealed symbol is in another shard, whose number follows; here it is removed."""
 
 
 class BadBlock(Exception):
@@ -69,12 +73,13 @@ class Block(NamedTuple):
 
 
 NO_POINTS = Ticks(np.empty(0))
+_OF_NUMBERS = frozenset({Kind.LIMITS, Kind.MOVED})
 
 
 def encode_entry(entry: Entry) -> bytes:
     """Return the bytes of one entry. Costs a copy."""
     name = entry.symbol.encode()
-    if entry.kind is Kind.LIMITS:
+    if entry.kind in _OF_NUMBERS:
         n, columns, arrays = len(entry.numbers), 0, [np.array(entry.numbers, "<i8")]
     else:
         n, columns = len(entry.batch.prices), bits_of(entry.batch.kinds)
@@ -117,10 +122,11 @@ def _decode_entry(data: bytes, at: int) -> tuple[Entry, int]:
     at += _ENTRY.size
     symbol = data[at : at + size].decode()
     at += size + -size % 8
-    if kind is Kind.LIMITS:
+    if kind is not Kind.LIMITS:
+        validate_symbol(symbol)
+    if kind in _OF_NUMBERS:
         numbers = tuple(np.frombuffer(data, "<i8", n, at).tolist())
         return Entry(kind, symbol, offset, NO_POINTS, numbers), at + 8 * n
-    validate_symbol(symbol)
     prices = np.frombuffer(data, "<f8", n, at)
     at += 8 * n
     found = {}

@@ -12,7 +12,7 @@ from api.cluster.block import HEAD_BYTES, MOST_ENTRY_BYTES, NO_POINTS, Entry, Ki
 from api.cluster.request import Answer, Request
 from api.cluster.state import State
 from api.http.problems import Refusal
-from hft_mmap import HftMmapError, Late, Limits, SymbolLimitReached, Ticks
+from hft_mmap import HftMmapError, Late, Limits, SymbolLimitReached, SymbolNotFound, Ticks
 from hft_mmap.files.layout import Kind as Column
 from hft_mmap.slots import MOST_SLOTS, slot_of
 from hft_mmap.ticks import clamped, other_columns, raise_late
@@ -116,21 +116,19 @@ class _Deciding:
         symbol, batch, place = request.symbol, request.batch, self._state.place
         if request.kind is Kind.LIMITS:
             self._add(Entry(Kind.LIMITS, "", 0, NO_POINTS, request.numbers))
-            self._limits = Limits(*request.numbers)
+            most, keep = request.numbers
+            self._limits = Limits(most, keep)
             return Answer(0)
         if symbol in self._held:
             raise _Later
-        if symbol in place.sealed:
-            detail = f"{symbol} has moved to another shard, and takes no more points here; nothing was stored"
-            raise Refusal(HTTPStatus.MISDIRECTED_REQUEST, detail)
         end, points = self._ends.get(symbol), self._state.points
-        total = points.total(symbol) if end is None else end.total
-        if request.kind is Kind.SEAL:
+        if request.kind is not Kind.APPEND:
             if end is not None:
                 raise _Later
-            self._held.add(symbol)
-            self._add(Entry(Kind.SEAL, symbol, total, NO_POINTS))
-            return Answer(total)
+            return self._step(request)
+        if symbol in place.sealed:
+            raise self._misdirected(symbol)
+        total = points.total(symbol) if end is None else end.total
         if request.offset is not None and request.offset != total:
             if end is not None:
                 raise _Later
@@ -138,6 +136,63 @@ class _Deciding:
         if end is None:
             end = self._end_of(symbol, total, batch)
         return self._append(symbol, batch, end)
+
+    @staticmethod
+    def _misdirected(symbol: str) -> Refusal:
+        detail = f"{symbol} has moved to another shard, and takes no more points here; nothing was stored"
+        return Refusal(HTTPStatus.MISDIRECTED_REQUEST, detail)
+
+    def _step(self, request: Request) -> Answer:
+        """Take a step of a move into the block. SymbolNotFound, SymbolLimitReached, OffsetConflict, Refusal."""
+        is_sealed = request.symbol in self._state.place.sealed
+        if request.kind is not Kind.BEGIN:
+            return self._moved(request) if is_sealed else self._seal(request)
+        if is_sealed:
+            raise self._misdirected(request.symbol)
+        return self._begin(request)
+
+    def _seal(self, request: Request) -> Answer:
+        """Take no more points of a symbol that takes them still. SymbolNotFound, Refusal."""
+        symbol = request.symbol
+        total = self._state.points.total(symbol)
+        if request.kind is Kind.MOVED:
+            detail = f"{symbol} takes points here still, so it has not moved; nothing was changed: seal it first"
+            raise Refusal(HTTPStatus.CONFLICT, detail)
+        if not total:
+            raise SymbolNotFound(symbol)
+        self._held.add(symbol)
+        self._add(Entry(Kind.SEAL, symbol, total, NO_POINTS))
+        return Answer(total)
+
+    def _moved(self, request: Request) -> Answer:
+        """Answer what is asked of a sealed symbol: that it is sealed, or that it is in another shard. Refusal."""
+        symbol, moved = request.symbol, self._state.place.moved
+        if request.kind is Kind.MOVED and symbol not in moved:
+            self._held.add(symbol)
+            self._add(Entry(Kind.MOVED, symbol, 0, NO_POINTS, request.numbers))
+        elif request.kind is Kind.MOVED and moved[symbol] != request.numbers[0]:
+            raise Refusal(HTTPStatus.CONFLICT, f"{symbol} has moved to shard {moved[symbol]}; nothing was changed")
+        return Answer(self._state.points.total(symbol))
+
+    def _begin(self, request: Request) -> Answer:
+        """Make a symbol by its oldest point, whatever its slot is. OffsetConflict, SymbolLimitReached."""
+        symbol, batch, at = request.symbol, request.batch, request.offset or 0
+        if self._state.points.total(symbol):
+            return Answer(*self._state.points.repeated(symbol, batch, at))
+        self._check_room(symbol)
+        self._new += 1
+        self._held.add(symbol)
+        self._add(Entry(Kind.BEGIN, symbol, at, batch))
+        return Answer(at + 1)
+
+    def _check_room(self, symbol: str) -> None:
+        """Refuse a new symbol where there are as many as there may be. SymbolLimitReached."""
+        found = self._state.points.symbols()
+        if found + self._new >= self._rules.max_symbols:
+            raise SymbolLimitReached(
+                f"symbol limit reached: this shard holds {found} of at most {self._rules.max_symbols} symbols, "
+                f"{symbol} was not added: store.max_symbols is the limit"
+            )
 
     def _end_of(self, symbol: str, total: int, batch: Ticks) -> _End:
         """Return where a symbol ends that this block has not met yet. SymbolLimitReached."""
@@ -147,11 +202,7 @@ class _Deciding:
         if slot_of(symbol) not in self._rules.slots:
             detail = f"{symbol} belongs to slot {slot_of(symbol)}, in which this shard makes no symbols (cluster.slots)"
             raise Refusal(HTTPStatus.MISDIRECTED_REQUEST, f"{detail}; nothing was stored: send it to its shard")
-        if points.symbols() + self._new >= self._rules.max_symbols:
-            raise SymbolLimitReached(
-                f"symbol limit reached: this shard holds {points.symbols()} of at most {self._rules.max_symbols} "
-                f"symbols, {symbol} was not added: store.max_symbols is the limit"
-            )
+        self._check_room(symbol)
         return _End(0, batch.kinds, None)
 
     def _append(self, symbol: str, batch: Ticks, end: _End) -> Answer:

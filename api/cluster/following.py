@@ -229,6 +229,7 @@ class Follower:
             self.disk_trouble = str(error)
             return False
         self.disk_trouble = None
+        self.heard_at_s = self._clock()  # what it has sent, or taken, it has answered
         if block is not None and block.ident == self._mine:
             self._mine_at = sequence
         self._announce()
@@ -273,12 +274,14 @@ class Follower:
                 pause_s = max(self._patience.position_s, 10 * (self._clock() - begin))
 
     async def _save(self) -> None:
-        """Put the points on the disk, then the position that they had before."""
+        """Put the points on the disk, then the position that they had before; what has moved is removed after that."""
         position = Position(self._identity, self.state.place)
 
         def put() -> None:
             self.state.points.sync()
             save(self._directory, position)
+            for symbol in position.place.moved:  # whose records are never read again
+                self.state.points.remove(symbol)
 
         try:
             await self._patience.in_thread(put)

@@ -16,6 +16,10 @@ class Unknown(Exception):
     """Nobody can say whether the record was taken, or will be."""
 
 
+class LogUnfit(ConnectionError):
+    """The log is kept in another way than a replica needs; says what has to be changed."""
+
+
 class Bounds(NamedTuple):
     """The sequences of the oldest record that is kept and of the newest that ever was; 1 and 0 of a new log."""
 
@@ -54,4 +58,16 @@ class Log(Protocol):
 
     async def close(self) -> None:
         """Let go of it."""
+        ...
+
+
+class ManagedLog(Log, Protocol):
+    """The log of one shard, and what operators do with it."""
+
+    async def create(self, replicas: int, max_bytes: int | None, *, replace: bool = False) -> None:
+        """Make it, unless it is there; replace: remove that one first. ConnectionError says why it can't be made."""
+        ...
+
+    async def trim(self, below: int) -> None:
+        """Remove the records below `below`. ConnectionError."""
         ...

@@ -24,6 +24,8 @@ SILENCE_S = 2.5
 """A consumer of which nothing is heard for so long, not even its heartbeat, is made anew."""
 _HEARTBEAT_S = 0.5
 _ANSWER_S = 2.0
+MAX_BYTES = 64 * 2**30
+"""What a stream takes where nothing else is said."""
 _PENDING_BYTES = 64 * 2**20
 _RECORD_OVERHEAD = 4096
 _TRIES, _AGAIN_S = 60, 0.5
@@ -198,7 +200,7 @@ class NatsLog:
             await (await self._connect()).publish(wanted)
         return int(headers.get("Nats-Last-Consumer", expected - 1)) == expected - 1
 
-    async def create(self, replicas: int, max_bytes: int, *, replace: bool = False) -> None:
+    async def create(self, replicas: int, max_bytes: int | None, *, replace: bool = False) -> None:
         """Make the stream; replace: remove the one that is there. ConnectionError says why that can't be done."""
         await self._connect()
         removed = ""
@@ -208,7 +210,7 @@ class NatsLog:
                     with suppress(NotFoundError):
                         await self._stream.delete_stream(stream_name(self._shard))
                         removed = "; the one before is removed"
-                await self._stream.add_stream(config_of(self._shard, replicas, max_bytes))
+                await self._stream.add_stream(config_of(self._shard, replicas, max_bytes or MAX_BYTES))
             except _OF_NETWORK as error:
                 passes = not isinstance(error, APIError) or error.err_code in _NOT_MET
                 if not (passes and tries_left):

@@ -1,5 +1,7 @@
 """What a replica needs of a store: where each symbol ends, and to append there."""
 
+from contextlib import suppress
+
 from hft_mmap import ColumnsDiffer, OffsetConflict, Store, SymbolNotFound, Ticks
 from hft_mmap.files.layout import KINDS, Kind
 from hft_mmap.ticks import Appended
@@ -39,6 +41,15 @@ class Points:
             self._store.append_ticks_nowait(symbol, batch, offset=offset)
         else:
             self._store.append_nowait(symbol, batch.prices, offset=offset)
+
+    def begin(self, symbol: str, batch: Ticks, at: int) -> None:
+        """Make `symbol`, whose one point has the index `at`; HftMmapError where the disk does not take it."""
+        self._store.begin(symbol, batch, at=at)
+
+    def remove(self, symbol: str) -> None:
+        """Remove `symbol`, if it is there; called from the thread of `sync`. HftMmapError."""
+        with suppress(SymbolNotFound):
+            self._store.remove(symbol)
 
     def repeated(self, symbol: str, batch: Ticks, offset: int) -> Appended:
         """Return what was answered to a batch that is stored at `offset`, before the end; else OffsetConflict."""

@@ -5,13 +5,12 @@ has after it is read again, and skipped where the points are there.
 """
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 from isal import isal_zlib
 
-from api.cluster.block import NO_PARENT
 from api.cluster.state import Place
 from hft_mmap import StoreUnusable
 from hft_mmap.files.disk import sync_directory
@@ -40,7 +39,8 @@ def load(directory: Path) -> Position | None:
         found = orjson.loads(_checked(text))
         retention = None if found["retention"] is None else tuple(found["retention"])
         parent, sealed = bytes.fromhex(found["parent"]), frozenset(found["sealed"])
-        place = Place(found["applied"], found["accepted"], parent, sealed, retention)
+        moved = found.get("moved", {})  # which an earlier release did not know
+        place = Place(found["applied"], found["accepted"], parent, sealed, retention, moved)
         return Position(found["log"], place)
     except (ValueError, KeyError, TypeError) as error:
         raise StoreUnusable(
@@ -64,22 +64,12 @@ def known(directory: Path) -> Position:
     return position
 
 
-def begin_anew(directory: Path, log: str) -> int:
-    """Have the points in `directory`, of a replica, be where the new log `log` begins; return what was read before.
-
-    The points must be on the disk as far as the position says. StoreUnusable, OSError.
-    """
-    position = known(directory)
-    save(directory, Position(log, replace(position.place, applied=0, accepted=0, parent=NO_PARENT)))
-    return position.place.applied
-
-
 def save(directory: Path, position: Position) -> None:
     """Save `position` in `directory`, whose points are on the disk as far as it says. OSError."""
     place = position.place
     body = orjson.dumps({
         "log": position.log, "applied": place.applied, "accepted": place.accepted, "parent": place.parent.hex(),
-        "sealed": sorted(place.sealed), "retention": place.retention,
+        "sealed": sorted(place.sealed), "retention": place.retention, "moved": dict(place.moved),
     })  # fmt: skip
     new = directory / f"{NAME}.new"
     with new.open("wb") as file:

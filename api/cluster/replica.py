@@ -67,8 +67,16 @@ class Replica(Follower):
         return await self._ask(Request(symbol, check_ticks(batch), offset))
 
     async def seal(self, symbol: str) -> Answer:
-        """Take no more points of `symbol`, for good; return its total. Refusal as of `write`."""
+        """Take no more points of `symbol`, for good; return its total. SymbolNotFound, Refusal as of `write`."""
         return await self._ask(Request(validate_symbol(symbol), NO_POINTS, None, Kind.SEAL))
+
+    async def begin(self, symbol: str, point: Ticks, at: int) -> Answer:
+        """Make `symbol`, of any slot, by its oldest point, whose index is `at`. Errors as of `write`."""
+        return await self._ask(Request(validate_symbol(symbol), check_ticks(point), at, Kind.BEGIN))
+
+    async def moved(self, symbol: str, shard: int) -> Answer:
+        """Remove `symbol`, which is sealed: it is in `shard` now. Refusal as of `write`, and where it is not (409)."""
+        return await self._ask(Request(validate_symbol(symbol), NO_POINTS, None, Kind.MOVED, numbers=(shard,)))
 
     async def limit(self, max_data_retention: int, cleanup_keep_count: int) -> Answer:
         """Have every replica keep so many points a symbol from here on. ValueError as of `Limits`; as `write`."""

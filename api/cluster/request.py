@@ -19,7 +19,7 @@ class Answer(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class Request:
-    """One batch, one seal, or new limits (`numbers`). under_way: a record with it was sent, and may count."""
+    """One batch, one step of a move, or new limits. under_way: a record with it was sent, and may count."""
 
     symbol: str
     batch: Ticks
@@ -27,7 +27,7 @@ class Request:
     kind: Kind = Kind.APPEND
     done: "asyncio.Future[Answer]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     under_way: bool = False
-    numbers: tuple[int, int] = (0, 0)
+    numbers: tuple[int, ...] = ()
 
     @property
     def size(self) -> int:

@@ -1,15 +1,16 @@
 """A service that is a replica: what the server starts and stops, how it appends, and what answers say of the log."""
 
+import asyncio
 import fcntl
 import json
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
 from urllib.request import urlopen
 
 import numpy as np
@@ -20,7 +21,7 @@ from api.access.secret_files import CredentialsError, is_within_reach, resolve
 from api.body.patience import Appender, Stored
 from api.cluster.deciding import Rules
 from api.cluster.following import Patience
-from api.cluster.log import Log
+from api.cluster.log import Log, LogUnfit, ManagedLog
 from api.cluster.points import Points
 from api.cluster.position import load
 from api.cluster.replica import Replica, unavailable
@@ -35,21 +36,26 @@ from hft_mmap.files.disk import make_directory
 from hft_mmap.files.names import OWNER_NAME
 from hft_mmap.slots import parse_slots
 
-if TYPE_CHECKING:
-    from api.cluster.nats import NatsLog
-
 MIN_SEQUENCE_WAIT_S = 2.0
+_PACKAGES = {"nats": ("nats", "nats-py"), "kafka": ("confluent_kafka", "confluent-kafka")}
+"""What a log needs: the module, and the package that has it."""
 _LONGEST_NUMBER = 19
 _MONITOR_WAIT_S = 5.0
 
 
-def log_of(settings: ClusterSettings) -> "NatsLog":
-    """Return the log that the settings name, which is not opened yet."""
-    from api.cluster.nats import NatsLog  # noqa: PLC0415 - whose package may be missing, which `faults` tells
+def log_of(settings: ClusterSettings) -> ManagedLog:
+    """Return the log that the settings name, which is not opened yet. CredentialsError, ConnectionError."""
+    # NOTE: imported here, since the package of either may be missing, which `faults` tells.
+    if settings.log == "kafka":
+        from api.cluster.kafka import KafkaLog, client_of  # noqa: PLC0415
 
-    return NatsLog(
-        settings.servers.split(", "), settings.shard, settings.max_block_bytes, **_files(settings),
-    )  # fmt: skip
+        return KafkaLog(
+            client_of(settings.servers.split(", "), **_files(settings)), settings.shard, settings.max_block_bytes,
+            append_timeout_s=settings.append_timeout_s, require_fsync=settings.require_fsync,
+        )  # fmt: skip
+    from api.cluster.nats import NatsLog  # noqa: PLC0415
+
+    return NatsLog(settings.servers.split(", "), settings.shard, settings.max_block_bytes, **_files(settings))
 
 
 def _files(settings: ClusterSettings) -> dict[str, str]:
@@ -81,7 +87,7 @@ def own(directory: Path) -> int:
 
 
 def fsync_faults(settings: ClusterSettings) -> list[str]:
-    """Return what servers of the log do not sync each record, or could not be asked; waits for them."""
+    """Return what servers of NATS do not sync each record, or could not be asked; waits for them."""
     found = []
     for url in filter(None, settings.monitor_urls.split(", ")):
         try:
@@ -97,21 +103,45 @@ def fsync_faults(settings: ClusterSettings) -> list[str]:
     return found
 
 
-def faults(settings: ClusterSettings) -> list[str]:
-    """Return why a replica with these settings can't start here. Asks the servers of the log."""
-    if find_spec("nats") is None:
-        return [f"cluster.log is nats, and the package nats-py is missing: {how_to_install('nats-py', 'nats')}"]
+def faults(settings: ClusterSettings, *, is_made: bool = True) -> list[str]:
+    """Return why a replica with these settings can't start here. Asks the servers of the log; is_made: of it, too."""
+    module, package = _PACKAGES[settings.log]
+    if find_spec(module) is None:
+        missing = f"the package {package} is missing: {how_to_install(package, settings.log)}"
+        return [f"cluster.log is {settings.log}, and {missing}"]
     found = [
         f"cluster.{key}: {path} can't be read by this user"
         for key, path in _named(settings)
         if path and is_within_reach(path) and not os.access(resolve(path, f"cluster.{key}"), os.R_OK)
     ]
-    return found or (fsync_faults(settings) if settings.require_fsync else [])
+    if found:
+        return found
+    try:
+        if settings.log == "kafka":
+            return asyncio.run(_topic_faults(settings)) if is_made else []
+        return fsync_faults(settings) if settings.require_fsync else []
+    except CredentialsError:
+        return []  # of files that this shell has not; `check` tells
 
 
-def check(settings: ClusterSettings) -> None:
-    """Raise PartError where a replica can't start."""
-    if found := faults(settings):
+async def _topic_faults(settings: ClusterSettings) -> list[str]:
+    """Return why the topic of the shard is no log of ours; one that is not there yet, or does not answer, is none."""
+    try:
+        log = log_of(settings)
+        try:
+            await log.open()
+        finally:
+            await log.close()
+    except LogUnfit as error:
+        return [str(error)]
+    except ConnectionError as error:
+        structlog.get_logger().warning("log_server_not_asked", reason=str(error))
+    return []
+
+
+def check(settings: ClusterSettings, *, is_made: bool = True) -> None:
+    """Raise PartError where a replica can't start; is_made: the log is looked at as well."""
+    if found := faults(settings, is_made=is_made):
         raise PartError("; ".join(found))
     try:
         _files(settings)
@@ -153,6 +183,7 @@ class Replicated:
             "shard": self.settings.shard, "replica": self.name, "log": self.settings.log, "slots": self.settings.slots,
             **self._place(), "reason": replica.reason(),
             "max_data_retention": most, "cleanup_keep_count": keep,
+            "sealed": sorted(replica.state.place.sealed), "moved": dict(replica.state.place.moved),
         }  # fmt: skip
 
     def _place(self) -> dict[str, int]:
@@ -162,6 +193,16 @@ class Replicated:
     async def limit(self, max_data_retention: int, cleanup_keep_count: int) -> int:
         """Have every replica of the shard keep so many points a symbol; return the record that says so."""
         return (await self.replica.limit(max_data_retention, cleanup_keep_count)).sequence
+
+    async def move(self, step: str, symbol: str, number: int, point: Ticks | None) -> dict[str, object]:
+        """Take a step of a move of a symbol to another shard, in every replica at the same record."""
+        if step == "moved" and number == self.settings.shard:
+            raise Refusal(HTTPStatus.CONFLICT, f"{symbol} is in shard {number}, which is this one; nothing was changed")
+        if point is not None:
+            answer = await self.replica.begin(symbol, point, number)
+        else:
+            answer = await (self.replica.moved(symbol, number) if step == "moved" else self.replica.seal(symbol))
+        return {"symbol": symbol, "total": answer.total, "seq": answer.sequence}
 
     def counts(self) -> dict[str, float]:
         """Return the numbers of /metrics."""
@@ -239,9 +280,22 @@ class Replicated:
                 f"{method} of a symbol would change this replica alone: in a cluster its first batch makes a symbol",
                 headers={"Allow": "GET, HEAD, OPTIONS"},
             )
+        if moved := self.replica.state.place.moved:
+            self._refuse_moved(scope, moved)
         for name, value in scope["headers"]:
             if name == b"x-min-seq":
                 await self._wait_for(value)
+
+    @staticmethod
+    def _refuse_moved(scope: Scope, moved: Mapping[str, int]) -> None:
+        """Raise Refusal (421) for a question about a symbol that is in another shard."""
+        named = [value for name, value in parse_qsl(scope["query_string"].decode(errors="replace")) if name == "symbol"]
+        if scope["path"].startswith("/symbols/"):
+            named.append(scope["path"].removeprefix("/symbols/"))
+        for symbol in named:
+            if symbol in moved:
+                detail = f"{symbol} has moved to shard {moved[symbol]}: ask that one"
+                raise Refusal(HTTPStatus.MISDIRECTED_REQUEST, detail)
 
     async def _wait_for(self, given: bytes) -> None:
         """Wait until the record of X-Min-Seq was read. Refusal (400, 503)."""

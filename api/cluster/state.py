@@ -7,9 +7,10 @@ No clock, no setting and no limit is looked at here. For each record, in this or
    or its writer came second.
 3. Its parent is not the record that counted last: the log has lost records, or others stand in their place. Stop.
 4. Else each entry: what the symbol holds already, the same, is skipped, as at a second reading; what goes on at its
-   end is appended; anything else stops the replica.
+   end is appended, and a first point makes its symbol; anything else stops the replica.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from api.cluster.block import NO_PARENT, BadBlock, Block, Entry, Kind, decode
@@ -25,8 +26,9 @@ class Stopped(Exception):
 class Place:
     """How far a replica has got.
 
-    applied: the last sequence read; accepted: the last that counted, whose id is `parent`. retention: the most points a
-    symbol keeps, and those that a cleanup keeps, None before the log has said.
+    applied: the last sequence read; accepted: the last that counted, whose id is `parent`. sealed: symbols that take no
+    more points here; moved: the shard of those that are elsewhere by now. retention: the most points a symbol keeps,
+    and those that a cleanup keeps, None before the log has said.
     """
 
     applied: int = 0
@@ -34,6 +36,7 @@ class Place:
     parent: bytes = NO_PARENT
     sealed: frozenset[str] = field(default_factory=frozenset)
     retention: tuple[int, int] | None = None
+    moved: Mapping[str, int] = field(default_factory=dict)
 
     def limits(self) -> Limits:
         """Return the limits by which points are kept."""
@@ -65,6 +68,10 @@ class State:
             self.place = replace(place, applied=sequence)
             return None
         if block.parent != place.parent:
+            if place.parent == NO_PARENT:
+                raise Stopped(
+                    f"record {sequence} of the log goes on from points that this replica does not hold: bootstrap it"
+                )
             raise Stopped(
                 f"record {sequence} of the log goes on from another history than this replica has: records were lost "
                 "or replaced; see docs/cluster.md"
@@ -79,6 +86,8 @@ class State:
         """Apply one entry, and return the place with what it changes there."""
         if entry.kind is Kind.SEAL:
             return replace(place, sealed=place.sealed | {entry.symbol})
+        if entry.kind is Kind.MOVED:
+            return replace(place, moved={**place.moved, entry.symbol: entry.numbers[0]})
         if entry.kind is Kind.LIMITS:
             most, keep = entry.numbers[:2]
             self.points.retain(most, keep)
@@ -89,6 +98,9 @@ class State:
                 raise Stopped(
                     f"record {sequence} of the log has other points of {entry.symbol} than this replica holds"
                 )
+            return place
+        if entry.kind is Kind.BEGIN and not total:
+            self.points.begin(entry.symbol, entry.batch, entry.offset)
             return place
         if entry.offset != total:
             raise Stopped(

@@ -4,6 +4,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeAlias
 
 from api.http.exchange import Receive, Scope, Send
+from hft_mmap import Ticks
 
 Application: TypeAlias = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
 
@@ -29,6 +30,10 @@ class Part(Protocol):
 
     async def limit(self, max_data_retention: int, cleanup_keep_count: int) -> int:
         """Have every replica keep so many points a symbol; return the record that says so. ValueError, Refusal."""
+        ...
+
+    async def move(self, step: str, symbol: str, number: int, point: Ticks | None) -> dict[str, object]:
+        """Take a step of a move of a symbol to another shard; return what is answered. HftMmapError, Refusal."""
         ...
 
     def counts(self) -> dict[str, float]:

@@ -35,8 +35,8 @@ def _addresses(value: object) -> str:
 
 def _log_kind(value: object) -> str:
     """Check the kind of a log."""
-    if value not in {"", "nats"}:
-        raise ValueError(f"must be nats, or empty for a service on one machine, not {value!r}")
+    if value not in {"", "nats", "kafka"}:
+        raise ValueError(f"must be nats or kafka, or empty for a service on one machine, not {value!r}")
     return str(value)
 
 

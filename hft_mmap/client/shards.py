@@ -37,6 +37,8 @@ class Shards:
         """The replica of a shard that a call goes to first; the one that was named first where this says nothing."""
         self._elsewhere: dict[str, int] = {}
         """Symbols that another shard has taken than that of their slot."""
+        self._moved: dict[tuple[int, str], int] = {}
+        """Where the symbols of a shard are that have left it."""
         self._newest: dict[tuple[int | None, str], int] = {}
         """The newest record of a shard that a batch of a symbol was answered with."""
 
@@ -63,6 +65,7 @@ class Shards:
             raise ValueError(message)
         self._shard_at[url] = shard
         self._owner |= dict.fromkeys(parse_slots(found["slots"]), shard)
+        self._moved |= {(shard, symbol): to for symbol, to in found.get("moved", {}).items()}
 
     def ask_again(self, *, everybody: bool = False) -> None:
         """Have those asked that did not answer, or everybody."""
@@ -79,7 +82,12 @@ class Shards:
 
     def shard_of(self, symbol: str) -> int | None:
         """Return the shard of a symbol, None where nobody has said so."""
-        return self._elsewhere.get(symbol, self._owner.get(slot_of(symbol)))
+        shard = self._elsewhere.get(symbol, self._owner.get(slot_of(symbol)))
+        for _ in self._moved:  # each time to a shard that it has not left
+            if shard is None or (shard, symbol) not in self._moved:
+                break
+            shard = self._moved[shard, symbol]
+        return shard
 
     def parts(self, symbols: Sequence[str]) -> list[list[int]]:
         """Return the places of `symbols` by their shards, one part at least."""

@@ -1,20 +1,23 @@
-"""The life of a symbol: made, given another name, cut, brought back from a snapshot, removed.
+"""The life of a symbol: made, begun, given another name, cut, brought back from a snapshot, removed.
 
 Beside readers and writers in any process; what they meet in the meantime is in `hft_mmap.durable.leaving`.
 """
 
 import errno
 import os
+import time
+import uuid
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from hft_mmap.appender import MAX_OFFSET
 from hft_mmap.by_time import Instant
 from hft_mmap.directory.creating import Creating
 from hft_mmap.directory.opening import LOCK_NAME
 from hft_mmap.durable import leaving
-from hft_mmap.durable.snapshot import snapshot_series
+from hft_mmap.durable.snapshot import begin_series, snapshot_series
 from hft_mmap.errors import (
     DiskFull,
     FormatError,
@@ -26,9 +29,12 @@ from hft_mmap.errors import (
     SymbolNotFound,
     WriteFailed,
 )
+from hft_mmap.files.blocks import Identity
 from hft_mmap.files.head import HEAD_NAME
 from hft_mmap.files.locks import attempts, locked
 from hft_mmap.files.names import directory_name, validate_symbol
+from hft_mmap.ticks import Ticks, check_ticks
+from hft_mmap.tree.kernels import FAN_OUT
 
 _T = TypeVar("_T")
 
@@ -50,6 +56,33 @@ class Lives(Creating):
             self._find_or_create(symbol, 0, wait_s)
             return made
         return False
+
+    def begin(self, symbol: str, point: Ticks, *, at: int, wait_s: float | None = None) -> None:
+        """Make `symbol` by one point whose index is `at`, as if those before it were no longer kept.
+
+        For a series that comes from elsewhere, and goes on with its indices. point: of `as_ticks`. It is on the disk on
+        return. SymbolExists if there is a series of `symbol`, ValueError unless `at` is a whole number from 0 and there
+        is one point; InvalidValues, InvalidTimes, InvalidSizes, SymbolLimitReached, and what `remove` raises.
+        """
+        validate_symbol(symbol)
+        self._check_may_change()
+        point = check_ticks(point)
+        if type(at) is not int or not 0 <= at <= MAX_OFFSET or len(point.prices) != 1:
+            message = f"a series begins with one point, at an index from 0, not with {len(point.prices)} at {at!r}"
+            raise ValueError(message)
+        points = self.limits.chunk_points
+        identity = Identity(symbol, points, FAN_OUT, uuid.uuid4().bytes, time.time_ns(), point.kinds)
+        target = self.path / directory_name(symbol)
+
+        def work() -> None:
+            if target.exists():
+                message = f"{symbol} exists already, so it was not begun: remove or rename it first"
+                raise SymbolExists(message)
+            self._check_limit(symbol)
+            begin_series(target, identity, (point.prices, *point.columns), at)
+
+        self._alone(symbol, work, wait_s)
+        self._on_event("series_created", {"symbol": symbol, "chunk_points": points})
 
     def remove(self, symbol: str, *, wait_s: float | None = None) -> None:
         """Remove `symbol` and all its points, for good; it is off the disk on return.

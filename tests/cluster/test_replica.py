@@ -14,10 +14,22 @@ from api.cluster.following import Patience
 from api.cluster.points import Points
 from api.cluster.position import Position, load, save
 from api.cluster.replica import Replica
+from api.cluster.reseeding import begin_anew
 from api.cluster.state import Place
 from api.http.problems import Refusal
-from hft_mmap import ColumnsDiffer, InvalidValues, Late, LateTimes, Limits, OffsetConflict, Store, StoreUnusable, Ticks
-from hft_mmap.errors import SymbolLimitReached
+from hft_mmap import (
+    ColumnsDiffer,
+    InvalidValues,
+    Late,
+    LateTimes,
+    Limits,
+    OffsetConflict,
+    Store,
+    StoreUnusable,
+    SymbolLimitReached,
+    SymbolNotFound,
+    Ticks,
+)
 from tests.cluster.memory import MemoryClient, MemoryLog
 
 RULES = Rules(900_000, 10, (100, 50))
@@ -244,7 +256,7 @@ def test_a_record_that_does_not_fit_stops_the_replica(tmp_path: Path, damage: st
             await a.write("ABC", prices(1, 2), None)
             entry = bytearray(encode_entry(Entry(Kind.APPEND, "ABC", 3 if damage == "offset" else 2, prices(9))))
             if damage == "kind":
-                entry[0] = 3
+                entry[0] = 99
             data = bytearray(encode(log.last, a.state.place.parent, [bytes(entry)])[1])
             if damage == "crc":
                 data[-1] ^= 1
@@ -252,6 +264,117 @@ def test_a_record_that_does_not_fit_stops_the_replica(tmp_path: Path, damage: st
             await a._until(lambda: False)
             assert says in str(a.reason())
             assert held(a, "ABC") == [1, 2]
+
+    run(work)
+
+
+def test_an_empty_replica_can_not_begin_a_reseeded_log(tmp_path: Path) -> None:
+    """It stops at the first record, which says that it goes on from points; whoever holds them goes on."""
+
+    async def work(log: MemoryLog) -> None:
+        async with replica_of(log, tmp_path / "a") as a:
+            await a.write("ABC", prices(1, 2), None)
+        new = MemoryLog("new")
+        assert await begin_anew(MemoryClient(new), tmp_path / "a") == 1
+        assert await begin_anew(MemoryClient(new), tmp_path / "a") == 0
+        assert new.last == 1
+        async with replica_of(new, tmp_path / "empty") as empty:
+            assert "goes on from points that this replica does not hold: bootstrap it" in str(empty.reason())
+            with pytest.raises(Refusal, match="Nothing was stored"):
+                await empty.write("XYZ", prices(9), None)
+        async with replica_of(new, tmp_path / "a") as a:
+            assert (await a.write("ABC", prices(3), 2)).sequence == 2
+            assert held(a, "ABC") == [1, 2, 3]
+
+    run(work)
+
+
+def test_a_log_that_another_replica_has_begun_is_not_reseeded(tmp_path: Path) -> None:
+    """Before the command, or while it runs: it says so, and the replica stops at what is there."""
+
+    async def work(log: MemoryLog) -> None:
+        async with replica_of(log, tmp_path / "a") as a:
+            await a.write("ABC", prices(1, 2), None)
+        early = MemoryLog("early")
+        async with replica_of(early, tmp_path / "empty") as empty:
+            await empty.write("XYZ", prices(9), None)
+        with pytest.raises(StoreUnusable, match="has 1 records: only a new one"):
+            await begin_anew(MemoryClient(early), tmp_path / "a")
+
+        class Late(MemoryClient):
+            async def append(self, data: bytes, last: int) -> int:
+                self.log.take(early.kept[0])
+                return await super().append(data, last)
+
+        late = MemoryLog("late")
+        with pytest.raises(StoreUnusable, match="another replica has begun late"):
+            await begin_anew(Late(late), tmp_path / "a")
+        async with replica_of(late, tmp_path / "a") as a:
+            assert "another history" in str(a.stopped)
+
+    run(work)
+
+
+def test_a_symbol_begins_where_another_shard_has_its_oldest_point(tmp_path: Path) -> None:
+    """Whatever its slot is, and with its columns; a restart, and a second reading, find it so."""
+
+    async def work(log: MemoryLog) -> None:
+        rules = Rules(900_000, 2, (100, 50), slots=frozenset())
+        at = 2**22 + 70
+        row = Ticks(np.array([1.5]), np.array([7]), np.array([-2.0]))
+        async with replica_of(log, tmp_path / "a", rules) as a, replica_of(log, tmp_path / "b", rules) as b:
+            with pytest.raises(Refusal, match="belongs to slot"):
+                await a.write("ABC", row, 0)
+            assert (await a.begin("ABC", row, at)).total == at + 1
+            assert (await b.begin("ABC", row, at)).total == at + 1
+            with pytest.raises(OffsetConflict):
+                await a.begin("ABC", Ticks(np.array([9.0]), np.array([7]), np.array([-2.0])), at)
+            told = await b.write("ABC", Ticks(np.array([2.5, 3.5]), np.array([7, 9]), np.array([1.0, 1.0])), at + 1)
+            assert told.total == at + 3
+            assert await a.reached(told.sequence, 5.0)
+            await a.begin("DEF", prices(1), 0)
+            with pytest.raises(SymbolLimitReached):
+                await a.begin("GHI", prices(1), 0)
+            for one in (a, b):
+                rows = one.state.points._store.ticks("ABC", 10)
+                assert rows.times is not None
+                assert (rows.prices.tolist(), rows.times.tolist()) == ([1.5, 2.5, 3.5], [7, 7, 9])
+        (tmp_path / "b" / ".position").unlink()
+        async with replica_of(log, tmp_path / "b", rules) as b:
+            assert b.stopped is None
+            assert b.state.points._store.series("ABC").bounds() == (at, at + 3)
+            assert not [fault for report in b.state.points._store.verify() for fault in report.faults]
+
+    run(work)
+
+
+def test_a_symbol_that_has_moved_is_removed_once_the_position_says_so(tmp_path: Path) -> None:
+    """Not before it is sealed; and a restart on an older position finds it as it was."""
+
+    async def work(log: MemoryLog) -> None:
+        async with replica_of(log, tmp_path / "a") as a:
+            await a.write("ABC", prices(1, 2), None)
+            with pytest.raises(SymbolNotFound):
+                await a.seal("NONE")
+            with pytest.raises(Refusal, match="seal it first"):
+                await a.moved("ABC", 1)
+            assert (await a.seal("ABC")).total == (await a.seal("ABC")).total == 2
+            await a._save()
+            await a.moved("ABC", 1)
+            await a.moved("ABC", 1)
+            with pytest.raises(Refusal, match="has moved to shard 1"):
+                await a.moved("ABC", 2)
+            assert held(a, "ABC") == [1, 2]
+            await a._save()
+            assert len(a.state.points._store) == 0
+            with pytest.raises(Refusal) as caught:
+                await a.write("ABC", prices(3), None)
+            assert caught.value.status == 421
+        async with replica_of(log, tmp_path / "a") as a:
+            assert dict(a.state.place.moved) == {"ABC": 1}
+        async with replica_of(log, tmp_path / "b") as b:
+            assert b.stopped is None
+            assert dict(b.state.place.moved) == {"ABC": 1}
 
     run(work)
 

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from websockets.sync.client import connect as websocket
 
+from api.cluster.kafka import client_of
+from api.cluster.log import LogUnfit
 from hft_mmap import Store, StoreUnusable
 from hft_mmap.client import Client
 from tests.cluster.servers import Nats, nats_servers
@@ -254,16 +256,21 @@ def test_a_replica_begins_a_new_log_where_the_old_one_is_lost(tmp_path: Path) ->
             assert a.stop() == 0
         code, said = reseed()
         assert (code, f"had read {last} records" in said) == (0, True), said
+        assert reseed()[0] == 0  # again, as after a command that was killed
+        (tmp_path / "empty").mkdir()
+        with running_service(tmp_path / "empty", **settings) as empty:  # too early: it is not bootstrapped
+            wait_until(lambda: "bootstrap it" in str(empty.client.get("/cluster").json()["reason"]), "it to stop")
+            assert post(empty, "OTHER", [5.0]).status_code == 503
         made = run_command(tmp_path, "cluster", "bootstrap", str(tmp_path / "b" / "data"), "--data-dir", data)
         assert made.returncode == 0, made.stderr
         with replicas(nats, tmp_path, "ab", made=True) as (a, b):
             told = post(b, "KEPT", [4.0], offset=3).json()
-            assert (told["total"], told["seq"]) == (4, 1)
+            assert (told["total"], told["seq"]) == (4, 2)
             for one in (a, b):
-                seen = one.client.get("/values?symbol=KEPT", headers={"X-Min-Seq": "1"})
+                seen = one.client.get("/values?symbol=KEPT", headers={"X-Min-Seq": "2"})
                 assert seen.json()["values"] == [1.0, 2.0, 3.0, 4.0]
             assert a.stop() == 0
-            assert "the log has 1 records: only a new one" in reseed()[1]
+            assert "the log has 2 records: only a new one" in reseed()[1]
 
 
 @needs_nats
@@ -311,6 +318,19 @@ def test_credentials_of_the_log_are_looked_for_where_systemd_puts_them(tmp_path:
         assert (refused.returncode, "CREDENTIALS_DIRECTORY is not set" in refused.stderr) == (78, True), refused.stderr
 
 
+def test_credentials_of_kafka_are_settings_of_its_client(tmp_path: Path) -> None:
+    """Those of sasl and ssl alone, with Kafka; with them and an authority the connection is encrypted."""
+    path = tmp_path / "log.secrets"
+    path.write_text("sasl.mechanism = SCRAM-SHA-512\nsasl.username=me\nsasl.password=a=b\n")
+    found = client_of(["kafka://h:9092", "i:9092"], str(path), "/ca.pem")
+    assert found["bootstrap.servers"] == "h:9092,i:9092"
+    assert found["security.protocol"] == "sasl_ssl"
+    assert (found["sasl.password"], found["ssl.ca.location"]) == ("a=b", "/ca.pem")
+    path.write_text("bootstrap.servers=elsewhere\n")
+    with pytest.raises(LogUnfit, match="begins with sasl"):
+        client_of(["h:9092"], str(path))
+
+
 def test_settings_that_a_replica_can_not_have_are_named_at_once(tmp_path: Path) -> None:
     """Exit code 78, and a line for each."""
     refused = run_command(
@@ -320,7 +340,7 @@ def test_settings_that_a_replica_can_not_have_are_named_at_once(tmp_path: Path) 
     assert refused.returncode == 78
     for name in ("cluster.servers", "store.durability", "store.create_on_append", "server.instance", "max_block_bytes"):
         assert name in refused.stderr
-    assert run_command(tmp_path, "check-config", cluster__log="etcd").returncode == 78
+    assert "must be nats or kafka" in run_command(tmp_path, "check-config", cluster__log="etcd").stderr
     assert run_command(tmp_path, "check-config", cluster__slots="7-2000").returncode == 78
 
 
@@ -329,7 +349,7 @@ def test_the_service_without_a_cluster_imports_no_client() -> None:
     script = (
         "import sys\n"
         "import api.server, api.cli.command, api.app, hft_mmap.client\n"
-        "print([name for name in sys.modules if name.split('.')[0] == 'nats' or name.startswith('api.cluster')])"
+        "print([name for name in sys.modules if name.startswith(('nats', 'confluent_kafka', 'api.cluster'))])"
     )
     found = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, env=environment({}), cwd=ROOT, check=False
