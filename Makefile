@@ -169,7 +169,7 @@ stress: $(VENV)/dev $(VENV)/warm ## run the tests at real size: 150,000,001 poin
 cluster-demo: $(VENV)/dev $(VENV)/warm ## two shards with their log and HAProxy on this machine, until Ctrl+C; needs haproxy
 	$(BIN)/hft-mmap cluster demo $(ARGS)
 
-brute-force: $(VENV)/dev $(VENV)/warm ## hold every statistic of 100,000 random windows against exact arithmetic: minutes
+brute-force: $(VENV)/dev $(VENV)/warm ## hold every statistic of 120,000 random windows against exact arithmetic: minutes
 	$(BIN)/python -m pytest -m brute_force --timeout 3600 tests/hft_mmap/test_brute_force.py $(ARGS)
 
 # Those that use the library: itself, its client, and the commands that import and export.

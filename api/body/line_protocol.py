@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from api.operation.settings import LineProtocolSettings
 from hft_mmap import Ticks, as_ticks
+from hft_mmap.batch import NEGATIVE
 from hft_mmap.ticks import MOST_NS, UNITS_NS
 from hft_mmap.tree import lines as kernel
 from hft_mmap.tree.kernels import MAX_PRICE
@@ -57,7 +58,8 @@ class Read(NamedTuple):
 class LineProtocol:
     """Reads bodies by the names that the settings give."""
 
-    def __init__(self, settings: LineProtocolSettings) -> None:
+    def __init__(self, settings: LineProtocolSettings, *, signed: bool = False) -> None:
+        """Read the names of `settings`; signed: prices may be negative."""
         roles = (
             (kernel.TAG, [settings.symbol_tag]), (kernel.PRICE, _listed(settings.price_fields)),
             (kernel.SIZE, _listed(settings.size_fields)), (kernel.SIDE, [settings.side]),
@@ -65,6 +67,10 @@ class LineProtocol:
         )  # fmt: skip
         words = [(word.encode(), role) for role, named in roles for word in named if word]
         self._words, self._table = _table(words)
+        self._least = -MAX_PRICE if signed else 0.0
+        self._no_price = f"has a price that is not from {self._least:g} to {MAX_PRICE:g}"
+        if not signed:
+            self._no_price += f"; {NEGATIVE}"
         self._reasons = {
             kernel.NO_FIELDS: "is no line protocol, measurement,tag=value field=value time",
             kernel.NO_PRICE: f"has none of the fields {settings.price_fields} (line_protocol.price_fields)",
@@ -96,7 +102,7 @@ class LineProtocol:
                 refuse(np.flatnonzero(places[:, kernel.TOLD] == told), reason)
         prices, sizes = numbers[:, kernel.PRICE_IS], _signed(numbers[:, kernel.SIZE_IS], places[:, kernel.SIGN])
         for good, reason in (
-            ((prices >= 0) & (prices <= MAX_PRICE), f"has a price that is not from 0 to {MAX_PRICE:g}"),
+            ((prices >= self._least) & (prices <= MAX_PRICE), self._no_price),
             (~np.isinf(sizes), "has a size that is not finite"),
             (np.abs(times) <= MOST_NS // unit_ns, "has a time that lies beyond 64 bits of nanoseconds (1677 to 2262)"),
         ):

@@ -64,7 +64,7 @@ class Replica(Follower):
     async def write(self, symbol: str, batch: Ticks, offset: int | None) -> Answer:
         """Append a batch to the log and apply it. HftMmapError and Refusal say why not (421, 503)."""
         validate_symbol(symbol)
-        return await self._ask(Request(symbol, check_ticks(batch), offset))
+        return await self._ask(Request(symbol, check_ticks(batch, signed=self._rules.negative_prices), offset))
 
     async def seal(self, symbol: str) -> Answer:
         """Take no more points of `symbol`, for good; return its total. Refusal as of `write`."""

@@ -42,7 +42,10 @@ class AsyncClient(AsyncCaller):
         With `offset`, the `total` before it, the batch is stored exactly once however often it had to be sent. Without,
         it is not sent again once it may have arrived. InvalidValues, RequestRefused, Conflict, NoSpace, Unavailable.
         """
-        return await self._append(symbol, wire.batches(values, self._batch_values, times, sizes, time_unit), offset)
+        signed = self._negative_prices
+        return await self._append(
+            symbol, wire.batches(values, self._batch_values, times, sizes, time_unit, signed=signed), offset
+        )  # fmt: skip
 
     async def append_ticks(self, symbol: str, rows: Ticks, *, offset: int | None = None) -> Added:
         """Append points that are known to be sound, as `ticks` and a producer have them; see `append`."""
@@ -61,7 +64,8 @@ class AsyncClient(AsyncCaller):
     ) -> AsyncProducer:  # fmt: skip
         """Return a producer, which sends points of `symbol` in batches, each exactly once; see `AsyncProducer`."""
         return AsyncProducer(
-            self, symbol, max_points=max_points, max_age_s=max_age_s, reorder_s=reorder_s, offset=offset
+            self, symbol, max_points=max_points, max_age_s=max_age_s, reorder_s=reorder_s, offset=offset,
+            negative_prices=self._negative_prices,
         )  # fmt: skip
 
     async def stats(self, symbol: str, window: Window) -> Stats:

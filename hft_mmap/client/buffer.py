@@ -147,24 +147,26 @@ def _taken(rows: Ticks, order: NDArray[np.intp]) -> Ticks:
 
 
 def checked(
-    values: Prices, times: Times | None = None, sizes: Sizes | None = None, time_unit: str = "ns"
+    values: Prices, times: Times | None = None, sizes: Sizes | None = None, time_unit: str = "ns", *,
+    signed: bool = False,
 ) -> Ticks:  # fmt: skip
     """Return points once each of them is known to be sound; InvalidValues, InvalidTimes, InvalidSizes otherwise.
 
-    A wrong price is refused where it is given: in a batch it would take its neighbours down with it, much later.
+    signed: prices may be negative. A wrong price is refused where it is given: in a batch it would take its neighbours
+    down with it, much later.
     """
     if times is None and sizes is None:
         row = np.array(as_row(values))  # the caller's array may change before it is sent
-        return Ticks(check_prices(row) if row.size else row)
+        return Ticks(check_prices(row, signed=signed) if row.size else row)
     rows = as_ticks(values, times, sizes, time_unit)
-    return check_ticks(rows) if len(rows.prices) else rows
+    return check_ticks(rows, signed=signed) if len(rows.prices) else rows
 
 
-def one_point(value: float, time: object, size: float | None, side: str | None) -> Ticks:
+def one_point(value: float, time: object, size: float | None, side: str | None, *, signed: bool = False) -> Ticks:
     """Return one point, checked. side: "buy" or "sell", with a size from 0; None: the size has its sign."""
     if side is not None:
         if side not in _SIGNS or size is None or not size >= 0:
             message = f'side must be "buy" or "sell", beside a size from 0, not {side!r} beside {size!r}'
             raise InvalidSizes(message)
         size *= _SIGNS[side]
-    return checked([value], None if time is None else [time], None if size is None else [size])
+    return checked([value], None if time is None else [time], None if size is None else [size], signed=signed)

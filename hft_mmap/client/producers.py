@@ -46,14 +46,15 @@ class Producer:
     slows its producer down; or when the oldest has waited for `max_age_s`, from a thread of the producer.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all by name but the first two
         self, client: _Appends, symbol: str, *, max_points: int = 10_000, max_age_s: float = 0.1,
-        reorder_s: float = 0.0, offset: int | None = None,
+        reorder_s: float = 0.0, offset: int | None = None, negative_prices: bool = False,
     ) -> None:  # fmt: skip
         """Begin behind what is stored, or at `offset`, the index of the first point that will be given."""
         self.symbol = symbol
         self._client = client
         self._buffer = Buffer(max_points, max_age_s, reorder_s)
+        self._signed = negative_prices
         self._total = client.total(symbol) if offset is None else offset
         self.late = 0
         """Points that were stored with a later time than they were given."""
@@ -81,7 +82,7 @@ class Producer:
         time: nanoseconds since 1970 UTC, or a datetime with a time zone. size: + bought and - sold, or from 0 beside
         side: "buy" or "sell".
         """
-        self._give(one_point(value, time, size, side))
+        self._give(one_point(value, time, size, side, signed=self._signed))
 
     def extend(
         self, values: Prices, *, times: Times | None = None, sizes: Sizes | None = None, time_unit: str = "ns"
@@ -92,7 +93,7 @@ class Producer:
         none, ColumnsDiffer if they have other columns than those before them: then none is taken. After any other error
         all are taken, and go out, behind those that came before, with the next call.
         """
-        self._give(checked(values, times, sizes, time_unit))
+        self._give(checked(values, times, sizes, time_unit, signed=self._signed))
 
     def _give(self, points: Ticks) -> None:
         with self._news:
@@ -156,14 +157,15 @@ class AsyncProducer:
     As `Producer`, but `async with` begins and ends it, and its methods are awaited.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all by name but the first two
         self, client: _AppendsAsync, symbol: str, *, max_points: int = 10_000, max_age_s: float = 0.1,
-        reorder_s: float = 0.0, offset: int | None = None,
+        reorder_s: float = 0.0, offset: int | None = None, negative_prices: bool = False,
     ) -> None:  # fmt: skip
         """Prepare to begin behind what is stored, or at `offset`, the index of the first point that will be given."""
         self.symbol = symbol
         self._client = client
         self._buffer = Buffer(max_points, max_age_s, reorder_s)
+        self._signed = negative_prices
         self._total = -1 if offset is None else offset
         self.late = 0
         """Points that were stored with a later time than they were given."""
@@ -191,13 +193,13 @@ class AsyncProducer:
         time: nanoseconds since 1970 UTC, or a datetime with a time zone. size: + bought and - sold, or from 0 beside
         side: "buy" or "sell".
         """
-        await self._give(one_point(value, time, size, side))
+        await self._give(one_point(value, time, size, side, signed=self._signed))
 
     async def extend(
         self, values: Prices, *, times: Times | None = None, sizes: Sizes | None = None, time_unit: str = "ns"
     ) -> None:
         """Give some points, in order; see `Producer.extend`."""
-        await self._give(checked(values, times, sizes, time_unit))
+        await self._give(checked(values, times, sizes, time_unit, signed=self._signed))
 
     async def _give(self, points: Ticks) -> None:
         async with self._lock:
