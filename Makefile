@@ -185,7 +185,7 @@ LOG ?= nats
 cluster-demo: $(VENV)/dev $(VENV)/warm $(JARS_OF_$(LOG)) ## two shards with their log and HAProxy on this machine, until Ctrl+C; needs haproxy (LOG=kafka)
 	$(BIN)/hft-mmap cluster demo --log $(LOG) $(ARGS)
 
-brute-force: $(VENV)/dev $(VENV)/warm ## hold every statistic of 100,000 random windows against exact arithmetic: minutes
+brute-force: $(VENV)/dev $(VENV)/warm ## hold every statistic of 120,000 random windows against exact arithmetic: minutes
 	$(BIN)/python -m pytest -m brute_force --timeout 3600 tests/hft_mmap/test_brute_force.py $(ARGS)
 
 # Those that use the library: itself, its client, and the commands that import and export.

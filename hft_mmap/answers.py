@@ -6,7 +6,7 @@ GIL is released while the tree is walked.
 
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -16,48 +16,15 @@ from numpy.typing import ArrayLike
 from hft_mmap.batch import arrow_array, is_arrow_only, nulls_of
 from hft_mmap.by_time import Window, newest_of_each
 from hft_mmap.errors import ColumnsDiffer, InvalidRange, InvalidValues, OutOfRange
-from hft_mmap.files.proved import groups_of, stored_groups
 from hft_mmap.files.view import View
+from hft_mmap.folding import across as folded_across
+from hft_mmap.folding import folded_alone, of_one, plan_of, statistics
 from hft_mmap.moment import Moment
-from hft_mmap.named import (
-    ARGMAX,
-    ARGMIN,
-    FORMULAS,
-    PATHS,
-    SIZED,
-    TIMED,
-    TRADES,
-    Column,
-    Columns,
-    Floats,
-    Folded,
-    Indexes,
-    Paths,
-    Traded,
-    checked_names,
-)
-from hft_mmap.tree import path, trades
+from hft_mmap.named import Column, Columns, Indexes, checked_names
 from hft_mmap.tree.buckets import bar_edges
-from hft_mmap.tree.groups import TRADES as TRADES_GROUP
-from hft_mmap.tree.passage import (
-    AVG,
-    FIRST,
-    LAST,
-    MAX,
-    MIN,
-    VAR,
-    find_first,
-    find_firsts,
-    fold_each,
-    fold_ranges,
-)
+from hft_mmap.tree.passage import fold_each
 
 _MOST = 2**62
-_ALONE = np.zeros(1, dtype=np.int64)
-_MANY = 256
-_TRADES = ((trades.SIZES, set(SIZED)), (trades.TIMES, {"twap", "gap"}), (trades.SPAN, {"rate"}))
-_LARGEST_SCALE = 1000
-"""The power of two by which deviations grow at most: the least range there is becomes 2^-74, its 4th power 2^-296."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +125,13 @@ def wanted_of(moment: Moment, names: Sequence[str]) -> tuple[str, ...]:
     return wanted
 
 
-def check_columns(symbol: str, view: View, names: Sequence[str]) -> None:
+def check_columns(symbol: str, view: View, names: tuple[str, ...]) -> None:
     """Make sure that a series, which has points, has the columns of the statistics `names`; ColumnsDiffer."""
-    if TRADES.keys().isdisjoint(names):
+    plan = plan_of(names)
+    if not plan.columns or not view.chunks:
         return
-    for column, of, there in (("sizes", SIZED, view.sizes), ("times", TIMED, view.times)):
-        if view.chunks and not len(there) and not set(of).isdisjoint(names):
-            name = next(name for name in names if name in of)
+    for column, name, there in (("sizes", plan.sized, view.sizes), ("times", plan.timed, view.times)):
+        if name is not None and not len(there):
             raise ColumnsDiffer(
                 f"{symbol} has no {column}, and {name} is made of them: ask for statistics of prices, or append points "
                 f"with {column} to a new series"
@@ -202,7 +169,8 @@ def check_ranges(moment: Moment, lo: Indexes, hi: Indexes) -> tuple[Indexes, Ind
 
 def one(moment: Moment, lo: int, hi: int, names: Sequence[str]) -> dict[str, float | int | None]:
     """Return the statistics `names` of the points [lo, hi), which are kept; None where one is undefined."""
-    return rows(statistics(moment, np.array([lo]), np.array([hi]), wanted_of(moment, names)))[0]
+    found = of_one(moment, lo, hi, plan_of(wanted_of(moment, names)))
+    return {name: value if math.isfinite(value) else None for name, value in found.items()}
 
 
 def rows(columns: Mapping[str, Column]) -> list[dict[str, float | int | None]]:
@@ -221,19 +189,16 @@ def newest(moment: Moment, windows: Sequence[Window], names: Sequence[str]) -> C
 
 
 def across(parts: Sequence[tuple[Moment, int, int]], names: Sequence[str]) -> Columns:
-    """Return start, end and the statistics `names` of one kept range [lo, hi) of each series.
-
-    PERF: what is folded of each series is derived for all of them at once, 2 us a series in place of 15.
-    """
+    """Return start, end and the statistics `names` of one kept range [lo, hi) of each series."""
     wanted = checked_names(names)
     for moment, _, _ in parts:
         check_columns(moment.symbol, moment.view, wanted)
     bounds = np.array([[begin, end] for _, begin, end in parts], dtype=np.int64).reshape(-1, 2).T.copy()
     rows = np.empty((6, len(parts)))
     for k, (moment, _, _) in enumerate(parts):
-        rows[:, k] = _folded_alone(moment.view, bounds[:, k])
+        rows[:, k] = folded_alone(moment.view, bounds[:, k])
     views, totals = [moment.view for moment, _, _ in parts], [moment.total for moment, _, _ in parts]
-    return _across(views, totals, bounds, rows, wanted)
+    return _with_bounds(bounds, folded_across(views, totals, bounds, rows, plan_of(wanted)))
 
 
 def across_newest(many: Sequence[Newest], window: int, names: Sequence[str]) -> Columns:
@@ -251,131 +216,11 @@ def across_newest(many: Sequence[Newest], window: int, names: Sequence[str]) -> 
     for k in np.flatnonzero(bounds[1] == 0).tolist():
         moment, *part = many[k].part(window=window)
         bounds[:, k], views[k] = part, moment.view
-        rows[:, k] = _folded_alone(moment.view, bounds[:, k])
+        rows[:, k] = folded_alone(moment.view, bounds[:, k])
     for one, view in zip(many, views, strict=True):
         check_columns(one.symbol, view, wanted)
-    return _across(views, bounds[1].tolist(), bounds, rows, wanted)
+    return _with_bounds(bounds, folded_across(views, bounds[1].tolist(), bounds, rows, plan_of(wanted)))
 
 
-def _folded_alone(view: View, bounds: Indexes) -> Floats:
-    found = np.empty((6, 1))
-    fold_ranges(view.table, view.roots, _ALONE, bounds[:1].copy(), bounds[1:].copy(), found)
-    row: Floats = found[:, 0]
-    return row
-
-
-def _across(
-    views: Sequence[View], totals: Sequence[int], bounds: Indexes, rows: Floats, names: Sequence[str]
-) -> Columns:  # fmt: skip
-    lo, hi = bounds[0].copy(), bounds[1].copy()
-
-    def firsts(above: Floats, below: Floats) -> Indexes:
-        found = [
-            find_first(view.table, view.roots, lo[k], hi[k], above[k], below[k]) for k, view in enumerate(views)
-        ]  # fmt: skip
-        return np.array(found, dtype=np.int64)
-
-    def paths(centers: Floats, scales: Floats, groups: int) -> Floats:
-        found = np.zeros((len(views), path.FIELDS, 1))
-        for k, view in enumerate(views):
-            here = slice(k, k + 1)
-            stored = stored_groups(view, int(lo[k]), int(hi[k]), totals[k], groups)
-            of = centers[here], scales[here], groups, found[k]
-            path.fold_paths(view.table, view.roots, stored.places, stored.roots, _ALONE, lo[here], hi[here], *of)
-        return np.ascontiguousarray(found[:, :, 0].T)
-
-    def traded(lows: Floats, wanted: int) -> Floats:
-        found = np.zeros((len(views), trades.FIELDS, 1))
-        for k, view in enumerate(views):
-            stored = stored_groups(view, int(lo[k]), int(hi[k]), totals[k], TRADES_GROUP)
-            part = view.table, view.times, view.sizes, stored.places, stored.roots
-            here = slice(k, k + 1)
-            trades.fold_trades(*part, _ALONE, lo[here], hi[here], lows[here], wanted, found[k])
-        return np.ascontiguousarray(found[:, :, 0].T)
-
-    return Columns({"start": lo, "end": hi} | _derived(lo, hi, rows, names, _Further(firsts, paths, traded)))
-
-
-def _in_order(starts: Indexes) -> Indexes:
-    """Return the order in which ranges are best walked: as they lie in the series, where there are many.
-
-    PERF: neighbours find in the cache what those before them have read: 1.0 us a range in place of 3.
-    """
-    if len(starts) < _MANY or bool((starts[1:] >= starts[:-1]).all()):
-        return np.arange(len(starts))
-    return np.argsort(starts)
-
-
-def statistics(moment: Moment, lo: Indexes, hi: Indexes, names: Sequence[str]) -> dict[str, Column]:
-    """Return the statistics `names` of the ranges [lo[k], hi[k]), each of which is kept and holds a point."""
-    view, order = moment.view, _in_order(lo)
-    rows = np.empty((6, len(lo)))
-    fold_ranges(view.table, view.roots, order, lo, hi, rows)
-
-    def firsts(above: Floats, below: Floats) -> Indexes:
-        found = np.empty(len(lo), dtype=np.int64)
-        find_firsts(view.table, view.roots, order, lo, hi, np.stack((above, below)), found)
-        return found
-
-    def paths(centers: Floats, scales: Floats, groups: int) -> Floats:
-        found = np.zeros((path.FIELDS, len(lo)))
-        within = int(lo.min(initial=view.end)), int(hi.max(initial=view.first))
-        stored = stored_groups(view, *within, moment.total, groups)
-        path.fold_paths(
-            view.table, view.roots, stored.places, stored.roots, order, lo, hi, centers, scales, groups, found
-        )
-        return found
-
-    def traded(lows: Floats, wanted: int) -> Floats:
-        found = np.zeros((trades.FIELDS, len(lo)))
-        within = int(lo.min(initial=view.end)), int(hi.max(initial=view.first))
-        stored = stored_groups(view, *within, moment.total, TRADES_GROUP)
-        part = view.table, view.times, view.sizes, stored.places, stored.roots
-        trades.fold_trades(*part, order, lo, hi, lows, wanted, found)
-        return found
-
-    return _derived(lo, hi, rows, names, _Further(firsts, paths, traded))
-
-
-class _Further(NamedTuple):
-    """What is asked of ranges beyond the fold of their nodes: see `tree.passage`, `tree.path` and `tree.trades`.
-
-    `firsts` finds places (above, below), `paths` folds the values (centers, scales, groups), and `traded` the columns
-    (lows, what is wanted).
-    """
-
-    firsts: Callable[[Floats, Floats], Indexes]
-    paths: Callable[[Floats, Floats, int], Floats]
-    traded: Callable[[Floats, int], Floats]
-
-
-def _derived(lo: Indexes, hi: Indexes, rows: Floats, names: Sequence[str], further: _Further) -> dict[str, Column]:
-    """Return the statistics `names` of ranges from what was folded of them, and what is asked further."""
-    folded = Folded(lo, hi, rows[MIN], rows[MAX], rows[LAST], rows[AVG], rows[VAR], rows[FIRST])
-    never = np.full(len(lo), np.inf)
-    walked: Paths | None = None
-    columns: Traded | None = None
-    found: dict[str, Column] = {}
-    for name in names:
-        if name == ARGMIN:
-            found[name] = further.firsts(never, folded.min)
-        elif name == ARGMAX:
-            found[name] = further.firsts(folded.max, -never)
-        elif name in FORMULAS:
-            found[name] = FORMULAS[name](folded)
-        elif name in TRADES:
-            wanted = sum(group for group, members in _TRADES if not members.isdisjoint(names))
-            columns = columns or Traded(folded, *further.traded(np.ascontiguousarray(folded.min), wanted))
-            found[name] = TRADES[name](columns)
-        else:
-            walked = walked or _walked(folded, names, further.paths)
-            found[name] = PATHS[name](walked)
-    return found
-
-
-def _walked(folded: Folded, names: Sequence[str], paths: Callable[[Floats, Floats, int], Floats]) -> Paths:
-    """Return what the statistics `names` need of the values of the ranges."""
-    groups = groups_of(names) & ~TRADES_GROUP
-    _, powers = np.frexp(folded.max - folded.min)
-    scales = np.ldexp(1.0, np.minimum(-powers, _LARGEST_SCALE))
-    return Paths(folded, scales, *paths(np.ascontiguousarray(folded.avg), scales, groups))
+def _with_bounds(bounds: Indexes, found: Mapping[str, Column]) -> Columns:
+    return Columns({"start": bounds[0].copy(), "end": bounds[1].copy(), **found})

@@ -9,6 +9,7 @@ of it is remembered in a flag that an interrupt could leave wrong.
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -35,7 +36,15 @@ from hft_mmap.limits import Late, Limits
 from hft_mmap.refusing import Refusing, Waker
 from hft_mmap.ticks import Appended, Ticks, clamped, other_columns, raise_late, ticks_of
 from hft_mmap.tree.words import FLAGS, SALT, START, TOTAL
-from hft_mmap.tree.writer import NOT_SHORT, PLAN_ERA, PLAN_HEAD_ADDRESS, PLAN_HEAD_FD, PLAN_MAX_RETENTION, append_short
+from hft_mmap.tree.writer import (
+    NOT_SHORT,
+    PLAN_ERA,
+    PLAN_HEAD_ADDRESS,
+    PLAN_HEAD_FD,
+    PLAN_MAX_RETENTION,
+    PLAN_SIGNED,
+    append_short,
+)
 
 MAX_OFFSET = 2**62
 """Offsets from 0 to this one can be compared in compiled code; the others fit nowhere."""
@@ -100,7 +109,8 @@ class Appender(Refusing):
                     total = append_short(plan, row, -1 if offset is None else offset)
             if total == NOT_SHORT:
                 # A copy of our own: what is checked here is written later, and the caller's array may change meanwhile.
-                total = self._append_waiting(Ticks(check_prices(np.array(row))), offset, wait_s).total
+                prices = check_prices(np.array(row), signed=self._limits.negative_prices)
+                total = self._append_waiting(Ticks(prices), offset, wait_s).total
         finally:
             # What was published is asked for, whatever came after that; no call but one, which is in C, is made for it,
             # as the last step: an interrupt comes after a call.
@@ -154,6 +164,8 @@ class Appender(Refusing):
             self._take_back_clean()
         if batch.kinds != self._layout.kinds:
             self._choose_columns(batch.kinds)
+        if self._limits.negative_prices and not self._head.identity.is_signed and batch.prices.min() < 0.0:
+            self._note_negative()
         start = self._words[START]
         if total - start + n > self._limits.max_data_retention:
             start = self._retain(total, n)
@@ -186,14 +198,19 @@ class Appender(Refusing):
         if self._view.layout.kinds != self._layout.kinds:
             self._set_tail(View.empty(self._layout, self._floor(self._words[START]), self._words[SALT]))
 
+    def _note_negative(self) -> None:
+        """Have the head say that prices may be negative, before the first such price; costs a sync. Holds the series.
+
+        Short appends take such prices from here on.
+        """
+        identity = self._head.look_at_identity()  # another process may have met one before
+        if not identity.is_signed:
+            self._on_disk(partial(self._commits.choose, replace(identity, is_signed=True)))
+        self._plan = self._tick_plan = None
+
     def _choose_columns(self, kinds: tuple[Kind, ...]) -> None:
         """Give a series to which nothing was ever appended the columns `kinds`; costs a sync. Holds the series."""
-        try:
-            self._commits.choose(kinds)
-        except OSError as error:
-            if self._words[FLAGS] & FLAG_SYNC_FAILED:
-                raise self._fail(error) from error
-            raise
+        self._on_disk(partial(self._commits.choose, replace(self._head.identity, kinds=kinds)))
         self._look_at_columns()
         self._set_tail(View.empty(self._layout, 0, self._words[SALT]))
         for kind in KINDS:
@@ -247,6 +264,7 @@ class Appender(Refusing):
             plan[PLAN_HEAD_ADDRESS] = self._head.address
             plan[PLAN_MAX_RETENTION] = self._limits.max_data_retention
             plan[PLAN_ERA] = view.era
+            plan[PLAN_SIGNED] = int(self._limits.negative_prices and self._head.identity.is_signed)
             self._files = tail.files
             if self._layout.kinds:
                 self._tick_plan = plan

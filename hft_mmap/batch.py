@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hft_mmap.errors import InvalidValues
 from hft_mmap.extras import how_to_install
-from hft_mmap.tree.kernels import MAX_PRICE, VALID, VALID_WITH_NEGATIVE_ZERO, find_invalid
+from hft_mmap.tree.kernels import MAX_PRICE, VALID, VALID_WITH_NEGATIVE_ZERO, find_invalid, find_invalid_signed
 
 
 class HasArray(Protocol):
@@ -157,19 +157,31 @@ def as_row(values: object) -> NDArray[np.float64]:
     return _convert(values)
 
 
-def check_prices(row: NDArray[np.float64]) -> NDArray[np.float64]:
+NEGATIVE = "negative ones need store.negative_prices (in Python negative_prices=True of Limits, and of Client)"
+"""What a refusal of a negative price ends with."""
+
+
+def check_prices(row: NDArray[np.float64], *, signed: bool = False) -> NDArray[np.float64]:
     """Return `row` if it is a batch of prices, a copy where -0.0 has to become 0.0; the input is never changed.
 
-    InvalidValues names the first value that is no price: NaN, infinite, negative or above MAX_PRICE. About 0.4 ns a
-    value.
+    InvalidValues names the first value that is no price: NaN, infinite, above MAX_PRICE, or negative unless `signed`.
+    About 0.4 ns a value.
     """
     if not row.shape[0]:
         message = "values is empty: a batch holds at least one price"
         raise InvalidValues(message)
-    found = find_invalid(row)
+    found = find_invalid_signed(row) if signed else find_invalid(row)
     if found == VALID:
         return row
     if found == VALID_WITH_NEGATIVE_ZERO:
         return row + 0.0
-    message = f"values[{found}] is {float(row[found])!r}: a price must be finite, at least 0 and at most {MAX_PRICE:g}"
+    message = f"values[{found}] is {no_price(float(row[found]), signed=signed)}"
     raise InvalidValues(message)
+
+
+def no_price(value: float, *, signed: bool, most: float = MAX_PRICE) -> str:
+    """Return the number `value`, and why it is no price."""
+    if signed:
+        return f"{value!r}: a price must be finite, and from {-MAX_PRICE:g} to {most:g}"
+    why = f"{value!r}: a price must be finite, at least 0 and at most {most:g}"
+    return f"{why}; {NEGATIVE}" if -MAX_PRICE <= value < 0 else why

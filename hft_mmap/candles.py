@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from hft_mmap import by_time, clock
-from hft_mmap.answers import checked_index, statistics, wanted_of
+from hft_mmap.answers import checked_index, wanted_of
 from hft_mmap.asof import picked
 from hft_mmap.errors import ColumnsDiffer, InvalidRange, SymbolNotFound
 from hft_mmap.files.layout import TIME
+from hft_mmap.folding import statistics
 from hft_mmap.moment import Moment
 from hft_mmap.named import ARGMAX, ARGMIN, Column, Columns, Indexes
 from hft_mmap.tree.buckets import bar_edges

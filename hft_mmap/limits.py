@@ -40,6 +40,7 @@ class Limits:
     starting_capacity: points allocated on the disk when a series is created.
     chunk_points: points of one chunk file in series created from now on; 64^k times a small number.
     late: what becomes of points that come late, where they have times.
+    negative_prices: whether prices may be negative, as those of spreads, of rates, of oil in April 2020.
     groups: what is kept of the path of the points that are appended from now on (`Store.summarise`), by name.
     """
 
@@ -50,6 +51,7 @@ class Limits:
     chunk_points: int = 4_194_304
     late: Late = Late.CLAMP
     groups: tuple[str, ...] = ()
+    negative_prices: bool = False
 
     def __post_init__(self) -> None:
         """Check every field and each against the others."""
@@ -61,6 +63,10 @@ class Limits:
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 message = f"{name} must be a whole number from {least}, not {value!r}"
                 raise ValueError(message)
+        given: object = self.negative_prices
+        if not isinstance(given, bool):
+            message = f"negative_prices must be True or False, not {given!r}"
+            raise ValueError(message)  # noqa: TRY004 - as of every other field
         if self.cleanup_keep_count > self.max_data_retention:
             message = (
                 f"cleanup_keep_count ({self.cleanup_keep_count}) must be at most max_data_retention "

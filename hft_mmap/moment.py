@@ -1,12 +1,11 @@
 """A series as it stood at one moment: what every question is asked of."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from hft_mmap.files.view import View
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):
     """A series as it stood at one moment: it held the points [start, total), which `view` maps."""
 
     symbol: str

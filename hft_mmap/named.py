@@ -7,13 +7,14 @@ stored price is. docs/accuracy.md has the error of each.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hft_mmap.either import Truth, Values, ratio, root, where, within
 from hft_mmap.errors import InvalidStatistic
 
 Floats = NDArray[np.float64]
@@ -22,66 +23,71 @@ Column = Floats | Indexes
 _NS = 1e9  # of a second
 
 
-@dataclass(frozen=True, slots=True)
-class Folded:
-    """Ranges [start, end) and what was folded of each; arrays of shape (n,)."""
+class Folded(NamedTuple):
+    """Ranges [start, end) and what was folded of each: arrays of shape (n,), or the numbers of one range."""
 
-    start: Indexes
-    end: Indexes
-    min: Floats
-    max: Floats
-    last: Floats
-    avg: Floats
-    var: Floats
-    first: Floats
+    start: Values
+    end: Values
+    min: Values
+    max: Values
+    last: Values
+    avg: Values
+    var: Values
+    first: Values
 
     @property
-    def count(self) -> Indexes:
-        """Points of each range."""
+    def points(self) -> Values:
+        """How many points each range has, as whole numbers."""
         return self.end - self.start
 
     @property
-    def std(self) -> Floats:
+    def n(self) -> Values:
+        """The same as float64."""
+        return (self.end - self.start) * 1.0
+
+    @property
+    def std(self) -> Values:
         """Population standard deviation of each range."""
-        return np.sqrt(self.var)
+        return root(self.var)
+
+    @property
+    def varies(self) -> Truth:
+        """Whether not all prices are the same."""
+        return self.max > self.min
 
 
-def _ratio(a: Floats, b: Floats) -> Floats:
-    """Return a / b, NaN where b is 0 or the ratio is beyond float64, as that of 1e140 and a price near 0 is."""
-    with np.errstate(over="ignore"):
-        found: Floats = np.divide(a, b, out=np.full(a.shape, np.nan), where=b != 0)
-    found[np.isinf(found)] = np.nan
-    return found
+def _var_sample(f: Folded) -> Values:
+    return f.var * ratio(f.n, f.n - 1.0)
 
 
-def _var_sample(f: Folded) -> Floats:
-    n = f.count.astype(np.float64)
-    return np.multiply(f.var, _ratio(n, n - 1))
+def _return(f: Folded) -> Values:
+    return where((f.first > 0.0) & (f.last >= 0.0), ratio(f.last - f.first, f.first))
 
 
-FORMULAS: Mapping[str, Callable[[Folded], Column]] = {
+FORMULAS: Mapping[str, Callable[[Folded], Values]] = {
     "min": lambda f: f.min,
     "max": lambda f: f.max,
     "last": lambda f: f.last,
     "avg": lambda f: f.avg,
     "var": lambda f: f.var,
-    "count": lambda f: f.count,
+    "count": lambda f: f.points,
     "std": lambda f: f.std,
     "var_sample": _var_sample,
-    "std_sample": lambda f: np.sqrt(_var_sample(f)),
+    "std_sample": lambda f: root(_var_sample(f)),
     "first": lambda f: f.first,
     "change": lambda f: f.last - f.first,
-    "return": lambda f: _ratio(f.last - f.first, f.first),
+    "return": _return,
     "range": lambda f: f.max - f.min,
-    "zscore": lambda f: _ratio(f.last - f.avg, f.std),
-    "bollinger_lower": lambda f: f.avg - 2 * f.std,
-    "bollinger_upper": lambda f: f.avg + 2 * f.std,
+    "zscore": lambda f: ratio(f.last - f.avg, f.std),
+    "bollinger_lower": lambda f: f.avg - 2.0 * f.std,
+    "bollinger_upper": lambda f: f.avg + 2.0 * f.std,
 }
+"""The statistics that follow from the fold of a range alone; a return is NaN from a price of 0 or below, or to one that
+is negative."""
 
 
-@dataclass(frozen=True, slots=True)
-class Paths:
-    """What was folded out of the values of ranges; arrays of shape (n,), of no meaning where not wanted.
+class Paths(NamedTuple):
+    """What was folded out of the values of ranges, as `Folded` has it; of no meaning where not wanted.
 
     `squares` and `changes` are the sums of squared log returns and of absolute changes; `fall` and `rise` the least
     ratio of a price to the greatest up to it, and the greatest to the least; m2, m3, m4 sums of powers of deviations
@@ -89,60 +95,55 @@ class Paths:
     """
 
     folded: Folded
-    scale: Floats
-    squares: Floats
-    changes: Floats
-    fall: Floats
-    rise: Floats
-    m2: Floats
-    m3: Floats
-    m4: Floats
-    cross: Floats
+    scale: Values
+    squares: Values
+    changes: Values
+    fall: Values
+    rise: Values
+    m2: Values
+    m3: Values
+    m4: Values
+    cross: Values
 
 
-def _where(defined: NDArray[np.bool_], found: Floats) -> Floats:
-    """Return `found`, NaN where it is not defined, or no longer a float64."""
-    return np.where(defined & np.isfinite(found), found, np.nan)
+def _rv(p: Paths) -> Values:
+    return where(p.folded.min > 0.0, p.squares)
 
 
-def _rv(p: Paths) -> Floats:
-    return _where(p.folded.min > 0, p.squares)
+def _drawdown(p: Paths) -> Values:
+    return where((p.folded.first > 0.0) & (p.folded.min >= 0.0), p.fall - 1.0)
 
 
-def _varies(p: Paths) -> NDArray[np.bool_]:
-    return p.folded.max > p.folded.min
+def _skew(p: Paths) -> Values:
+    m2 = p.m2 / p.folded.n
+    return where(p.folded.varies, ratio(p.m3 / p.folded.n, m2 * root(m2)))
 
 
-def _skew(p: Paths) -> Floats:
-    n = p.folded.count.astype(np.float64)
-    return _where(_varies(p), _ratio(p.m3 / n, (p.m2 / n) ** 1.5))
+def _kurtosis(p: Paths) -> Values:
+    m2 = p.m2 / p.folded.n
+    return where(p.folded.varies, within(ratio(p.m4 / p.folded.n, m2 * m2) - 3.0, -2.0, np.inf))
 
 
-def _kurtosis(p: Paths) -> Floats:
-    n = p.folded.count.astype(np.float64)
-    return _where(_varies(p), np.maximum(_ratio(p.m4 / n, (p.m2 / n) ** 2) - 3, -2))
-
-
-def _index_squares(p: Paths) -> Floats:
+def _index_squares(p: Paths) -> Values:
     """Return the sum of squared deviations of the indexes of each range: n (n^2 - 1) / 12."""
-    n = p.folded.count.astype(np.float64)
-    return n * (n - 1) * (n + 1) / 12
+    n = p.folded.n
+    return n * (n - 1.0) * (n + 1.0) / 12.0
 
 
-def _slope(p: Paths) -> Floats:
-    return _where(p.folded.count > 1, _ratio(p.cross, _index_squares(p)) / p.scale)
+def _slope(p: Paths) -> Values:
+    return where(p.folded.points > 1, ratio(p.cross, _index_squares(p)) / p.scale)
 
 
-def _r2(p: Paths) -> Floats:
-    return _where(_varies(p), np.minimum(_ratio(p.cross * p.cross, _index_squares(p) * p.m2), 1))
+def _r2(p: Paths) -> Values:
+    return where(p.folded.varies, within(ratio(p.cross * p.cross, _index_squares(p) * p.m2), 0.0, 1.0))
 
 
-PATHS: Mapping[str, Callable[[Paths], Floats]] = {
+PATHS: Mapping[str, Callable[[Paths], Values]] = {
     "rv": _rv,
-    "volatility": lambda p: np.sqrt(_rv(p)),
+    "volatility": lambda p: root(_rv(p)),
     "path": lambda p: p.changes,
-    "drawdown": lambda p: _where(p.folded.first > 0, p.fall - 1),
-    "runup": lambda p: _where(p.folded.min > 0, p.rise - 1),
+    "drawdown": _drawdown,
+    "runup": lambda p: where(p.folded.min > 0.0, p.rise - 1.0),
     "skew": _skew,
     "kurtosis": _kurtosis,
     "slope": _slope,
@@ -159,14 +160,14 @@ With p_1 ... p_n its points:
   (p_i - avg)^k: of the population, as scipy.stats has them by default;
 - slope: of the least squares line against the index, in price a point; r2: the squared correlation of the two.
 
-rv, volatility and runup are NaN where a price is 0, drawdown where the first one is; skew, kurtosis and r2 where
-nothing varies; slope of one point. Of one point rv, volatility, path, drawdown and runup are 0.
+rv, volatility and runup are NaN where a price is 0 or negative, drawdown where the first one is 0 or any is negative;
+skew, kurtosis and r2 where nothing varies; slope of one point. Of one point rv, volatility, path, drawdown and runup
+are 0.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Traded:
-    """What was folded out of the columns of ranges; arrays of shape (n,), of no meaning where not wanted.
+class Traded(NamedTuple):
+    """What was folded out of the columns of ranges, as `Folded` has it; of no meaning where not wanted.
 
     `volume` and `signed` are the sums of absolute sizes and of sizes, `by_size` and `by_time` the weighted means of
     prices above the least of the range, `gap_ns` the longest time between neighbours, `span_ns` that from the first
@@ -174,27 +175,26 @@ class Traded:
     """
 
     folded: Folded
-    volume: Floats
-    signed: Floats
-    by_size: Floats
-    by_time: Floats
-    gap_ns: Floats
-    span_ns: Floats
+    volume: Values
+    signed: Values
+    by_size: Values
+    by_time: Values
+    gap_ns: Values
+    span_ns: Values
 
 
-def _weighted(t: Traded, above: Floats, weights: Floats) -> Floats:
+def _weighted(t: Traded, above: Values, weights: Values) -> Values:
     """Return the mean of the prices whose part above the least is `above`; NaN where nothing has a weight."""
-    found = np.minimum(np.maximum(t.folded.min + above, t.folded.min), t.folded.max)
-    return np.where(weights > 0, found, np.nan)
+    return where(weights > 0.0, within(t.folded.min + above, t.folded.min, t.folded.max))
 
 
-TRADES: Mapping[str, Callable[[Traded], Floats]] = {
+TRADES: Mapping[str, Callable[[Traded], Values]] = {
     "volume": lambda t: t.volume,
     "signed_volume": lambda t: t.signed,
     "vwap": lambda t: _weighted(t, t.by_size, t.volume),
     "twap": lambda t: _weighted(t, t.by_time, t.span_ns),
-    "gap": lambda t: np.where(t.folded.count > 1, t.gap_ns / _NS, np.nan),
-    "rate": lambda t: _ratio((t.folded.count - 1).astype(np.float64) * _NS, t.span_ns),
+    "gap": lambda t: where(t.folded.points > 1, t.gap_ns / _NS),
+    "rate": lambda t: ratio((t.folded.n - 1.0) * _NS, t.span_ns),
 }
 """The statistics of what was traded, and when. With s_i the sizes, and t_i the times, of the points p_1 ... p_n:
 
@@ -218,6 +218,15 @@ def checked_names(names: Iterable[object]) -> tuple[str, ...]:
     """Return `names` without repeats, in their order; InvalidStatistic for one that there is not, or for none."""
     if isinstance(names, str):
         raise InvalidStatistic(f"stats must be a sequence of names, not the text {names!r}; write ({names!r},)")
+    wanted = tuple(names)
+    try:
+        return _checked(wanted)
+    except TypeError:  # what can't be hashed is no name
+        return _checked.__wrapped__(wanted)
+
+
+@lru_cache(maxsize=1024)
+def _checked(names: tuple[object, ...]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for name in names:
         if not isinstance(name, str) or name not in STATISTICS:

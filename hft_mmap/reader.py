@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hft_mmap import shown
-from hft_mmap.by_time import Window, is_time, newest, newest_of_each
+from hft_mmap.by_time import Window, duration_ns, is_time, newest, newest_of_each
 from hft_mmap.durable import recovery
 from hft_mmap.errors import (
     FormatError,
@@ -34,9 +34,10 @@ from hft_mmap.files.view import View
 from hft_mmap.moment import Moment
 from hft_mmap.span import Span
 from hft_mmap.stats import STANDARD_WINDOWS, WindowStats
-from hft_mmap.ticks import Ticks, ticks_of
+from hft_mmap.ticks import MOST_NS, Ticks, ticks_of
 from hft_mmap.tree.buckets import Buckets, in_bars, in_buckets
 from hft_mmap.tree.fold import fold_newest, fold_window, fold_windows
+from hft_mmap.tree.times import fold_lasting
 from hft_mmap.tree.words import FLAGS, SALT, START, TOTAL
 
 MAX_WINDOW = 2**62
@@ -264,6 +265,13 @@ class Reader:
 
     def _stats_lasting(self, window: Window) -> WindowStats:
         """Answer `stats` for a window by time."""
+        lasting = duration_ns(window)
+        if lasting <= MOST_NS:
+            view = self._view
+            _alive, total_address = self._bounds
+            found = fold_lasting(view.address, total_address, lasting)
+            if found[5]:
+                return window_stats(found)
         moment = Moment(self.symbol, *self._snapshot())
         lo, hi = newest(moment, window)
         return window_stats((*fold_window(moment.view.table, moment.view.roots, lo, hi), hi - lo))

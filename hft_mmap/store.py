@@ -118,7 +118,7 @@ class Store(Watch):
         series = self._series.get(symbol)
         if series is None:
             validate_symbol(symbol)
-            values = check_prices(as_row(values))
+            values = check_prices(as_row(values), signed=self.limits.negative_prices)
             if offset and not self._exists(symbol):
                 message = f"offset {offset} does not fit: {symbol} does not exist yet, its total is 0"
                 raise OffsetConflict(message, 0)
@@ -142,7 +142,7 @@ class Store(Watch):
         series = self._series.get(symbol)
         if series is None:
             validate_symbol(symbol)
-            batch = check_ticks(batch)
+            batch = check_ticks(batch, signed=self.limits.negative_prices)
             n = len(batch.prices)
             if offset and not self._exists(symbol):
                 message = f"offset {offset} does not fit: {symbol} does not exist yet, its total is 0"
@@ -170,7 +170,8 @@ class Store(Watch):
         datetime64, or datetimes with a time zone. One that lies before that of the point before it is late, and stored
         as that, or refused (`Limits.late`: LateTimes). sizes: finite, + bought and - sold. InvalidTimes, InvalidSizes.
 
-        values: one row of prices (finite, 0 <= x <= 1e140), a float64 array for speed. Visible to every reader, in
+        values: one row of prices (finite, 0 <= x <= 1e140; with `Limits.negative_prices` from -1e140 on), a float64
+        array for speed. Visible to every reader, in
         any process, when this returns; in tier `sync` also on the disk. Errors: InvalidSymbol, InvalidValues,
         SymbolLimitReached, OffsetConflict, DiskFull, WriteFailed, SeriesReadOnly, SeriesSetAside, StoreReadOnly,
         StoreClosed (in tier `sync`, from an append that waited for the disk during `close`: the batch was stored).

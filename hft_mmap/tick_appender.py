@@ -55,7 +55,7 @@ class TickAppender(Appender):
                         if late:
                             self._count_late(done)
             if total == NOT_SHORT:
-                done = self._append_waiting(check_ticks(batch), offset, wait_s)
+                done = self._append_waiting(check_ticks(batch, signed=self._limits.negative_prices), offset, wait_s)
         finally:
             # As in `append_nowait`.
             begun = self._begun

@@ -240,13 +240,13 @@ def ticks_of(view: View, lo: int, hi: int) -> Ticks:
     )
 
 
-def check_ticks(batch: Ticks) -> Ticks:
+def check_ticks(batch: Ticks, *, signed: bool = False) -> Ticks:
     """Return `batch` with its prices and sizes checked, each array a copy that nobody else changes; times come later.
 
-    InvalidValues, InvalidSizes name the first that is none.
+    signed: prices may be negative. InvalidValues, InvalidSizes name the first that is none.
     """
     _check_lengths(*batch)
-    prices, sizes = check_prices(np.array(batch.prices)), batch.sizes
+    prices, sizes = check_prices(np.array(batch.prices), signed=signed), batch.sizes
     if sizes is not None:
         copy = np.empty(len(sizes))
         bad = check_sizes(sizes, copy)

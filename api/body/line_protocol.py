@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from api.operation.settings import LineProtocolSettings
 from hft_mmap import Ticks
+from hft_mmap.batch import NEGATIVE
 from hft_mmap.ticks import UNITS_NS
 from hft_mmap.tree import lines as kernel
 from hft_mmap.tree.kernels import MAX_PRICE
@@ -29,8 +30,6 @@ _SEED = secrets.randbits(62)  # so that nobody can choose names that fall on one
 _NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[iu]?")
 _ESCAPED = re.compile(rb"\\([,= ])")
 _NEWLINE = ord("\n")
-_LOWEST = 0.0
-"""The least price."""
 _BOUGHT, _SOLD = ("buy", "b", "bid", "bought", "buyer"), ("sell", "s", "ask", "a", "sold", "seller")
 
 
@@ -60,7 +59,8 @@ class Read(NamedTuple):
 class LineProtocol:
     """Reads bodies by the names that the settings give."""
 
-    def __init__(self, settings: LineProtocolSettings) -> None:
+    def __init__(self, settings: LineProtocolSettings, *, signed: bool = False) -> None:
+        """Read the names of `settings`; signed: prices may be negative."""
         roles = (
             (kernel.TAG, [settings.symbol_tag]), (kernel.PRICE, _listed(settings.price_fields)),
             (kernel.SIZE, _listed(settings.size_fields)), (kernel.SIDE, [settings.side]),
@@ -68,6 +68,7 @@ class LineProtocol:
         )  # fmt: skip
         words = [(word.encode(), role) for role, named in roles for word in named if word]
         self._words, self._table = _table(words)
+        self._least = -MAX_PRICE if signed else 0.0
         self._reasons = {
             kernel.NO_FIELDS: "is no line protocol, measurement,tag=value field=value time",
             kernel.NO_PRICE: f"has none of the fields {settings.price_fields} (line_protocol.price_fields)",
@@ -75,7 +76,8 @@ class LineProtocol:
             kernel.NO_SIZE: "has a size that is no number",
             kernel.NO_SIDE: f"has a side that is none of {', '.join((*_BOUGHT, *_SOLD))}",
             kernel.NO_TIME: "has a time that is no whole number of 64 bits",
-            kernel.BAD_PRICE: f"has a price that is not from 0 to {MAX_PRICE:g}",
+            kernel.BAD_PRICE: f"has a price that is not from {self._least:g} to {MAX_PRICE:g}"
+            + ("" if signed else f"; {NEGATIVE}"),
             kernel.BAD_SIZE: "has a size that is not finite",
             kernel.BAD_TIME: "has a time that lies beyond 64 bits of nanoseconds (1677 to 2262)",
         }
@@ -90,13 +92,13 @@ class LineProtocol:
         prices, sizes, counts = np.empty(most), np.empty(most), np.empty(kernel.COUNTS, np.int64)
         found_at = np.full(1 << (2 * most).bit_length(), -1, np.int64)
         n = kernel.read_lines(
-            np.frombuffer(body, np.uint8), self._words, self._table, _SEED, unit_ns, now_ns, _LOWEST, found_at, places,
-            prices, sizes, times, counts,
+            np.frombuffer(body, np.uint8), self._words, self._table, _SEED, unit_ns, now_ns, self._least, found_at,
+            places, prices, sizes, times, counts,
         )  # fmt: skip
         rows = _Rows(body, places[:n], prices[:n], times[:n], sizes[:n])
         not_fine, slowly, names, bare, earlier = counts.tolist()
         if slowly:
-            _read_slowly(rows)
+            _read_slowly(rows, self._least)
         if not not_fine and names == 1 and not earlier and bare in (0, n):
             return Read([_part(rows, 0, Ticks(rows.prices, rows.times, None if bare else rows.sizes))], [])
         return Read(list(_parts(rows)), self._faults(rows) if not_fine else [])
@@ -149,7 +151,7 @@ def _table(words: list[tuple[bytes, int]]) -> tuple[NDArray[np.uint8], NDArray[n
     return text, table
 
 
-def _read_slowly(rows: _Rows) -> None:
+def _read_slowly(rows: _Rows, least: float) -> None:
     """Read the numbers that the kernel has left: long ones, and those with an exponent."""
     for k in np.flatnonzero(rows.places[:, kernel.TOLD] == kernel.SLOW).tolist():
         place = rows.places[k].tolist()
@@ -160,13 +162,13 @@ def _read_slowly(rows: _Rows) -> None:
             if size is not None:
                 rows.sizes[k] = abs(size) * place[kernel.SIGN] if place[kernel.SIGN] else size
         rows.prices[k] = math.nan if price is None else price
-        rows.places[k, kernel.TOLD] = _told(price, size, has_size=place[kernel.SIZE_AT] >= 0)
+        rows.places[k, kernel.TOLD] = _told(price, size, least, has_size=place[kernel.SIZE_AT] >= 0)
 
 
-def _told(price: float | None, size: float | None, *, has_size: bool) -> int:
+def _told(price: float | None, size: float | None, least: float, *, has_size: bool) -> int:
     if price is None:
         return kernel.NO_NUMBER
-    if not _LOWEST <= price <= MAX_PRICE:
+    if not least <= price <= MAX_PRICE:
         return kernel.BAD_PRICE
     if has_size and size is None:
         return kernel.NO_SIZE

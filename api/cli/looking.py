@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 _MAX_QUESTIONS = 20
 
 
-def show_preview(plan: "Plan", *, as_json: bool) -> None:
+def show_preview(plan: "Plan", *, as_json: bool, signed: bool) -> None:
     """Print what an import would make of its files; exit code 1 where something is not certain."""
     from hft_mmap.transfer import preview
 
-    found = preview(plan)
+    found = preview(plan, signed=signed)
     if as_json:
         print_json([_json(one) for one in found])
     else:

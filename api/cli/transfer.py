@@ -107,7 +107,7 @@ def import_command(
         told: list[Progress] = []
         stack.enter_context(_fault_as_exit_code(told))
         if only_look:
-            show_preview(plan, as_json=as_json)
+            show_preview(plan, as_json=as_json, signed=load_settings(config_path).settings.store.negative_prices)
             return
         plan = settled(plan)
         sink: Sink | None = None
@@ -115,11 +115,13 @@ def import_command(
         if url is not None and not dry_run:
             from hft_mmap.transfer import ServiceSink
 
-            sink = stack.enter_context(closing(ServiceSink(url, token, ca=ca, batch_values=batch_values)))
+            signed = load_settings(config_path).settings.store.negative_prices
+            service = ServiceSink(url, token, ca=ca, batch_values=batch_values, negative_prices=signed)
+            sink = stack.enter_context(closing(service))
         elif not dry_run:
             sink = stack.enter_context(_store_sink(config_path, data_dir))
-        elif url is None:
-            room = _room(config_path, data_dir)
+        else:
+            room = _room(config_path, data_dir, of_service=url is not None)
         report = _import(plan, sink, resume=resume, room=room, told=told)
     _print_import(report, as_json=as_json, dry_run=dry_run)
     if not report.complete:
@@ -212,17 +214,23 @@ def _fault_as_exit_code(told: "list[Progress]") -> Iterator[None]:
         raise Failure((": ".join([*where, str(error)]), *kept), EXIT_FAULTS) from None
 
 
-def _room(config_path: Path | None, data_dir: Path | None) -> "Room":
-    """Return which symbols the store of the settings (or at `data_dir`) has, and how many it may have."""
+def _room(config_path: Path | None, data_dir: Path | None, *, of_service: bool) -> "Room":
+    """Return which symbols the store of the settings (or at `data_dir`) has, and how many it may have.
+
+    of_service: nobody knows that; the settings say what prices it takes.
+    """
     settings = load_settings(config_path).settings.store
     from hft_mmap import Store
     from hft_mmap.transfer import Room
 
+    if of_service:
+        return Room(takes_negative=settings.negative_prices)
     path = data_dir or Path(settings.data_dir)
+    room = Room(most=settings.limits().max_symbols, takes_negative=settings.negative_prices)
     if not path.is_dir():
-        return Room(most=settings.limits().max_symbols)
+        return room
     with Store(path, mode="r") as store:
-        return Room(frozenset(store), settings.limits().max_symbols)
+        return room._replace(known=frozenset(store))
 
 
 @contextmanager

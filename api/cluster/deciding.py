@@ -26,7 +26,7 @@ class Rules:
     """By which a replica decides; other replicas may have others, and hold the same points all the same.
 
     max_block_bytes: the largest record. retention: what a log that has no limits yet gets. slots: in which this shard
-    may make symbols.
+    may make symbols. negative_prices: whether it takes such prices from its clients.
     """
 
     max_block_bytes: int
@@ -34,6 +34,7 @@ class Rules:
     retention: tuple[int, int]
     late: Late = Late.CLAMP
     slots: frozenset[int] = frozenset(range(MOST_SLOTS))
+    negative_prices: bool = False
 
 
 @dataclass(slots=True)

@@ -64,7 +64,7 @@ class Replica(Follower):
     async def write(self, symbol: str, batch: Ticks, offset: int | None) -> Answer:
         """Append a batch to the log and apply it. HftMmapError and Refusal say why not (421, 503)."""
         validate_symbol(symbol)
-        return await self._ask(Request(symbol, check_ticks(batch), offset))
+        return await self._ask(Request(symbol, check_ticks(batch, signed=self._rules.negative_prices), offset))
 
     async def seal(self, symbol: str) -> Answer:
         """Take no more points of `symbol`, for good; return its total. SymbolNotFound, Refusal as of `write`."""
@@ -72,7 +72,8 @@ class Replica(Follower):
 
     async def begin(self, symbol: str, point: Ticks, at: int) -> Answer:
         """Make `symbol`, of any slot, by its oldest point, whose index is `at`. Errors as of `write`."""
-        return await self._ask(Request(validate_symbol(symbol), check_ticks(point), at, Kind.BEGIN))
+        first = check_ticks(point, signed=self._rules.negative_prices)
+        return await self._ask(Request(validate_symbol(symbol), first, at, Kind.BEGIN))
 
     async def moved(self, symbol: str, shard: int) -> Answer:
         """Remove `symbol`, which is sealed: it is in `shard` now. Refusal as of `write`, and where it is not (409)."""

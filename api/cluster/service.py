@@ -71,7 +71,8 @@ def store_limits(settings: Settings) -> Limits:
     """Return the limits of a replica's store: what it keeps says the log, how many symbols there may be the writer."""
     position = load(Path(settings.store.data_dir))
     kept = Limits() if position is None else position.place.limits()
-    return replace(kept, max_symbols=2**31, starting_capacity=0, late=kept.late)
+    # What the log has is stored, whatever this replica would take itself.
+    return replace(kept, max_symbols=2**31, starting_capacity=0, late=kept.late, negative_prices=True)
 
 
 def own(directory: Path) -> int:
@@ -158,7 +159,7 @@ class Replicated:
         rules = Rules(
             cluster.max_block_bytes, settings.store.max_symbols,
             (settings.store.max_data_retention, settings.store.cleanup_keep_count), settings.store.limits().late,
-            parse_slots(cluster.slots),
+            parse_slots(cluster.slots), settings.store.negative_prices,
         )  # fmt: skip
         patience = Patience(cluster.append_timeout_s, cluster.queue_bytes, cluster.position_s)
         self.settings = cluster

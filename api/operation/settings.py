@@ -123,6 +123,7 @@ class StoreSettings:
     durability: str = setting(Durability.INTERVAL.value, checks.one_of(*Durability), kind="str")
     sync_interval_ms: int = setting(50, checks.whole(1, 60_000))
     late: str = setting(Late.CLAMP.value, checks.one_of(*Late), kind="str")  # what becomes of points that come late
+    negative_prices: bool = setting(default=False, check=checks.yes_or_no, kind="bool")  # whether prices may be
     groups: str = setting("", checks.groups, kind="str")  # summaries of the path that are kept up; empty: none
 
     def limits(self) -> Limits:

@@ -1,6 +1,7 @@
 """GET /first, /quantile and /rank: where a barrier is met, which points have a rank, which rank has a price."""
 
 import asyncio
+import math
 import re
 from collections.abc import Mapping
 from functools import partial
@@ -24,7 +25,7 @@ _QUANTILE_EXAMPLE = "/quantile?symbol=ABC-USD&window=1000&q=0.5,0.99"
 _RANK_PARAMETERS = ("symbol", "value", "window", "from", "to")
 _RANK_EXAMPLE = "/rank?symbol=ABC-USD&window=1000&value=151.25"
 _MAX_NUMBER_CHARS = 40
-_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
 
 
 class FirstQuery(NamedTuple):
@@ -109,16 +110,16 @@ def _bound(given: Mapping[str, str], name: str) -> int | str | None:
 
 def _share(text: str) -> float:
     found = _number("q", text)
-    if found > 1:
+    if not 0 <= found <= 1:
         raise bad_query(f"q must be from 0 to 1, not {shown(text)}")
     return found
 
 
 def _number(name: str, text: str) -> float:
-    """Return the number that the parameter `name` has as its text; no price has a sign."""
-    found = float(text) if len(text) <= _MAX_NUMBER_CHARS and _NUMBER.fullmatch(text) else float("inf")
-    if found == float("inf"):
-        raise bad_query(f"{name} must be a number from 0, such as 151.25, not {shown(text)}")
+    """Return the number that the parameter `name` has as its text."""
+    found = float(text) if len(text) <= _MAX_NUMBER_CHARS and _NUMBER.fullmatch(text) else math.inf
+    if math.isinf(found):
+        raise bad_query(f"{name} must be a number, such as 151.25, not {shown(text)}")
     return found
 
 

@@ -51,7 +51,7 @@ class Write:
         self._appender = local_appender(store) if appender is None else appender
         self._max_lines = settings.server.max_batch_values
         self._intake = Intake(settings.server, Decoder(settings.server.max_batch_values))
-        self._protocol = LineProtocol(settings.line_protocol)
+        self._protocol = LineProtocol(settings.line_protocol, signed=settings.store.negative_prices)
 
     async def on_post(self, req: Request, resp: falcon.asgi.Response) -> None:
         """Append, and answer once the ticks are as durable as the settings promise."""

@@ -342,7 +342,7 @@ function change(digits) {
   const last = feed.of(at.symbol).last;
   if (first === undefined || last === null || !at.window) { text(node, ""); return; }
   const points = last - first;
-  const share = first > 0 ? ` (${points >= 0 ? "+" : "−"}${Math.abs((points / first) * 100).toFixed(2)} %)` : "";
+  const share = first > 0 && last >= 0 ? ` (${points >= 0 ? "+" : "−"}${Math.abs((points / first) * 100).toFixed(2)} %)` : "";
   text(node, `${points >= 0 ? "▲ +" : "▼ −"}${price(Math.abs(points), digits)}${share}`);
   node.className = points >= 0 ? "gain" : "loss";
 }

@@ -57,7 +57,7 @@ export class Feed {
     this.samples.set(symbol, [...kept.slice(Math.max(begin, 0)), { at: now, total: row.total }]);
     if (!same || (this.first.get(symbol) ?? null) === null) this.first.set(symbol, row.last);
     const first = this.first.get(symbol);
-    const change = first ? (row.last - first) / first : null;
+    const change = first > 0 && row.last >= 0 ? (row.last - first) / first : null;
     this.known.set(symbol, Object.assign(this.known.get(symbol) ?? {}, row, { rate: this.#rate(symbol), change }));
   }
 

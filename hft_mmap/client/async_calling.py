@@ -23,9 +23,10 @@ Answer = TypeVar("Answer")
 class AsyncCaller:
     """Connections to a service, or to the replicas of several shards."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all by name but the first
         self, url: str | Sequence[str] = "http://127.0.0.1:8080", *, token: str | None = None, timeout_s: float = 10.0,
         retry: Retry | None = None, verify: ssl.SSLContext | bool = True, batch_values: int = BATCH_VALUES,
+        negative_prices: bool = False,
     ) -> None:  # fmt: skip
         """Prepare a connection to `url`: "http://host:port", "https://…", or "unix:/path" for a Unix socket.
 
@@ -33,13 +34,16 @@ class AsyncCaller:
         that has its symbol. Of a shard the first serves as long as it does.
 
         token: sent as a bearer token. timeout_s: for connecting, and each wait on the network. batch_values: how many
-        values one request has at most (the service's server.max_batch_values). Nothing is asked yet. ValueError.
+        values one request has at most (the service's server.max_batch_values). negative_prices: whether the service
+        takes them (its store.negative_prices); else they are refused before anything is sent. Nothing is asked yet.
+        ValueError.
         """
         if batch_values < 1:
             message = f"batch_values must be from 1, not {batch_values}"
             raise ValueError(message)
         address = Address.of(url, token)
         self._batch_values = batch_values
+        self._negative_prices = negative_prices
         self._shards = Shards(address.urls, retry if retry is not None else Retry())
         self._dial = Dial(address, self._shards, timeout_s, verify=verify)
         self._stream_timeout = httpx.Timeout(timeout_s, read=STREAM_TIMEOUT_S)

@@ -44,7 +44,10 @@ class Client(Caller):
         With `offset`, the `total` before it, the batch is stored exactly once however often it had to be sent. Without,
         it is not sent again once it may have arrived. InvalidValues, RequestRefused, Conflict, NoSpace, Unavailable.
         """
-        return self._append(symbol, wire.batches(values, self._batch_values, times, sizes, time_unit), offset)
+        signed = self._negative_prices
+        return self._append(
+            symbol, wire.batches(values, self._batch_values, times, sizes, time_unit, signed=signed), offset
+        )  # fmt: skip
 
     def append_ticks(self, symbol: str, rows: Ticks, *, offset: int | None = None) -> Added:
         """Append points that are known to be sound, as `ticks` and a producer have them; see `append`."""
@@ -63,7 +66,8 @@ class Client(Caller):
     ) -> Producer:  # fmt: skip
         """Return a producer, which sends points of `symbol` in batches, each exactly once; see `Producer`."""
         return Producer(
-            self, symbol, max_points=max_points, max_age_s=max_age_s, reorder_s=reorder_s, offset=offset
+            self, symbol, max_points=max_points, max_age_s=max_age_s, reorder_s=reorder_s, offset=offset,
+            negative_prices=self._negative_prices,
         )  # fmt: skip
 
     def feed(
@@ -77,7 +81,7 @@ class Client(Caller):
         """
         outbox = Outbox(
             max_points=min(max_points, self._batch_values), max_age_s=max_age_s, reorder_s=reorder_s,
-            max_pending=max_pending, max_pending_bytes=max_pending_bytes,
+            max_pending=max_pending, max_pending_bytes=max_pending_bytes, signed=self._negative_prices,
         )  # fmt: skip
         return Feed(self, self._dial, self._learn, outbox, offsets)
 

@@ -18,8 +18,8 @@ _SIGNS = {"buy": 1.0, "sell": -1.0}
 class Buffer:
     """Points in the order in which they came, or in that of their times, and when the oldest came; it grows."""
 
-    def __init__(self, max_points: int, max_age_s: float, reorder_s: float = 0.0) -> None:
-        """Make room for a batch of `max_points`. ValueError unless that and the age are above 0."""
+    def __init__(self, max_points: int, max_age_s: float, reorder_s: float = 0.0, *, signed: bool = False) -> None:
+        """Make room for a batch of `max_points`; signed: prices may be negative. ValueError unless both are above 0."""
         if max_points < 1 or max_age_s <= 0:
             message = f"max_points must be from 1 and max_age_s above 0, not {max_points} and {max_age_s}"
             raise ValueError(message)
@@ -40,6 +40,7 @@ class Buffer:
         self._came: NDArray[np.float64] = np.empty(0)
         self._newest_ns: int | None = None
         self._like: Ticks | None = None
+        self._signed, self._least = signed, -MAX_PRICE if signed else 0.0
 
     def __len__(self) -> int:
         """Return how many points wait."""
@@ -68,12 +69,13 @@ class Buffer:
             or (self._reorder_s and time is not None)
             or (like.times is None) is not (time is None)
             or (like.sizes is None) is not (size is None)
-            or not (isinstance(value, float) and 0.0 <= value <= MAX_PRICE)
+            or not (isinstance(value, float) and self._least <= value <= MAX_PRICE)
             or not (time is None or (type(time) is int and -MOST_NS <= time <= MOST_NS))
             or not (size is None or (isinstance(size, float) and -MAX_PRICE <= size <= MAX_PRICE))
         ):
             row: list[Any] = [value, time, size]
-            self.put(checked(row[:1], None if time is None else row[1:2], None if size is None else row[2:]))
+            times_, sizes_ = None if time is None else row[1:2], None if size is None else row[2:]
+            self.put(checked(row[:1], times_, sizes_, signed=self._signed))
             return
         if not len(self):
             self._oldest = monotonic()
@@ -201,14 +203,16 @@ def _taken(rows: Ticks, order: NDArray[np.intp]) -> Ticks:
 
 
 def checked(
-    values: Prices, times: Times | None = None, sizes: Sizes | None = None, time_unit: str = "ns"
+    values: Prices, times: Times | None = None, sizes: Sizes | None = None, time_unit: str = "ns", *,
+    signed: bool = False,
 ) -> Ticks:  # fmt: skip
     """Return points once each of them is known to be sound; InvalidValues, InvalidTimes, InvalidSizes otherwise.
 
-    A wrong price is refused where it is given: in a batch it would take its neighbours down with it, much later.
+    signed: prices may be negative. A wrong price is refused where it is given: in a batch it would take its neighbours
+    down with it, much later.
     """
     if times is None and sizes is None:
         row = np.array(as_row(values))  # the caller's array may change before it is sent
-        return Ticks(check_prices(row) if row.size else row)
+        return Ticks(check_prices(row, signed=signed) if row.size else row)
     rows = as_ticks(values, times, sizes, time_unit)
-    return check_ticks(rows) if len(rows.prices) else rows
+    return check_ticks(rows, signed=signed) if len(rows.prices) else rows

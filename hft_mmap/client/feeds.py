@@ -164,7 +164,7 @@ class Feed(_Told):
         none, ColumnsDiffer if they have other columns than those before them; the refusal of a batch of this symbol
         that went before; once after each time that was spent in vain on a connection, why. Then none is taken.
         """
-        points = checked(values, times, sizes, time_unit)
+        points = checked(values, times, sizes, time_unit, signed=self._outbox.signed)
         line = self._outbox.lines.get(symbol) or self._opened(symbol)
         with self._news:
             self._make_room(line)
@@ -298,7 +298,7 @@ class AsyncFeed(_Told):
         time_unit: str = "ns",
     ) -> None:  # fmt: skip
         """Give some points of a symbol, in order; see `Feed.extend`."""
-        points = checked(values, times, sizes, time_unit)
+        points = checked(values, times, sizes, time_unit, signed=self._outbox.signed)
         line = await self._ready(symbol)
         self._outbox.put(line, points)
         self._wake()

@@ -92,16 +92,21 @@ class Outbox:
     """All lines and lanes of a feed. Whoever calls it holds the feed's lock."""
 
     def __init__(
-        self, *, max_points: int, max_age_s: float, reorder_s: float, max_pending: int, max_pending_bytes: int
+        self, *, max_points: int, max_age_s: float, reorder_s: float, max_pending: int, max_pending_bytes: int,
+        signed: bool,
     ) -> None:  # fmt: skip
-        """Be empty; a batch has at most `max_points`, and waits for more of them for `max_age_s`. ValueError."""
+        """Be empty; a batch has at most `max_points`, and waits for more of them for `max_age_s`. ValueError.
+
+        signed: prices may be negative.
+        """
         if max_pending < 1 or max_pending_bytes < 1:
             message = f"max_pending and max_pending_bytes must be from 1, not {max_pending} and {max_pending_bytes}"
             raise ValueError(message)
-        self._new_buffer: Callable[[], Buffer] = lambda: Buffer(max_points, max_age_s, reorder_s)
+        self._new_buffer: Callable[[], Buffer] = lambda: Buffer(max_points, max_age_s, reorder_s, signed=signed)
         self._new_buffer()  # so that wrong numbers are told here
         self._max_pending, self._max_pending_bytes = max_pending, max_pending_bytes
         self.max_age_s = max_age_s
+        self.signed = signed
         self.lines: dict[str, Line] = {}
         self.lanes: dict[tuple[int | None, tuple[Kind, ...]], Lane] = {}
         self.pending = 0

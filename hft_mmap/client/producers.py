@@ -47,14 +47,15 @@ class Producer:
     slows its producer down; or when the oldest has waited for `max_age_s`, from a thread of the producer.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all by name but the first two
         self, client: _Appends, symbol: str, *, max_points: int = 10_000, max_age_s: float = 0.1,
-        reorder_s: float = 0.0, offset: int | None = None,
+        reorder_s: float = 0.0, offset: int | None = None, negative_prices: bool = False,
     ) -> None:  # fmt: skip
         """Begin behind what is stored, or at `offset`, the index of the first point that will be given."""
         self.symbol = symbol
         self._client = client
-        self._buffer = Buffer(max_points, max_age_s, reorder_s)
+        self._buffer = Buffer(max_points, max_age_s, reorder_s, signed=negative_prices)
+        self._signed = negative_prices
         self._total = client.total(symbol) if offset is None else offset
         self.late = 0
         """Points that were stored with a later time than they were given."""
@@ -93,7 +94,7 @@ class Producer:
         none, ColumnsDiffer if they have other columns than those before them: then none is taken. After any other error
         all are taken, and go out, behind those that came before, with the next call.
         """
-        points = checked(values, times, sizes, time_unit)
+        points = checked(values, times, sizes, time_unit, signed=self._signed)
         self._give(lambda: self._buffer.put(points))
 
     def _give(self, put: Callable[[], None]) -> None:
@@ -161,14 +162,15 @@ class AsyncProducer:
     As `Producer`, but `async with` begins and ends it, and its methods are awaited.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all by name but the first two
         self, client: _AppendsAsync, symbol: str, *, max_points: int = 10_000, max_age_s: float = 0.1,
-        reorder_s: float = 0.0, offset: int | None = None,
+        reorder_s: float = 0.0, offset: int | None = None, negative_prices: bool = False,
     ) -> None:  # fmt: skip
         """Prepare to begin behind what is stored, or at `offset`, the index of the first point that will be given."""
         self.symbol = symbol
         self._client = client
-        self._buffer = Buffer(max_points, max_age_s, reorder_s)
+        self._buffer = Buffer(max_points, max_age_s, reorder_s, signed=negative_prices)
+        self._signed = negative_prices
         self._total = -1 if offset is None else offset
         self.late = 0
         """Points that were stored with a later time than they were given."""
@@ -202,7 +204,7 @@ class AsyncProducer:
         self, values: Prices, *, times: Times | None = None, sizes: Sizes | None = None, time_unit: str = "ns"
     ) -> None:
         """Give some points, in order; see `Producer.extend`."""
-        points = checked(values, times, sizes, time_unit)
+        points = checked(values, times, sizes, time_unit, signed=self._signed)
         await self._give(lambda: self._buffer.put(points))
 
     async def _give(self, put: Callable[[], None]) -> None:

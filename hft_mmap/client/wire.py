@@ -100,13 +100,16 @@ class Ask(Generic[Answer]):
 
 
 def batches(
-    values: Prices, batch_values: int, times: Times | None = None, sizes: Sizes | None = None, time_unit: str = "ns"
-) -> list[Ticks]:
+    values: Prices, batch_values: int, times: Times | None = None, sizes: Sizes | None = None, time_unit: str = "ns",
+    *, signed: bool = False,
+) -> list[Ticks]:  # fmt: skip
     """Return points in batches of at most `batch_values`, at least one; each of them is looked at before.
+
+    signed: prices may be negative.
 
     InvalidValues, InvalidTimes, InvalidSizes if one of them is none.
     """
-    return cut(check_ticks(as_ticks(values, times, sizes, time_unit)), batch_values)
+    return cut(check_ticks(as_ticks(values, times, sizes, time_unit), signed=signed), batch_values)
 
 
 def cut(rows: Ticks, batch_values: int) -> list[Ticks]:

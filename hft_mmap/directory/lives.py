@@ -66,12 +66,13 @@ class Lives(Creating):
         """
         validate_symbol(symbol)
         self._check_may_change()
-        point = check_ticks(point)
+        point = check_ticks(point, signed=self.limits.negative_prices)
         if type(at) is not int or not 0 <= at <= MAX_OFFSET or len(point.prices) != 1:
             message = f"a series begins with one point, at an index from 0, not with {len(point.prices)} at {at!r}"
             raise ValueError(message)
         points = self.limits.chunk_points
-        identity = Identity(symbol, points, FAN_OUT, uuid.uuid4().bytes, time.time_ns(), point.kinds)
+        is_signed = bool(point.prices[0] < 0)
+        identity = Identity(symbol, points, FAN_OUT, uuid.uuid4().bytes, time.time_ns(), point.kinds, is_signed)
         target = self.path / directory_name(symbol)
 
         def work() -> None:

@@ -17,12 +17,12 @@ from time import monotonic
 from hft_mmap.counters import Syncs
 from hft_mmap.durable.trust import Trusted
 from hft_mmap.errors import FormatError
-from hft_mmap.files.blocks import Commit
+from hft_mmap.files.blocks import Commit, Identity
 from hft_mmap.files.boot import Boot
 from hft_mmap.files.chunk import Chunk
 from hft_mmap.files.disk import sync_directory
 from hft_mmap.files.head import Head
-from hft_mmap.files.layout import Kind, Layout
+from hft_mmap.files.layout import Layout
 from hft_mmap.files.live import FLAG_CLEAN, FLAG_SYNC_FAILED
 from hft_mmap.files.marks import Mark
 from hft_mmap.files.names import list_files
@@ -162,14 +162,14 @@ class Commits:
         """
         self._committing(self._take_back_clean)
 
-    def choose(self, kinds: tuple[Kind, ...]) -> None:
-        """Put on the disk which columns the series has, before its first point is published.
+    def choose(self, identity: Identity) -> None:
+        """Put on the disk which columns there are, or that prices may be negative, before such a point is published.
 
         The caller holds the series. OSError if that can't be written, or with the flag that a sync failed.
         """
 
         def work() -> None:
-            self._head.choose(kinds)
+            self._head.choose(identity)
             self._sync(self._head.fd)
 
         self._committing(work)

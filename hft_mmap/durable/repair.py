@@ -8,7 +8,7 @@ import numpy as np
 from hft_mmap.durable import recovery
 from hft_mmap.durable.groups import group_faults, make_anew
 from hft_mmap.durable.trust import Proof, trust
-from hft_mmap.durable.verify import expected_nodes, proof_of, verify_chunk
+from hft_mmap.durable.verify import expected_nodes, has_no_prices, proof_of, verify_chunk
 from hft_mmap.errors import FormatError
 from hft_mmap.files.boot import Boot
 from hft_mmap.files.chunk import Chunk
@@ -16,7 +16,7 @@ from hft_mmap.files.column import Column
 from hft_mmap.files.group import columns_of
 from hft_mmap.files.head import Head
 from hft_mmap.files.locks import attempts, try_lock
-from hft_mmap.tree.kernels import FAN_OUT, VALID, find_invalid
+from hft_mmap.tree.kernels import FAN_OUT
 
 
 class RepairReport(NamedTuple):
@@ -27,13 +27,15 @@ class RepairReport(NamedTuple):
     remaining: tuple[str, ...]
 
 
-def _repair_chunk(chunk: Chunk, end: int, proof: Proof | None) -> tuple[list[str], list[str]]:
+def _repair_chunk(chunk: Chunk, end: int, proof: Proof | None, *, signed: bool) -> tuple[list[str], list[str]]:
     """Rebuild what is wrong in the first `end` points of `chunk`; return what was repaired, and what remains.
+
+    signed: whether prices may be negative.
 
     Only where the values prove themselves, by the seal or by the running checksum of the series: else it can't be told
     whether a value is wrong or its node, and a node made anew would make a wrong value look right.
     """
-    _, faults = verify_chunk(chunk, end)
+    _, faults = verify_chunk(chunk, end, signed=signed)
     if not faults:
         return [], []
     full = end == chunk.layout.points
@@ -41,7 +43,7 @@ def _repair_chunk(chunk: Chunk, end: int, proof: Proof | None) -> tuple[list[str
         seal = chunk.read_seal() if full else None
     except FormatError:
         seal = None
-    damaged = find_invalid(chunk.values[:end]) != VALID
+    damaged = has_no_prices(chunk, end, signed=signed)
     all_proved = proof is not None and proof.point >= chunk.first + end
     proved = all_proved or (seal is not None and chunk.checksums()[0] == seal.values_crc)
     if damaged or not proved:
@@ -62,7 +64,7 @@ def _repair_chunk(chunk: Chunk, end: int, proof: Proof | None) -> tuple[list[str
     chunk.sync()
     chunk.close_writer()
     _repair_groups(chunk, end, all_proved=all_proved)
-    _, remaining = verify_chunk(chunk, end)
+    _, remaining = verify_chunk(chunk, end, signed=signed)
     return [fault for fault in faults if fault not in remaining], remaining
 
 
@@ -108,11 +110,12 @@ def repair_directory(directory: Path, symbol: str, boot: Boot) -> RepairReport:
                 remaining.append(f"points {first} to {end - 1}: {error}")
                 continue
             if end - first == layout.points:  # full chunks never change
-                done, left = _repair_chunk(chunk, layout.points, proof)
+                done, left = _repair_chunk(chunk, layout.points, proof, signed=head.identity.is_signed)
             else:
                 any(try_lock(head.fd) for _ in attempts(None))  # until the head is closed, which comes next
                 newest = trust(head, boot, directory, layout).total
-                done, left = _repair_chunk(chunk, min(newest - first, layout.points), proof)
+                signed = head.look_at_identity().is_signed
+                done, left = _repair_chunk(chunk, min(newest - first, layout.points), proof, signed=signed)
             repaired += done
             remaining += left
     except FormatError as error:

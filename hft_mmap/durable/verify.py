@@ -24,6 +24,7 @@ from hft_mmap.tree.kernels import (
     NODE_FIELDS,
     VALID,
     find_invalid,
+    find_invalid_signed,
     summarise_nodes,
     summarise_values,
 )
@@ -77,10 +78,17 @@ def _span(chunk: Chunk, level: int, index: int) -> str:
     return f"points {first} to {first + width - 1}"
 
 
-def _no_prices(chunk: Chunk, end: int) -> list[str]:
+def has_no_prices(chunk: Chunk, end: int, *, signed: bool) -> bool:
+    """Say whether one of the first `end` values is no price; signed: a price may be negative."""
+    find = find_invalid_signed if signed else find_invalid
+    return bool(find(chunk.values[:end]) != VALID)
+
+
+def _no_prices(chunk: Chunk, end: int, *, signed: bool) -> list[str]:
     """Return a fault for each run of values among the first `end` that are no prices; the first MOST_RUNS of them."""
     name, values = chunk.path.name, chunk.values[:end]
-    places = np.flatnonzero(~((values >= 0) & (values <= MAX_PRICE)) | np.signbit(values))
+    is_price = (values >= (-MAX_PRICE if signed else 0)) & (values <= MAX_PRICE)
+    places = np.flatnonzero(~is_price | ((values == 0) & np.signbit(values)))
     runs = np.split(places, np.flatnonzero(np.diff(places) > 1) + 1)
     faults = []
     for run in runs[:MOST_RUNS]:
@@ -95,13 +103,16 @@ def _no_prices(chunk: Chunk, end: int) -> list[str]:
     return faults
 
 
-def verify_chunk(chunk: Chunk, end: int) -> tuple[int, list[str]]:
-    """Check the first `end` points of `chunk`; return the number of nodes checked, and the faults."""
+def verify_chunk(chunk: Chunk, end: int, *, signed: bool) -> tuple[int, list[str]]:
+    """Check the first `end` points of `chunk`; return the number of nodes checked, and the faults.
+
+    signed: whether prices may be negative, as the head says.
+    """
     faults: list[str] = []
     nodes = 0
     name = chunk.path.name
-    if find_invalid(chunk.values[:end]) != VALID:
-        faults += _no_prices(chunk, end)
+    if has_no_prices(chunk, end, signed=signed):
+        faults += _no_prices(chunk, end, signed=signed)
     for level in range(1, chunk.layout.levels + 1):
         count = end // FAN_OUT**level
         if not count:
@@ -265,7 +276,7 @@ def verify_directory(directory: Path, symbol: str, boot: Boot) -> VerifyReport:
                 continue  # another process has cleaned it up since
             faults.append(f"points {first} to {end - 1}: {error}")
             continue
-        checked, found = verify_chunk(chunk, end - first)
+        checked, found = verify_chunk(chunk, end - first, signed=head.identity.is_signed)
         nodes += checked
         faults += found
     if proof is not None and proof.why and not faults:  # else a node, a seal or the value itself has told more

@@ -19,8 +19,9 @@ from hft_mmap.tree.words import EPOCH, FLAGS, HEAD_BYTES, HOME, SALT, START
 
 HEAD_MAGIC = b"HFTMMAP\0"
 FORMAT_VERSION = 1
-VERSION_WITH_COLUMNS = 2
-"""Only where the series has columns: older releases, which know of none, refuse it by this number."""
+VERSION_WITH_MORE = 2
+"""Only where the series has columns, or prices may be negative: older releases, which know nothing of that, refuse it
+by this number, or by the bits that they don't know."""
 
 MAX_TOTAL = 1 << 62
 """At a million points a second that takes 146,000 years; a larger number is a damaged one."""
@@ -31,15 +32,16 @@ _SLOT = struct.Struct("<Qqqq16sqQ")
 _SLOT_CLEAN = 1
 _MARK = struct.Struct("<qq")
 _MARK_OFFSET = 72
-_KINDS = struct.Struct("<Q")
-_KINDS_OFFSET = 120
+_MORE = struct.Struct("<Q")
+_MORE_OFFSET = 120
+_SIGNED = 1 << 32
 SLOT_USED_BYTES = _MARK_OFFSET + _MARK.size + _CRC.size
 """What a commit takes of its sector."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a series is; written once at creation."""
+    """What a series is; written at creation, and anew by `Head.choose`."""
 
     symbol: str
     chunk_points: int
@@ -47,7 +49,9 @@ class Identity:
     series_id: bytes
     created_ns: int
     kinds: tuple[Kind, ...] = ()
-    """The columns beside its prices; its first batch says which (`chosen`)."""
+    """The columns beside its prices; its first batch says which."""
+    is_signed: bool = False
+    """Whether a price may be negative, as one was to be appended."""
 
 
 class Commit(NamedTuple):
@@ -83,13 +87,17 @@ def encode_identity(identity: Identity) -> bytes:
     symbol = identity.symbol.encode()
     block = _with_crc(
         _IDENTITY.pack(
-            HEAD_MAGIC, VERSION_WITH_COLUMNS if identity.kinds else FORMAT_VERSION, identity.fan_out,
+            HEAD_MAGIC, VERSION_WITH_MORE if _more(identity) else FORMAT_VERSION, identity.fan_out,
             identity.chunk_points, identity.series_id, identity.created_ns, len(symbol), symbol,
         )
     )  # fmt: skip
-    if not identity.kinds:
-        return block
-    return _with_crc(block.ljust(_KINDS_OFFSET, b"\0") + _KINDS.pack(bits_of(identity.kinds)))
+    more = _more(identity)
+    return _with_crc(block.ljust(_MORE_OFFSET, b"\0") + _MORE.pack(more)) if more else block
+
+
+def _more(identity: Identity) -> int:
+    """Return the bits of what a series has beyond prices from 0 on."""
+    return bits_of(identity.kinds) | (_SIGNED if identity.is_signed else 0)
 
 
 def decode_identity(raw: bytes) -> Identity:
@@ -105,34 +113,35 @@ def decode_identity(raw: bytes) -> Identity:
     if block is None:
         message = "head file has a wrong identity checksum"
         raise FormatError(message)
-    if version not in {FORMAT_VERSION, VERSION_WITH_COLUMNS}:
+    if version not in {FORMAT_VERSION, VERSION_WITH_MORE}:
         message = (
             f"head file has format version {version}, this release reads versions {FORMAT_VERSION} and "
-            f"{VERSION_WITH_COLUMNS}"
+            f"{VERSION_WITH_MORE}"
         )
         raise FormatError(message)
-    kinds = _kinds_in(raw) if version == VERSION_WITH_COLUMNS else ()
+    kinds, is_signed = _more_in(raw) if version == VERSION_WITH_MORE else ((), False)
     _, _, fan_out, chunk_points, series_id, created_ns, size, symbol = _IDENTITY.unpack(block)
     try:
         text = symbol[:size].decode()
     except UnicodeDecodeError as error:
         message = "head file has a symbol that is not UTF-8"
         raise FormatError(message) from error
-    return Identity(text, chunk_points, fan_out, series_id, created_ns, kinds)
+    return Identity(text, chunk_points, fan_out, series_id, created_ns, kinds, is_signed)
 
 
-def _kinds_in(raw: bytes) -> tuple[Kind, ...]:
-    """Return the columns that a head of VERSION_WITH_COLUMNS names; FormatError."""
-    block = _checked(raw, _KINDS_OFFSET + _KINDS.size)
+def _more_in(raw: bytes) -> tuple[tuple[Kind, ...], bool]:
+    """Return the columns that a head of VERSION_WITH_MORE names, and whether prices may be negative; FormatError."""
+    block = _checked(raw, _MORE_OFFSET + _MORE.size)
     if block is None:
         raise FormatError("head file has a wrong checksum of its columns")
+    (more,) = _MORE.unpack_from(block, _MORE_OFFSET)
     try:
-        kinds = kinds_of(_KINDS.unpack_from(block, _KINDS_OFFSET)[0])
+        kinds = kinds_of(more & ~_SIGNED)
     except ValueError as error:
         raise FormatError(f"head file: {error}") from error
-    if not kinds:
-        raise FormatError(f"head file has format version {VERSION_WITH_COLUMNS}, and no columns")
-    return kinds
+    if not more:
+        raise FormatError(f"head file has format version {VERSION_WITH_MORE}, and no columns")
+    return kinds, bool(more & _SIGNED)
 
 
 def encode_commit(commit: Commit) -> bytes:

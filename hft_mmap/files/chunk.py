@@ -225,7 +225,7 @@ class Chunk:
         """
         of_columns = sum(column.write(begin, each) for column, each in zip(self.columns, columns, strict=True))
         self.writer()
-        error = write_points(self.plan, begin, values)
+        error = write_points(self.plan, begin, values, 1)  # whoever calls knows whether any may be negative
         if error:
             if error == CHANGED:
                 raise InvalidValues("the values changed while they were written; nothing was stored")

@@ -17,7 +17,6 @@ machine. Each block lies in a 512-byte sector of its own, so that a torn sector 
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from fcntl import F_OFD_SETLK, F_RDLCK, F_WRLCK, fcntl
 from pathlib import Path
 from typing import TypeVar
@@ -37,7 +36,6 @@ from hft_mmap.files.blocks import (
 )
 from hft_mmap.files.boot import Boot
 from hft_mmap.files.disk import write_fully
-from hft_mmap.files.layout import Kind
 from hft_mmap.files.live import LiveWords
 from hft_mmap.files.locks import HOW_TO_FIND_THE_HOLDER, UNLOCKED_SLOTS, attempts, try_lock_slots
 from hft_mmap.files.marks import is_behind
@@ -142,12 +140,12 @@ class Head(LiveWords):
         self.identity = identity_of_bytes(self._array.tobytes)
         return self.identity
 
-    def choose(self, kinds: tuple[Kind, ...]) -> None:
-        """Write that the series has the columns `kinds`, as long as no point was ever published. OSError.
+    def choose(self, identity: Identity) -> None:
+        """Write what the series is anew: its columns, as long as no point was published; that prices may be negative.
 
-        The whole sector, in one write. The caller is `committing`, and syncs it before anything is published.
+        The whole sector, in one write. The caller is `committing`, and syncs it before such a point is published.
+        OSError.
         """
-        identity = replace(self.identity, kinds=kinds)
         write_fully(self.fd, encode_identity(identity).ljust(LIVE_OFFSET, b"\0"), 0)
         self.identity = identity
 

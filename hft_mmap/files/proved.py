@@ -69,17 +69,21 @@ def proved(chunk: Chunk, group: Group, end: int) -> GroupFile | None:
 class Stored:
     """Where the groups of the chunks of a view lie, as `fold_paths` takes it; it keeps the files mapped."""
 
-    __slots__ = ("covered", "files", "groups", "looked_s", "places", "roots")
+    __slots__ = ("addresses", "covered", "files", "groups", "least", "looked_s", "places", "roots")
 
     def __init__(self, view: View) -> None:
         """Know of none."""
         self.places = np.zeros((GROUP_ROWS, len(view.chunks)), dtype=np.int64)
         self.roots = np.zeros(ROOT_FIELDS * len(view.chunks))  # of full chunks, as `tree.group_roots` has them
+        self.addresses = self.places.ctypes.data, self.roots.ctypes.data, len(view.chunks)
+        """What compiled code takes that folds one range: where both lie, and of how many chunks."""
         self.files: dict[tuple[int, int], GroupFile] = {}
         self.groups = view.layout.groups
         """Those that the series can have."""
         self.covered: dict[int, int] = {group.bit: view.first for group in self.groups}
-        """Up to which point, from the first of the view on, all are covered."""
+        """Up to which point, from the first of the view on, all are covered; in the order of `groups`."""
+        self.least = view.first
+        """Up to which point each of them does."""
         self.looked_s: dict[int, float] = {}  # when was looked last for more of each group
 
     def with_files(self, view: View, found: dict[tuple[int, int], GroupFile]) -> "Stored":
@@ -95,6 +99,7 @@ class Stored:
             partly = np.flatnonzero(covered < view.layout.points)
             first = int(partly[0]) if len(partly) else len(covered) - 1
             fresh.covered[group.bit] = view.first + first * view.layout.points + int(covered[first])
+        fresh.least = min(fresh.covered.values())
         return fresh
 
 
@@ -146,13 +151,15 @@ def stored_groups(view: View, lo: int, hi: int, total: int, wanted: int) -> Stor
             return _NONE
         view.groups = Stored(view)
     stored: Stored = view.groups
+    if hi - max(lo, stored.least) < FEW_POINTS:  # PERF: 0.2 us in place of 1
+        return stored
     found: dict[tuple[int, int], GroupFile] = {}
-    for group in stored.groups:
-        if wanted & group.bit and hi - max(lo, stored.covered[group.bit]) >= FEW_POINTS:
+    for group, (bit, covered) in zip(stored.groups, stored.covered.items(), strict=True):
+        if wanted & bit and hi - max(lo, covered) >= FEW_POINTS:
             # PERF: where there is no group, or none of older chunks, a look at each takes longer than some answers.
             now = monotonic()
-            if now - stored.looked_s.get(group.bit, -1.0) >= _LOOK_S:
-                stored.looked_s[group.bit] = now
+            if now - stored.looked_s.get(bit, -1.0) >= _LOOK_S:
+                stored.looked_s[bit] = now
                 _look(view, group, (lo, hi, total), stored, found)
     if found:
         stored = stored.with_files(view, found)

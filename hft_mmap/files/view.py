@@ -17,8 +17,11 @@ from hft_mmap.tree.fold import (
     TABLE_LEVEL_OFFSETS,
     TABLE_LEVELS,
     TABLE_ROOTS,
+    TABLE_SIZES,
+    TABLE_TIMES,
 )
 from hft_mmap.tree.kernels import NODE_FIELDS
+from hft_mmap.tree.times import time_at
 
 
 class View:
@@ -60,6 +63,8 @@ class View:
         """Where the times of each chunk lie; empty where the series has none."""
         self.sizes = self._addresses(SIZE)
         """Where the sizes of each chunk lie, likewise."""
+        for word, column in ((TABLE_TIMES, self.times), (TABLE_SIZES, self.sizes)):
+            self.table[word] = column.ctypes.data if len(column) else 0
         self.groups: object = None
         """What is known of the groups of the chunks, by whoever asked for them last (`files.proved.stored_groups`)."""
 
@@ -123,5 +128,4 @@ class View:
 
     def time_of(self, point: int) -> int:
         """Return the time of one point of a series that has times."""
-        chunk = self.chunks[(point - self.first) // self.layout.points]
-        return int(chunk.columns[self.layout.kinds.index(TIME)].values[point - chunk.first])
+        return int(time_at(self.address, point))

@@ -9,6 +9,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Self
@@ -31,21 +32,23 @@ _CHANCE_TO_DIE = 0.4
 class History(Promises):
     """One history. `run` raises WrongError, with the steps that led there, where a promise is broken."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all by name but the first two
         self, root: Path, seed: int, *, lazy: bool = False, ticks: bool = False, dying: bool = False,
-        grouped: bool = False,
+        grouped: bool = False, signed: bool = False,
     ) -> None:  # fmt: skip
         """Make everything that is to happen follow from `seed`, in the directory `root`, which is removed after it.
 
         lazy: a store opens each symbol at its first use, as those of many symbols do, and gives no series that is not
         being used a descriptor. ticks: the points have times and sizes, or one of the two. dying: after anything that
         loses points, the first processes that open the store may be killed meanwhile. grouped: groups are kept up, and
-        every answer about a path is held against the points.
+        every answer about a path is held against the points. signed: prices may be negative, and half of them are.
         """
         # Of their own as well: histories of other kinds stay what they are.
         self._ticks = Random(-seed - 2) if ticks else None  # noqa: S311 - as below
         self._dying = Random(-seed - 3) if dying else None  # noqa: S311 - as below
+        self._signed = Random(-seed - 4) if signed else None  # noqa: S311 - as below
         self.seed, self.lazy, self._grouped = seed, lazy, grouped
+        self._limits = replace(GROUPED_LIMITS if grouped else LIMITS, negative_prices=signed)
         self.counts: Counter[str] = Counter()
         self._random = Random(seed)  # noqa: S311 - to be made again from the seed
         self._root = root / f"history-{seed}"
@@ -74,9 +77,9 @@ class History(Promises):
 
     @classmethod
     def of_seed(cls, root: Path, seed: int) -> Self:
-        """Make the history of `seed`, of the kind that its lowest bits say: all sixteen kinds in sixteen seeds."""
-        kinds = {"lazy": bool(seed & 1), "ticks": bool(seed & 2), "dying": bool(seed & 4), "grouped": bool(seed & 8)}
-        return cls(root, seed, **kinds)
+        """Make the history of `seed`, of the kind that its lowest bits say: all 32 kinds in 32 seeds."""
+        names = ("lazy", "ticks", "dying", "grouped", "signed")
+        return cls(root, seed, **{name: bool(seed >> bit & 1) for bit, name in enumerate(names)})
 
     def run(self, steps: int = 24) -> None:
         """Make the history, and check the store after each step that may have harmed it."""
@@ -95,7 +98,7 @@ class History(Promises):
                 self._end()
         except WrongError as error:
             ways = {"lazy": self.lazy, "ticks": self._ticks is not None, "dying": self._dying is not None}
-            ways["grouped"] = self._grouped
+            ways |= {"grouped": self._grouped, "signed": self._signed is not None}
             kind = "".join(f", {name}" for name, used in ways.items() if used)
             error.add_note(f"seed {self.seed}{kind}, tier {self._durability}: {', '.join(self.steps)}")
             raise
@@ -127,6 +130,8 @@ class History(Promises):
         # Numbers of their own, to be told from all others; and zeros, which look like what was never written.
         zeros = self._chance(0.2)
         batch = [0.0 if zeros else float(next(self._numbers)) for _ in range(n)]
+        if self._signed is not None and self._signed.random() < 0.5:  # noqa: PLR2004 - half of them
+            batch = [0.0 - price for price in batch]
         told = self._told[symbol]
         try:
             total = self._append_rows(store, symbol, told, batch)
@@ -403,8 +408,7 @@ class History(Promises):
         while len(self._stores) > 1:
             self._stores.pop().close()
         store = SteppedStore(
-            self._disk.data, limits=GROUPED_LIMITS if self._grouped else LIMITS, durability=self._durability,
-            on_event=self._noted,
+            self._disk.data, limits=self._limits, durability=self._durability, on_event=self._noted,
         )  # fmt: skip
         self._stores.append(store)
         self._unchecked = set(SYMBOLS)

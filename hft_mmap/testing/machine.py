@@ -109,6 +109,11 @@ class StoreMachine(RuleBasedStateMachine):
         """Append a batch with something in it that is no price."""
         self._append(symbol, [*values[:place], bad, *values[place:]], None)
 
+    @rule(symbol=st.sampled_from(SYMBOLS), values=batches(most=100), share=st.integers(1, 4))
+    def append_negative(self, symbol: str, values: list[float], share: int) -> None:
+        """Append a batch of which some prices are negative, where they are not 0."""
+        self._append(symbol, [-value if i % share == 0 else value for i, value in enumerate(values)], None)
+
     def _append(self, symbol: str, values: list[float], offset: int | None) -> None:
         """Append to both; either both refuse for the same reason or both give the same total."""
         try:

@@ -1,6 +1,5 @@
 """A perfect store made of lists, and how far an answer may be from its own."""
 
-import math
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -30,15 +29,16 @@ def assert_close(actual: WindowStats, exact: WindowStats) -> None:
     most; avg lies within [min, max] and var is not negative.
 
     No absolute tolerance is needed for the variance but UNDERFLOW: var >= (max - min)^2 / (2 points), so even errors
-    that are relative to the spread of the prices stay small beside it.
+    that are relative to the spread of the prices stay small beside it. That of avg is relative to (avg - min) + |min|,
+    which is avg where no price is negative.
     """
     assert actual.points == exact.points, f"points: {actual} instead of {exact}"
     for name in ("min", "max", "last"):
         a, b = getattr(actual, name), getattr(exact, name)
         assert struct.pack("<d", a) == struct.pack("<d", b), f"{name}: {actual} instead of {exact}"
-    for name in ("avg", "var"):
-        a, b = getattr(actual, name), getattr(exact, name)
-        assert math.isclose(a, b, rel_tol=RELATIVE_ERROR, abs_tol=UNDERFLOW), f"{name}: {actual} instead of {exact}"
+    for name, size in (("avg", (exact.avg - exact.min) + abs(exact.min)), ("var", exact.var)):
+        error = RELATIVE_ERROR * size + UNDERFLOW
+        assert abs(getattr(actual, name) - getattr(exact, name)) <= error, f"{name}: {actual} instead of {exact}"
     assert actual.min <= actual.avg <= actual.max, f"avg outside of [min, max]: {actual}"
     assert actual.var >= 0, f"var below 0: {actual}"
 
@@ -69,11 +69,11 @@ class ModelStore:
         self.limits = limits
         self.series: dict[str, ModelSeries] = {}
 
-    @staticmethod
-    def _prices(values: Iterable[float]) -> list[float]:
+    def _prices(self, values: Iterable[float]) -> list[float]:
         """Return the batch as it is stored, or refuse it as a whole."""
         prices = [float(value) + 0.0 for value in values]
-        if not prices or not all(0.0 <= price <= MAX_PRICE for price in prices):
+        least = -MAX_PRICE if self.limits.negative_prices else 0.0
+        if not prices or not all(least <= price <= MAX_PRICE for price in prices):
             raise InvalidValues("not a batch of prices")
         return prices
 

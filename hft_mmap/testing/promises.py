@@ -155,7 +155,7 @@ class Promises:
             window = self._random.randrange(1, len(found) + 1)
             stats, part = store.stats(symbol, window), found[len(found) - window :]
             right = (stats.min, stats.max, stats.last, stats.points) == (part.min(), part.max(), part[-1], window)
-            if not right or abs(stats.avg - part.mean()) > 1e-9 * part.max():
+            if not right or abs(stats.avg - part.mean()) > 1e-9 * np.abs(part).max():
                 raise WrongError(f"{symbol} answers {stats} of {window} points")
             if self._grouped:
                 self._check_path(store, symbol, part)

@@ -81,7 +81,7 @@ class _Import:
             gone = mine.absent(prices.absent, prices.texts, nan=prices.nan_is_absent) if prices.texts else None
             absent = 0 if gone is None else int(np.count_nonzero(gone))
             mine = mine.with_prices(gone, prices.divide_by)
-        bad = mine.bad(prices.most)
+        bad = mine.bad(prices.most, signed=self.room.takes_negative)
         if bad:
             first = BadRow(file, rows.row(bad[0].place, before), bad[0].found)
             if not plan.skip_bad:

@@ -149,13 +149,14 @@ class Preview:
     fault: str | None = None
 
 
-def preview(plan: Plan, *, max_points: int = SHOWN_POINTS) -> list[Preview]:
+def preview(plan: Plan, *, max_points: int = SHOWN_POINTS, signed: bool = False) -> list[Preview]:
     """Look at every file of a plan, and return what an import would make of it, in its order. Nothing is stored.
 
-    What is not certain is in `look.doubts`. UnreadableFile for what can't be read at all.
+    What is not certain is in `look.doubts`. signed: the store takes negative prices. UnreadableFile for what can't be
+    read at all.
     """
     sources = sources_of(plan.files, plan.format)
-    previews = [_of_one(plan, source, max_points) for source in sources]
+    previews = [_of_one(plan, source, max_points, signed=signed) for source in sources]
     try:
         check_one_symbol(plan, sources)
         ordered = in_order(plan, sources)
@@ -168,7 +169,7 @@ def preview(plan: Plan, *, max_points: int = SHOWN_POINTS) -> list[Preview]:
     return [place[id(source)] for source in ordered]
 
 
-def _of_one(plan: Plan, source: Source, max_points: int) -> Preview:
+def _of_one(plan: Plan, source: Source, max_points: int, *, signed: bool) -> Preview:
     """Return what an import would make of one file."""
     try:
         with closing(read(source, plan.wanted())) as runs:  # type: ignore[type-var] # generators
@@ -180,7 +181,7 @@ def _of_one(plan: Plan, source: Source, max_points: int) -> Preview:
     mine = first.only(plan.symbol) if plan.symbol is not None and plan.symbol_column is not None else first
     gone = mine.absent(prices.absent, prices.texts, nan=prices.nan_is_absent) if prices.texts else None
     mine = mine.with_prices(gone, prices.divide_by)
-    bad = mine.bad(prices.most)
+    bad = mine.bad(prices.most, signed=signed)
     if bad:
         found.fault = str(BadRow(source.name, first.row(bad[0].place, 0), bad[0].found))
     good = mine.without(bad)

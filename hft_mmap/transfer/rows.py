@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hft_mmap.batch import no_price
 from hft_mmap.errors import InvalidSymbol
 from hft_mmap.files.names import validate_symbol
 from hft_mmap.ticks import Ticks
@@ -177,13 +178,14 @@ class Rows:
             found[index] = text in texts
         return found
 
-    def bad(self, most: float | None = None) -> list[Bad]:
+    def bad(self, most: float | None = None, *, signed: bool = False) -> list[Bad]:
         """Return the rows that hold no price, or no symbol, in the order of the file; most: the highest price.
 
-        None: MAX_PRICE, but for numbers that stand for "no price" at vendors.
+        None: MAX_PRICE, but for numbers that stand for "no price" at vendors. signed: a price may be negative.
         """
         found = [Bad(self.place(index), text) for index, text in self.faults.items()]
-        found += [Bad(self.place(index), self._fault(index, most)) for index in self._without_price(most)]
+        without = self._without_price(most, signed=signed)
+        found += [Bad(self.place(index), self._fault(index, most, signed=signed)) for index in without]
         if self.codes is not None:
             for code, name in enumerate(self.names):
                 try:
@@ -224,7 +226,7 @@ class Rows:
     def _codes(self) -> NDArray[np.integer]:
         return np.empty(0, dtype=np.int64) if self.codes is None else self.codes
 
-    def _without_price(self, most: float | None) -> list[int]:
+    def _without_price(self, most: float | None, *, signed: bool) -> list[int]:
         values = self.values
         if not len(values):
             return []
@@ -232,22 +234,23 @@ class Rows:
         if sound and values.max() <= (_LOWEST_SENTINEL if most is None else most):
             return []
         with np.errstate(invalid="ignore"):
-            prices = (values >= 0.0) & (values <= (MAX_PRICE if most is None else min(most, MAX_PRICE)))
+            highest = MAX_PRICE if most is None else min(most, MAX_PRICE)
+            prices = (values >= (-MAX_PRICE if signed else 0.0)) & (values <= highest)
         if most is None:
-            prices &= ~np.isin(values, SENTINELS)
+            prices &= ~np.isin(np.abs(values), SENTINELS)
         return np.flatnonzero(~prices).tolist()
 
-    def _fault(self, index: int, most: float | None) -> str:
+    def _fault(self, index: int, most: float | None, *, signed: bool) -> str:
         text = self.texts.get(index)
         if text is not None:
             return f"{text} is no number{_hint(text)}"
         value = float(self.values[index])
-        if most is None and value in SENTINELS:
+        if most is None and (value in SENTINELS or (signed and -value in SENTINELS)):
             return (
                 f"{value:.0f} stands for 'no price' at some vendors: --no-price {value:.0f} leaves such rows out, "
                 f"--max-price {MAX_PRICE:g} takes it as a price"
             )
-        return f"{value!r}: a price must be finite, at least 0 and at most {MAX_PRICE if most is None else most:g}"
+        return no_price(value, signed=signed, most=MAX_PRICE if most is None else most)
 
 
 def coded(names: Iterable[str]) -> tuple[NDArray[np.int64], list[str]]:

@@ -53,11 +53,13 @@ class ServiceSink:
     """A service that is asked over one connection."""
 
     def __init__(
-        self, url: str, token: str | None = None, *, ca: str | None = None, batch_values: int = DEFAULT_BATCH_VALUES
+        self, url: str, token: str | None = None, *, ca: str | None = None, batch_values: int = DEFAULT_BATCH_VALUES,
+        negative_prices: bool = False,
     ) -> None:  # fmt: skip
         """Talk to the service at `url` ("http://127.0.0.1:8080", "unix:/path"), by `token` if it wants one.
 
-        ca: a PEM file with what signed its certificate. Nothing is sent yet. ServiceRefused if that is no such address
+        ca: a PEM file with what signed its certificate. negative_prices: whether the service takes them; else they are
+        bad rows. Nothing is sent yet. ServiceRefused if that is no such address
         or file, MissingPackage without httpx.
         """
         self._client = _client(url, token, ca)
@@ -65,6 +67,7 @@ class ServiceSink:
         self.name = url.rstrip("/")
         self.journals = journal_directory()
         self._batch_values = batch_values
+        self._negative_prices = negative_prices
         self.stop = never
 
     def bounds(self, symbol: str) -> tuple[int, int]:
@@ -76,7 +79,8 @@ class ServiceSink:
 
     def room(self) -> Room:
         """Return which symbols the service has; how many it may have only it knows."""
-        return Room(frozenset(entry.symbol for entry in self._until_answered(self._client.symbols)))
+        known = frozenset(entry.symbol for entry in self._until_answered(self._client.symbols))
+        return Room(known, takes_negative=self._negative_prices)
 
     def newest(self, symbol: str, count: int) -> Ticks:
         """Return the newest points; errors as the client has them."""
@@ -93,7 +97,7 @@ class ServiceSink:
         count = len(batch.prices)
         for begin in range(0, count, self._batch_values):
             some = batch.cut(begin, min(begin + self._batch_values, count))
-            send = partial(self._client.append_ticks, symbol, check_ticks(some), offset=offset + begin)
+            send = partial(self._client.append_ticks, symbol, check_ticks(some, signed=True), offset=offset + begin)
             try:
                 added = self._until_answered(send)
             except LateTimes as error:

@@ -18,10 +18,11 @@ def never() -> bool:
 
 
 class Room(NamedTuple):
-    """The symbols that a store has, and how many it may have; None: nobody knows."""
+    """The symbols that a store has, how many it may have (None: nobody knows), and whether prices may be negative."""
 
     known: frozenset[str] = frozenset()
     most: int | None = None
+    takes_negative: bool = False
 
     def check(self, symbols: Iterable[str], stored: int = 0) -> None:
         """Make sure that the store may have these symbols too; SymbolLimitReached. stored: points until now."""
@@ -83,7 +84,8 @@ class StoreSink:
 
     def room(self) -> Room:
         """Return which symbols there are, and how many there may be."""
-        return Room(frozenset(self._store), self._store.limits.max_symbols)
+        limits = self._store.limits
+        return Room(frozenset(self._store), limits.max_symbols, limits.negative_prices)
 
     def newest(self, symbol: str, count: int) -> Ticks:
         """Return the newest points."""

@@ -29,8 +29,9 @@ _ZERO = np.uint64(0)
 def checksum(address: int, n: int, index: int, seed: int) -> tuple[int, bool]:
     """Return the checksum of the `n` numbers at `address`, the first of which has `index`; and whether all are prices.
 
-    A price has the bits of a float64 from 0.0 to MAX_PRICE, so -0.0 is none. The keys are mixed by two steps of
-    SplitMix64 (Steele, Lea, Flood 2014); see `former_checksum` for why.
+    A price has the bits of a float64 from 0.0 to MAX_PRICE here, so -0.0 is none, nor is what is negative: where that
+    may be, it is looked at once more. The keys are mixed by two steps of SplitMix64 (Steele, Lea, Flood 2014); see
+    `former_checksum` for why.
     """
     v = carray(int64_pointer(address), (n,))
     key = np.uint64(seed) + np.uint64(index + 1) * _STEP

@@ -107,7 +107,7 @@ def cut_by_sizes(  # noqa: PLR0913, PLR0917 - compiled code takes them one by on
 ) -> int:  # fmt: skip
     """Write where bars of the points [lo, hi) begin, and `hi`, into `out`; return how many bars, or TOO_MANY.
 
-    A bar ends with the point with which its sum of |size|, or of price times |size| if `by_value`, reaches `limit`,
+    A bar ends with the point with which its sum of |size|, or of |price size| if `by_value`, reaches `limit`,
     which is above 0; the last one may not. Table and sizes are those of `trades.fold_trades`.
     """
     points = table[TABLE_CHUNK_POINTS]
@@ -128,7 +128,7 @@ def cut_by_sizes(  # noqa: PLR0913, PLR0917 - compiled code takes them one by on
                 out[bars] = table[TABLE_FIRST_POINT] + chunk * points + j
                 bars += 1
                 is_open = True
-            x, rest = _product(p[j], abs(s[j])) if by_value else (abs(s[j]), 0.0)
+            x, rest = _product(abs(p[j]), abs(s[j])) if by_value else (abs(s[j]), 0.0)
             total = _plus(total, x, rest)
             if total[0] > limit or (total[0] == limit and total[1] >= 0.0):
                 total = (0.0, 0.0)

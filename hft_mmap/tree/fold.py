@@ -24,7 +24,10 @@ TABLE_ERA = 3
 TABLE_CHUNKS = 4
 TABLE_ROOTS = 5
 """Where the roots lie that go with the table; only what takes the table by its address looks."""
-TABLE_LEVEL_OFFSETS = 6
+TABLE_TIMES = 6
+TABLE_SIZES = 7
+"""Where the addresses of these columns of each chunk lie, likewise; 0 where there are none."""
+TABLE_LEVEL_OFFSETS = 8
 TABLE_ADDRESSES = TABLE_LEVEL_OFFSETS + MAX_LEVELS
 
 _LINE_BYTES = 64
@@ -252,6 +255,12 @@ def table_at(address: int) -> NDArray[np.int64]:
     """Return the table at `address`."""
     chunks = carray(int64_pointer(address), (TABLE_ADDRESSES,))[TABLE_CHUNKS]
     return carray(int64_pointer(address), (TABLE_ADDRESSES + chunks,))
+
+
+@njit(**OPTIONS)
+def column_of(table: NDArray[np.int64], word: int) -> NDArray[np.int64]:
+    """Return the addresses of a column that goes with a table, TABLE_TIMES or TABLE_SIZES; it has to be there."""
+    return carray(int64_pointer(table[word]), (table[TABLE_CHUNKS],))
 
 
 @njit(**OPTIONS)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hft_mmap.tree.fold import TABLE_CHUNK_POINTS, TABLE_CHUNKS
 from hft_mmap.tree.groups import (
     EXTREMES,
+    GROUP_ROWS,
     RETURNS,
     extremes_merged,
     log_square,
@@ -20,7 +21,7 @@ from hft_mmap.tree.groups import (
     returns_run,
 )
 from hft_mmap.tree.kernels import FAN_OUT, FAN_OUT_BITS, NODE_FIELDS, OPTIONS
-from hft_mmap.tree.pointers import float64_pointer
+from hft_mmap.tree.pointers import float64_pointer, int64_pointer
 
 TRADE_ROOT = 7
 OF_BORDER = 5
@@ -60,6 +61,13 @@ def summarise_chunk(  # noqa: PLR0913, PLR0917 - compiled code takes them one by
         scratch = np.empty((6, FAN_OUT))
         found = moments_run(n, g, k, 1 << (FAN_OUT_BITS * top), root[0] + root[2], 1.0 / power, scratch)
         out[0], out[1], out[2], out[3] = found[1] * power, found[3], found[4], found[5]
+
+
+@njit(**OPTIONS)
+def stored_at(stored_address: int, known_address: int, chunks: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return where the groups of so many chunks are, and their roots, which lie at these addresses."""
+    stored = carray(int64_pointer(stored_address), (GROUP_ROWS, chunks))
+    return stored, carray(float64_pointer(known_address), (ROOT_FIELDS * chunks,))
 
 
 @njit(**OPTIONS)

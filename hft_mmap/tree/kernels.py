@@ -41,7 +41,11 @@ MAX_PRICE = 1e140
 """Largest price: the squared deviations of 1e9 such prices still add up below the float64 limit."""
 
 MAX_BITS = np.uint64(np.float64(MAX_PRICE).view(np.uint64))
-"""The bits of MAX_PRICE. Those of every other price are less, those of NaN, infinity and all that is negative more."""
+"""The bits of MAX_PRICE. Those of every other price from 0 on are less, those of NaN, infinity and all that is negative
+more; without the sign, those of NaN and infinity are more, and of what lies beyond -MAX_PRICE."""
+
+SIGN = np.uint64(1 << 63)
+"""The bits of -0.0, and of every negative number the one that no price from 0 on has."""
 
 VALID = -1
 VALID_WITH_NEGATIVE_ZERO = -2
@@ -65,6 +69,22 @@ def find_invalid(values: NDArray[np.float64]) -> int:
         return VALID
     for i in range(values.shape[0]):
         if not (0.0 <= values[i] <= MAX_PRICE):
+            return i
+    return VALID_WITH_NEGATIVE_ZERO
+
+
+@njit([int64(_F8), int64(_F8_READONLY)], **OPTIONS)
+def find_invalid_signed(values: NDArray[np.float64]) -> int:
+    """Return what `find_invalid` does of prices that may be negative, from -MAX_PRICE on."""
+    top = np.uint64(0)
+    is_zero = False
+    for bits in values.view(np.uint64):
+        top = max(top, bits & ~SIGN)
+        is_zero |= bits == SIGN
+    if top <= MAX_BITS:
+        return VALID_WITH_NEGATIVE_ZERO if is_zero else VALID
+    for i in range(values.shape[0]):
+        if not (-MAX_PRICE <= values[i] <= MAX_PRICE):
             return i
     return VALID_WITH_NEGATIVE_ZERO
 

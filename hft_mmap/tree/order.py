@@ -6,6 +6,7 @@ prices wander (a random walk) few nodes straddle a pivot. Where many do (white n
 again), which some of them tell, a sample gives the bracket; what lies in it is gathered and sorted out by numpy.
 """
 
+import struct
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -37,6 +38,9 @@ _HALVED = 3
 """Each such step takes the middle in place of a guess: where guesses are bad, they are not all there is."""
 _SAMPLE = 65_536
 _SPREAD = 512  # ranks of the sample on either side: four standard deviations of the median's, of which none has more
+
+_FLOAT, _BITS = struct.Struct("<d"), struct.Struct("<q")
+_SIGN_BIT = 2**63
 
 _F8 = types.Array(float64, 1, "C")
 _I8 = types.Array(int64, 1, "C")
@@ -319,7 +323,19 @@ def _narrowed(view: Mapped, lo: int, hi: int, rank: int, found: _Bracket) -> _Br
 def _pivot(low: float, high: float, share: float, *, halve: bool) -> float:
     """Return a value in (low, high]: guessed by rank, or the middle of the floats between, which 64 steps exhaust."""
     if halve:
-        bits = np.array([low, high]).view(np.int64)
-        return float((bits[:1] + (bits[1] - bits[0] + 1) // 2).view(np.float64)[0])
+        below, above = _place(low), _place(high)
+        return _at_place(below + (above - below + 1) // 2)
     guess = low + (high - low) * min(max(share, 0.01), 0.99)
     return guess if guess > low else high
+
+
+def _place(x: float) -> int:
+    """Return the place of a number among all float64, in their order; 0 is that of 0.0."""
+    (bits,) = _BITS.unpack(_FLOAT.pack(x))
+    return int(bits) if bits >= 0 else -(int(bits) + _SIGN_BIT)
+
+
+def _at_place(place: int) -> float:
+    """Return the number at a place."""
+    (x,) = _FLOAT.unpack(_BITS.pack(place if place >= 0 else -place - _SIGN_BIT))
+    return float(x)

@@ -29,8 +29,10 @@ from hft_mmap.tree.words import ERA_BEHIND_TOTAL, START_BEHIND_TOTAL
 
 NOWHERE = -1
 UNANSWERED = -2
-MIN, MAX, LAST, AVG, VAR, FIRST = range(6)  # columns of what `fold_ranges` writes
+MIN, MAX, LAST, AVG, VAR, FIRST = range(6)  # rows of what `fold_ranges` writes
 
+_SIX = types.UniTuple(float64, 6)
+_Six = tuple[float, float, float, float, float, float]
 _F8 = types.Array(float64, 1, "C")
 _I8 = types.Array(int64, 1, "C")
 _ROWS = types.Array(float64, 2, "C")
@@ -173,6 +175,22 @@ def find_firsts(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
         out[k] = find_first(table, roots, starts[k], ends[k], barriers[0, k], barriers[1, k])
 
 
+@njit(**OPTIONS)
+def _fold(table: NDArray[np.int64], roots: NDArray[np.float64], lo: int, hi: int) -> _Six:
+    """Return (min, max, last, avg, var, first) of the points [lo, hi)."""
+    low, high, last, avg, var = fold_window(table, roots, lo, hi)
+    points = table[TABLE_CHUNK_POINTS]
+    place = lo - table[TABLE_FIRST_POINT]
+    base = table[TABLE_ADDRESSES + place // points]
+    return low, high, last, avg, var, carray(float64_pointer(base), (points,))[place % points]
+
+
+@njit(**OPTIONS)
+def _store(found: _Six, out: NDArray[np.float64], k: int) -> None:
+    for row in range(6):
+        out[row, k] = found[row]
+
+
 @njit(types.void(_WORDS, int64, _WORDS, _ROWS), **OPTIONS)
 def fold_each(addresses: NDArray[np.int64], window: int, bounds: NDArray[np.int64], out: NDArray[np.float64]) -> None:
     """Write the bounds of the newest `window` points of each series into `bounds[:, k]`, and what `fold_ranges` does.
@@ -185,12 +203,7 @@ def fold_each(addresses: NDArray[np.int64], window: int, bounds: NDArray[np.int6
         begin, end = newest_of(table, addresses[1, k], window)
         bounds[0, k], bounds[1, k] = begin, end
         if begin < end:
-            low, high, last, avg, var = fold_window(table, roots_of(table), begin, end)
-            out[MIN, k], out[MAX, k], out[LAST, k], out[AVG, k], out[VAR, k] = low, high, last, avg, var
-            points = table[TABLE_CHUNK_POINTS]
-            place = begin - table[TABLE_FIRST_POINT]
-            base = table[TABLE_ADDRESSES + place // points]
-            out[FIRST, k] = carray(float64_pointer(base), (points,))[place % points]
+            _store(_fold(table, roots_of(table), begin, end), out, k)
 
 
 @njit(types.void(_I8, _F8, _I8, _I8, _I8, _ROWS), **OPTIONS)
@@ -207,13 +220,23 @@ def fold_ranges(
     Each range holds a point, and table and roots, those of `fold_window`, cover all of them. O(n (log N + chunks)).
     `order` has the numbers of the ranges as they are to be taken.
     """
-    points = table[TABLE_CHUNK_POINTS]
     for j in range(order.shape[0]):
         k = order[j]
         if j + 1 < order.shape[0]:
             prefetch_edges(table, starts[order[j + 1]], ends[order[j + 1]])
-        low, high, last, avg, var = fold_window(table, roots, starts[k], ends[k])
-        place = starts[k] - table[TABLE_FIRST_POINT]
-        base = table[TABLE_ADDRESSES + place // points]
-        out[MIN, k], out[MAX, k], out[LAST, k], out[AVG, k], out[VAR, k] = low, high, last, avg, var
-        out[FIRST, k] = carray(float64_pointer(base), (points,))[place % points]
+        _store(_fold(table, roots, starts[k], ends[k]), out, k)
+
+
+@njit(_SIX(int64, int64, int64), **OPTIONS)
+def fold_range(table_address: int, lo: int, hi: int) -> _Six:
+    """Return what `fold_ranges` writes of the points [lo, hi), the one range that is asked for."""
+    table = table_at(table_address)
+    prefetch_edges(table, lo, hi)
+    return _fold(table, roots_of(table), lo, hi)
+
+
+@njit(int64(int64, int64, int64, float64, float64), **OPTIONS)
+def find_in_range(table_address: int, lo: int, hi: int, above: float, below: float) -> int:
+    """Return what `find_first` does, of a table at an address."""
+    table = table_at(table_address)
+    return _find(table, roots_of(table), lo, hi, above, below)

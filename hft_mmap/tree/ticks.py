@@ -12,7 +12,7 @@ from numba import boolean, carray, int64, njit, types
 from numpy.typing import NDArray
 
 from hft_mmap.tree.checksum import checksum
-from hft_mmap.tree.kernels import MAX_BITS, OPTIONS, VALID, find_invalid
+from hft_mmap.tree.kernels import MAX_BITS, OPTIONS, SIGN, VALID
 from hft_mmap.tree.pointers import int64_pointer
 from hft_mmap.tree.words import (
     EPOCH,
@@ -40,6 +40,8 @@ from hft_mmap.tree.writer import (
     PLAN_HEAD_ADDRESS,
     PLAN_HEAD_FD,
     PLAN_MAX_RETENTION,
+    PLAN_SIGNED,
+    are_sound,
     flock,
     write_fully,
     write_points,
@@ -60,7 +62,6 @@ MOST_LATE = 2**63 - 1
 
 _SLICE_POINTS = 8192
 _UNSOUND = -2
-_SIGN = np.uint64(1 << 63)
 
 _I8 = types.Array(int64, 1, "C")
 _I8_READONLY = types.Array(int64, 1, "C", readonly=True)
@@ -115,11 +116,11 @@ def check_sizes(sizes: NDArray[np.float64], out: NDArray[np.float64]) -> int:
         out[i] = x
     bits = out.view(np.uint64)
     for i in range(sizes.shape[0]):
-        top = max(top, bits[i] & ~_SIGN)
+        top = max(top, bits[i] & ~SIGN)
     if top <= MAX_BITS:
         return VALID
     for i in range(sizes.shape[0]):
-        if bits[i] & ~_SIGN > MAX_BITS:
+        if bits[i] & ~SIGN > MAX_BITS:
             return i
     return VALID
 
@@ -191,7 +192,7 @@ def append_ticks(  # noqa: PLR0913, PLR0917 - compiled code takes them one by on
     """
     n = values.shape[0]
     other = times.shape[0] not in (0, n) or sizes.shape[0] not in (0, n)
-    if n == 0 or other or find_invalid(values) != VALID or flock(plan[PLAN_HEAD_FD], LOCK_EX | LOCK_NB) != 0:
+    if n == 0 or other or not are_sound(plan, values) or flock(plan[PLAN_HEAD_FD], LOCK_EX | LOCK_NB) != 0:
         return NOT_SHORT
     words = carray(int64_pointer(plan[PLAN_HEAD_ADDRESS]), (HEAD_BYTES // 8,))
     total = words[TOTAL]
@@ -215,7 +216,7 @@ def append_ticks(  # noqa: PLR0913, PLR0917 - compiled code takes them one by on
             error, of_times, late = _write_times(files[TIME_ROW], first, begin, times, out)
         if error == 0 and files[SIZE_ROW, FILE_ADDRESS] != 0:
             error, of_sizes = _write_sizes(files[SIZE_ROW], first, begin, sizes)
-        if error == 0 and (late == 0 or is_refusing == 0) and write_points(plan, begin, values) == 0:
+        if error == 0 and (late == 0 or is_refusing == 0) and write_points(plan, begin, values, plan[PLAN_SIGNED]) == 0:
             result = total + n
             following = (words[NEWEST] + 1) % RING_PLACES
             place = RING + 2 * following
@@ -235,32 +236,3 @@ def first_fall(address: int, n: int) -> int:
         if v[i] < v[i - 1]:
             return i
     return VALID
-
-
-@njit(int64(_I8, int64, int64, int64, int64, int64), **OPTIONS)
-def find_time(addresses: NDArray[np.int64], points: int, first: int, lo: int, hi: int, time: int) -> int:
-    """Return the first of the points [lo, hi) whose time is `time` or later, or `hi`; O(log of its distance from `hi`).
-
-    addresses: of the column of times of each chunk of `points` points, the first of which begins at point `first`.
-    """
-    step = 1
-    above = hi
-    # From the end on, in steps that double: the newest points are asked for most.
-    while above > lo:
-        at = max(above - step, lo)
-        chunk = (at - first) // points
-        t = carray(int64_pointer(addresses[chunk]), (points,))[at - first - chunk * points]
-        if t < time:
-            lo = at + 1
-            break
-        above = at
-        step *= 2
-    while lo < above:
-        at = lo + (above - lo) // 2
-        chunk = (at - first) // points
-        t = carray(int64_pointer(addresses[chunk]), (points,))[at - first - chunk * points]
-        if t < time:
-            lo = at + 1
-        else:
-            above = at
-    return lo

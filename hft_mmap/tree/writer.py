@@ -20,10 +20,11 @@ from hft_mmap.tree.kernels import (
     OPTIONS,
     VALID,
     find_invalid,
+    find_invalid_signed,
     summarise_nodes,
     summarise_values,
 )
-from hft_mmap.tree.pointers import int64_pointer
+from hft_mmap.tree.pointers import float64_pointer, int64_pointer
 from hft_mmap.tree.words import (
     EPOCH,
     FLAGS,
@@ -50,7 +51,9 @@ PLAN_LEVELS = 7
 PLAN_SEED = 8
 PLAN_CHECKSUM = 9
 PLAN_ERA = 10
-PLAN_LEVEL_OFFSETS = 11
+PLAN_SIGNED = 11
+"""Whether prices may be negative: 1, or 0."""
+PLAN_LEVEL_OFFSETS = 12
 PLAN_WORDS = PLAN_LEVEL_OFFSETS + MAX_LEVELS + 1
 
 NOT_SHORT = -1
@@ -110,9 +113,17 @@ def _write_nodes(plan: NDArray[np.int64], begin: int, end: int, nodes: NDArray[n
     return error
 
 
-@njit([int64(_I8, int64, _F8), int64(_I8, int64, _F8_READONLY)], **OPTIONS)
-def write_points(plan: NDArray[np.int64], begin: int, values: NDArray[np.float64]) -> int:
+@njit(**OPTIONS)
+def are_sound(plan: NDArray[np.int64], values: NDArray[np.float64]) -> bool:
+    """Say whether all of `values` are prices as the plan takes them, and none is -0.0."""
+    return find_invalid(values) == VALID or (plan[PLAN_SIGNED] != 0 and find_invalid_signed(values) == VALID)
+
+
+@njit([int64(_I8, int64, _F8, int64), int64(_I8, int64, _F8_READONLY, int64)], **OPTIONS)
+def write_points(plan: NDArray[np.int64], begin: int, values: NDArray[np.float64], is_signed: int) -> int:
     """Write `values` at place `begin` of the chunk, then every node they complete; return 0, an errno or CHANGED.
+
+    is_signed: some of them may be negative.
 
     All points below `begin` must have been written. Nodes and checksum come from the mapping, which shows what was
     written at once and nobody else can change: where the caller's array changes meanwhile, what was checked is what is
@@ -132,7 +143,10 @@ def write_points(plan: NDArray[np.int64], begin: int, values: NDArray[np.float64
             return error
         found, sound = checksum(base + 8 * place, upto - place, plan[PLAN_CHUNK_FIRST] + place, plan[PLAN_SEED])
         if not sound:
-            return CHANGED
+            # PERF: what is not negative, as nearly every price, is looked at once.
+            stored = carray(float64_pointer(base + 8 * place), (upto - place,))
+            if is_signed == 0 or find_invalid_signed(stored) != VALID:
+                return CHANGED
         plan[PLAN_CHECKSUM] += found
         done = place // FAN_OUT
         if upto // FAN_OUT > done:
@@ -153,7 +167,7 @@ def append_short(plan: NDArray[np.int64], values: NDArray[np.float64], offset: i
     holds the lock of the series against other threads.
     """
     n = values.shape[0]
-    if n == 0 or find_invalid(values) != VALID or flock(plan[PLAN_HEAD_FD], LOCK_EX | LOCK_NB) != 0:
+    if n == 0 or not are_sound(plan, values) or flock(plan[PLAN_HEAD_FD], LOCK_EX | LOCK_NB) != 0:
         return NOT_SHORT
     words = carray(int64_pointer(plan[PLAN_HEAD_ADDRESS]), (HEAD_BYTES // 8,))
     total = words[TOTAL]
@@ -169,7 +183,7 @@ def append_short(plan: NDArray[np.int64], values: NDArray[np.float64], offset: i
         and words[newest] == tag | total
         and words[EPOCH] & MIXED_KEYS != 0
         and total - words[START] + n <= plan[PLAN_MAX_RETENTION]
-        and write_points(plan, begin, values) == 0
+        and write_points(plan, begin, values, plan[PLAN_SIGNED]) == 0
     ):
         result = total + n
         following = (words[NEWEST] + 1) % RING_PLACES

@@ -76,7 +76,7 @@ def test_quantiles_are_stored_values(shared_service: Service, parameters: dict[s
         ("/quantile", {"q": "0", "window": 1, "from": 0}, "Give either window"),
         ("/quantile", {"q": "0", "from": 5, "to": 5}, "start must be below end"),
         ("/rank", {}, "value is missing"),
-        ("/rank", {"value": "-1"}, "value must be a number"),
+        ("/rank", {"value": "+1"}, "value must be a number"),
         ("/rank", {"value": "1", "window": 0}, "window must be"),
         ("/rank", {"value": "1", "window": 1, "to": 2}, "Give either window"),
         ("/rank", {"value": "1", "q": 2}, "Unknown parameter"),

@@ -51,6 +51,7 @@ DEFAULTS = {
     "store.durability": "interval",
     "store.sync_interval_ms": 50,
     "store.late": "clamp",
+    "store.negative_prices": False,
     "store.groups": "",
     "line_protocol.symbol_tag": "symbol",
     "line_protocol.price_fields": "price, close, value",

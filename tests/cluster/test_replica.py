@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ from api.cluster.points import Points
 from api.cluster.position import Position, load, save
 from api.cluster.replica import Replica
 from api.cluster.reseeding import begin_anew
+from api.cluster.service import store_limits
 from api.cluster.state import Place
 from api.http.problems import Refusal
+from api.operation.settings import Settings, StoreSettings
 from hft_mmap import (
     ColumnsDiffer,
     InvalidValues,
@@ -39,7 +42,8 @@ RULES = Rules(900_000, 10, (100, 50))
 async def replica_of(log: MemoryLog, directory: Path, rules: Rules = RULES) -> AsyncIterator[Replica]:
     """Yield a replica that has caught up, or stopped."""
     directory.mkdir(exist_ok=True)  # noqa: ASYNC240 - in memory
-    with Store(directory, durability="process", limits=Limits(max_symbols=100, starting_capacity=0)) as store:
+    limits = replace(store_limits(Settings(store=StoreSettings(data_dir=str(directory)))), max_symbols=100)
+    with Store(directory, durability="process", limits=limits) as store:
         replica = Replica(Points(store), MemoryClient(log), directory, rules, Patience(append_timeout_s=5.0))
         replica.start()
         await replica._until(replica._caught_up.is_set)
@@ -95,6 +99,22 @@ def test_a_batch_that_is_there_is_answered_as_stored_and_another_is_a_conflict(t
             with pytest.raises(OffsetConflict):
                 await a.write("NEW", prices(1), 7)
             assert held(a, "ABC") == [1, 2, 3]
+
+    run(work)
+
+
+def test_a_replica_stores_what_the_log_has_whatever_it_would_take_itself(tmp_path: Path) -> None:
+    """Negative prices that another replica took; its own clients are told of the setting."""
+
+    async def work(log: MemoryLog) -> None:
+        signed = replace(RULES, negative_prices=True)
+        async with replica_of(log, tmp_path / "a", signed) as a, replica_of(log, tmp_path / "b") as b:
+            first = await a.write("ABC", prices(1, -2, -3), None)
+            assert await b.reached(first.sequence, 5.0)
+            assert held(a, "ABC") == held(b, "ABC") == [1, -2, -3]
+            with pytest.raises(InvalidValues, match=r"store\.negative_prices"):
+                await b.write("ABC", prices(-4), None)
+            assert (await b.write("ABC", prices(4), 3)).total == 4
 
     run(work)
 

@@ -40,13 +40,13 @@ def sums(terms: Sequence[int]) -> list[int]:
 
 
 def squared_returns(prices: list[int]) -> list[int]:
-    """Return ln(price / price before)^2 of each point in 1 / LOG_UNIT, 0 of the first and beside a price of 0."""
+    """Return ln(price / price before)^2 of each point in 1 / LOG_UNIT, 0 of the first and beside one that has none."""
     known: dict[tuple[int, int], int] = {}
     found = [0]
     for pair in pairwise(prices):
         if pair not in known:
             before, price = map(Decimal, pair)
-            known[pair] = int((price / before).ln() ** 2 * LOG_UNIT) if all(pair) else 0
+            known[pair] = int((price / before).ln() ** 2 * LOG_UNIT) if min(pair) > 0 else 0
         found.append(known[pair])
     return found
 
@@ -88,7 +88,7 @@ class ExactSeries:
         }  # fmt: skip
         for name, value in expected.items():
             assert found[name] == value, (name, found[name], value)
-        change = (Decimal(last) - Decimal(first)) / Decimal(first) if first else None
+        change = (Decimal(last) - Decimal(first)) / Decimal(first) if first > 0 and last >= 0 else None
         near(found, "return", change, ROUNDING * abs(change or Decimal(0)))
 
     def _spread(self, begin: int, end: int, part: Floats, found: Found) -> None:
@@ -97,26 +97,27 @@ class ExactSeries:
         n2 = Decimal(n * s2 - s1 * s1)  # n times the sum of squared deviations
         var = n2 / (n * n * self.unit**2)
         sample = n2 / (n * (n - 1) * self.unit**2) if n > 1 else None
-        near(found, "avg", mean, POSITIVE * mean)
+        size = above_least(mean, part)
+        near(found, "avg", mean, POSITIVE * size)
         near(found, "var", var, POSITIVE * var)
         near(found, "var_sample", sample, POSITIVE * (sample or 0))
         std, std_sample = var.sqrt(), None if sample is None else sample.sqrt()
         near(found, "std", std, POSITIVE * std)
         near(found, "std_sample", std_sample, POSITIVE * (std_sample or 0))
-        near(found, "bollinger_lower", mean - 2 * std, POSITIVE * (mean + 2 * std))
-        near(found, "bollinger_upper", mean + 2 * std, POSITIVE * (mean + 2 * std))
+        near(found, "bollinger_lower", mean - 2 * std, POSITIVE * (size + 2 * std))
+        near(found, "bollinger_upper", mean + 2 * std, POSITIVE * (size + 2 * std))
         last = Decimal(float(part[-1]))
         score = (last - mean) / std if std else None
-        near(found, "zscore", score, POSITIVE * (last + mean) / std + POSITIVE if std else Decimal(0))
+        near(found, "zscore", score, POSITIVE * (abs(last) + size) / std + POSITIVE if std else Decimal(0))
         assert part.min() <= (found["avg"] or 0) <= part.max()
 
     def _path(self, begin: int, end: int, part: Floats, found: Found) -> None:
         # A return belongs to the point at which it ends, so the first point of a window has none.
         path = Decimal(self.changes[end] - self.changes[begin + 1]) / self.unit
         near(found, "path", path, POSITIVE * path)
-        fall = float((part / np.maximum.accumulate(part)).min()) - 1 if part[0] > 0 else None
+        fall = float((part / np.maximum.accumulate(part)).min()) - 1 if part[0] > 0 and part.min() >= 0 else None
         assert found["drawdown"] == fall, ("drawdown", found["drawdown"], fall)
-        if part.min() == 0:
+        if part.min() <= 0:
             assert (found["rv"], found["volatility"], found["runup"]) == (None, None, None)
             return
         rv = Decimal(self.squares[end] - self.squares[begin + 1]) / LOG_UNIT
@@ -159,10 +160,10 @@ class ExactSeries:
         near(found, "signed_volume", Decimal(self.signed[end] - self.signed[begin]) / self.size_unit, POSITIVE * amount)
         worth = self.worth[end] - self.worth[begin]
         vwap = Decimal(worth) / (volume * self.unit) if volume else None
-        near(found, "vwap", vwap, POSITIVE * (vwap or 0))
+        near(found, "vwap", vwap, POSITIVE * above_least(vwap or Decimal(0), part))
         span = int(times[-1]) - int(times[0])
         twap = Decimal(self.held[end - 1] - self.held[begin]) / (span * self.unit) if span else None
-        near(found, "twap", twap, POSITIVE * (twap or 0))
+        near(found, "twap", twap, POSITIVE * above_least(twap or Decimal(0), part))
         gap = Decimal(int(np.diff(times).max())) / 10**9 if n > 1 else None
         near(found, "gap", gap, OF_TIME * (gap or 0))
         rate = Decimal((n - 1) * 10**9) / span if span else None
@@ -170,6 +171,12 @@ class ExactSeries:
         for name in ("vwap", "twap"):
             value = found[name]
             assert value is None or part.min() <= value <= part.max(), (name, value)
+
+
+def above_least(mean: Decimal, part: Floats) -> Decimal:
+    """Return what the error of a mean is measured by: itself where no price is negative."""
+    low = Decimal(float(part.min()))
+    return abs(low) + (mean - low)
 
 
 def near(found: Found, name: str, exact: Decimal | None, error: Decimal) -> None:
@@ -192,6 +199,8 @@ KINDS: Mapping[str, Prices] = {
     "far": lambda rng, n: rng.uniform(1e9 - 1, 1e9 + 1, n),
     "outlier": lambda rng, n: np.where(rng.random(n) < 3 / n, 1e15, rng.uniform(1, 2, n)),
     "zeros": lambda rng, n: np.where(rng.random(n) < 20 / n, 0.0, rng.uniform(100, 200, n)),
+    "signed": lambda rng, n: np.round(np.cumsum(rng.integers(-1, 2, n)) / 100, 2) + 0.0,
     "jumps": lambda rng, n: np.exp(rng.uniform(-30, 30, n)),
 }
-"""Prices that wander, that lie far from 0, of which few dwarf the others, that are 0 at times, and that jump."""
+"""Prices that wander, that lie far from 0, of which few dwarf the others, that are 0 at times, that cross it, that
+jump."""

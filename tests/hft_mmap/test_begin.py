@@ -1,5 +1,6 @@
 """A series that begins at an index above 0, as one does that comes from elsewhere."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,3 +100,16 @@ def test_a_series_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
             store.begin("B", point, at=7)
     with Store(tmp_path, mode="r") as store, pytest.raises(StoreReadOnly):
         store.begin("B", point, at=7)
+
+
+def test_a_series_of_negative_prices_begins_where_they_are_taken(tmp_path: Path) -> None:
+    """A spread that comes from elsewhere: verified, appended to, and refused where the setting is off."""
+    with Store(tmp_path / "data", limits=SMALL) as store, pytest.raises(InvalidValues, match="negative_prices"):
+        store.begin("A", Ticks(np.array([-1.5])), at=70)
+    with Store(tmp_path / "data", limits=replace(SMALL, negative_prices=True)) as store:
+        store.begin("A", Ticks(np.array([-1.5])), at=70)
+        assert store.append("A", [-2.5, 0.5], offset=71) == 73
+        assert store.stats("A", 3).min == -2.5
+    with Store(tmp_path / "data", limits=SMALL) as store:
+        assert store.window("A", 3).tolist() == [-1.5, -2.5, 0.5]
+        assert not [fault for report in store.verify() for fault in report.faults]

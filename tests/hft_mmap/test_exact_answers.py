@@ -64,13 +64,14 @@ def assert_exact(found: dict[str, float | int | None], part: Sequence[float], be
     assert [found[name] for name in ("count", "first", "last", "min", "max")] == [n, part[0], part[-1], low, high]
     assert (found["argmin"], found["argmax"]) == (begin + part.index(low), begin + part.index(high))
     assert (found["range"], found["change"]) == (float(max(values) - min(values)), float(last - first))
-    change = (last - first) / first if first else None
+    change = (last - first) / first if first > 0 and last >= 0 else None
     if change is not None and change > Fraction(sys.float_info.max):
         change = None
     assert_near(found["return"], change, ROUNDING * abs(change or Fraction(0)), "return")
     mean = sum(values, Fraction(0)) / n
     m2 = sum(((x - mean) ** 2 for x in values), Fraction(0))
-    assert_near(found["avg"], mean, ERROR * mean, "avg")
+    size = abs(min(values)) + (mean - min(values))  # which is the mean where no price is negative
+    assert_near(found["avg"], mean, ERROR * size, "avg")
     assert_near(found["var"], m2 / n, ERROR * m2 / n, "var")
     sample = m2 / (n - 1) if n > 1 else None
     assert_near(found["var_sample"], sample, ERROR * (sample or 0), "var_sample")
@@ -80,10 +81,10 @@ def assert_exact(found: dict[str, float | int | None], part: Sequence[float], be
     assert_near(found["std"], std, ERROR * std, "std")
     std_sample = None if sample is None else root(sample)
     assert_near(found["std_sample"], std_sample, ERROR * (std_sample or 0), "std_sample")
-    assert_near(found["bollinger_lower"], mean - 2 * std, ERROR * (mean + 2 * std), "bollinger_lower")
-    assert_near(found["bollinger_upper"], mean + 2 * std, ERROR * (mean + 2 * std), "bollinger_upper")
+    assert_near(found["bollinger_lower"], mean - 2 * std, ERROR * (size + 2 * std), "bollinger_lower")
+    assert_near(found["bollinger_upper"], mean + 2 * std, ERROR * (size + 2 * std), "bollinger_upper")
     zscore = (last - mean) / std if std else None
-    assert_near(found["zscore"], zscore, ERROR * (last + mean) / std + ERROR if std else Fraction(0), "zscore")
+    assert_near(found["zscore"], zscore, ERROR * (abs(last) + size) / std + ERROR if std else Fraction(0), "zscore")
 
 
 def rows(columns: Columns) -> Iterator[tuple[int, int, dict[str, float | int | None]]]:
@@ -91,6 +92,16 @@ def rows(columns: Columns) -> Iterator[tuple[int, int, dict[str, float | int | N
     for values in zip(*(column.tolist() for column in columns.values()), strict=True):
         row = {name: None if math.isnan(x) else x for name, x in zip(columns, values, strict=True)}
         yield values[0], values[1], row
+
+
+def with_signs(data: st.DataObject, values: Floats) -> Floats:
+    """Return prices as they are, all of them negative, or of both signs: 0 stays what it is."""
+    kind = data.draw(st.sampled_from(["positive", "negative", "both"]), label="signs")
+    signs = (
+        np.resize([1.0, 1.0, -1.0, 1.0, -1.0], len(values)) if kind == "both" else -1.0 if kind == "negative" else 1.0
+    )
+    found: Floats = values * signs + 0.0
+    return found
 
 
 @contextmanager
@@ -103,12 +114,16 @@ def stored(data: st.DataObject, chunk_points: int) -> Iterator[tuple[Series, Flo
         values[places] = data.draw(st.sampled_from([0.0, 5e-324, 1e-200, MAX_PRICE]), label="extreme")
     if data.draw(st.booleans(), label="ties"):
         values = values[np.arange(n) // 7]
+    values = with_signs(data, values)
     # Two batches; with a cleanup the second one is too many by a point.
     cleans_up = n > 1 and data.draw(st.booleans(), label="cleanup")
     cut = data.draw(st.integers(1, n - 1), label="cut") if n > 1 else n
     most = n - 1 if cleans_up else n
     kept = data.draw(st.integers(1, most), label="kept")
-    limits = Limits(max_data_retention=most, cleanup_keep_count=kept, starting_capacity=0, chunk_points=chunk_points)
+    limits = Limits(
+        max_data_retention=most, cleanup_keep_count=kept, starting_capacity=0, chunk_points=chunk_points,
+        negative_prices=True,
+    )  # fmt: skip
     with TemporaryDirectory() as path, Store(path, limits=limits, durability="process") as store:
         for batch in (values[:cut], values[cut:]):
             if len(batch):
@@ -171,7 +186,7 @@ def test_quantiles_and_ranks_are_those_of_a_sort(chunk_points: int, data: st.Dat
             shares = [0.0, 1.0, 0.5, step / n, *data.draw(st.lists(st.floats(0, 1), max_size=3), label="shares")]
             places = [max(math.ceil(Fraction(repr(share)) * n) - 1, 0) for share in shares]
             assert series.quantile(shares, start=begin, end=end) == tuple(part[place] for place in places)
-            x = data.draw(st.sampled_from(part) | st.floats(0, 1e140), label="x")
+            x = data.draw(st.sampled_from(part) | st.floats(-1e140, 1e140), label="x")
             below, equal = sum(v < x for v in part), part.count(x)
             assert series.rank(x, start=begin, end=end) == (below, equal, n - below - equal)
 

@@ -64,6 +64,22 @@ def test_no_history_breaks_a_promise(tmp_path: Path, first: int) -> None:
         History.of_seed(tmp_path, seed).run()
 
 
+@pytest.mark.parametrize("first", [16, 48])
+def test_no_history_of_negative_prices_breaks_a_promise(tmp_path: Path, first: int) -> None:
+    """The same, where half of the batches are negative, whenever the first of them comes."""
+    for seed in range(first, first + 16):
+        History.of_seed(tmp_path, seed).run()
+
+
+def test_a_store_that_does_not_say_that_prices_are_negative_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the head is left as it is, or not put on the disk in time, a history is wrong before long."""
+    monkeypatch.setattr("hft_mmap.appender.Appender._note_negative", lambda _: None)
+    with pytest.raises(WrongError, match="verify finds"):
+        _run(tmp_path, 1000, signed=True)
+
+
 def test_a_store_that_believes_every_page_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing has to prove itself, a history is wrong before long."""
     monkeypatch.setattr("hft_mmap.durable.trust.prove", _believe)
@@ -166,9 +182,9 @@ def test_who_met_the_failure_serves_what_is_left_though_another_goes_on_behind_i
         store.close()
 
 
-def _run(directory: Path, histories: int, *, ticks: bool = False) -> None:
+def _run(directory: Path, histories: int, *, ticks: bool = False, signed: bool = False) -> None:
     for seed in range(histories):
-        History(directory, seed, ticks=ticks).run()
+        History(directory, seed, ticks=ticks, signed=signed).run()
 
 
 def _believe(_head: object, _directory: object, _layout: object, base: object, marks: dict[int, object]) -> object:

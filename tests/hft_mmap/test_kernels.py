@@ -31,6 +31,7 @@ from hft_mmap.tree.kernels import (
     VALID,
     VALID_WITH_NEGATIVE_ZERO,
     find_invalid,
+    find_invalid_signed,
     summarise_nodes,
     summarise_values,
 )
@@ -154,6 +155,15 @@ def test_one_bad_value_anywhere_is_found(bad: float, place: int) -> None:
     values = np.full(1000, 5.0)
     values[place] = bad
     assert find_invalid(values) == place
+
+
+@given(npst.arrays(np.float64, st.integers(0, 100), elements=st.floats()))
+def test_the_first_value_that_is_no_price_of_any_sign_is_found(values: Floats) -> None:
+    """find_invalid_signed names the first of NaN, infinity or beyond 1e140, and tells -0.0 from prices."""
+    bad = [i for i, x in enumerate(values.tolist()) if not abs(x) <= MAX_PRICE]
+    negative_zero = any(x == 0 and math.copysign(1, x) < 0 for x in values.tolist())
+    expected = bad[0] if bad else VALID_WITH_NEGATIVE_ZERO if negative_zero else VALID
+    assert find_invalid_signed(values) == expected
 
 
 @pytest.mark.parametrize("good", [0.0, 5e-324, 1.0, MAX_PRICE])

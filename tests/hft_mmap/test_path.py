@@ -24,7 +24,9 @@ POSITIVE = Fraction(1, 10**14)
 """Largest error of what is a sum of positive numbers, relative to it."""
 SIGNED = Fraction(1, 10**13)
 """Largest error of what has signs, relative to the sum of the absolute terms."""
-LIMITS = Limits(max_data_retention=10_000, cleanup_keep_count=10_000, starting_capacity=0, chunk_points=64)
+LIMITS = Limits(
+    max_data_retention=10_000, cleanup_keep_count=10_000, starting_capacity=0, chunk_points=64, negative_prices=True
+)
 _EXACT = Context(prec=60)
 
 
@@ -61,8 +63,8 @@ def assert_exact_path(found: dict[str, float | int | None], part: Sequence[float
         assert (found["rv"], found["volatility"], found["runup"]) == (None, None, None)
     path = sum((abs(Fraction(b) - Fraction(a)) for a, b in pairs), Fraction(0))
     assert_near(found["path"], path, POSITIVE * path, "path")
-    fall = min(ratio_of(price, max(part[: j + 1])) for j, price in enumerate(part)) - 1 if part[0] else None
-    assert found["drawdown"] == fall
+    fall = min(ratio_of(price, max(part[: j + 1])) for j, price in enumerate(part)) - 1 if part[0] > 0 else None
+    assert found["drawdown"] == (None if min(part) < 0 else fall)
     assert_exact_shape(found, list(map(Fraction, part)))
 
 
@@ -119,9 +121,10 @@ def test_the_path_is_exact_over_three_levels(data: st.DataObject) -> None:
 @settings(max_examples=100)
 @given(
     values=st.lists(
-        st.one_of(st.floats(0, 1e140), st.sampled_from([0.0, 1.0, 2.5, 5e-324, 1e140])), min_size=1, max_size=70
+        st.one_of(st.floats(0, 1e140), st.floats(-1e140, 1e140), st.sampled_from([0.0, 1.0, 2.5, 5e-324, 1e140])),
+        min_size=1, max_size=70,
     )
-)
+)  # fmt: skip
 def test_the_path_of_any_prices_is_exact(values: list[float]) -> None:
     """Prices that have nothing to do with each other, zeros and subnormal ones among them."""
     values = [value + 0.0 for value in values]

@@ -1,5 +1,6 @@
 """The state machine holds the store against the model, and it finds stores that are wrong."""
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -10,6 +11,18 @@ from hft_mmap import Durability, Limits, WindowStats
 from hft_mmap.batch import Prices, as_row
 from hft_mmap.testing import SMALL_LIMITS, ModelStore, StoreMachine, StoreProcess, assert_close
 
+
+class SignedMachine(StoreMachine):
+    """The machine with a store that takes negative prices."""
+
+    limits = replace(SMALL_LIMITS, negative_prices=True)
+    other_limits = replace(StoreMachine.other_limits, negative_prices=True)
+
+
+TestSignedStore = pytest.mark.timeout(600)(SignedMachine.TestCase)
+TestSignedStore.settings = settings(
+    deadline=None, max_examples=10, stateful_step_count=25, suppress_health_check=[HealthCheck.too_slow]
+)
 TestStore = pytest.mark.timeout(600)(StoreMachine.TestCase)
 TestStore.settings = settings(
     deadline=None, max_examples=15, stateful_step_count=25, suppress_health_check=[HealthCheck.too_slow]

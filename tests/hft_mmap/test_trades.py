@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from hft_mmap import ColumnsDiffer, Limits, Series, Store
 from hft_mmap.named import TRADES
-from tests.hft_mmap.test_exact_answers import drawn_ranges, rows
+from tests.hft_mmap.test_exact_answers import drawn_ranges, rows, with_signs
 from tests.hft_mmap.test_kernels import KINDS, prices
 
 NAMES = tuple(TRADES)
@@ -41,12 +41,13 @@ def assert_exact(
     assert_near(found["signed_volume"], sum(map(Fraction, sizes), Fraction(0)), ERROR * volume, "signed_volume")
     worth = sum((p * w for p, w in zip(values, weights, strict=True)), Fraction(0))
     vwap = worth / volume if volume else None
-    assert_near(found["vwap"], vwap, ERROR * (vwap or 0), "vwap")
+    low = min(values)
+    assert_near(found["vwap"], vwap, ERROR * (abs(low) + ((vwap or low) - low)), "vwap")
     waits = [b - a for a, b in pairwise(times)]
     span = times[-1] - times[0]
     held = sum((p * wait for p, wait in zip(values, waits, strict=False)), Fraction(0))
     twap = held / span if span else None
-    assert_near(found["twap"], twap, ERROR * (twap or 0), "twap")
+    assert_near(found["twap"], twap, ERROR * (abs(low) + ((twap or low) - low)), "twap")
     gap = Fraction(max(waits), 10**9) if waits else None
     assert_near(found["gap"], gap, ERROR * (gap or 0), "gap")
     rate = Fraction(len(waits) * 10**9, span) if span else None
@@ -64,12 +65,12 @@ times_of = st.one_of(st.integers(0, 10**9), st.sampled_from([0, 0, 1, 10**15]))
 def stored(data: st.DataObject, chunk_points: int) -> Iterator[tuple[Series, Any, Any, Any, int]]:
     """Yield a series with both columns, what is in it, and where it begins after a cleanup."""
     n = data.draw(st.integers(1, 700))
-    values = prices(data.draw(st.sampled_from(KINDS)), n, seed=data.draw(st.integers(0, 99)))
+    values = with_signs(data, prices(data.draw(st.sampled_from(KINDS)), n, seed=data.draw(st.integers(0, 99))))
     few = data.draw(st.lists(sizes_of, min_size=1, max_size=9))
     waits = data.draw(st.lists(times_of, min_size=1, max_size=9))
     sizes = np.resize(np.array(few), n) + 0.0
     times = np.cumsum(np.resize(np.array(waits, dtype=np.int64), n))
-    limits = Limits(chunk_points=chunk_points, starting_capacity=0)
+    limits = Limits(chunk_points=chunk_points, starting_capacity=0, negative_prices=True)
     with TemporaryDirectory() as path, Store(path, limits=limits, durability="process") as store:
         store.append("A", values, times=times, sizes=sizes)
         start = data.draw(st.integers(0, n - 1))
@@ -95,7 +96,7 @@ def test_every_range_is_exact(chunk_points: int, data: st.DataObject) -> None:
 @given(
     points=st.lists(
         st.tuples(
-            st.one_of(st.floats(0, 1e140), st.sampled_from([0.0, 5e-324, 1e140, 1e-200, 150.0])),
+            st.one_of(st.floats(-1e140, 1e140), st.sampled_from([0.0, 5e-324, 1e140, 1e-200, 150.0, -150.0])),
             st.integers(-MOST, MOST), sizes_of,
         ),
         min_size=1, max_size=70,
@@ -104,7 +105,8 @@ def test_every_range_is_exact(chunk_points: int, data: st.DataObject) -> None:
 def test_any_points_are_exact(points: list[tuple[float, int, float]]) -> None:
     """Points that have nothing to do with each other, over all the time there is."""
     values, times, sizes = ([point[i] for point in points] for i in range(3))
-    with TemporaryDirectory() as path, Store(path, durability="process") as store:
+    limits = Limits(negative_prices=True)
+    with TemporaryDirectory() as path, Store(path, limits=limits, durability="process") as store:
         store.append("A", values, times=times, sizes=sizes)
         known = np.maximum.accumulate(np.array(times, dtype=np.int64)).tolist()
         assert_exact(store.statistics("A", NAMES), [value + 0.0 for value in values], known, sizes)

@@ -48,9 +48,9 @@ def widen(place: Path) -> None:
 
 
 def drop_pages(data: Path) -> None:
-    """Have memory drop what it holds of the chunks below `data` and counts as clean, as under pressure."""
-    for chunk in data.glob("*/*.chunk"):
-        fd = os.open(chunk, os.O_RDONLY)
+    """Have memory drop what it holds of the files of points below `data` and counts as clean, as under pressure."""
+    for path in data.glob("*/*.*"):  # of chunks, columns and groups: those of a head stay
+        fd = os.open(path, os.O_RDONLY)
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(fd)
 
@@ -84,7 +84,7 @@ def _told(child: Child, bounds: Bounds) -> list[int]:
 
 def shutdown_life(nursery: Nursery, seed: int, durability: Durability, times: int, counts: Counts) -> None:
     """Take the device away under a process that appends, again and again, and check what is there when it is back."""
-    setting = replace(Setting.drawn(seed, durability), losses=True)
+    setting = replace(Setting.drawn(seed, durability), losses=True, grouped=seed % 3 > 0)
     generator = np.random.default_rng([seed, 92])
     kind = sorted(SIZES)[seed % 2]
     state: State = ((0, 0),) * len(SYMBOLS)
@@ -121,7 +121,10 @@ def writeback_once(nursery: Nursery, seed: int, durability: Durability, counts: 
 
     In the same mount the head tells what is lost; where the file system was mounted anew, it may be gone as well.
     """
-    setting = Setting(seed, durability.value, 4_194_304, 150_000_000, 100_000_000, symbols=1, sizes=(20_000, 70))
+    setting = Setting(
+        seed, durability.value, 4_194_304, 150_000_000, 100_000_000, symbols=1, sizes=(20_000, 70),
+        ticks=seed % 4 >= 2, signed=seed % 8 >= 4, grouped=seed % 3 > 0,
+    )  # fmt: skip
     generator = np.random.default_rng([seed, 91])
     what = f"failed writeback, tier {durability}, seed {seed}"
     with tempfile.TemporaryDirectory() as scratch, counts.judged(what):

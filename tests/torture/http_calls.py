@@ -12,7 +12,7 @@ from tests.service import PATIENCE_S, wait_until
 from tests.torture.calls import Trial
 from tests.torture.kills import SERVICE_ENVIRONMENT, check_twice, scratch, serving_port
 from tests.torture.nursery import Child, Nursery
-from tests.torture.stream import FEW_BATCHES, Fault, Setting, Stream, exact_stats, prices, streams
+from tests.torture.stream import FEW_BATCHES, Fault, Setting, Stream, exact_stats, streams
 from tests.torture.tracing import traced
 
 STORED, NO_SPACE, UNAVAILABLE = httpx.codes.OK, httpx.codes.INSUFFICIENT_STORAGE, httpx.codes.SERVICE_UNAVAILABLE
@@ -54,7 +54,7 @@ class Client:
         self.stream.index(total)
         if not self.total <= total <= self.sent:
             raise Fault(f"{total} points, {self.total} were acknowledged and {self.sent} sent")
-        kept = prices(self.stream.salt, start, total)
+        kept = self.stream.points(start, total)
         for exponent, fields in found["windows"].items():
             exact = exact_stats(kept, 10 ** int(exponent))
             assert_close(exact._replace(**fields), exact)

@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hft_mmap import Durability, Limits, SeriesSetAside, Store, SymbolNotFound, WindowStats
+from hft_mmap.store import ALL_GROUPS
 from hft_mmap.testing import assert_close
 
 SYMBOLS = ("ABC-USD", "日本/円")
 BATCHES = 1 << 15
 FEW_BATCHES = 1 << 11
 """As many as any recorded session gets to."""
+_FIRST_SIGNED = 200
 WINDOWS = (1, 2, 63, 64, 65, 128, 777)
 
 
@@ -88,14 +90,19 @@ class Setting:
     """Whether points have times and sizes: so they have for two of every four seeds."""
     losses: bool = False
     """Whether devices may lose points, so that where a series begins is known within bounds only."""
+    signed: bool = False
+    """Whether prices cross 0 after a while: so they do for four of every eight seeds."""
+    grouped: bool = False
+    """Whether groups are kept up beside the points."""
 
     @staticmethod
     def drawn(seed: int, durability: Durability) -> "Setting":
         """Return the setting of a seed: chunks of one, two or no node levels above the first, few of them kept."""
         chunk = (64, 192, 4096)[seed % 3]
         return Setting(
-            seed, durability.value, chunk, 300 + 6 * chunk, 100 + 3 * chunk, lazy=seed % 2 == 1, ticks=seed % 4 >= 2
-        )
+            seed, durability.value, chunk, 300 + 6 * chunk, 100 + 3 * chunk, lazy=seed % 2 == 1, ticks=seed % 4 >= 2,
+            signed=seed % 8 >= 4,
+        )  # fmt: skip
 
     @property
     def opened_at_once(self) -> int:
@@ -107,7 +114,8 @@ class Setting:
         """Return the limits of the store."""
         return Limits(
             max_data_retention=self.max_data_retention, cleanup_keep_count=self.cleanup_keep_count, max_symbols=2,
-            starting_capacity=64, chunk_points=self.chunk_points,
+            starting_capacity=64, chunk_points=self.chunk_points, negative_prices=self.signed,
+            groups=ALL_GROUPS if self.grouped else (),
         )  # fmt: skip
 
     def fields(self) -> dict[str, Any]:
@@ -121,7 +129,7 @@ class Stream:
     def __init__(self, setting: Setting, which: int, batches: int = BATCHES) -> None:
         """Draw the sizes of all batches: mostly small ones, some larger than a small chunk."""
         self.symbol = SYMBOLS[which]
-        self.ticks = setting.ticks
+        self.ticks, self._signed = setting.ticks, setting.signed
         self._losses, self._least_kept = setting.losses, setting.cleanup_keep_count
         self.salt = setting.seed % 65_536 * len(SYMBOLS) + which
         # One generator each, so that more batches begin like fewer.
@@ -158,9 +166,16 @@ class Stream:
         """Return the total after the next batch."""
         return int(self.bounds[self.index(total) + 1])
 
+    def points(self, begin: int, end: int) -> NDArray[np.int64]:
+        """Return the prices of the points [begin, end): some of them negative from a while on, where they may be."""
+        found = prices(self.salt, begin, end)
+        if self._signed:
+            found[max(_FIRST_SIGNED - begin, 0) :] -= 500_000
+        return found
+
     def batch(self, k: int) -> NDArray[np.float64]:
         """Return batch k as it is sent."""
-        return prices(self.salt, self.bounds[k], self.bounds[k + 1]).astype(np.float64)
+        return self.points(self.bounds[k], self.bounds[k + 1]).astype(np.float64)
 
     def columns(self, k: int) -> dict[str, Any]:
         """Return the times and sizes of batch k as they are sent; nothing where its points have none."""
@@ -195,7 +210,7 @@ def check_series(store: Store, stream: Stream, least: int, most: int) -> tuple[i
     stream.check_start(start, total)
     if start == total:
         return total, start
-    kept = prices(stream.salt, start, total)
+    kept = stream.points(start, total)
     if not np.array_equal(store.window(stream.symbol, total), kept):
         raise Fault(f"{stream.symbol}: the points {start} to {total - 1} are not those that were sent")
     check_columns(store, stream, start, total)
