@@ -86,7 +86,7 @@ export const TIME = {
   inAddress: lasting,
   kept: ({ oldest, time }) => ({ from: oldest, to: time + 1 }),
   bar: (range, most) => LADDER.find((step) => step * most >= range.to - range.from) ?? LADDER.at(-1),
-  barNamed: (bar) => `bars of ${lasting(bar)}, with all of their points`,
+  barNamed: (bar) => `bars of ${lasting(bar)}`,
   /** Whole bars; the newest one as far as it goes at this moment. */
   question: ({ from, to }, bar, { total, time }) => {
     const end = Math.ceil(to / bar) * bar;

@@ -108,7 +108,7 @@ export class Chart {
       padding: [10, 0, 0, 8],
       cursor: {
         drag: { x: true, y: false, setScale: false },
-        points: { size: 7, fill: colour("--accent"), stroke: colour("--panel"), width: 2 },
+        points: { size: (_, i) => (i === PRICES && !this.#candles ? 7 : 0), fill: colour("--accent"), stroke: colour("--panel"), width: 2 },
         bind: { dblclick: () => () => null, mousedown: (_, __, go) => (event) => (event.shiftKey || this.ruler.on ? null : go(event)) },
       },
       scales: { x: { time: false }, y: this.#priceScale(), v: { range: (_, __, high) => [0, (high || 1) * 5] } },

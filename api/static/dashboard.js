@@ -118,6 +118,7 @@ async function tick() {
       feed.take(page);
     }
     render();
+    if (failures.has("chart")) sight.draw();
     if (at.symbol === null) await changes(first ? feed.infos : rows.value.symbols);
   } catch (error) {
     failed = error;
@@ -194,7 +195,7 @@ function again() {
 function schedule(failed) {
   clearTimeout(timer);
   if (document.hidden || failed?.status === 401 || failed?.status === 403) return;
-  const pause = failed ? RETRY_S : at.symbol === null ? LIST_S : BESIDE_S;
+  const pause = failures.size ? RETRY_S : at.symbol === null ? LIST_S : BESIDE_S;
   if (everyS) timer = setTimeout(tick, 1000 * Math.max(everyS, pause));
 }
 

@@ -3,7 +3,7 @@
 import { clock } from "./axis.js";
 import { end, rows } from "./bars.js";
 import { $, el, text } from "./dom.js";
-import { ago, bytes, price, short, ticks, whole } from "./format.js";
+import { ago, bytes, percent, price, short, ticks, whole } from "./format.js";
 import { flash } from "./lists.js";
 
 /** Show how the series stands. */
@@ -41,12 +41,10 @@ export function showChange(first, last, digits) {
   const node = $("change");
   if (first === undefined || last === null) { text(node, ""); return; }
   const points = last - first;
-  const share = first > 0 ? ` (${signed(points)}${price(Math.abs(points / first) * 100, 2)} %)` : "";
+  const share = first > 0 ? ` (${percent(points / first)})` : "";
   text(node, points === 0 ? `${price(0, digits)}${first > 0 ? " (0.00 %)" : ""}` : `${points > 0 ? "▲ +" : "▼ −"}${price(Math.abs(points), digits)}${share}`);
   node.className = points === 0 ? "" : points > 0 ? "gain" : "loss";
 }
-
-const signed = (value) => (value < 0 ? "−" : "+");
 
 /** Show the numbers of bar `i` of what is shown, or (null) of all that are in view. */
 export function readOut(shown, i) {

@@ -56,6 +56,7 @@ export function ticks(symbol, ...values) {
 export function price(value, digits) {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);
+  if (size >= 1e16) return digits === undefined ? value.toExponential(6) : value.toExponential(); // nobody counts seventeen digits
   if (size >= 1e15 || (size > 0 && size < 1e-6)) return digits === undefined ? value.toPrecision(7) : String(value);
   digits ??= decimals(value);
   let format = formats.get(digits);
@@ -64,6 +65,12 @@ export function price(value, digits) {
     formats.set(digits, format);
   }
   return format.format(value);
+}
+
+/** A share as per cent, with its sign: +0.36 %, −1,234 %. */
+export function percent(share) {
+  const size = Math.abs(share * 100);
+  return `${share < 0 ? "−" : "+"}${size >= 1e16 ? size.toExponential(2) : price(size, size < 1000 ? 2 : 0)} %`;
 }
 
 export function ago(seconds) {

@@ -1,7 +1,7 @@
 // The table and the list of symbols. Rows are made once and then only their changed cells are written.
 
 import { $, el, link, text } from "./dom.js";
-import { ago, bytes, price, short, ticks, whole } from "./format.js";
+import { ago, bytes, percent, price, short, ticks, whole } from "./format.js";
 import { drawBand } from "./navigator.js";
 import { COLUMNS } from "./order.js";
 import { leadsTo } from "./place.js";
@@ -35,7 +35,7 @@ class Spark {
 
 const age = (info) => (info.age === null ? "–" : ago(info.age));
 const rate = (info) => (info.rate === null ? "–" : `${short(info.rate)}/s`);
-const change = ({ change: share }) => (share === null ? "–" : `${share < 0 ? "−" : "+"}${Math.abs(share * 100).toFixed(2)} %`);
+const change = ({ change: share }) => (share === null ? "–" : percent(share));
 const direction = ({ change: share }) => (share > 0 ? "gain" : share < 0 ? "loss" : "");
 const last = (info) => price(info.last, ticks(info.symbol, info.last));
 

@@ -16,7 +16,7 @@ const DEBOUNCE_MS = 70;
 const STRIP_BARS = 300;
 const STRIP_MS = 5000; // the strip is drawn anew no more often
 const FEW = 1e6; // points; the strip of more changes so little that it is drawn twelve times less often
-const ENOUGH = 300; // points make a picture: the page opens with the shortest time that has so many
+const ENOUGH = 1000; // points make a picture: the page opens with the shortest time that has so many
 const OPENS_WITH = 100_000; // points, where there are no times
 
 export class Sight {
@@ -250,7 +250,7 @@ export class Sight {
       const [low, high] = bands({ mean, std }, this.options.sigma);
       found.push({ name: `Mean of ${SPAN} bars`, kind: "mean", values: mean }, { name: `−${this.options.sigma} σ`, kind: "band", values: low }, { name: `+${this.options.sigma} σ`, kind: "band", values: high });
     }
-    if (this.options.vwap && bars.volume) found.push({ name: "VWAP since the left edge", kind: "vwap", values: vwap(bars, seen) });
+    if (this.options.vwap && bars.volume) found.push({ name: "VWAP from the left", kind: "vwap", values: vwap(bars, seen) });
     return found;
   }
 

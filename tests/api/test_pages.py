@@ -9,7 +9,7 @@ from api.routes.pages import asset, names
 from tests.api.test_http_table import refused
 from tests.service import ROOT, Service
 
-MAX_PAGE_BYTES = 150_000
+MAX_PAGE_BYTES = 220_000
 PAGES = {"/": "index.html", "/docs": "docs.html", "/docs/": "docs.html"}
 CODINGS = ("identity", "gzip")
 LINK = re.compile(r'(?:src|href)="([^"#]+)"')

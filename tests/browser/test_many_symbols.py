@@ -144,7 +144,7 @@ def test_a_symbol_that_is_removed_while_its_picture_is_asked_for_is_no_failure(
         route.fulfill(response=answer)
 
     def prepare(page: Page) -> None:
-        page.route(re.compile(rf"/series\?symbol={removed}&"), remove_first)
+        page.route(re.compile(rf"/series\?.*symbol={removed}&"), remove_first)
         page.add_init_script(KEEP_NOTICES)
 
     page = open_page(shared_service.url, expected_errors=True, before=prepare).page
