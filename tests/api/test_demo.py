@@ -78,7 +78,13 @@ def stored(data: Path, instrument: Instrument) -> tuple[int, bool]:
     """Return how many points a symbol has, and whether they are the first of its replay."""
     with Store(data, mode="r") as store:
         total = store.series(instrument.symbol).total
-        return total, np.array_equal(store.window(instrument.symbol, total), instrument.replay(1).prices(0, total))
+        replay = instrument.replay(1)
+        is_replay = np.array_equal(store.window(instrument.symbol, total), replay.prices(0, total))
+        if store.series(instrument.symbol).columns:
+            ticks = store.ticks(instrument.symbol, total)
+            is_replay &= np.array_equal(ticks.sizes, replay.sizes(0, total))
+            is_replay &= np.array_equal(ticks.times.view(np.int64), replay.times(0, total))
+        return total, is_replay
 
 
 def test_the_data_is_kept_where_one_says_and_goes_on_from_there(tmp_path: Path) -> None:
