@@ -125,7 +125,8 @@ def test_what_the_service_refuses_is_told_and_does_not_stop_the_rest(tmp_path: P
     ):
         Head(data / first, writable=True).store(FLAGS, FLAG_SYNC_FAILED)
         wait_until(lambda: any(f"{first} was refused with 503" in line for line in lines), "the refusal")
-        foreign = client.post("add_batch", json={"symbol": second, "values": [1.0] * 1000}).json()["total"]
+        ticks = {"symbol": second, "values": [1.0] * 1000, "times": [1] * 1000, "sizes": [1.0] * 1000}
+        foreign = client.post("add_batch", json=ticks).json()["total"]
         before = totals(client)[third]
         wait_until(lambda: totals(client)[second] > foreign, "new prices behind those of somebody else")
         wait_until(lambda: totals(client)[third] > before, "new prices of another symbol")
