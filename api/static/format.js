@@ -70,7 +70,7 @@ export function price(value, digits) {
 /** A share as per cent, with its sign: +0.36 %, −1,234 %. */
 export function percent(share) {
   const size = Math.abs(share * 100);
-  return `${share < 0 ? "−" : "+"}${size >= 1e16 ? size.toExponential(2) : price(size, size < 1000 ? 2 : 0)} %`;
+  return `${share < 0 ? "−" : "+"}${size >= 1e16 ? size.toExponential(2) : price(size, size < 1e5 ? 2 : 0)} %`;
 }
 
 export function ago(seconds) {
