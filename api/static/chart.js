@@ -1,7 +1,7 @@
 /* global uPlot */
 // The price chart: candles, or the line of the means in the band from min to max; volume; what is drawn over them.
 
-import { price, span } from "./format.js";
+import { percent, price, span } from "./format.js";
 import { grasp } from "./hands.js";
 import { Labels, drawCandles } from "./layers.js";
 import { within } from "./ranges.js";
@@ -204,7 +204,7 @@ export class Chart {
   }
 
   #said(value) {
-    return this.view.percent ? `${price(value, 2)} %` : price(value, this.view.digits);
+    return this.view.percent ? percent(value / 100) : price(value, this.view.digits);
   }
 
   #measured(one, other) {

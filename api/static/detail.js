@@ -3,7 +3,7 @@
 import { clock } from "./axis.js";
 import { end, rows } from "./bars.js";
 import { $, el, text } from "./dom.js";
-import { ago, bytes, percent, price, short, ticks, whole } from "./format.js";
+import { ago, amount, bytes, percent, price, short, ticks, whole } from "./format.js";
 import { flash } from "./lists.js";
 
 /** Show how the series stands. */
@@ -52,12 +52,12 @@ export function readOut(shown, i) {
   const { bars, digits, fine, seen } = shown;
   const p = (value) => price(value, digits);
   const bar = i === null || i >= bars.index.length ? null : rows(bars)[i];
-  const more = bar?.volume === undefined ? [] : [["Volume", price(bar.volume)], ...(bar.vwap === null ? [] : [["VWAP", price(bar.vwap, fine)]])];
+  const more = bar?.volume === undefined ? [] : [["Volume", amount(bar.volume)], ...(bar.vwap === null ? [] : [["VWAP", price(bar.vwap, fine)]])];
   const parts = bar
     ? [...where(shown, bar), ...(bar.points === 1 ? [["Price", p(bar.mean)]]
       : [["First", p(bar.first)], ["Last", p(bar.last)], ["Min", p(bar.min)], ["Max", p(bar.max)], ["Mean", price(bar.mean, fine)]]), ...more]
     : ["In view", ["First", p(bars.first[seen])], ["Last", p(bars.last.at(-1))], ["Min", p(lowest(shown))], ["Max", p(highest(shown))]];
-  const drawn = i === null || !bar ? [] : shown.lines.filter(({ values }) => values[i] !== null).map(({ name, values, kind }) => [name, kind === "other" ? `${price(values[i], 2)} %` : price(values[i], fine)]);
+  const drawn = i === null || !bar ? [] : shown.lines.filter(({ values }) => values[i] !== null).map(({ name, values, kind }) => [name, kind === "other" ? percent(values[i] / 100) : price(values[i], fine)]);
   $("readout").replaceChildren(...[...parts, ...drawn].map((part) =>
     (typeof part === "string" ? el("span", { class: "where" }, part) : el("span", {}, `${part[0]} `, el("b", {}, part[1])))));
 }

@@ -2,6 +2,7 @@
 
 const MOST_DECIMALS = 12;
 const WHOLE = new Intl.NumberFormat("en");
+const AMOUNT = new Intl.NumberFormat("en", { maximumFractionDigits: 6 });
 const formats = new Map();
 
 export const whole = (n) => WHOLE.format(n);
@@ -72,6 +73,9 @@ export function percent(share) {
   const size = Math.abs(share * 100);
   return `${share < 0 ? "−" : "+"}${size >= 1e16 ? size.toExponential(2) : price(size, size < 1e5 ? 2 : 0)} %`;
 }
+
+/** How much was traded: six digits after the point, or fewer. */
+export const amount = (n) => (n > 0 && (n < 1e-5 || n >= 1e16) ? price(n) : AMOUNT.format(n));
 
 export function ago(seconds) {
   if (seconds < 10) return `${Math.max(seconds, 0).toFixed(1)} s ago`;

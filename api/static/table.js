@@ -3,7 +3,7 @@
 import { clock } from "./axis.js";
 import { MORE, ROW, rows } from "./bars.js";
 import { $, el, header, text } from "./dom.js";
-import { price, whole } from "./format.js";
+import { amount, price, whole } from "./format.js";
 import { Rows } from "./rows.js";
 
 /** A row for each bar. The rows of bars that stay are kept, so that nobody who reads in them loses the place. */
@@ -47,6 +47,6 @@ function shown(bar, name, digits, fine) {
   const value = bar[name];
   if (name === "index" || name === "points") return whole(value);
   if (name === "time") return clock(value, 1);
-  if (name === "volume") return price(value);
+  if (name === "volume") return amount(value);
   return price(value, name === "vwap" || (name === "mean" && bar.points > 1) ? fine : digits);
 }

@@ -263,7 +263,7 @@ def test_what_is_drawn_over_the_prices(ticks: Service, open_page: OpenPage) -> N
         expect(page.locator("#readout")).to_contain_text(name)
     page.get_by_label("Compare with").select_option("OTHER")
     hover(page, 0.5)
-    expect(page.locator("#readout")).to_contain_text(re.compile(r"OTHER −?\d+\.\d\d %"))
+    expect(page.locator("#readout")).to_contain_text(re.compile(r"OTHER [+−]\d+\.\d\d %"))
     expect(page.locator(".cross-y")).to_contain_text("%")
     opened.keep("compared")
     page.get_by_role("button", name="Do not compare with OTHER").click()
