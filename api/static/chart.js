@@ -7,7 +7,7 @@ import { Labels, drawCandles } from "./layers.js";
 import { within } from "./ranges.js";
 import { Ruler } from "./ruler.js";
 
-const ROOM = 400; // pixels of a screen that are not the chart's, so that all of it is in sight
+const ROOM = 410; // pixels of a screen that are not the chart's, so that all of it is in sight
 const BELOW = 300; // further ones where the windows stand below the chart, not beside it
 const WIDE = 1400;
 const NARROW = 600; // a window less wide is a telephone's: there the chart has half of the height

@@ -58,6 +58,7 @@ export function readOut(shown, i) {
       : [["First", p(bar.first)], ["Last", p(bar.last)], ["Min", p(bar.min)], ["Max", p(bar.max)], ["Mean", price(bar.mean, fine)]]), ...more]
     : ["In view", ["First", p(bars.first[seen])], ["Last", p(bars.last.at(-1))], ["Min", p(lowest(shown))], ["Max", p(highest(shown))]];
   const drawn = i === null || !bar ? [] : shown.lines.filter(({ values }) => values[i] !== null).map(({ name, values, kind }) => [name, kind === "other" ? percent(values[i] / 100) : price(values[i], fine)]);
+  $("readout").classList.toggle("more", shown.lines.length > 0);
   $("readout").replaceChildren(...[...parts, ...drawn].map((part) =>
     (typeof part === "string" ? el("span", { class: "where" }, part) : el("span", {}, `${part[0]} `, el("b", {}, part[1])))));
 }

@@ -2,7 +2,7 @@
 
 import { microseconds } from "./axis.js";
 import { $, el, header, text } from "./dom.js";
-import { decimals, price, span, ticks, whole } from "./format.js";
+import { price, span, ticks, whole } from "./format.js";
 import { flash } from "./lists.js";
 
 const HEADS = ["Window", "Min", "Max", "Average", "Std dev", "Variance", "In range", "Points"];
@@ -58,7 +58,7 @@ export class Windows {
     text(row.name, this.byTime ? name : span(row.window));
     const digits = ticks(symbol, min, max, last);
     const exact = [min, max, avg, Math.sqrt(variance), variance];
-    const values = [price(min, digits), price(max, digits), price(avg, max > min ? Math.max(digits, decimals(last, max - min)) : digits), small(exact[3]), small(variance)];
+    const values = [price(min, digits), price(max, digits), price(avg, max > min ? Math.min(digits + 2, 12) : digits), small(exact[3]), small(variance)];
     row.cells.forEach((cell, j) => {
       if (cell.textContent === values[j]) return;
       const first = !cell.textContent;
