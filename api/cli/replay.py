@@ -54,7 +54,9 @@ class Replay:
 
     def times(self, first: int, points: int) -> NDArray[np.int64]:
         """Return when the points from `first` on came, in nanoseconds since 1970: a day of the recording lasts a day."""
-        return _BEGIN_NS + np.arange(first, first + points, dtype=np.int64) * _DAY_NS // self.points_a_day
+        day, place = np.divmod(np.arange(first, first + points, dtype=np.int64), self.points_a_day)
+        times: NDArray[np.int64] = _BEGIN_NS + day * _DAY_NS + place * _DAY_NS // self.points_a_day
+        return times
 
     def sizes(self, first: int, points: int) -> NDArray[np.float64]:
         """Return how much was traded at the points from `first` on, made up: whole lots, bought or sold."""

@@ -128,6 +128,11 @@ export class Chart {
     return this.view.style === "candles" && !this.view.percent;
   }
 
+  /** Characters of the tag of the last price, which has to fit on the axis. */
+  get #tagLength() {
+    return this.view.last ? this.#said(this.view.last.value).length : 0;
+  }
+
   #priceScale() {
     const log = this.view.log && !this.view.percent;
     return {
@@ -148,7 +153,7 @@ export class Chart {
         values: (_, splits, __, ___, step) => splits.map((x) => axis.tick(x, step)),
       },
       {
-        ...common, side: 1, size: (_, labels) => 16 + 6.6 * longest(labels), values: named,
+        ...common, side: 1, size: (_, labels) => 16 + 6.6 * Math.max(longest(labels), this.#tagLength), values: named,
         ...(log && !percent ? { splits: (_, __, low, high) => logSplits(low, high) } : {}),
       },
     ];
