@@ -1,4 +1,4 @@
-"""Take the pictures of the dashboard that README.md and docs/dashboard.md show, of a running demo: `make screenshot`."""
+"""Take the pictures of the dashboard in README.md and docs/dashboard.md, of a running demo: `make screenshot`."""
 
 import re
 import shutil

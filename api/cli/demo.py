@@ -174,7 +174,8 @@ class Feeder:
         symbol = instrument.symbol
         offset = self._totals.get(symbol, 0)
         replay = self._replays[instrument]
-        batch: dict[str, object] = {"symbol": symbol, "values": replay.prices(offset, points).tolist(), "offset": offset}
+        values = replay.prices(offset, points).tolist()
+        batch: dict[str, object] = {"symbol": symbol, "values": values, "offset": offset}
         if symbol in self._ticks:
             batch |= {"times": replay.times(offset, points).tolist(), "sizes": replay.sizes(offset, points).tolist()}
         answer = self._ask("POST", "/add_batch", batch)

@@ -53,7 +53,7 @@ class Replay:
         return taken
 
     def times(self, first: int, points: int) -> NDArray[np.int64]:
-        """Return when the points from `first` on came, in nanoseconds since 1970: a day of the recording lasts a day."""
+        """Return when the points from `first` on came, in nanoseconds since 1970: a recorded day lasts a day."""
         day, place = np.divmod(np.arange(first, first + points, dtype=np.int64), self.points_a_day)
         times: NDArray[np.int64] = _BEGIN_NS + day * _DAY_NS + place * _DAY_NS // self.points_a_day
         return times

@@ -14,8 +14,7 @@ from api.body.decode import Decoder
 from api.body.indexes import Indexes, read_indexes
 from api.body.intake import Intake
 from api.body.media import ARROW, body_type
-from api.http.problems import shown
-from api.http.query import MOST_SYMBOLS, bad_query, pairs, parameters, parse_format, parse_place
+from api.http.query import bad_query, parse_format, parse_place, parse_symbols
 from api.http.request import Request
 from api.http.times import TIMES, iso, wants_iso
 from api.operation.beside import Beside
@@ -25,7 +24,6 @@ from api.routes.windows import FORMATS
 from hft_mmap import Point, Series, Store
 from hft_mmap.asof import NOWHERE
 from hft_mmap.by_time import duration_ns, is_instant
-from hft_mmap.files.names import validate_symbol
 
 MAX_ROWS = 1_000_000
 """Symbols times times of one answer."""

@@ -27,7 +27,8 @@ _EXAMPLE = "/series?symbol=ABC-USD&window=1000000&buckets=1000"
 class SeriesQuery(NamedTuple):
     """What one request asks: the newest `window` points, or (None) those of [begin, end), in buckets or bars.
 
-    Of several symbols each is answered as a list in every column. `size` is the number of points of a bar, or None for `buckets` of nearly the same size.
+    Of several symbols each is answered as a list in every column. `size` is the number of points of a bar, or None for
+    `buckets` of nearly the same size.
     """
 
     symbols: tuple[str, ...]

@@ -148,6 +148,8 @@ async function changes(infos) {
 /** Listen to what is in sight: the symbol with its chart, and the rows of the list. */
 function listenTo() {
   if (!feed.complete) return;
+  // With the refresh off a symbol is told of once, when it is opened; then its numbers stand still, all of them.
+  if (!everyS && (at.symbol === null || sight.shown)) { stream.want(null); return; }
   const rows = (at.symbol === null ? overview : watch).rows.inSight.slice(0, IN_SIGHT);
   const others = at.symbol !== null && !$("watch").offsetWidth ? [] : rows;
   const symbols = [...new Set([at.symbol, ...others, ...sight.others, ...alerts.symbols])].slice(0, MOST_TOLD).filter((symbol) => feed.of(symbol));

@@ -98,7 +98,7 @@ export class Sight {
     const all = this.kept;
     const { symbol } = this.at;
     const axis = this.axis.name;
-    this.trail.leave(this.at);
+    this.trail.leave(this.at, { byHand: true });
     const length = next.to - next.from;
     if (next.to < all.to) this.at = { symbol, axis, from: next.from, to: next.to };
     else this.at = { symbol, axis, window: length >= all.to - all.from ? "all" : length };

@@ -9,11 +9,11 @@ export class Trail {
     this.at = -Infinity;
   }
 
-  /** Note that `place` is being left. */
-  leave(place) {
+  /** Note that `place` is being left: by the hand, which moves in many small steps, or at once. */
+  leave(place, { byHand = false } = {}) {
     const now = performance.now();
-    if (now - this.at > PAUSE_MS) this.places = [...this.places.slice(1 - MOST), place];
-    this.at = now;
+    if (!byHand || now - this.at > PAUSE_MS) this.places = [...this.places.slice(1 - MOST), place];
+    this.at = byHand ? now : -Infinity;
   }
 
   /** Return the place before this one, if there is one. */

@@ -19,7 +19,7 @@ class Tail:
     """The newest bars of one series, for one reader: `bar` points each, or as long as `bar` says."""
 
     def __init__(self, series: Series, bar: int | str, beside: Beside) -> None:
-        """Raises ColumnsDiffer where bars by time are asked for of a series without times."""
+        """Begin with the newest bar. Raises ColumnsDiffer for bars by time of a series without times."""
         self.symbol = series.symbol
         self._bar = bar
         self._beside = beside

@@ -82,6 +82,8 @@ def stored(data: Path, instrument: Instrument) -> tuple[int, bool]:
         is_replay = np.array_equal(store.window(instrument.symbol, total), replay.prices(0, total))
         if store.series(instrument.symbol).columns:
             ticks = store.ticks(instrument.symbol, total)
+            assert ticks.times is not None
+            assert ticks.sizes is not None
             is_replay &= np.array_equal(ticks.sizes, replay.sizes(0, total))
             is_replay &= np.array_equal(ticks.times.view(np.int64), replay.times(0, total))
         return total, is_replay

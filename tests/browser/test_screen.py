@@ -46,7 +46,12 @@ def ticks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield service
 
 
-HARD = {"ONE": [42.0], "FLAT": [7.5] * 100, "TINY": [1e-9 * i for i in range(1, 50)], "HUGE": [1e18 * i for i in range(1, 50)]}
+HARD = {
+    "ONE": [42.0],
+    "FLAT": [7.5] * 100,
+    "TINY": [1e-9 * i for i in range(1, 50)],
+    "HUGE": [1e18 * i for i in range(1, 50)],
+}
 
 
 def wait_for_chart(opened: Opened) -> None:
@@ -120,9 +125,7 @@ def test_labels_stay_while_data_comes_in(shared_service: Service, open_page: Ope
     opened.keep("candles")
 
 
-def test_an_open_page_has_one_stream_and_one_moment(
-    shared_service: Service, open_page: OpenPage, symbol: str
-) -> None:
+def test_an_open_page_has_one_stream_and_one_moment(shared_service: Service, open_page: OpenPage, symbol: str) -> None:
     """New points bring no requests for statistics or bars; total, price, windows and chart change together."""
     add_ticks(shared_service, symbol, walk(4, 100)[:600])
     opened = open_page(f"{shared_service.url}/?symbol={symbol}&window=1m", viewport=DESK)
@@ -137,9 +140,10 @@ def test_an_open_page_has_one_stream_and_one_moment(
         """() => {
           const seen = window.seen = [];
           const text = (at) => document.querySelector(at).textContent.replaceAll(',', '');
-          new MutationObserver(() => seen.push([text('#facts dd'), document.getElementById('plot').dataset.to,
-            text('#last'), text('.last-tag'), text('#windows tbody td:nth-child(3)')])).observe(
-            document.getElementById('facts').querySelector('dd'), { characterData: true, childList: true, subtree: true });
+          new MutationObserver(() => seen.push([
+            text('#facts dd'), document.getElementById('plot').dataset.to,
+            text('#last'), text('.last-tag'), text('#windows tbody td:nth-child(3)'),
+          ])).observe(document.querySelector('#facts dd'), { characterData: true, childList: true, subtree: true });
         }"""
     )
     for i in range(1, 6):
@@ -177,7 +181,8 @@ def test_all_is_in_sight_on_a_desk(ticks: Service, open_page: OpenPage) -> None:
         box = page.locator(at).bounding_box()
         assert box is not None
         assert box["y"] + box["height"] <= DESK["height"]
-    assert page.evaluate("(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth)(document.querySelector('.aside'))") <= 0
+    aside = page.locator(".aside").first
+    assert aside.evaluate("({ scrollWidth, clientWidth }) => scrollWidth - clientWidth") <= 0
     assert page.evaluate("document.documentElement.scrollWidth") == DESK["width"]
     page.get_by_role("group", name="Windows by").get_by_role("button", name="Time").click()
     expect(page.locator("#windows tbody th").nth(4)).to_have_text("5m")
@@ -188,9 +193,11 @@ def test_all_is_in_sight_on_a_desk(ticks: Service, open_page: OpenPage) -> None:
 
 
 SMALL = """() => [...document.querySelectorAll('button, select, input, a, summary')].filter((node) => {
-  const { width, height } = (node.matches('input[type=radio], input[type=checkbox]') ? node.parentElement.querySelector('span') ?? node : node).getBoundingClientRect();
-  return width > 1 && height > 1 && (width < 44 || height < 44) && !node.closest('.foot, p, .skip') && !node.matches('.skip');
-}).map((node) => node.outerHTML.slice(0, 120))"""
+  const is_ticked = node.matches('input[type=radio], input[type=checkbox]');
+  const touched = is_ticked ? node.parentElement.querySelector('span') ?? node : node;
+  const { width, height } = touched.getBoundingClientRect();
+  return width > 1 && height > 1 && (width < 44 || height < 44) && !node.closest('.foot, p') && !node.matches('.skip');
+}).map((node) => node.outerHTML.slice(0, 120))"""  # what a finger would miss; links in a text are as high as a line
 
 
 def test_a_telephone_shows_the_chart_first(ticks: Service, open_page: OpenPage) -> None:
@@ -216,7 +223,7 @@ def test_a_telephone_shows_the_chart_first(ticks: Service, open_page: OpenPage) 
     [("ONE", "42", "0 (0.00 %)"), ("FLAT", "7.5", "0.0 (0.00 %)"), ("TINY", "4.9e-8", "▲"), ("HUGE", "4.9e+19", "▲")],
 )
 def test_hard_numbers_look_right(ticks: Service, open_page: OpenPage, symbol: str, last: str, change: str) -> None:
-    """One point, no change, tiny and huge ones: a chart with a line, a price that can be read, nothing that sticks out."""
+    """One point, no change, tiny and huge ones: a line, a price that can be read, nothing that sticks out."""
     opened = open_page(f"{ticks.url}/?symbol={symbol}", viewport=DESK)
     page = opened.page
     wait_for_chart(opened)
@@ -256,14 +263,14 @@ def test_what_is_drawn_over_the_prices(ticks: Service, open_page: OpenPage) -> N
     opened = open_page(f"{ticks.url}/{TICKS}", viewport=DESK)
     page = opened.page
     wait_for_chart(opened)
-    page.get_by_label("Bands of mean and sigma").select_option("± 2 σ")
+    page.get_by_label("Bands of mean and sigma").select_option("± 2 σ")  # noqa: RUF001
     page.get_by_role("button", name="VWAP").click()
     hover(page, 0.6)
-    for name in ("Mean of 20 bars", "−2 σ", "+2 σ", "VWAP from the left"):
+    for name in ("Mean of 20 bars", "−2 σ", "+2 σ", "VWAP from the left"):  # noqa: RUF001
         expect(page.locator("#readout")).to_contain_text(name)
     page.get_by_label("Compare with").select_option("OTHER")
     hover(page, 0.5)
-    expect(page.locator("#readout")).to_contain_text(re.compile(r"OTHER [+−]\d+\.\d\d %"))
+    expect(page.locator("#readout")).to_contain_text(re.compile(r"OTHER [+−]\d+\.\d\d %"))  # noqa: RUF001
     expect(page.locator(".cross-y")).to_contain_text("%")
     opened.keep("compared")
     page.get_by_role("button", name="Do not compare with OTHER").click()
@@ -314,7 +321,7 @@ def test_an_alert_tells_of_the_first_point_that_meets_it(
     opened = open_page(f"{shared_service.url}/?symbol={symbol}", viewport=DESK)
     page = opened.page
     wait_for_chart(opened)
-    for kind, bound in (("at or above", "120"), ("at or below", "50"), ("σ from the mean of 10k", "3")):
+    for kind, bound in (("at or above", "120"), ("at or below", "50"), ("σ from the mean of 10k", "3")):  # noqa: RUF001
         page.get_by_label("Tell when the price is").select_option(kind)
         page.get_by_label("Bound").fill(bound)
         page.get_by_role("region", name="Alerts").get_by_role("button", name="Add").click()
@@ -326,7 +333,7 @@ def test_an_alert_tells_of_the_first_point_that_meets_it(
     expect(rows.nth(0)).to_contain_text("121.5 at point 8")
     expect(rows.nth(1)).to_contain_text("waits")
     shared_service.add(symbol, [100.0] * 200 + [900.0])
-    expect(rows.nth(2)).to_contain_text("σ from the mean")
+    expect(rows.nth(2)).to_contain_text("σ from the mean")  # noqa: RUF001
     expect(page.locator("#alert-news")).to_contain_text(symbol)
     page.reload()
     expect(rows.nth(0)).to_contain_text("121.5 at point 8")
@@ -364,5 +371,5 @@ def test_the_list_has_change_and_picture_of_the_same_points(ticks: Service, open
     page = open_page(ticks.url, viewport=DESK).page
     found = ticks.client.get("/stats", params={"symbol": "TICK", "window": 10_000, "stats": "return"}).json()["return"]
     cell = page.get_by_role("row", name="TICK").locator("td").nth(2)
-    expect(cell).to_have_text(f"{'−' if found < 0 else '+'}{abs(found) * 100:.2f} %")
+    expect(cell).to_have_text(f"{'−' if found < 0 else '+'}{abs(found) * 100:.2f} %")  # noqa: RUF001
     expect(cell).to_have_class(f"number {'loss' if found < 0 else 'gain'}")

@@ -93,7 +93,10 @@ def test_an_event_has_the_newest_thousand_bars(shared_service: Service) -> None:
     """Of points and of time; those before them are for /bars."""
     shared_service.add("EB5", [1.0])
     add_ticks(shared_service, "EB6", [0.0])
-    with events(shared_service, symbol="EB5", bars=1) as points, events(shared_service, symbol="EB6", bars="1ms") as times:
+    with (
+        events(shared_service, symbol="EB5", bars=1) as points,
+        events(shared_service, symbol="EB6", bars="1ms") as times,
+    ):
         next(points)
         next(times)
         shared_service.add("EB5", [float(i) for i in range(5000)])
