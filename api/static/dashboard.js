@@ -1,17 +1,19 @@
 // The dashboard: what is asked when, and who shows it.
 
 import { Alerts } from "./alerts.js";
+import { learnChanges } from "./changes.js";
 import { readOut, showChange, showFacts, placed, lowest, highest } from "./detail.js";
-import { ROOT, Refused, ask, columns, quoted, token } from "./client.js";
-import { $, copy, el, link, plainly, text, toast } from "./dom.js";
+import { Refused, ask } from "./client.js";
+import { $, el, plainly, text, toast } from "./dom.js";
 import { CHANGE_OVER, Feed } from "./feed.js";
 import { price, ticks, whole } from "./format.js";
 import { Groups } from "./groups.js";
 import { listen } from "./keys.js";
 import { Overview, Watch } from "./lists.js";
-import { message, showFailure, showHealth } from "./notices.js";
+import { showEmpty, showFailure, showHealth, showUnknown } from "./notices.js";
 import { Options } from "./options.js";
 import { Order } from "./order.js";
+import { Pictures } from "./pictures.js";
 import * as place from "./place.js";
 import { Sight } from "./sight.js";
 import { Stream } from "./stream.js";
@@ -26,12 +28,10 @@ const MOST_CHOICES = 500; // symbols to choose from in a menu; more are found by
 const IN_SIGHT = 60; // rows that the service tells of by itself
 const SETTLE_MS = 250; // a list that is scrolled has to rest so long before its rows are listened to
 const MOST_TOLD = 200; // symbols of one stream
-const CHANGES = 250; // symbols of one question: their names have to fit into the head of a request
-const PICTURE_MS = 5000; // a small picture is not drawn anew more often: nobody could see what has changed
-const PICTURE = { window: CHANGE_OVER, buckets: 60 };
 const REFRESH = "hft-mmap.refresh";
 
 const feed = new Feed();
+const pictures = new Pictures(feed);
 let at = place.read(); // what the address says
 let symbolShown = null; // whose numbers are on the page
 let told = ""; // the place that a screen reader was last told of
@@ -41,7 +41,6 @@ let settling;
 let frame = 0;
 let turn = 0; // of ticks; only the newest goes on
 const failures = new Map(); // what failed last, of all that asks
-const pictures = new Map(); // symbol: the list and the total that its small picture is of, and when it was drawn
 
 const options = new Options(() => { if (sight.isKnown) { sight.redraw(); listenTo(); } });
 const sight = new Sight({
@@ -119,7 +118,7 @@ async function tick() {
     }
     render();
     if (failures.has("chart")) sight.draw();
-    if (at.symbol === null) await changes(first ? feed.infos : rows.value.symbols);
+    if (at.symbol === null) await learnChanges(feed, first ? feed.infos : rows.value.symbols, new Set(stream.wanted?.symbol), later);
   } catch (error) {
     failed = error;
   } finally {
@@ -127,21 +126,6 @@ async function tick() {
       fail("list", failed);
       schedule(failed);
     }
-  }
-}
-
-/** Ask how the prices of these have changed, a few hundred in a request: those that nobody tells of. */
-async function changes(infos) {
-  const told_ = new Set(stream.wanted?.symbol);
-  const left = infos.filter(({ symbol, count }) => count && !told_.has(symbol)).map(({ symbol }) => symbol);
-  while (left.length) {
-    const some = left.splice(0, CHANGES);
-    try {
-      feed.change(columns(await ask("stats", { symbol: some, window: CHANGE_OVER, stats: "return" }), some));
-    } catch (error) {
-      if (error.status !== 404) throw error; // one of them was removed just now
-    }
-    later();
   }
 }
 
@@ -201,29 +185,9 @@ function schedule(failed) {
   if (everyS) timer = setTimeout(tick, 1000 * Math.max(everyS, pause));
 }
 
-async function drawPictures() {
-  const shownIn = at.symbol ? watch : overview;
+function drawPictures() {
   if (at.symbol && !$("watch").offsetWidth) return;
-  const now = performance.now();
-  const due = shownIn.rows.inSight.map((symbol) => feed.of(symbol)).filter((info) => {
-    const had = pictures.get(info?.symbol);
-    const picture = shownIn.picture(info?.symbol);
-    return info?.count && (had?.picture !== picture || (had.total !== info.total && now - had.at >= PICTURE_MS));
-  }).slice(0, IN_SIGHT);
-  if (!due.length) return;
-  for (const { symbol, total } of due) pictures.set(symbol, { picture: shownIn.picture(symbol), total, at: now });
-  try {
-    const symbols = due.map(({ symbol }) => symbol);
-    const found = columns(await ask("series", { symbol: symbols, ...PICTURE }), symbols);
-    found.symbols.forEach((symbol, i) => {
-      const { index, min, max, mean } = found;
-      shownIn.picture(symbol)?.show({ index: index[i], min: min[i], max: max[i], mean: mean[i] });
-    });
-    fail("pictures", null);
-  } catch (error) {
-    for (const { symbol } of due) pictures.delete(symbol);
-    if (error.status !== 404) fail("pictures", error); // it was removed just now, and the next list is without it
-  }
+  pictures.draw(at.symbol ? watch : overview).then(() => fail("pictures", null), (error) => fail("pictures", error));
 }
 
 // -- showing -------------------------------------------------------------------------------------------------------
@@ -256,7 +220,7 @@ function render() {
   $("detail").hidden = !info;
   document.title = at.symbol ? `${at.symbol} · hft-mmap` : "hft-mmap";
   if (empty && !at.symbol) showEmpty();
-  else if (at.symbol && !info) showUnknown();
+  else if (at.symbol && !info) showUnknown(at.symbol, order.of(feed.infos).slice(0, MOST_CHOICES), open, home);
   else $("message").hidden = true;
   list();
   if (symbolShown !== at.symbol || !info?.count) forget();
@@ -337,23 +301,6 @@ function onShown(shown) {
 }
 
 const fillTable = () => table.show(at.symbol, sight.shown.bars, sight.shown.digits, sight.shown.fine);
-
-function showEmpty() {
-  const body = '{"symbol":"ABC-USD","values":[150.1,150.5,151.0,149.8,150.2]}';
-  const authorization = token.get() ? `\n  -H "Authorization: Bearer $TOKEN" \\` : "";
-  const command = `curl -s ${new URL("add_batch/", ROOT)} \\${authorization}\n  -H 'Content-Type: application/json' \\\n  -d ${quoted(body)}`;
-  message("No symbols yet",
-    el("p", {}, "The first batch of a symbol creates its series. This appends five prices to one:"),
-    el("pre", { tabindex: "0" }, command),
-    el("p", {}, el("button", { type: "button", onclick: () => copy(command) }, "Copy"), " and this page shows them as soon as they are there."));
-}
-
-function showUnknown() {
-  message(`Symbol not found: ${at.symbol}`,
-    el("p", {}, feed.known.size ? "There is no series of this name. Those there are:" : "There is no series at all yet."),
-    el("ul", {}, ...order.of(feed.infos).slice(0, MOST_CHOICES).map(({ symbol }) => el("li", {}, link({ href: place.leadsTo(symbol) }, () => open(symbol), symbol)))),
-    el("p", {}, link({ href: "./" }, home, "All symbols")));
-}
 
 // -- hands ---------------------------------------------------------------------------------------------------------
 
