@@ -114,6 +114,19 @@ def test_a_page_weighs_little(page: str) -> None:
     assert sum(len(gzip.compress(asset(name).plain)) for name in seen) <= MAX_PAGE_BYTES / 2
 
 
+@pytest.mark.parametrize(("page", "script"), [("index.html", "dashboard.js"), ("docs.html", "docs.js")])
+def test_a_page_names_all_modules_that_it_needs(page: str, script: str) -> None:
+    """So that a browser asks for them at once, and not when it has read the module that imports them."""
+    needed: set[str] = set()
+    left = [script]
+    while left:
+        imported = set(re.findall(r'from "\./([\w.-]+)"', asset(left.pop()).plain.decode())) - needed
+        needed |= imported
+        left += imported
+    named = re.findall(r'rel="modulepreload" href="[^"]*/static/([\w.-]+)"', asset(page).plain.decode())
+    assert sorted(needed) == named
+
+
 def test_every_file_belongs_to_a_page() -> None:
     """What nothing refers to is not served; the licence of what is shipped has a link on the page that uses it."""
     used: set[str] = set()
