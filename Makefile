@@ -268,7 +268,7 @@ lock: $(VENV)/created pyproject.toml ## write requirements*.lock anew from pypro
 assets: $(VENV)/created ## fetch what the dashboard ships of others anew (needs npm; .ci/assets names the versions)
 	$(BIN)/python .ci/vendor.py
 
-screenshot: $(VENV)/dev $(VENV)/warm ## take the picture of the dashboard in README.md, of a running demo; needs Chromium
+screenshot: $(VENV)/dev $(VENV)/warm ## take the pictures of the dashboard in README.md and docs/, of a running demo; needs Chromium
 	$(BIN)/python .ci/screenshot.py
 
 clean: ## remove the environment and everything generated; data/ and logs/ stay

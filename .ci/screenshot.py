@@ -1,4 +1,4 @@
-"""Take the picture of the dashboard that README.md shows, docs/dashboard.png, of a running demo: `make screenshot`."""
+"""Take the pictures of the dashboard in README.md and docs/dashboard.md, of a running demo: `make screenshot`."""
 
 import re
 import shutil
@@ -6,29 +6,40 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Browser, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
-PICTURE = ROOT / "docs" / "dashboard.png"
-WIDTH, HEIGHT = 1280, 1100
+DESK = {"width": 1440, "height": 900}
+PHONE = {"width": 390, "height": 844}
+PICTURES: dict[str, dict[str, Any]] = {
+    "dashboard": {"viewport": DESK, "color_scheme": "dark"},
+    "dashboard-light": {"viewport": DESK, "color_scheme": "light"},
+    "dashboard-phone": {"viewport": PHONE, "color_scheme": "dark", "has_touch": True, "is_mobile": True},
+}
 SYMBOL = "AAPL"
 
 
-def take(browser: Browser, url: str, symbol: str, file: Path) -> None:
-    """Write what the dashboard at `url` shows of all points of `symbol`, once everything on it is there."""
-    page = browser.new_page(viewport={"width": WIDTH, "height": 900}, color_scheme="dark")
-    page.goto(f"{url}?symbol={symbol}&window=all")
+def take(browser: Browser, url: str, symbol: str, file: Path, options: dict[str, Any]) -> None:
+    """Write what the dashboard at `url` shows of the newest year of `symbol`, once everything on it is there."""
+    page = browser.new_page(**options)
+    page.goto(f"{url}?symbol={symbol}&window=365d")
+    for at in ("#style", "#vwap"):
+        page.locator(at).click()
+    page.locator("#sigma").select_option("2")
+    page.evaluate("scrollTo(0, 0)")
     page.wait_for_function("() => performance.getEntriesByName('chart').length")
     expect(page.locator("#windows tbody td").last).not_to_be_empty()
     expect(page.locator("#facts")).to_contain_text(re.compile(r"[1-9][\d.]* ?k?/s"))  # the second answer tells the rate
     page.evaluate("document.getAnimations().forEach((one) => one.finish())")
-    page.screenshot(path=file, full_page=True, clip={"x": 0, "y": 0, "width": WIDTH, "height": HEIGHT})
+    page.mouse.move(0, 0)
+    page.screenshot(path=file)
     page.close()
 
 
 def main() -> int:
-    """Start the demo, take the picture, and stop it."""
+    """Start the demo, take the pictures, and stop it."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         print("screenshot: needs Chromium (apt-get install chromium)", file=sys.stderr)
@@ -41,11 +52,13 @@ def main() -> int:
                 return 1
             with sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-                take(browser, url, SYMBOL, PICTURE)
+                for name, options in PICTURES.items():
+                    take(browser, url, SYMBOL, ROOT / "docs" / f"{name}.png", options)
                 browser.close()
         finally:
             demo.send_signal(signal.SIGINT)
-    print(f"{PICTURE.relative_to(ROOT)}: {PICTURE.stat().st_size:,} bytes")
+    for name in PICTURES:
+        print(f"docs/{name}.png: {(ROOT / 'docs' / f'{name}.png').stat().st_size:,} bytes")
     return 0
 
 

@@ -169,7 +169,7 @@ def routes(
         "/symbols": Symbols(store, beside),
         "/symbols/{symbol}": Symbol(store, settings.server, beside),
         "/stream": Stream(store, settings.server, streams, live, stats.ask, appender),
-        "/events": Events(live, streams),
+        "/events": Events(live, streams, beside),
         "/metrics": metrics,
         "/cluster": Cluster(part),
         **prometheus.resources(store, settings.server, beside),

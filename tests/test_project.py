@@ -121,17 +121,21 @@ def test_what_is_shipped_of_others_is_what_was_fetched() -> None:
     assert {path.name for path in vendor.iterdir()} == shipped
 
 
+SCREEN = r'^([A-Z]+) = \{"width": (\d+), "height": (\d+)\}$'  # of .ci/screenshot.py
+
+
 @pytest.mark.parametrize("document", ["README.md", "docs/dashboard.md"])
 def test_the_picture_of_the_dashboard_is_the_one_that_make_takes(document: str) -> None:
-    """The documents show docs/dashboard.png, which has the size of what `make screenshot` writes."""
+    """The documents show docs/dashboard.png first, and each picture has the size of what `make screenshot` writes."""
     script = (ROOT / ".ci" / "screenshot.py").read_text(encoding="utf-8")
-    size = re.search(r"^WIDTH, HEIGHT = (\d+), (\d+)$", script, re.MULTILINE)
-    assert size
-    (shown,) = re.findall(r"^!\[[^]]*\]\(([^)]*)\)$", (ROOT / document).read_text(encoding="utf-8"), re.MULTILINE)
-    picture = (ROOT / document).parent / shown
-    assert picture == ROOT / "docs" / "dashboard.png"
-    assert picture.read_bytes()[:16] == b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
-    assert struct.unpack(">2I", picture.read_bytes()[16:24]) == (int(size[1]), int(size[2]))
+    sizes = {name: (int(wide), int(high)) for name, wide, high in re.findall(SCREEN, script, re.MULTILINE)}
+    taken = dict(re.findall(r'^    "([\w-]+)": \{"viewport": (\w+),', script, re.MULTILINE))
+    shown = re.findall(r"^!\[[^]]*\]\(([^)]*)\)$", (ROOT / document).read_text(encoding="utf-8"), re.MULTILINE)
+    pictures = [(ROOT / document).parent / one for one in shown]
+    assert pictures[0] == ROOT / "docs" / "dashboard.png"
+    for picture in pictures:
+        assert picture.read_bytes()[:16] == b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+        assert struct.unpack(">2I", picture.read_bytes()[16:24]) == sizes[taken[picture.stem]]
 
 
 def test_the_package_knows_its_version() -> None:

@@ -53,9 +53,9 @@ def run(data_dir: Path, runtime_dir: Path, port: int | None, history: int, rate:
     the others have fewer.
     """
     click.echo(f"Making {history:,} points of history …")
-    _fill(data_dir, history, seed)
+    ticks = _fill(data_dir, history, seed)
     port = free_port() if port is None else port
-    feeder = Feeder(UnixConnection(runtime_dir / "feed"), rate, seed)
+    feeder = Feeder(UnixConnection(runtime_dir / "feed"), rate, seed, ticks=ticks)
     lines = (
         f"Dashboard  http://{HOST}:{port}/",
         f"API        http://{HOST}:{port}/docs",
@@ -76,15 +76,19 @@ def run(data_dir: Path, runtime_dir: Path, port: int | None, history: int, rate:
         thread.join()
 
 
-def _fill(data_dir: Path, history: int, seed: int) -> None:
-    """Write the history of each symbol that is missing."""
+def _fill(data_dir: Path, history: int, seed: int) -> frozenset[str]:
+    """Write the history of each symbol that is missing; return those that have times and sizes."""
     with Store(data_dir) as store:
         present = {info.symbol for info in store.symbols()}
         for instrument in INSTRUMENTS:
             if instrument.symbol not in present:
                 replay = instrument.replay(seed)
                 for first, points in _blocks(int(history * instrument.share)):
-                    store.append_nowait(instrument.symbol, replay.prices(first, points))
+                    times, sizes = replay.times(first, points), replay.sizes(first, points)
+                    store.append(instrument.symbol, replay.prices(first, points), times=times, sizes=sizes)
+        # What an older demo has kept may have prices alone.
+        symbols = (instrument.symbol for instrument in INSTRUMENTS)
+        return frozenset(one for one in symbols if "times" in store.series(one).columns)
 
 
 def _blocks(points: int) -> Iterator[tuple[int, int]]:
@@ -120,9 +124,13 @@ class Feeder:
     """Sends the replay to a service, as a client that does as it is told."""
 
     def __init__(
-        self, connection: HTTPConnection, rate: int, seed: int, lists: Sequence[str] = ("/symbols",)
+        self, connection: HTTPConnection, rate: int, seed: int, lists: Sequence[str] = ("/symbols",),
+        ticks: frozenset[str] = frozenset(),
     ) -> None:  # fmt: skip
-        """Feed by `connection`, with `rate` points a second for the liveliest symbol; `lists`: where symbols stand."""
+        """Feed by `connection`, with `rate` points a second for the liveliest symbol; `lists`: where symbols stand.
+
+        ticks: the symbols whose points have times and sizes.
+        """
         self.stop = threading.Event()
         self._rate = rate
         self._replays = {instrument: instrument.replay(seed) for instrument in INSTRUMENTS}
@@ -131,6 +139,7 @@ class Feeder:
         self._told: set[tuple[str, int]] = set()
         self._connection = connection
         self._lists = lists
+        self._ticks = ticks
 
     def run(self, lines: tuple[str, ...]) -> None:
         """Print `lines` once the service answers, then append batches of all symbols in turn until `stop` is set."""
@@ -164,8 +173,12 @@ class Feeder:
         """
         symbol = instrument.symbol
         offset = self._totals.get(symbol, 0)
-        values = self._replays[instrument].prices(offset, points).tolist()
-        answer = self._ask("POST", "/add_batch", {"symbol": symbol, "values": values, "offset": offset})
+        replay = self._replays[instrument]
+        values = replay.prices(offset, points).tolist()
+        batch: dict[str, object] = {"symbol": symbol, "values": values, "offset": offset}
+        if symbol in self._ticks:
+            batch |= {"times": replay.times(offset, points).tolist(), "sizes": replay.sizes(offset, points).tolist()}
+        answer = self._ask("POST", "/add_batch", batch)
         if answer is None:
             return
         status, found, retry_after = answer

@@ -13,6 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 _DECIMALS = 4
+_BEGIN_NS = 946_857_600 * 10**9  # 2000-01-03, the first day of the recording
+_DAY_NS = 86_400 * 10**9
+_BLOCK = 4096  # sizes that are made together
+_OF_SIZES = 1
 _WITHIN_A_DAY = 0.5  # the walk between two closes moves by so much of what closes move by
 
 
@@ -47,6 +51,24 @@ class Replay:
         begin = days.start * self.points_a_day
         taken: NDArray[np.float64] = np.concatenate([self._day(day) for day in days])[first - begin : end - begin]
         return taken
+
+    def times(self, first: int, points: int) -> NDArray[np.int64]:
+        """Return when the points from `first` on came, in nanoseconds since 1970: a recorded day lasts a day."""
+        day, place = np.divmod(np.arange(first, first + points, dtype=np.int64), self.points_a_day)
+        times: NDArray[np.int64] = _BEGIN_NS + day * _DAY_NS + place * _DAY_NS // self.points_a_day
+        return times
+
+    def sizes(self, first: int, points: int) -> NDArray[np.float64]:
+        """Return how much was traded at the points from `first` on, made up: whole lots, bought or sold."""
+        begin, end = first // _BLOCK, -(-(first + points) // _BLOCK)
+        blocks = [self._lots(block) for block in range(begin, end)]
+        skip = first - begin * _BLOCK
+        return np.concatenate([np.empty(0), *blocks])[skip : skip + points]
+
+    def _lots(self, block: int) -> NDArray[np.float64]:
+        draw = np.random.default_rng([*self._seed, _OF_SIZES, block])
+        lots: NDArray[np.float64] = np.ceil(draw.lognormal(3.0, 1.2, _BLOCK)) * draw.choice([-1.0, 1.0], _BLOCK)
+        return lots
 
     def _day(self, day: int) -> NDArray[np.float64]:
         start, end = np.log(self._close(day)), np.log(self._close(day + 1))

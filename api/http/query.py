@@ -132,6 +132,26 @@ def symbol_of(given: Mapping[str, str], example: str) -> str:
     return given["symbol"]
 
 
+def parse_symbols(query: bytes, known: tuple[str, ...], example: str) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return the symbols of a query that may name several, each once, and its other parameters, of those `known`.
+
+    Raises Refusal (400), which shows `example` where there is no symbol; InvalidSymbol.
+    """
+    symbols = [value for name, value in pairs(query) if name == "symbol"]
+    others = b"&".join(part for part in query.split(b"&") if not part.startswith(b"symbol="))
+    given = parameters(others, ("symbol", *known))
+    if not symbols:
+        raise bad_query(f"The parameter symbol is missing; ask for {example}")
+    if len(symbols) > MOST_SYMBOLS:
+        raise bad_query(f"{len(symbols)} symbols; one request has at most {MOST_SYMBOLS:,}: send several")
+    for symbol in symbols:
+        validate_symbol(symbol)
+    if len(set(symbols)) < len(symbols):
+        twice = next(symbol for symbol in symbols if symbols.count(symbol) > 1)
+        raise bad_query(f"The symbol {shown(twice)} is given twice")
+    return tuple(symbols), given
+
+
 _OF_ARROW = ("symbol", "offset", "column", "time_column", "size_column", "time_unit")
 _OF_RAW = ("symbol", "offset", "columns", "time_unit")
 

@@ -14,8 +14,7 @@ from api.body.decode import Decoder
 from api.body.indexes import Indexes, read_indexes
 from api.body.intake import Intake
 from api.body.media import ARROW, body_type
-from api.http.problems import shown
-from api.http.query import MOST_SYMBOLS, bad_query, pairs, parameters, parse_format, parse_place
+from api.http.query import bad_query, parse_format, parse_place, parse_symbols
 from api.http.request import Request
 from api.http.times import TIMES, iso, wants_iso
 from api.operation.beside import Beside
@@ -25,7 +24,6 @@ from api.routes.windows import FORMATS
 from hft_mmap import Point, Series, Store
 from hft_mmap.asof import NOWHERE
 from hft_mmap.by_time import duration_ns, is_instant
-from hft_mmap.files.names import validate_symbol
 
 MAX_ROWS = 1_000_000
 """Symbols times times of one answer."""
@@ -46,18 +44,7 @@ class AsofQuery(NamedTuple):
 
 def parse_asof_query(query: bytes, *, many: bool = False) -> AsofQuery:
     """Return what `query` asks for; with `many` the times are in the body. Raises Refusal (400), InvalidSymbol."""
-    symbols = [value for name, value in pairs(query) if name == "symbol"]
-    others = b"&".join(part for part in query.split(b"&") if not part.startswith(b"symbol="))
-    given = parameters(others, ("symbol", *(("format",) if many else ("at",)), "tolerance", TIMES))
-    if not symbols:
-        raise bad_query(f"The parameter symbol is missing; ask for {_EXAMPLE}")
-    if len(symbols) > MOST_SYMBOLS:
-        raise bad_query(f"{len(symbols)} symbols; one request has at most {MOST_SYMBOLS:,}: send several")
-    for symbol in symbols:
-        validate_symbol(symbol)
-    if len(set(symbols)) < len(symbols):
-        twice = next(symbol for symbol in symbols if symbols.count(symbol) > 1)
-        raise bad_query(f"The symbol {shown(twice)} is given twice")
+    symbols, given = parse_symbols(query, (*(("format",) if many else ("at",)), "tolerance", TIMES), _EXAMPLE)
     if not many and "at" not in given:
         raise bad_query(f"The parameter at is missing: the index, or the time, as of which to ask; ask {_EXAMPLE}")
     at = parse_place("at", given["at"]) if "at" in given else None
@@ -65,7 +52,7 @@ def parse_asof_query(query: bytes, *, many: bool = False) -> AsofQuery:
         duration_ns(given["tolerance"], "tolerance")
         if at is not None and not is_instant(at):
             raise bad_query(f"tolerance goes with a time, and at is the index {at}: a time in nanoseconds is {at}ns")
-    return AsofQuery(tuple(symbols), at, given.get("tolerance"), wants_iso(given), parse_format(given, FORMATS))
+    return AsofQuery(symbols, at, given.get("tolerance"), wants_iso(given), parse_format(given, FORMATS))
 
 
 class Asof:

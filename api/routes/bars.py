@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import falcon.asgi
 import orjson
@@ -15,7 +15,7 @@ from api.http.query import bad_query, parameters, parse_lasting, parse_names, pa
 from api.http.request import Request
 from api.http.times import TIMES, iso, wants_iso
 from api.operation.beside import Beside
-from hft_mmap import Store, by_time
+from hft_mmap import Series, Store, by_time
 from hft_mmap.candles import FILLS, Cut, cut_by_clock, cut_by_points, cut_by_sizes, folded, kept_of
 from hft_mmap.files.proved import groups_of, read_from
 from hft_mmap.moment import Moment
@@ -117,7 +117,7 @@ class Bars:
         """Answer the bars of a window, of a range, or of all that is kept."""
         asked = parse_bars_query(req.scope["query_string"])
         series = self._store.series(asked.symbol)
-        names = tuple(dict.fromkeys((*BAR, *(OF_SIZES if "sizes" in series.columns else ()), *asked.names)))
+        names = tuple(dict.fromkeys((*names_of(series), *asked.names)))
         if reads_path(names) or asked.limit is not None:
             resp.data = await self._beside.answer("path", partial(_answer, series.moment, asked, names))
             return
@@ -127,14 +127,26 @@ class Bars:
     on_head = on_get
 
 
+def names_of(series: Series) -> tuple[str, ...]:
+    """Return the statistics that each bar of a series has."""
+    return (*BAR, *(OF_SIZES if "sizes" in series.columns else ()))
+
+
 def _answer(look: Callable[[], Moment], asked: BarsQuery, names: tuple[str, ...]) -> bytes:
     moment = look()
     cut = _cut(moment, asked, names)
-    found = folded(moment, cut, names)
-    times = {"time": iso(found["time"]) if asked.iso else found["time"]} if "time" in found else {}
-    columns = {**times, "index": found["start"], **{BAR.get(name, name): found[name] for name in names}}
+    columns = columns_of(moment, cut, names)
+    if asked.iso and "time" in columns:
+        columns["time"] = iso(columns["time"])
     document = {"symbol": asked.symbol, "total": moment.total, "start": moment.start, **columns}
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def columns_of(moment: Moment, cut: Cut, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return bars as columns under the names of /bars, times in nanoseconds."""
+    found = folded(moment, cut, names)
+    times = {"time": found["time"]} if "time" in found else {}
+    return {**times, "index": found["start"], **{BAR.get(name, name): found[name] for name in names}}
 
 
 def _cut(moment: Moment, asked: BarsQuery, names: tuple[str, ...]) -> Cut:

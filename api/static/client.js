@@ -31,30 +31,30 @@ export const serviceNow = () => (Date.now() + skewMs) / 1000;
 
 export function address(path, parameters = {}) {
   const url = new URL(path, ROOT);
-  for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
+  for (const [name, value] of Object.entries(parameters)) for (const one of [value].flat()) url.searchParams.append(name, one);
   return url;
 }
 
-const COLUMNS = ["index", "first", "last", "min", "max", "mean"];
+const COLUMNS = ["index", "open", "close", "high", "low", "mean", "count"];
 // What an answer has at least. What has it not is none of this service: a proxy or a hotel has answered in its place.
 const SHAPES = {
   symbols: (found) => Array.isArray(found.symbols),
   ready: (found) => found.status === "ready",
-  stats: (found) => [1, 2, 3, 4, 5, 6, 7, 8].every((exponent) => found.windows?.[exponent]),
-  series: (found) => COLUMNS.every((name) => Array.isArray(found[name])),
+  stats: (found) => Array.isArray(found.symbols) || "min" in found,
+  bars: (found) => COLUMNS.every((name) => Array.isArray(found[name])),
+  series: (found) => Array.isArray(found.index),
+  first: (found) => "index" in found,
   "openapi.json": (found) => Boolean(found.paths && found.info),
 };
 
 /** Return the answer. Refused; AbortError where `signal` says so. What takes longer than ten seconds is no answer. */
 export async function ask(path, parameters = {}, signal = undefined) {
-  const headers = token.get() ? { Authorization: `Bearer ${token.get()}` } : {};
   const limit = new AbortController();
   const timer = setTimeout(() => limit.abort(), PATIENCE_MS);
   let response;
   let answer;
   try {
-    const either = signal ? AbortSignal.any([signal, limit.signal]) : limit.signal;
-    response = await fetch(address(path, parameters), { headers, signal: either, cache: "no-store" });
+    response = await fetched(path, parameters, signal ? AbortSignal.any([signal, limit.signal]) : limit.signal);
     answer = await response.text();
   } catch (error) {
     if (signal?.aborted) throw error;
@@ -62,12 +62,43 @@ export async function ask(path, parameters = {}, signal = undefined) {
   } finally {
     clearTimeout(timer);
   }
-  noteClock(response.headers.get("Date"));
   const found = parsed(answer);
-  if (!response.ok) throw new Refused(response.status, found ?? {}, found?.detail || `${response.status} ${response.statusText}`);
-  if (!found || !SHAPES[path](found)) throw new Refused(0, {}, `What answers at /${path} is not this service`);
+  if (!response.ok) throw refused(response, found);
+  if (!found || !SHAPES[path](found)) throw stranger(path);
   return found;
 }
+
+/** Return an answer of this media type whose body has not come yet. Refused; AbortError where `signal` says so. */
+export async function connect(path, parameters, type, signal) {
+  const limit = new AbortController();
+  const timer = setTimeout(() => limit.abort(), PATIENCE_MS);
+  signal.addEventListener("abort", () => limit.abort(), { once: true });
+  let response;
+  try {
+    response = await fetched(path, parameters, limit.signal);
+  } catch (error) {
+    if (signal.aborted) throw error;
+    throw new Refused(0, {}, "The service does not answer");
+  } finally {
+    clearTimeout(timer);
+  }
+  if (!response.ok) throw refused(response, parsed(await response.text()));
+  if (!response.headers.get("Content-Type")?.startsWith(type)) throw stranger(path);
+  return response;
+}
+
+async function fetched(path, parameters, signal) {
+  const headers = token.get() ? { Authorization: `Bearer ${token.get()}` } : {};
+  const response = await fetch(address(path, parameters), { headers, signal, cache: "no-store" });
+  noteClock(response.headers.get("Date"));
+  return response;
+}
+
+const refused = (response, found) => new Refused(response.status, found ?? {}, found?.detail || `${response.status} ${response.statusText}`);
+const stranger = (path) => new Refused(0, {}, `What answers at /${path} is not this service`);
+
+/** Return an answer about `symbols` as columns; of one alone the service answers without them. */
+export const columns = (found, symbols) => (found.symbols ? found : { ...Object.fromEntries(Object.entries(found).map(([name, value]) => [name, [value]])), symbols });
 
 /** Return the object that `text` is in JSON, or null for anything else. */
 function parsed(text) {

@@ -154,6 +154,9 @@ function build() {
       links.querySelector(`a[href="#${node.id}"]`).parentElement.hidden = node.hidden;
     }
   });
+  const narrow = matchMedia("(max-width: 860px)").matches;
+  $("fold").open = !narrow;
+  links.addEventListener("click", (event) => { if (narrow && event.target.closest("a")) $("fold").open = false; });
   if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
 }
 

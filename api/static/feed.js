@@ -1,4 +1,4 @@
-// What is known of every series, from the answers of /symbols: with it, how fast they grow and how old they are.
+// What is known of every series, from the answers of /symbols and from events: with it, how fast they grow, how old they are.
 
 import { serviceNow } from "./client.js";
 
@@ -6,6 +6,7 @@ const RATE_OVER_MS = 10_000;
 const LEAST_MS = 400;
 
 export const PAGE = 500; // rows of one answer of /symbols
+export const CHANGE_OVER = 10_000; // newest points over which a change is told, as the small picture shows them
 
 export class Feed {
   constructor() {
@@ -14,7 +15,6 @@ export class Feed {
     this.after = null; // the last symbol of the page before; null: the next page is the first
     this.seen = new Set(); // in this pass through all pages
     this.samples = new Map();
-    this.first = new Map(); // the price that each had when this page saw it first
   }
 
   get infos() {
@@ -44,7 +44,7 @@ export class Feed {
   /** Take the newest row of one symbol, or that there is none. */
   note(symbol, row) {
     if (!row) {
-      for (const map of [this.known, this.samples, this.first]) map.delete(symbol);
+      for (const map of [this.known, this.samples]) map.delete(symbol);
       return;
     }
     const now = performance.now();
@@ -55,10 +55,27 @@ export class Feed {
     // The newest one from before the time over which a rate is taken stays: it is where that time begins.
     const begin = kept.findLastIndex((sample) => sample.at <= now - RATE_OVER_MS);
     this.samples.set(symbol, [...kept.slice(Math.max(begin, 0)), { at: now, total: row.total }]);
-    if (!same || (this.first.get(symbol) ?? null) === null) this.first.set(symbol, row.last);
-    const first = this.first.get(symbol);
-    const change = first > 0 && row.last >= 0 ? (row.last - first) / first : null;
-    this.known.set(symbol, Object.assign(this.known.get(symbol) ?? {}, row, { rate: this.#rate(symbol), change }));
+    const had = this.known.get(symbol) ?? { change: null };
+    this.known.set(symbol, Object.assign(had, row, { rate: this.#rate(symbol) }));
+  }
+
+  /** Take an event: how a series stands at one moment. */
+  hear(event) {
+    const had = this.known.get(event.symbol);
+    if (!had || !event.count) return;
+    const [window] = Object.values(event.windows);
+    const change = event.windows[CHANGE_OVER]?.return ?? null;
+    const grew = event.total > had.total;
+    this.note(event.symbol, {
+      total: event.total, count: event.count, start: event.total - event.count, last: window.last, change,
+      time: event.time === undefined ? null : Math.floor(event.time / 1000), appended_at: grew ? serviceNow() : had.appended_at,
+    });
+    this.age();
+  }
+
+  /** Take an answer of /stats for many symbols: how their prices have changed. */
+  change({ symbols, return: found }) {
+    symbols.forEach((symbol, i) => { if (this.known.has(symbol)) this.known.get(symbol).change = found[i]; });
   }
 
   /** Bring the ages up to now. */

@@ -2,6 +2,7 @@
 
 const MOST_DECIMALS = 12;
 const WHOLE = new Intl.NumberFormat("en");
+const AMOUNT = new Intl.NumberFormat("en", { maximumFractionDigits: 6 });
 const formats = new Map();
 
 export const whole = (n) => WHOLE.format(n);
@@ -56,6 +57,7 @@ export function ticks(symbol, ...values) {
 export function price(value, digits) {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);
+  if (size >= 1e16) return digits === undefined ? value.toExponential(6) : value.toExponential(); // nobody counts seventeen digits
   if (size >= 1e15 || (size > 0 && size < 1e-6)) return digits === undefined ? value.toPrecision(7) : String(value);
   digits ??= decimals(value);
   let format = formats.get(digits);
@@ -65,6 +67,15 @@ export function price(value, digits) {
   }
   return format.format(value);
 }
+
+/** A share as per cent, with its sign: +0.36 %, −1,234 %. */
+export function percent(share) {
+  const size = Math.abs(share * 100);
+  return `${share < 0 ? "−" : "+"}${size >= 1e16 ? size.toExponential(2) : price(size, size < 1e5 ? 2 : 0)} %`;
+}
+
+/** How much was traded: six digits after the point, or fewer. */
+export const amount = (n) => (n > 0 && (n < 1e-5 || n >= 1e16) ? price(n) : AMOUNT.format(n));
 
 export function ago(seconds) {
   if (seconds < 10) return `${Math.max(seconds, 0).toFixed(1)} s ago`;

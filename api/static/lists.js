@@ -1,7 +1,7 @@
-// Tables and lists of symbols and windows. Rows are made once and then only their changed cells are written.
+// The table and the list of symbols. Rows are made once and then only their changed cells are written.
 
-import { $, el, header, link, text } from "./dom.js";
-import { ago, bytes, decimals, price, short, span, ticks, whole } from "./format.js";
+import { $, el, link, text } from "./dom.js";
+import { ago, bytes, percent, price, short, ticks, whole } from "./format.js";
 import { drawBand } from "./navigator.js";
 import { COLUMNS } from "./order.js";
 import { leadsTo } from "./place.js";
@@ -27,20 +27,23 @@ class Spark {
     pen.clearRect(0, 0, node.width, node.height);
     pen.save();
     pen.scale(2, 2);
-    drawBand(pen, this.series, node.width / 2, node.height / 2, 2);
+    const { length } = this.series.index;
+    drawBand(pen, this.series, node.height / 2, 2, (i) => (length > 1 ? (i / (length - 1)) : 0.5) * (node.width / 2));
     pen.restore();
   }
 }
 
 const age = (info) => (info.age === null ? "–" : ago(info.age));
 const rate = (info) => (info.rate === null ? "–" : `${short(info.rate)}/s`);
-const change = ({ change: share }) => (share === null ? "–" : `${share < 0 ? "−" : "+"}${Math.abs(share * 100).toFixed(2)} %`);
+const change = ({ change: share }) => (share === null ? "–" : percent(share));
+const direction = ({ change: share }) => (share > 0 ? "gain" : share < 0 ? "loss" : "");
 const last = (info) => price(info.last, ticks(info.symbol, info.last));
 
 export class Overview {
   /** `order` is changed by the heads of the columns; then `onOrder` is called, and `onSight` when others are in sight. */
-  constructor(order, { onOpen, onOrder, onSight }) {
+  constructor(order, { groups, onOpen, onOrder, onSight }) {
     this.order = order;
+    this.groups = groups;
     this.infos = new Map();
     const [above, body, below] = [el("tbody", { "aria-hidden": "true" }), el("tbody"), el("tbody", { "aria-hidden": "true" })];
     this.heads = COLUMNS.map(([key, name]) => el("th", { scope: "col" }, key
@@ -65,11 +68,12 @@ export class Overview {
 
   #make(symbol, onOpen) {
     const name = link({ href: leadsTo(symbol) }, () => onOpen(symbol), symbol);
+    const star = el("button", { type: "button", class: "star", "aria-label": `${symbol} in the group`, onclick: () => this.groups.mark(symbol) });
     const picture = new Spark();
     const cells = Array.from({ length: 7 }, () => el("td", { class: "number" }));
     const [first, ...others] = cells;
-    const node = el("tr", {}, el("th", { scope: "row" }, name), first, el("td", {}, picture.node), ...others);
-    return { node, cells, picture };
+    const node = el("tr", {}, el("th", { scope: "row" }, star, name), first, el("td", {}, picture.node), ...others);
+    return { node, cells, picture, star };
   }
 
   update(infos) {
@@ -85,10 +89,12 @@ export class Overview {
 
   /** Write the cells that are there anew. */
   refresh() {
-    for (const [symbol, { cells }] of this.rows.rows.rows) {
+    for (const [symbol, { cells, star }] of this.rows.rows.rows) {
       const info = this.infos.get(symbol);
+      star.setAttribute("aria-pressed", String(this.groups.has(symbol)));
       const values = [last(info), change(info), rate(info), age(info), whole(info.total), whole(info.count), bytes(info.bytes)];
       cells.forEach((cell, i) => text(cell, values[i]));
+      cells[1].className = `number ${direction(info)}`;
     }
   }
 
@@ -132,7 +138,8 @@ export class Watch {
     for (const [symbol, parts] of this.rows.rows.rows) {
       const info = this.infos.get(symbol);
       text(parts.last, last(info));
-      text(parts.news, info.rate ? rate(info) : age(info));
+      text(parts.news, info.change === null ? age(info) : change(info));
+      parts.news.className = `news ${direction(info)}`;
       if (symbol === this.current) parts.link.setAttribute("aria-current", "true");
       else parts.link.removeAttribute("aria-current");
     }
@@ -140,55 +147,6 @@ export class Watch {
 
   picture(symbol) {
     return this.rows.get(symbol)?.picture;
-  }
-}
-
-const OF_WINDOWS = ["Window", "Min", "Max", "Average", "Std deviation", "Variance", "Last in range", "Points"];
-
-export class Windows {
-  constructor(onOpen) {
-    const body = el("tbody");
-    $("windows").append(header(OF_WINDOWS), body);
-    this.rows = Array.from({ length: 8 }, (_, i) => {
-      const window = 10 ** (i + 1);
-      const button = el("button", { type: "button", class: "link", onclick: () => onOpen(window) }, span(window));
-      const cells = Array.from({ length: 5 }, () => el("td", { class: "number" }));
-      const mark = el("span", { class: "mark" });
-      const rail = el("span", { class: "rail", role: "img" }, mark);
-      const points = el("td", { class: "number" });
-      body.append(el("tr", {}, el("th", { scope: "row" }, button), ...cells, el("td", {}, rail), points));
-      return { cells, mark, rail, points, window };
-    });
-  }
-
-  /** Show nothing, until the answer of another symbol is there. */
-  clear() {
-    for (const { cells, mark, rail, points } of this.rows) {
-      for (const cell of [...cells, points]) { text(cell, ""); cell.removeAttribute("title"); }
-      mark.style.removeProperty("left");
-      rail.setAttribute("aria-label", "nothing yet");
-    }
-  }
-
-  /** Show an answer of /stats for all windows. */
-  update(answer) {
-    for (const [i, row] of this.rows.entries()) {
-      const { min, max, avg, var: variance, last } = answer.windows[i + 1];
-      const digits = ticks(answer.symbol, min, max, last);
-      const values = [price(min, digits), price(max, digits), price(avg, Math.max(digits, decimals(last, max - min))),
-        price(Math.sqrt(variance)), variance === 0 ? "0" : variance.toPrecision(6)];
-      row.cells.forEach((cell, j) => {
-        if (cell.textContent === values[j]) return;
-        const first = !cell.textContent;
-        cell.textContent = values[j];
-        cell.title = String([min, max, avg, Math.sqrt(variance), variance][j]);
-        if (!first) flash(cell);
-      });
-      const share = max > min ? (last - min) / (max - min) : 0.5;
-      row.mark.style.left = `${share * 100}%`;
-      row.rail.setAttribute("aria-label", `${Math.round(share * 100)} % of the way from min to max`);
-      text(row.points, whole(Math.min(row.window, answer.count)));
-    }
   }
 }
 

@@ -10,7 +10,8 @@ export class Navigator {
     this.canvas = place.querySelector("canvas");
     this.brush = place.querySelector(".brush");
     this.onRange = onRange;
-    this.series = null;
+    this.bars = null;
+    this.axis = "points";
     this.kept = { from: 0, to: 1 };
     this.range = this.kept;
     addEventListener("themechange", () => this.#draw());
@@ -18,20 +19,22 @@ export class Navigator {
     this.#hand();
   }
 
-  show(series) {
-    this.series = series;
+  /** Show the whole history as `bars`. */
+  show(bars) {
+    this.bars = bars;
     this.#draw();
   }
 
   clear() {
-    this.series = null;
+    this.bars = null;
     this.canvas.width = 0; // which empties it
   }
 
-  /** Mark `range` within `kept`. */
-  look(range, kept) {
+  /** Mark `range` within `kept`, both on this axis. */
+  look(range, kept, axis = this.axis) {
     this.range = range;
     this.kept = kept;
+    if (axis !== this.axis) { this.axis = axis; this.#draw(); }
     const width = this.place.clientWidth;
     const scale = width / Math.max(kept.to - kept.from, 1);
     const wide = Math.max((range.to - range.from) * scale, LEAST_PIXELS);
@@ -65,31 +68,34 @@ export class Navigator {
 
   #draw() {
     const { clientWidth: width, clientHeight: height } = this.place;
-    if (!this.series || !width) return;
+    if (!this.bars || !width) return;
     const ratio = devicePixelRatio || 1;
     this.canvas.width = width * ratio;
     this.canvas.height = height * ratio;
     const pen = this.canvas.getContext("2d");
     pen.scale(ratio, ratio);
-    drawBand(pen, this.series, width, height, 4);
+    const { time, index } = this.bars;
+    const places = this.axis === "time" ? time : index;
+    const wide = Math.max(places.at(-1) - places[0], 1);
+    drawBand(pen, this.bars, height, 4, (i) => (places.length > 1 ? ((places[i] - places[0]) / wide) * width : width / 2));
   }
 }
 
-/** Draw the band and the means of `series` into a box; used for the small pictures. */
-export function drawBand(pen, series, width, height, margin) {
-  const { index, min, max, mean } = series;
+/** Draw the band and the means of bars, bar `i` at x(i); used for the small pictures. */
+export function drawBand(pen, { index, min, max, mean }, height, margin, x) {
   if (!index.length) return;
   const style = getComputedStyle(document.documentElement);
   const low = Math.min(...min);
-  const scale = (height - 2 * margin) / (Math.max(...max) - low || 1);
-  const x = (i) => (index.length > 1 ? (i / (index.length - 1)) * width : width / 2);
-  const y = (value) => height - margin - (value - low) * scale;
+  const wide = Math.max(...max) - low;
+  const scale = (height - 2 * margin) / (wide || 1);
+  const y = (value) => (wide ? height - margin - (value - low) * scale : height / 2); // what does not move lies in the middle
   pen.beginPath();
   max.forEach((value, i) => pen.lineTo(x(i), y(value)));
   for (let i = min.length - 1; i >= 0; i--) pen.lineTo(x(i), y(min[i]));
   pen.fillStyle = style.getPropertyValue("--band");
   pen.fill();
   pen.beginPath();
+  if (index.length === 1) pen.rect(x(0) - 1, y(mean[0]) - 1, 2, 2); // a line of one place would not be seen
   mean.forEach((value, i) => pen.lineTo(x(i), y(value)));
   pen.strokeStyle = style.getPropertyValue("--accent");
   pen.lineWidth = 1.2;

@@ -1,7 +1,8 @@
 // What the page says about the service itself: whether it is healthy, that it failed, that it wants a token.
 
-import { token } from "./client.js";
-import { $, el, text } from "./dom.js";
+import { ROOT, quoted, token } from "./client.js";
+import { $, copy, el, link, text } from "./dom.js";
+import { leadsTo } from "./place.js";
 
 export function showHealth(health) {
   const ready = health.status === "ready";
@@ -66,9 +67,28 @@ function showToken(error, onAgain) {
 }
 
 /** Show a page in place of symbols: a title, and what else there is to say. */
-export function message(title, ...content) {
+function message(title, ...content) {
   $("message").hidden = false;
   if ($("message").dataset.title === title) return;
   $("message").dataset.title = title;
   $("message").replaceChildren(el("h1", {}, title), ...content);
+}
+
+/** Say how to begin. */
+export function showEmpty() {
+  const body = '{"symbol":"ABC-USD","values":[150.1,150.5,151.0,149.8,150.2]}';
+  const authorization = token.get() ? `\n  -H "Authorization: Bearer $TOKEN" \\` : "";
+  const command = `curl -s ${new URL("add_batch/", ROOT)} \\${authorization}\n  -H 'Content-Type: application/json' \\\n  -d ${quoted(body)}`;
+  message("No symbols yet",
+    el("p", {}, "The first batch of a symbol creates its series. This appends five prices to one:"),
+    el("pre", { tabindex: "0" }, command),
+    el("p", {}, el("button", { type: "button", onclick: () => copy(command) }, "Copy"), " and this page shows them as soon as they are there."));
+}
+
+/** Say that there is no series of this name, and lead to those that there are. */
+export function showUnknown(symbol, infos, open, home) {
+  message(`Symbol not found: ${symbol}`,
+    el("p", {}, infos.length ? "There is no series of this name. Those there are:" : "There is no series at all yet."),
+    el("ul", {}, ...infos.map((info) => el("li", {}, link({ href: leadsTo(info.symbol) }, () => open(info.symbol), info.symbol)))),
+    el("p", {}, link({ href: "./" }, home, "All symbols")));
 }

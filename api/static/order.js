@@ -9,6 +9,7 @@ const UP_FIRST = new Set(["symbol", "age"]); // of the others the greatest are l
 export class Order {
   constructor() {
     this.query = "";
+    this.only = null; // those of a group
     this.key = "symbol";
     this.up = true;
   }
@@ -23,7 +24,7 @@ export class Order {
   of(infos) {
     const { key } = this;
     const query = this.query.trim().toLowerCase();
-    const found = query ? infos.filter(({ symbol }) => symbol.toLowerCase().includes(query)) : [...infos];
+    const found = infos.filter(({ symbol }) => (!query || symbol.toLowerCase().includes(query)) && (!this.only || this.only.has(symbol)));
     const [less, more] = this.up ? [-1, 1] : [1, -1];
     return found.sort((one, other) => {
       const [a, b] = [one[key] ?? null, other[key] ?? null];

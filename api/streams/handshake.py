@@ -46,13 +46,15 @@ class AskingQuery(NamedTuple):
 class StatsQuery(NamedTuple):
     """Series and windows whose statistics are sent, and the milliseconds between two messages at least.
 
-    `names` are the statistics that are sent beside the five.
+    `names` are the statistics that are sent beside the five. `bar` is how many points, or how long, a bar of the first
+    symbol is, or None where no bars are sent.
     """
 
     symbols: tuple[str, ...]
     windows: tuple[int | str, ...]
     names: tuple[str, ...]
     interval_ms: int
+    bar: int | str | None = None
 
 
 def check_origin(req: Request) -> None:
@@ -113,7 +115,7 @@ def parse_stats(query: bytes, *, events: bool = False) -> StatsQuery:
 
     Raises Refusal (400), InvalidSymbol, InvalidStatistic.
     """
-    once = ("stats", "interval_ms") if events else ("mode", "stats", "interval_ms")
+    once = ("stats", "interval_ms", "bars") if events else ("mode", "stats", "interval_ms")
     given = _given(query, once=once, often=("symbol", "window"))
     symbols = tuple(dict.fromkeys(given["symbol"]))
     for symbol in symbols:
@@ -131,7 +133,8 @@ def parse_stats(query: bytes, *, events: bool = False) -> StatsQuery:
         interval_ms = int(text)
     names = parse_names(given["stats"][0]) if given["stats"] else ()
     check_paths(windows, names)
-    return StatsQuery(symbols, windows, names, interval_ms)
+    bar = parse_lasting("bars", given["bars"][0]) if given.get("bars") else None
+    return StatsQuery(symbols, windows, names, interval_ms, bar)
 
 
 def check_windows(windows: Iterable[int | str]) -> tuple[int | str, ...]:

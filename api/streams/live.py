@@ -149,12 +149,16 @@ class Live:
 
     def message(self, watched: Watched) -> bytes:
         """Return the JSON that tells how a series stands now."""
+        return self.told(watched)[1]
+
+    def told(self, watched: Watched) -> tuple[int, bytes]:
+        """Return the total of a series now, and the JSON that tells how it stands there."""
         series, windows, names = watched
         key = (series, windows, names)
         bounds = series.bounds()
         made = self._made.get(key)
         if made is not None and made[0] == bounds:
-            return made[1]
+            return bounds[1], made[1]
         by_window: list[dict[str, float | int | None]]
         lasting = STANDARD_TIMES if windows == STANDARD_WINDOWS and "times" in series.columns else ()
         try:
@@ -170,6 +174,7 @@ class Live:
             "symbol": series.symbol,
             "total": total,
             "count": total - start,
+            **(_newest_time(series, total) if by_window else {}),
             "windows": dict(zip(map(str, windows), by_window, strict=False)),
         }
         if lasting and by_window:
@@ -178,7 +183,7 @@ class Live:
         if len(self._made) >= _MAX_REMEMBERED:
             self._made.clear()
         self._made[key] = ((start, total), body)
-        return body
+        return total, body
 
     def _wind(self) -> None:
         loop = asyncio.get_running_loop()
@@ -199,6 +204,14 @@ class Live:
                 subscriber.due = _next(now, subscriber.interval_s)
         if self._subscribers:
             self._wind()
+
+
+def _newest_time(series: Series, total: int) -> dict[str, int]:
+    """Return the time of the newest point, where points have times."""
+    if "times" not in series.columns:
+        return {}
+    moment = series.moment()
+    return {"time": moment.view.time_of(total - 1)} if moment.start < total <= moment.total else {}
 
 
 def _next(now: float, interval_s: float) -> float:

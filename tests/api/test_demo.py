@@ -78,7 +78,15 @@ def stored(data: Path, instrument: Instrument) -> tuple[int, bool]:
     """Return how many points a symbol has, and whether they are the first of its replay."""
     with Store(data, mode="r") as store:
         total = store.series(instrument.symbol).total
-        return total, np.array_equal(store.window(instrument.symbol, total), instrument.replay(1).prices(0, total))
+        replay = instrument.replay(1)
+        is_replay = np.array_equal(store.window(instrument.symbol, total), replay.prices(0, total))
+        if store.series(instrument.symbol).columns:
+            ticks = store.ticks(instrument.symbol, total)
+            assert ticks.times is not None
+            assert ticks.sizes is not None
+            is_replay &= np.array_equal(ticks.sizes, replay.sizes(0, total))
+            is_replay &= np.array_equal(ticks.times.view(np.int64), replay.times(0, total))
+        return total, is_replay
 
 
 def test_the_data_is_kept_where_one_says_and_goes_on_from_there(tmp_path: Path) -> None:
@@ -119,7 +127,8 @@ def test_what_the_service_refuses_is_told_and_does_not_stop_the_rest(tmp_path: P
     ):
         Head(data / first, writable=True).store(FLAGS, FLAG_SYNC_FAILED)
         wait_until(lambda: any(f"{first} was refused with 503" in line for line in lines), "the refusal")
-        foreign = client.post("add_batch", json={"symbol": second, "values": [1.0] * 1000}).json()["total"]
+        ticks = {"symbol": second, "values": [1.0] * 1000, "times": [1] * 1000, "sizes": [1.0] * 1000}
+        foreign = client.post("add_batch", json=ticks).json()["total"]
         before = totals(client)[third]
         wait_until(lambda: totals(client)[second] > foreign, "new prices behind those of somebody else")
         wait_until(lambda: totals(client)[third] > before, "new prices of another symbol")

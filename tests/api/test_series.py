@@ -148,3 +148,31 @@ def test_numbers_read_back_to_the_bit(shared_service: Service) -> None:
     prices = [0.1, 1 / 3, 1e-300, 5e-324, 1e140, 123456789.123456789]
     shared_service.add("BITS", prices)
     assert json.loads(shared_service.client.get("/series?symbol=BITS").content)["last"] == prices
+
+
+def test_several_symbols_are_answered_together(shared_service: Service) -> None:
+    """As columns of lists, each the same as it is alone; all of them, or none."""
+    for symbol, values in (("SM1", [1.0, 2.0, 3.0]), ("SM2", [5.0]), ("SM3", [float(i) for i in range(100)])):
+        shared_service.add(symbol, values)
+    symbols = ["SM3", "SM1", "SM2"]
+    how = {"window": 50, "buckets": 10}
+    found = shared_service.client.get("/series", params={"symbol": symbols, **how}).json()
+    alone = [shared_service.client.get("/series", params={"symbol": symbol, **how}).json() for symbol in symbols]
+    assert found.pop("symbols") == symbols
+    assert found == {name: [one[name] for one in alone] for name in alone[0] if name != "symbol"}
+    refused(shared_service.client.get("/series", params={"symbol": [*symbols, "SM-NONE"], **how}), 404)
+
+
+@pytest.mark.parametrize(
+    ("query", "word"),
+    [
+        ("symbol=SM1&symbol=SM1", "SM1 is given twice"), ("symbol=SM1&symbol=SM2&size=5", "size goes with one symbol"),
+        ("&".join(f"symbol=A{i}" for i in range(30)) + "&buckets=5000", "at most 100,000"),
+        ("&".join(f"symbol=A{i}" for i in range(1001)) + "&buckets=1", "at most 1,000"),
+    ],
+)  # fmt: skip
+def test_what_several_symbols_may_not_ask(shared_service: Service, query: str, word: str) -> None:
+    """The refusal names what is too much, and what to do."""
+    answer = shared_service.client.get(f"/series?{query}")
+    refused(answer, 400)
+    assert word in answer.json()["detail"].replace("'", "")

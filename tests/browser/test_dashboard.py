@@ -3,6 +3,7 @@
 import json
 import re
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +110,8 @@ def test_new_points_show_while_one_looks(filled: Service, open_page: OpenPage) -
     opened.page.get_by_label("Off", exact=True).check()
     before = last.inner_text()
     filled.add("EUR/USD", [1.0999])
-    with opened.page.expect_response("**/stats*"):
-        preset(opened, "100")
+    preset(opened, "100")
+    expect(opened.page.locator("#presets [aria-pressed='true']")).to_have_text("100")
     expect(last).to_have_text(before)
 
 
@@ -197,7 +198,7 @@ def test_an_answer_that_comes_too_late_is_dropped(filled: Service, open_page: Op
     def hold(route: Any) -> None:
         held.append(route)
 
-    opened.page.route(re.compile(r"/series\?.*from=9900000"), hold)
+    opened.page.route(re.compile(r"/bars\?.*from=9900000"), hold)
     with opened.page.expect_request(re.compile("from=9900000")):
         preset(opened, "100k")
     preset(opened, "10")
@@ -215,6 +216,24 @@ def keys_listed(opened: Opened) -> set[str]:
     page.get_by_role("button", name="Close").click()
     expect(page.locator("#keys")).to_be_hidden()  # while it closes, keys are still its own
     return listed
+
+
+def press_those_of_the_screen(opened: Opened, press: Callable[[str], None]) -> None:
+    """Press the keys of what is drawn, and those that lead back."""
+    page = opened.page
+    press("Home")
+    opened.wait_for_bars(0, 100)
+    for back in ("Backspace", "b"):
+        press("1")
+        opened.wait_for_bars(POINTS - 10, POINTS)
+        press(back)
+        opened.wait_for_bars(0, 100)
+    press("x")  # no times, no other axis
+    for key, button in (("s", "style"), ("g", "log"), ("m", "measure")):
+        press(key)
+        expect(page.locator(f"#{button}")).to_have_attribute("aria-pressed", "true")
+    press("w")  # no sizes
+    expect(page.locator("#vwap")).to_have_attribute("aria-pressed", "false")
 
 
 def test_every_key_does_what_the_list_says(filled: Service, open_page: OpenPage) -> None:
@@ -254,9 +273,10 @@ def test_every_key_does_what_the_list_says(filled: Service, open_page: OpenPage)
         opened.wait_for_bars(0, 100)
         press(newest)
         opened.wait_for_bars(POINTS - 100, POINTS)
+    press_those_of_the_screen(opened, press)
     press("c")
     expect(page.locator("#toast")).to_have_text("Copied")
-    assert "/series/?" in page.evaluate("navigator.clipboard.readText()")
+    assert "/bars/?" in page.evaluate("navigator.clipboard.readText()")
     for key, suffix in (("d", "csv"), ("p", "png")):
         with page.expect_download() as download:
             press(key)
@@ -324,7 +344,7 @@ def test_what_is_shown_can_be_taken_away(filled: Service, open_page: OpenPage) -
     command: str = page.evaluate("navigator.clipboard.readText()")
     url = re.fullmatch(r"curl -s '(.*)'", command)
     assert url
-    assert httpx.get(url[1], timeout=PATIENCE_S).json()["last"] == stored.tolist()
+    assert httpx.get(url[1], timeout=PATIENCE_S).json()["close"] == stored.tolist()
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("dark", 1920), ("light", 360)])

@@ -15,6 +15,7 @@ from playwright.sync_api import Locator, Route, expect
 
 from tests.browser.conftest import Opened, OpenPage
 from tests.browser.test_dashboard import faults, make_token
+from tests.browser.test_screen import SMALL
 from tests.conftest import StartService
 from tests.service import PATIENCE_S, ROOT, Service
 
@@ -67,6 +68,24 @@ def test_axe_has_nothing_to_say(filled: Service, open_page: OpenPage) -> None:
     assert faults(opened) == []
     opened.page.emulate_media(color_scheme="dark")
     assert faults(opened, "color-contrast") == []
+
+
+def test_a_telephone_has_the_list_folded(filled: Service, open_page: OpenPage) -> None:
+    """So that what is looked for is near; a link of the list leads there, and all can be touched by a finger."""
+    opened = open_page(f"{filled.url}/docs", viewport={"width": 390, "height": 844})
+    page = opened.page
+    expect(page.locator(".operation")).to_have_count(len(OPERATIONS))
+    first = page.locator(".operation").first.bounding_box()
+    assert first is not None
+    assert first["y"] < 844
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert page.evaluate(SMALL) == []
+    page.get_by_text("Endpoints", exact=True).click()
+    assert page.evaluate(SMALL) == []
+    page.locator("#links a[href='#get-bars']").click()
+    expect(page.locator("#get-bars h3")).to_be_in_viewport()
+    expect(page.locator("#links")).to_be_hidden()
+    assert faults(opened) == []
 
 
 @pytest.fixture

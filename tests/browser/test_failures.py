@@ -22,7 +22,7 @@ def test_a_service_that_hangs_is_unreachable(service: Service, open_page: OpenPa
     service.process.send_signal(signal.SIGSTOP)
     try:
         with page.expect_request("**/symbols?*"):
-            page.clock.run_for(1100)
+            page.clock.run_for(10_100)
         page.clock.run_for(11_000)
         expect(page.locator("#health")).to_have_text("Unreachable")
         expect(page.locator("#notice")).to_contain_text("The service does not answer")
@@ -43,10 +43,10 @@ def test_bars_that_do_not_come_are_told(shared_service: Service, open_page: Open
     def refuse(route: Route) -> None:
         route.fulfill(status=503, json={"detail": "The series is set aside", "status": 503})
 
-    page.route(re.compile(r"/series\?.*size="), refuse)
+    page.route(re.compile(r"/bars\?.*from="), refuse)
     page.keyboard.press("+")
     expect(page.locator("#notice")).to_contain_text("The series is set aside")
-    with page.expect_response(re.compile("/stats")), page.expect_response(re.compile("size=")):
+    with page.expect_response(re.compile("/symbols")), page.expect_response(re.compile("from=")):
         pass
     expect(page.locator("#notice")).to_contain_text("The series is set aside")
     page.unroute_all(behavior="ignoreErrors")
@@ -56,7 +56,7 @@ def test_bars_that_do_not_come_are_told(shared_service: Service, open_page: Open
 
 @pytest.mark.parametrize(
     ("path", "answer"),
-    [("symbols", HTML), ("ready", HTML), ("stats", {"json": {"other": 1}}), ("series", {"json": [1]})],
+    [("symbols", HTML), ("ready", HTML), ("events", HTML), ("bars", {"json": {"other": 1}})],
 )
 def test_an_answer_of_somebody_else_is_no_answer(
     filled: Service, open_page: OpenPage, path: str, answer: dict[str, object]

@@ -114,7 +114,7 @@ def test_what_changes_comes_to_the_top(many: Service, open_page: OpenPage) -> No
         page.get_by_role("button", name=column, exact=True).click()
         many.add(name(number), [price] * 100)
         expect(top.locator("th")).to_have_text(name(number))
-    expect(top).to_contain_text(f"+{(5_000.0 - 300.5) / 300.5 * 100:.2f} %")
+    expect(top).to_contain_text(f"+{(5_000.0 - 300.5) / 300.5 * 100:,.2f} %")
 
 
 def test_a_symbol_that_is_removed_leaves_the_list(many: Service, open_page: OpenPage) -> None:
@@ -144,7 +144,7 @@ def test_a_symbol_that_is_removed_while_its_picture_is_asked_for_is_no_failure(
         route.fulfill(response=answer)
 
     def prepare(page: Page) -> None:
-        page.route(re.compile(rf"/series\?symbol={removed}&"), remove_first)
+        page.route(re.compile(rf"/series\?.*symbol={removed}&"), remove_first)
         page.add_init_script(KEEP_NOTICES)
 
     page = open_page(shared_service.url, expected_errors=True, before=prepare).page

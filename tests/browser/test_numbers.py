@@ -24,9 +24,9 @@ def rate(page: Page) -> Any:
 
 
 def refresh(page: Page, seconds: int) -> None:
-    """Let the time of the page go on until it has asked again."""
-    with page.expect_response("**/stats?*") as answer:
-        page.clock.run_for(1000 * seconds)
+    """Let the time of the page go on until it has asked again, which it does every ten seconds."""
+    with page.expect_response("**/symbols?*") as answer:
+        page.clock.run_for(1000 * max(seconds, 10))
         while not answer.is_done():
             page.clock.run_for(50)
 
@@ -99,7 +99,7 @@ def test_the_page_shows_at_which_rate_points_come(
     shared_service.add(symbol, [1.0] * 100_000)
     refresh(page, seconds)
     rate(page).to_have_text(re.compile(r"^[1-9].*/s$"))
-    for _ in range(0, 11 + seconds, seconds):
+    for _ in range(2):
         refresh(page, seconds)
     rate(page).to_have_text("0/s")
 
@@ -165,7 +165,7 @@ def test_no_number_stands_under_the_name_of_another_symbol(start_service: StartS
     page.get_by_role("button", name="Table", exact=True).click()
     page.wait_for_function(STRIP)
     held: list[Route] = []
-    page.route(re.compile(r"/(stats|series)\?.*symbol=B"), lambda route: held.append(route))  # noqa: PLW0108 - playwright marks it
+    page.route(re.compile(r"/(events|bars)\?symbol=B"), lambda route: held.append(route))  # noqa: PLW0108 - playwright marks it
     page.get_by_role("link", name=re.compile("^B")).click()
     expect(page.locator("#symbol")).to_have_text("B")
     expect(page.locator("#last")).to_have_text("6")
@@ -195,7 +195,7 @@ def test_the_strip_is_asked_for_again_when_it_did_not_come(
     opened = open_page(
         f"{shared_service.url}/?symbol={symbol}&window=10",
         expected_errors=True,
-        before=lambda page: page.route(re.compile(r"buckets=300"), refuse, times=1),
+        before=lambda page: page.route(re.compile(r"points=1$"), refuse, times=1),
     )
     expect(opened.page.locator("#notice")).to_contain_text("Not now")
     opened.page.wait_for_function(STRIP)

@@ -18,6 +18,7 @@ from websockets.exceptions import InvalidStatus
 
 from api.http.exchange import RECEIVE
 from api.http.request import Request
+from api.operation.beside import Beside
 from api.streams.events import Events
 from api.streams.live import Live, Subscriber
 from api.streams.registry import Streams
@@ -357,7 +358,7 @@ def test_a_comment_comes_while_nothing_changes(tmp_path: Path) -> None:
         answer = falcon.asgi.Response()
         scope = falcon.testing.create_scope(path="/events", query_string="symbol=A&window=1&interval_ms=10")
         req = Request({**scope, RECEIVE: never}, never)
-        await Events(Live(store), Streams(1), heartbeat_s=0.05).on_get(req, answer)
+        await Events(Live(store), Streams(1), Beside(), heartbeat_s=0.05).on_get(req, answer)
         events = aiter(cast("AsyncIterator[bytes]", answer.stream))
         assert await anext(events) == b"retry: 2000\n\n"
         assert (await anext(events)).startswith(b"id: 1\n")
