@@ -41,7 +41,7 @@ export function showChange(first, last, digits) {
   const node = $("change");
   if (first === undefined || last === null) { text(node, ""); return; }
   const points = last - first;
-  const share = first > 0 ? ` (${percent(points / first)})` : "";
+  const share = first > 0 && last >= 0 ? ` (${percent(points / first)})` : "";
   text(node, points === 0 ? `${price(0, digits)}${first > 0 ? " (0.00 %)" : ""}` : `${points > 0 ? "▲ +" : "▼ −"}${price(Math.abs(points), digits)}${share}`);
   node.className = points === 0 ? "" : points > 0 ? "gain" : "loss";
 }

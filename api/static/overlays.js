@@ -44,7 +44,7 @@ export function vwap({ volume, vwap: each }, begin) {
 /** Return prices in per cent of change since the first one from bar `begin` on; null before, and where that is 0. */
 export function rebased(prices, begin) {
   const first = prices.find((value, i) => i >= begin && value !== null);
-  return prices.map((value, i) => (i < begin || value === null || !first ? null : (value / first - 1) * 100));
+  return prices.map((value, i) => (i < begin || value === null || value < 0 || !(first > 0) ? null : (value / first - 1) * 100));
 }
 
 /** Put the values of bars with other times at the places of ours: of each place the newest one up to it. */
