@@ -129,7 +129,7 @@ class Creating(Opening):
         if not self._may_be_full():
             return
         kept = len(self._symbols())
-        if kept >= self.limits.max_symbols:
+        if kept >= self.limits.max_symbols and not self._exists(symbol):  # which somebody may have made by now
             message = (
                 f"symbol limit reached: the store holds {kept} of at most {self.limits.max_symbols} symbols, "
                 f"{symbol} was not added: store.max_symbols is the limit"

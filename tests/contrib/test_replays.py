@@ -1,6 +1,7 @@
 """Each program takes a recording: every trade once, with its time, its price, and the side of the aggressor."""
 
 import json
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -105,9 +106,10 @@ def test_what_is_wrong_is_said(service: Service, tmp_path: Path, program: str, l
         assert client.symbols() == []
 
 
-def test_what_has_to_be_named_is(service: Service, tmp_path: Path) -> None:
-    """A symbol of an exchange; the package that is not there; another program with the same journal."""
+def test_what_has_to_be_named_is(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A symbol of an exchange; the package that is not there."""
     done = run("kraken", service, tmp_path / "journal")
     assert (done.exit_code, "name at least one symbol: --symbol NAME[=SYMBOL]" in done.stderr) == (2, True)
+    monkeypatch.setitem(sys.modules, "confluent_kafka", None)  # as where it is not installed
     done = run("kafka_topic", service, tmp_path / "journal")
     assert (done.exit_code, "pip install confluent-kafka" in done.stderr) == (1, True)

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,14 @@ def test_the_symbol_limit_holds_under_a_race(open_store: OpenStore) -> None:
     run_together(*(lambda i=i: bring(i) for i in range(30)))
     assert sorted(outcomes, key=str) == [1] * 3 + [None] * 27
     assert len(stores[0].symbols()) == 3
+
+
+def test_the_last_symbol_that_has_a_place_may_be_made_by_several_threads(open_store: OpenStore, tmp_path: Path) -> None:
+    """Those that come second find it made, and no limit reached."""
+    for number in range(30):
+        with open_store(tmp_path / str(number), limits=Limits(max_symbols=1, starting_capacity=0)) as store:
+            run_together(*[partial(store.append, "A", [1.0])] * 8)
+            assert len(store.window("A", 100)) == 8
 
 
 def test_a_symbol_made_by_several_threads_is_made_once(open_store: OpenStore) -> None:
