@@ -146,7 +146,4 @@ STREAM_RATIO = _time("append of ten points alone:", "store.append[points=10,dura
 INSTANCES = _number("the bare endpoint gains", "instances.stats[processes=2,what=bare_gain]", unit=" x")
 SYSTEMCTL = _time("the same without systemd:", "process.first_answer[stored=1e8]")
 RESTART = SYSTEMCTL
-OPEN_DASHBOARD = _number("share by processor time:", "dashboard.stats[stored=1e8,what=cpu_share]")
-FIRST_CHART = _time("its series alone, answered in the process:", "http_app.series[stored=1e8,buckets=1000]")
-PAGE_WEIGHT = _known("its own files; nothing is loaded from elsewhere")
 CUTS = _known("no loss and no doubling is what is promised: there is nothing below 0")

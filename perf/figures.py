@@ -6,6 +6,7 @@
     python -m perf.figures --print          leave the README as it is
     python -m perf.figures --of questions   the same for the figures of any range, which have a table of their own
     python -m perf.figures --of ticks       and for those of times and sizes
+    python -m perf.figures --of doors       and for line protocol, PromQL, WebSocket questions and the dashboard
 
 No figure of that table is typed by hand.
 """
@@ -16,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from perf import environment, history, question_targets, tick_targets
+from perf import door_targets, environment, history, question_targets, tick_targets
 from perf.lab import ROOT
 from perf.record import Benchmark, values_of
 from perf.section import Section
@@ -26,10 +27,12 @@ from perf.targets import TARGETS, asked
 README = Section("figures", "python -m perf.figures")
 QUESTIONS = Section("figures of questions", "python -m perf.figures --of questions")
 TICKS = Section("figures of ticks", "python -m perf.figures --of ticks")
+DOORS = Section("figures of doors", "python -m perf.figures --of doors")
 SETS = {
     "promised": (README, TARGETS, "figures"),
     "questions": (QUESTIONS, question_targets.TARGETS, "questions"),
     "ticks": (TICKS, tick_targets.TARGETS, "ticks"),
+    "doors": (DOORS, door_targets.TARGETS, "doors"),
 }
 """The tables: where each is written, its figures, and the label of its results."""
 
@@ -79,7 +82,7 @@ def main() -> int:
     """Measure, or read what was measured; write the table."""
     parser = argparse.ArgumentParser(prog="python -m perf.figures", description="Measure every promised figure.")
     parser.add_argument("--from", dest="source", metavar="LABEL", help="a kept result, in place of measuring")
-    parser.add_argument("--label", help="label of the result (default: figures, questions, or ticks)")
+    parser.add_argument("--label", help="label of the result (default: figures, or the name of the table)")
     parser.add_argument("--of", choices=tuple(SETS), default="promised", help="which table (default: %(default)s)")
     parser.add_argument("--print", action="store_true", help="print the table, and leave the README as it is")
     args, options = parser.parse_known_args()

@@ -33,6 +33,7 @@ from perf.requests import add_batch, get
 
 _READ_BYTES = 65_536
 _OK = b"HTTP/1.1 200"
+_NO_CONTENT = b"HTTP/1.1 204"
 _LENGTH = b"content-length: "
 _PATIENCE_S = 30.0
 
@@ -218,10 +219,12 @@ class _Load:
 
 
 def _is_whole(answer: bytes) -> bool:
-    """Say whether an answer is complete; LoadError if it is not a 200."""
+    """Say whether an answer is complete; LoadError if it is neither a 200 nor a 204, which has no body."""
     head, blank, body = answer.partition(b"\r\n\r\n")
     if not blank:
         return False
+    if answer.startswith(_NO_CONTENT):
+        return True
     begin = head.lower().index(_LENGTH) + len(_LENGTH)
     if len(body) < int(head[begin:].partition(b"\r")[0]):
         return False

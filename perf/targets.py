@@ -183,25 +183,6 @@ def _restart_under_load(results: Results) -> Reading:
     return Reading(durations(longest), longest <= 1)
 
 
-def _open_dashboard(results: Results) -> Reading:
-    def middle(what: str) -> float:
-        return _middle(results, name("dashboard", "stats", stored=BIG, what=what))
-
-    share, asked = middle("share"), middle("page_requests_a_second")
-    text = f"{share:.3f} (processor time: {middle('cpu_share'):.3f}); the page asks {asked:.1f} times a second"
-    return Reading(text, share >= 0.98)
-
-
-def _first_chart(results: Results) -> Reading:
-    seconds = _middle(results, name("dashboard", "first_chart", stored=BIG))
-    return Reading(durations(seconds), seconds <= 1)
-
-
-def _page_weight(results: Results) -> Reading:
-    size = max(values_of(results["dashboard.bytes_sent"]))
-    return Reading(f"{size / 1000:.1f} kB", size <= 150_000)
-
-
 def _lost_or_doubled(results: Results) -> Reading:
     def middle(what: str) -> float:
         return _middle(results, name("cuts", "producer", what=what))
@@ -366,23 +347,6 @@ TARGETS = (
         ("restart.",),
         _restart_under_load,
         bounds.RESTART,
-    ),
-    Target(
-        "/stats requests a second beside an open dashboard, as a share of those without it, 1e8 points",
-        "0.98",
-        ("dashboard.stats",),
-        _open_dashboard,
-        bounds.OPEN_DASHBOARD,
-    ),
-    Target(
-        "dashboard opened to the paint of its first chart, 1e8 points",
-        "1 s",
-        ("dashboard.first_chart",),
-        _first_chart,
-        bounds.FIRST_CHART,
-    ),
-    Target(
-        "the dashboard as it is sent, compressed", "150 kB", ("dashboard.bytes_sent",), _page_weight, bounds.PAGE_WEIGHT
     ),
     Target(
         "points lost or doubled by a client that is cut off 1,000 times",

@@ -131,6 +131,7 @@ async function tick() {
 
 /** Listen to what is in sight: the symbol with its chart, and the rows of the list. */
 function listenTo() {
+  clearTimeout(settling);
   if (!feed.complete) return;
   // With the refresh off a symbol is told of once, when it is opened; then its numbers stand still, all of them.
   if (!everyS && (at.symbol === null || sight.shown)) { stream.want(null); return; }
@@ -139,7 +140,6 @@ function listenTo() {
   const symbols = [...new Set([at.symbol, ...others, ...sight.others, ...alerts.symbols])].slice(0, MOST_TOLD).filter((symbol) => feed.of(symbol));
   const bars = at.symbol !== null && sight.isKnown && sight.isLive ? { bars: sight.axis.inEvents(sight.bar) } : {};
   const wanted = { symbol: symbols, stats: "count,return", interval_ms: 1000 * (everyS || 1), ...(feed.of(at.symbol) ? bars : { window: CHANGE_OVER }) };
-  clearTimeout(settling);
   const listen_ = () => stream.want(symbols.length && !document.hidden ? wanted : null, !everyS);
   if (symbols[0] === stream.wanted?.symbol[0]) settling = setTimeout(listen_, SETTLE_MS);
   else listen_();
@@ -321,7 +321,10 @@ function refresh(seconds) {
   everyS = seconds;
   try { localStorage.setItem(REFRESH, String(seconds)); } catch { /* for this page only */ }
   for (const input of $("refresh").querySelectorAll("input")) input.checked = Number(input.value) === seconds;
-  if (seconds) { listenTo(); tick(); } else { schedule(null); stream.want(null); }
+  if (!seconds && feed.complete) turn += 1; // what is on its way would move the numbers of a page that stands still
+  if (seconds || !feed.complete) tick();
+  else schedule(null);
+  listenTo();
 }
 
 const saves = {

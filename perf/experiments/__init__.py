@@ -23,6 +23,7 @@ from perf.experiments import (
     sweep,
     symbols,
     throughput,
+    watchlist,
 )
 
 EXPERIMENTS: Sequence[Experiment] = (
@@ -45,5 +46,6 @@ EXPERIMENTS: Sequence[Experiment] = (
     *cuts.EXPERIMENTS,
     *symbols.EXPERIMENTS,
     *dashboard.EXPERIMENTS,
+    *watchlist.EXPERIMENTS,
 )
 """In the order they are run in."""

@@ -1,10 +1,10 @@
-"""Raw float64 over one connection: how many points a second, and what the same POST costs where nobody reads it.
+"""Bodies over one connection: how many points a second, raw float64 and line protocol.
 
 The generator has a core of its own, as a feed handler has, and sends the next batch when it has its answer. The bare
-endpoint on the same protocol class reads the same body and throws it away; so does the sink, a socket without HTTP.
+endpoint on the same protocol class reads the raw values and throws them away; so does the sink, a socket without HTTP.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from time import perf_counter
@@ -18,7 +18,10 @@ from perf.memory import touch
 from perf.prices import random_walk
 from perf.record import Benchmark, benchmark
 from perf.requests import post
+from perf.suites.http_app import lines
 
+LINES = 1_000
+"""Of a request of line protocol, each with a time, a price, a size and a side."""
 _TYPE = "application/octet-stream"
 _WARM_BYTES = 1 << 29
 _SETTINGS = {"store.max_data_retention": 64 * 10**6, "store.cleanup_keep_count": 16 * 10**6}
@@ -54,19 +57,37 @@ def _measure(lab: Lab, effort: Effort, values: int) -> Iterator[Benchmark]:
             for _ in range(effort.rounds)
         ]
     for who in asked:
-        for kind, place in (("", 0), ("_cpu", 1)):
-            runs = [[one[who][place]] for one in rounds]
-            yield benchmark(name("binary", "add_batch", values=values, what=f"{who}{kind}"), runs, unit="second",
-                            work=Work(values, "values"), metadata={"connections": 1})  # fmt: skip
+        yield from _made("add_batch", who, [one[who] for one in rounds], Work(values, "values"), values=values)
 
 
-EXPERIMENTS = tuple(
-    Experiment(
-        name("binary", "add_batch", values=values).removesuffix("]"),
-        partial(_measure, values=values),
-        "interval",
-        setup_s=8.0,
-        loads=3,
-    )
-    for values in (10_000, 100_000)
+def _measure_lines(lab: Lab, effort: Effort) -> Iterator[Benchmark]:
+    request = post("/write", lines(LINES), "text/plain; charset=utf-8")
+    with lab.scratch() as scratch, servers.service(scratch, scratch / "data", _SETTINGS, [SERVER_CORE]) as server:
+        _take(server, request, 1.0)  # warms up
+        rounds = [_take(server, request, effort.seconds) for _ in range(effort.rounds)]
+    yield from _made("write", "ours", rounds, Work(LINES, "ticks"), lines=LINES)
+
+
+def _made(
+    case: str, who: str, rounds: Sequence[tuple[float, float]], work: Work, **parameters: int
+) -> Iterator[Benchmark]:
+    """Yield what was taken by the clock, and by the processor time of who answers."""
+    for kind, place in (("", 0), ("_cpu", 1)):
+        named = name("binary", case, **parameters, what=f"{who}{kind}")
+        runs = [[one[place]] for one in rounds]
+        yield benchmark(named, runs, unit="second", work=work, metadata={"connections": 1})
+
+
+EXPERIMENTS = (
+    *(
+        Experiment(
+            name("binary", "add_batch", values=values).removesuffix("]"),
+            partial(_measure, values=values),
+            "interval",
+            setup_s=8.0,
+            loads=3,
+        )
+        for values in (10_000, 100_000)
+    ),
+    Experiment("binary.write", _measure_lines, "interval", setup_s=4.0, loads=1),
 )

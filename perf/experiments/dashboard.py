@@ -29,7 +29,7 @@ STORED = 10**8
 PAIRS = 2
 """Measurements with and without the page in a round: a difference of 2 % needs many of them."""
 _FEED_S = 0.1
-_PATIENCE_MS = 30_000
+PATIENCE_MS = 30_000
 # The frame that shows the chart is done when a task runs that was posted from within it; so it is told late by a task
 # or two, and never early.
 _WATCH = """
@@ -61,11 +61,12 @@ class Taken:
 
 
 @contextmanager
-def _browser(executable: str) -> Iterator[Browser]:
+def chromium(executable: str) -> Iterator[Browser]:
+    """Yield a browser on the core that the server has not."""
     with servers.on_cores([OTHER_CORE]), sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
+        launched = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield launched
+        launched.close()
 
 
 @contextmanager
@@ -94,7 +95,7 @@ def _feed(port: int) -> Iterator[None]:
 def _open(page: Page, port: int) -> float:
     """Open the symbol's page over all its points; return the seconds until its chart was painted."""
     page.goto(f"http://127.0.0.1:{port}/?symbol={SYMBOL}&window=all")
-    page.wait_for_function("() => window.paintedAfterMs > 0", timeout=_PATIENCE_MS)
+    page.wait_for_function("() => window.paintedAfterMs > 0", timeout=PATIENCE_MS)
     return float(page.evaluate("window.paintedAfterMs")) / 1000
 
 
@@ -146,7 +147,7 @@ def _measure(lab: Lab, effort: Effort) -> Iterator[Benchmark]:
         scratch = stack.enter_context(lab.scratch())
         data = stack.enter_context(lab.borrowed(STORED))
         server = stack.enter_context(servers.service(scratch, data, cores=[SERVER_CORE]))
-        browser = stack.enter_context(_browser(executable))
+        browser = stack.enter_context(chromium(executable))
         stack.enter_context(_feed(server.port))
         _first_paints(browser, server.port, 1)  # warms up
         paints, sizes = _first_paints(browser, server.port, effort.rounds)

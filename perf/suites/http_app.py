@@ -138,7 +138,7 @@ def _add_batch(values: int, limits: Limits, durability: Durability) -> Prepare:
     return prepare
 
 
-def _lines(count: int, seed: int) -> bytes:
+def lines(count: int, seed: int = 1) -> bytes:
     """Return a body of line protocol, of one symbol: cents, as a feed handler sends them."""
     prices = random_walk(count, seed)
     begin_ns = 1_767_225_600_000_000_000
@@ -149,10 +149,10 @@ def _lines(count: int, seed: int) -> bytes:
     )
 
 
-def _write(lines: int) -> Prepare:
+def _write(count: int) -> Prepare:
     @contextmanager
     def prepare(lab: Lab) -> Iterator[TimeFunction]:
-        bodies = [_lines(lines, seed) for seed in range(4)]
+        bodies = [lines(count, seed) for seed in range(4)]
         with (
             lab.scratch() as scratch,
             Store(scratch / "data", limits=LIMITS, durability=Durability.PROCESS) as store,

@@ -98,6 +98,25 @@ def test_off_asks_nothing_and_the_age_goes_on(letters: Service, open_page: OpenP
         page.locator("#refresh input[value='1']").check()
 
 
+def test_off_holds_from_its_moment(shared_service: Service, open_page: OpenPage, symbol: str) -> None:
+    """What was about to be asked a moment before is not asked any more: no number moves after it."""
+    shared_service.add(symbol, [1.5] * 9)
+    opened = open_page(f"{shared_service.url}/?symbol={symbol}&window=10", before=lambda page: page.clock.install())
+    page = opened.page
+    opened.wait_for_bars(0, 9)
+    page.wait_for_function("document.querySelector('#windows tbody td[title]') !== null")
+    page.clock.pause_at(page.evaluate("Date.now() / 1000 + 1"))
+    shared_service.add(symbol, [2.5])
+    expect(page.locator("#last")).to_have_text("2.5")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.get_by_label("Off", exact=True).check()
+    shared_service.add(symbol, [3.5])
+    page.clock.run_for(20_000)
+    expect(page.locator("#last")).to_have_text("2.5")
+    assert asked == []
+
+
 def test_small_pictures_take_the_colours_of_the_theme(letters: Service, open_page: OpenPage) -> None:
     """They are drawn anew when it changes."""
     # Reading pixels back is what Chromium warns of.

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyperf
 import pytest
 
-from perf import catalogue, figures, history, proof, question_targets, tick_targets
+from perf import catalogue, door_targets, figures, history, proof, question_targets, tick_targets
 from perf.case import Work
 from perf.experiments import EXPERIMENTS
 from perf.record import Benchmark, benchmark, durations, quantities, summary, values_of, work_of
@@ -14,7 +14,7 @@ from perf.section import README, Section
 from perf.target import Reading
 from perf.targets import TARGETS, asked
 
-EVERY_TARGET = (*TARGETS, *question_targets.TARGETS, *tick_targets.TARGETS)
+EVERY_TARGET = (*TARGETS, *question_targets.TARGETS, *tick_targets.TARGETS, *door_targets.TARGETS)
 ENVIRONMENT = {"env_cpu": "a processor", "env_commit": "0123456789ab"}
 
 
