@@ -105,10 +105,12 @@ export class Overview {
 
 export class Watch {
   constructor({ onOpen, onSight }) {
-    const list = el("ul", { tabindex: "-1" });
+    const list = el("ul");
+    // A box around it: the room of rows that are not there is part of the list, and no list is lower than its own room.
+    const box = el("div", { class: "box", tabindex: "-1" }, list);
     this.infos = new Map();
     this.current = null;
-    $("watch").append(el("h2", {}, "Symbols"), list);
+    $("watch").append(el("h2", {}, "Symbols"), box);
     this.rows = new Scrolled(list, (symbol) => {
       const picture = new Spark();
       const [price_, news] = [el("span", { class: "last" }), el("span", { class: "news" })];
@@ -117,8 +119,8 @@ export class Watch {
       return { node: el("li", {}, row), link: row, last: price_, news, picture };
     }, {
       frame: () => {
-        const { top, bottom } = list.getBoundingClientRect();
-        return { start: top - list.scrollTop, from: Math.max(top, 0), to: Math.min(bottom, innerHeight) };
+        const { top, bottom } = box.getBoundingClientRect();
+        return { start: top - box.scrollTop, from: Math.max(top, 0), to: Math.min(bottom, innerHeight) };
       },
       pad: (above, below) => { list.style.paddingTop = `${above}px`; list.style.paddingBottom = `${below}px`; },
       mark: (node, i, all) => { node.setAttribute("aria-posinset", String(i + 1)); node.setAttribute("aria-setsize", String(all)); },

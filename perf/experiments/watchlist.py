@@ -110,7 +110,7 @@ def _measure(lab: Lab, effort: Effort) -> Iterator[Benchmark]:
                 frames["page"].append(_scrolled(page, None))
                 page.goto(f"http://127.0.0.1:{server.port}/?symbol=S00000-USD")
                 page.wait_for_function("() => window.allAfterMs > 0", timeout=PATIENCE_MS)
-                frames["beside_chart"].append(_scrolled(page, "#watch ul"))
+                frames["beside_chart"].append(_scrolled(page, "#watch .box"))
     yield benchmark(name("watchlist", "first_rows", symbols=SYMBOLS), [[one] for one in first])
     yield benchmark(name("watchlist", "all_known", symbols=SYMBOLS), [[one] for one in whole])
     for where, taken in frames.items():

@@ -85,6 +85,19 @@ def test_a_symbol_is_searched_for_and_opened(many: Service, open_page: OpenPage)
     expect(page.locator("#symbol")).to_have_text(name(124))
 
 
+def test_the_list_beside_a_chart_scrolls_by_itself(many: Service, open_page: OpenPage) -> None:
+    """It is no higher than the window, and all symbols are in it, to the last."""
+    page = open_page(f"{many.url}/?symbol={name(0)}").page
+    expect(page.locator("#watch li").first).to_have_attribute("aria-setsize", str(COUNT))
+    box = page.locator("#watch .box")
+    row = page.locator("#watch li", has_text=name(COUNT - 1))
+    for _ in range(2):  # the room of rows that are not there is made with the first movement
+        box.evaluate("async (box) => { box.scrollTop = box.scrollHeight; await new Promise(requestAnimationFrame); }")
+    expect(row).to_be_in_viewport()
+    assert box.evaluate("(box) => box.clientHeight < innerHeight && box.scrollHeight > 20 * innerHeight")
+    assert page.locator("#watch li").count() < 200
+
+
 @pytest.mark.parametrize(
     ("column", "first", "second"),
     [("Last", COUNT - 1, 0), ("Total", MOST, 0), ("Symbol", COUNT - 1, 0), ("Retained", MOST, 0)],
