@@ -343,3 +343,67 @@ def test_no_bytes_are_too_strange(body: bytes) -> None:
         assert all(0 <= price <= 1e140 and math.isfinite(price) for price in part.ticks.prices)
     lines = sum(len(part.ticks.prices) for part in found.parts) + sum(fault.lines for fault in found.faults)
     assert lines <= body.count(b"\n") + 1
+
+
+HEADS = (
+    "m",
+    "m,symbol=A",
+    "m,symbol=C",
+    "m,symbol=A,side=buy",
+    "m,symbol=AB,side=sell",
+    "m,side=buy",
+    "m,",
+    "n,symbol=A ",
+    "m\\ ",
+)
+FIELDS = ("price=1.5", "price=2,size=3", 'price=2,size=3,side="s"', "size=3", "price=x", "price=1,size=2,size=", "")
+TIMES = (
+    "",
+    " 1",
+    " 2 ",
+    f" {2**63 - 1}",
+    f" {2**63}",
+    " 12345678901234567890",
+    " 000000000000000001",
+    " 1x",
+    " -",
+    " -5",
+)
+ENDS = ("\n", "\r\n", "\n\n", " \n")
+
+
+def _told(body: str) -> tuple[list[tuple[str, list[float], list[int], list[float] | None]], list[tuple[int, str]]]:
+    """Return what is read of `body`: each symbol's ticks, and how many lines are refused for which reason."""
+    found = LineProtocol(LineProtocolSettings()).read(body.encode(), body.count("\n"), 1, 7)
+    parts = []
+    for part in found.parts:
+        times, sizes = part.ticks.times, part.ticks.sizes
+        assert times is not None
+        parts.append(
+            (part.symbol, part.ticks.prices.tolist(), times.tolist(), None if sizes is None else sizes.tolist())
+        )
+    return parts, [(fault.lines, fault.reason) for fault in found.faults]
+
+
+LINES = st.builds("{} {}{}{}".format, *map(st.sampled_from, (HEADS, FIELDS, TIMES, ENDS)))
+
+
+@settings(max_examples=500)
+@given(st.lists(LINES, min_size=1, max_size=6))
+def test_a_line_means_the_same_behind_any_other(lines: list[str]) -> None:
+    """Though one that begins as the line before it is read by what that one said."""
+    ticks: dict[tuple[str, bool], list[tuple[int, float, float | None]]] = {}
+    refused_for: dict[str, int] = {}
+    for line in lines:
+        parts, faults = _told(line)
+        for name, prices, times, sizes in parts:
+            row = (times[0], prices[0], None if sizes is None else sizes[0])
+            ticks.setdefault((name, sizes is None), []).append(row)
+        for count, reason in faults:
+            refused_for[reason] = refused_for.get(reason, 0) + count
+    parts, faults = _told("".join(lines))
+    assert {reason: count for count, reason in faults} == refused_for
+    assert {
+        (name, sizes is None): list(zip(times, prices, sizes or [None] * len(times), strict=True))
+        for name, prices, times, sizes in parts
+    } == {key: sorted(rows, key=lambda row: row[0]) for key, rows in ticks.items()}
