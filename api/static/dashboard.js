@@ -152,6 +152,7 @@ function heard(event) {
   later();
   if (event.symbol !== at.symbol || !event.count) return;
   if (symbolShown !== at.symbol) return;
+  feed.told = event.symbol;
   windows.update(event);
   showFacts(feed.of(at.symbol));
   sight.heard(event);
@@ -237,6 +238,7 @@ function render() {
 /** Take the numbers of the symbol of before off the page: they must not stand under the name of another one. */
 function forget() {
   symbolShown = at.symbol;
+  feed.told = null;
   told = "";
   sight.forget();
   windows.clear(true);

@@ -12,6 +12,7 @@ export class Feed {
   constructor() {
     this.known = new Map(); // symbol: its row
     this.complete = false; // whether every symbol was in an answer already
+    this.told = null; // whose numbers change by events alone: the symbol with its chart, all of whose numbers have one moment
     this.after = null; // the last symbol of the page before; null: the next page is the first
     this.seen = new Set(); // in this pass through all pages
     this.samples = new Map();
@@ -30,7 +31,9 @@ export class Feed {
   take({ symbols, next }) {
     for (const row of symbols) {
       this.seen.add(row.symbol);
-      this.note(row.symbol, row);
+      const had = this.known.get(row.symbol);
+      if (row.symbol === this.told && row.total >= had?.total) had.bytes = row.bytes; // an event tells of the rest
+      else this.note(row.symbol, row);
     }
     this.after = next ?? null;
     if (this.after === null) {

@@ -31,6 +31,31 @@ def refresh(page: Page, seconds: int) -> None:
             page.clock.run_for(50)
 
 
+def test_no_number_of_a_chart_runs_ahead_of_it(shared_service: Service, open_page: OpenPage, symbol: str) -> None:
+    """The list of symbols knows of a point before the event that brings it: price, total and chart wait for that."""
+    shared_service.add(symbol, [1.5] * 9)
+    opened = open_page(f"{shared_service.url}/?symbol={symbol}&window=10", before=lambda page: page.clock.install())
+    page = opened.page
+    opened.wait_for_bars(0, 9)
+    expect(page.locator(ALL_WINDOWS).first).to_have_attribute("title", re.compile(r"\d"))
+    with page.expect_response(re.compile("/events.*interval_ms=10000")):
+        page.locator("#refresh input[value='10']").check()
+
+    def add_first(route: Route) -> None:
+        shared_service.add(symbol, [2.5])
+        shared_service.add(f"{symbol}-B", [1.0])
+        route.continue_()
+
+    page.route("**/symbols?*", add_first, times=1)
+    refresh(page, 10)
+    expect(page.locator(f"#picker option[value='{symbol}-B']")).to_have_count(1)
+    expect(page.locator("#last")).to_have_text("1.5")
+    expect(page.locator("#facts dd").first).to_have_text("9")
+    expect(page.locator("#last")).to_have_text("2.5")
+    expect(page.locator("#facts dd").first).to_have_text("10")
+    opened.wait_for_bars(0, 10)
+
+
 @pytest.mark.parametrize(
     ("prices", "last", "least"),
     [
