@@ -1,5 +1,6 @@
 """Fixtures that every part of the tests may use."""
 
+import gc
 import os
 import sys
 from collections.abc import Generator, Iterator
@@ -33,6 +34,17 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
             report.outcome = "failed"
             report.longrepr = f"HFT_TESTS_REQUIRED is set, and this test would be skipped: {reason}"
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage while the tests are listed, and never again at what that makes: a tenth of its time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 # Of the tests on all cores the longest files begin first: one that begins last keeps a core while all others idle.

@@ -100,10 +100,13 @@ class _Hatchery:
         other.close()
 
     def hatch(
-        self, args: Sequence[str], directory: Path, environment: Mapping[str, str], sockets: Sequence[int]
-    ) -> Hatched:
-        (out, out_child), (err, err_child) = os.pipe(), os.pipe()
-        pid, ended = self.fork(args, directory, environment, [out_child, err_child], sockets)
+        self, args: Sequence[str], directory: Path, environment: Mapping[str, str], sockets: Sequence[int],
+        stdin: int | None, stderr: int | None,
+    ) -> Hatched:  # fmt: skip
+        out, out_child = os.pipe()
+        err, err_child = os.pipe() if stderr is None else (None, os.dup(stderr))
+        given = [out_child, err_child] + ([] if stdin is None else [os.dup(stdin)])
+        pid, ended = self.fork(args, directory, environment, given, sockets)
         return Hatched(pid, ended, out, err)
 
     def fork(
@@ -132,13 +135,15 @@ def _hatchery() -> _Hatchery:
 
 
 def hatch(
-    args: Sequence[str], directory: Path, environment: Mapping[str, str], sockets: Sequence[int] = ()
+    args: Sequence[str], directory: Path, environment: Mapping[str, str], sockets: Sequence[int] = (), *,
+    stdin: int | None = None, stderr: int | None = None,
 ) -> Hatched:  # fmt: skip
     """Run `hft-mmap ARGS` in a directory and an environment, with standard output and error in pipes.
 
     sockets: what it finds from descriptor 3 on, and announced, as systemd passes sockets.
+    stdin, stderr: what it has as standard input, which is empty else, and in place of the pipe.
     """
-    return _hatchery().hatch(args, directory, environment, sockets)
+    return _hatchery().hatch(args, directory, environment, sockets, stdin, stderr)
 
 
 def hatch_in_place(request: Mapping[str, Any], streams: Sequence[int]) -> int:

@@ -113,8 +113,8 @@ Start = Callable[..., tuple[str, list[str]]]
 def start(forking: "subprocess.Popen[str]", tmp_path: Path) -> Start:
     """Return what starts a process that calls a kernel.
 
-    It gives what the kernel gave, and the lines on standard error. With a launcher, or `program`, it is a program of
-    its own from the beginning, and forked else; so it is where numba's settings are others, of which it reads some once.
+    It gives what the kernel gave, and the lines on standard error. It is forked; but with a launcher, with `program`,
+    and where numba's settings are others, of which it reads some once, it is a program of its own from the beginning.
     """
 
     def start_(package: Path, *launcher: str, program: bool = False, **variables: str) -> tuple[str, list[str]]:

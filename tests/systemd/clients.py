@@ -11,6 +11,8 @@ from tests.service import PATIENCE_S, wait_until
 from tests.systemd.machine import PORT, Machine
 
 PUSHERS = 8
+PAUSE_S = 0.001
+"""Between two requests of a client: eight that make none take the processors from the restart that they wait for."""
 
 
 class Pusher:
@@ -36,7 +38,7 @@ class Pusher:
     def _push(self) -> None:
         body = batch("ABC-USD", [1.0])
         connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=PATIENCE_S)
-        while not self._done.is_set():
+        while not self._done.wait(PAUSE_S):
             begin = perf_counter()
             try:
                 connection.request("POST", "/add_batch/", body, {"Content-Type": "application/json"})
