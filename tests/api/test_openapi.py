@@ -155,7 +155,7 @@ def test_generated_requests_are_answered_as_described(
 ) -> None:
     """Valid, broken and absurd requests: no 5xx, a described status, type and body, refused where they do not fit.
 
-    Those that the document leads to (its examples, each bound, each type) are always sent, some ten a route; of random
+    Those that the document leads to (its examples, each bound, each type) are always sent, eighty a route; of random
     ones two hundred in `make torture`, else few.
     """
 
