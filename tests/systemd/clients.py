@@ -11,8 +11,6 @@ from tests.service import PATIENCE_S, wait_until
 from tests.systemd.machine import PORT, Machine
 
 PUSHERS = 8
-PAUSE_S = 0.001
-"""Between two requests of a client: eight that make none take the processors from the restart that they wait for."""
 
 
 class Pusher:
@@ -38,7 +36,7 @@ class Pusher:
     def _push(self) -> None:
         body = batch("ABC-USD", [1.0])
         connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=PATIENCE_S)
-        while not self._done.wait(PAUSE_S):
+        while not self._done.is_set():
             begin = perf_counter()
             try:
                 connection.request("POST", "/add_batch/", body, {"Content-Type": "application/json"})
