@@ -207,7 +207,7 @@ torture-cluster: $(VENV)/dev $(VENV)/warm $(JARS_OF_$(LOG)) ## kill, freeze and 
 	CLUSTER_LOG=$(LOG) CLUSTER_SECONDS=$(or $(SECONDS),600) CLUSTER_SEED=$(SEED) $(BIN)/python -m pytest -m torture --timeout 0 -s tests/cluster $(ARGS)
 
 torture: $(VENV)/dev $(VENV)/warm ## kill, cut power and fail calls for a while (SECONDS=600 SEED=1 KILLS=10000 CUTS=2000 RECORD=FILE.md)
-	TORTURE_SECONDS=$(or $(SECONDS),600) TORTURE_SEED=$(SEED) TORTURE_REPORT=$(REPORT) TORTURE_KILLS=$(KILLS) TORTURE_CUTS=$(CUTS) TORTURE_RECORD=$(RECORD) $(BIN)/python -m pytest -m torture --timeout 0 tests/torture tests/client tests/hostile $(ARGS)
+	TORTURE_SECONDS=$(or $(SECONDS),600) TORTURE_SEED=$(SEED) TORTURE_REPORT=$(REPORT) TORTURE_KILLS=$(KILLS) TORTURE_CUTS=$(CUTS) TORTURE_RECORD=$(RECORD) $(BIN)/python -m pytest -m torture --timeout 0 tests/torture tests/client tests/hostile tests/api $(ARGS)
 
 fuzz: $(VENV)/dev $(VENV)/warm $(VENV)/fuzzer ## feed the readers inputs that reach new code (SECONDS=60 HARNESS=body)
 	$(BIN)/python -m tests.fuzz $(or $(SECONDS),60) $(HARNESS)

@@ -6,6 +6,7 @@ What a start itself does is left to those that start a real one: of the command 
 
 import array
 import atexit
+import fcntl
 import gc
 import importlib
 import json
@@ -28,6 +29,8 @@ PROGRAM = "python -m api.cli.command"
 # What the commands import only when they run. Not pyarrow: it has threads, which no fork copies.
 IMPORTED = ("api.cli.command", "api.cli.checking", "api.server", "uvicorn.lifespan.off", "uvicorn.loops.uvloop")
 _REQUEST_BYTES = 1 << 17
+_BEYOND = 256
+"""A descriptor that is greater than all that a child inherits."""
 
 
 class Hatched:
@@ -96,19 +99,25 @@ class _Hatchery:
         self._process = subprocess.Popen(command, pass_fds=[other.fileno()], stdin=subprocess.DEVNULL, cwd=ROOT)
         other.close()
 
-    def hatch(self, args: Sequence[str], directory: Path, environment: Mapping[str, str]) -> Hatched:
-        (out, out_child), (err, err_child) = os.pipe(), os.pipe()
-        pid, ended = self.fork(args, directory, environment, [out_child, err_child])
+    def hatch(
+        self, args: Sequence[str], directory: Path, environment: Mapping[str, str], sockets: Sequence[int],
+        stdin: int | None, stderr: int | None,
+    ) -> Hatched:  # fmt: skip
+        out, out_child = os.pipe()
+        err, err_child = os.pipe() if stderr is None else (None, os.dup(stderr))
+        given = [out_child, err_child] + ([] if stdin is None else [os.dup(stdin)])
+        pid, ended = self.fork(args, directory, environment, given, sockets)
         return Hatched(pid, ended, out, err)
 
     def fork(
-        self, args: Sequence[str], directory: Path, environment: Mapping[str, str], given: Sequence[int]
+        self, args: Sequence[str], directory: Path, environment: Mapping[str, str], given: Sequence[int],
+        sockets: Sequence[int] = (),
     ) -> tuple[int, int]:  # fmt: skip
         """Fork with the descriptors `given`, which are closed here: output, error, and input where there is one."""
-        request = {"args": args, "directory": str(directory), "environment": environment}
+        request = {"args": args, "directory": str(directory), "environment": environment, "sockets": len(sockets)}
         ended, ended_child = os.pipe()
         with self._turn:
-            socket.send_fds(self._socket, [json.dumps(request).encode()], [ended_child, *given])
+            socket.send_fds(self._socket, [json.dumps(request).encode()], [ended_child, *sockets, *given])
             for fd in (ended_child, *given):
                 os.close(fd)
             return json.loads(self._socket.recv(_REQUEST_BYTES)), ended
@@ -125,15 +134,27 @@ def _hatchery() -> _Hatchery:
     return made
 
 
-def hatch(args: Sequence[str], directory: Path, environment: Mapping[str, str]) -> Hatched:
-    """Run `hft-mmap ARGS` in a directory and an environment, with standard output and error in pipes."""
-    return _hatchery().hatch(args, directory, environment)
+def hatch(
+    args: Sequence[str], directory: Path, environment: Mapping[str, str], sockets: Sequence[int] = (), *,
+    stdin: int | None = None, stderr: int | None = None,
+) -> Hatched:  # fmt: skip
+    """Run `hft-mmap ARGS` in a directory and an environment, with standard output and error in pipes.
+
+    sockets: what it finds from descriptor 3 on, and announced, as systemd passes sockets.
+    stdin, stderr: what it has as standard input, which is empty else, and in place of the pipe.
+    """
+    return _hatchery().hatch(args, directory, environment, sockets, stdin, stderr)
 
 
 def hatch_in_place(request: Mapping[str, Any], streams: Sequence[int]) -> int:
     """Run the command of a request with the descriptors of its caller, which are closed here; return its exit code."""
     pid, ended = _hatchery().fork(request["args"], request["directory"], request["environment"], streams)
     return Hatched(pid, ended).wait()
+
+
+def as_passed(count: int) -> dict[str, str]:
+    """Return the variables by which systemd announces so many sockets to this process."""
+    return {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(count), "LISTEN_FDNAMES": "http:local"}
 
 
 def can_hatch(environment: Mapping[str, str]) -> bool:
@@ -144,16 +165,22 @@ def can_hatch(environment: Mapping[str, str]) -> bool:
 # -- the process ------------------------------------------------------------------------------------------------------
 
 
-def _live(request: dict[str, Any], streams: Sequence[int]) -> NoReturn:
+def _live(request: dict[str, Any], fds: Sequence[int]) -> NoReturn:
     """Be the child: what a new process would find, then the command, and the end of any Python program."""
-    for number, stream in zip((1, 2, 0), streams, strict=False):
+    sockets = [fcntl.fcntl(fd, fcntl.F_DUPFD, _BEYOND) for fd in fds[: request["sockets"]]]
+    for number, stream in zip((1, 2, 0), fds[request["sockets"] :], strict=False):
         os.dup2(stream, number)
-    os.closerange(3, 256)
+    os.closerange(3, _BEYOND)
+    for number, fd in enumerate(sockets, 3):
+        os.dup2(fd, number)
+        os.close(fd)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(request["environment"])
+    if sockets:
+        os.environ.update(as_passed(len(sockets)))
     time.tzset()
     os.chdir(request["directory"])
     sys.path[0] = os.getcwd()  # noqa: PTH109 - what `python -m` puts there
@@ -190,15 +217,15 @@ def serve(connection: socket.socket) -> None:
             _reap(endings)
         if listened not in ready:
             continue
-        raw, fds, _, _ = socket.recv_fds(connection, _REQUEST_BYTES, 4)
+        raw, fds, _, _ = socket.recv_fds(connection, _REQUEST_BYTES, 8)
         if not raw:
             return
-        ended, *streams = fds
+        ended, *given = fds
         pid = os.fork()
         if not pid:
-            _live(json.loads(raw), streams)
+            _live(json.loads(raw), given)
         endings[pid] = ended
-        for fd in streams:
+        for fd in given:
             os.close(fd)
         connection.send(json.dumps(pid).encode())
 

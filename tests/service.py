@@ -29,6 +29,17 @@ TEST_SETTINGS: Mapping[str, object] = {
     "log.slow_request_ms": 60_000,
 }
 
+# Takes the place of systemd between fork and exec: descriptors from 3 on, and the variables that announce them.
+AS_SYSTEMD = """
+import fcntl, os, sys
+from tests.hatchery import as_passed
+kept = [fcntl.fcntl(int(fd), fcntl.F_DUPFD, 100) for fd in sys.argv[1].split(",")]
+for number, fd in enumerate(kept):
+    os.dup2(fd, 3 + number)
+os.environ.update(as_passed(len(kept)))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
 Event = dict[str, Any]
 
 
@@ -37,6 +48,11 @@ def environment(settings: Mapping[str, object]) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("APP_")}
     variables = {f"APP_{key.upper().replace('.', '__')}": str(value) for key, value in settings.items()}
     return inherited | variables | {"PYTHONPATH": str(ROOT)}
+
+
+def as_systemd(sockets: Sequence[int]) -> list[str]:
+    """Return the launcher of a service that passes it these descriptors as systemd does."""
+    return [sys.executable, "-c", AS_SYSTEMD, ",".join(map(str, sockets))]
 
 
 def run_command(directory: Path, *args: str, **settings: object) -> subprocess.CompletedProcess[str]:
@@ -53,10 +69,15 @@ def run_command(directory: Path, *args: str, **settings: object) -> subprocess.C
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
     """Return as soon as `condition()` is true; fail after PATIENCE_S with `what` was awaited."""
-    deadline = time.monotonic() + PATIENCE_S
+    asked = time.monotonic()
+    deadline = asked + PATIENCE_S
     while not condition():
-        assert time.monotonic() < deadline, f"waited {PATIENCE_S} s for {what}"
-        time.sleep(0.005)
+        now = time.monotonic()
+        assert now < deadline, f"waited {PATIENCE_S} s for {what}"
+        # PERF: to ask takes a processor, a third of one at most: one that starts a process would else take all of it
+        # from what is waited for.
+        time.sleep(max(0.005, 2 * (now - asked)))
+        asked = time.monotonic()
 
 
 class Service:
@@ -68,9 +89,12 @@ class Service:
         settings: Mapping[str, object],
         *,
         launcher: Sequence[str] = (),
-        pass_fds: Sequence[int] = (),
+        sockets: Sequence[int] = (),
     ) -> None:
-        """Start it in `directory`, where `data/` and `logs/` will be; `launcher` is a command that becomes it."""
+        """Start it in `directory`, where `data/` and `logs/` will be; `launcher` is a command that becomes it.
+
+        sockets: descriptors that it finds as systemd passes them; a launcher, as of `as_systemd`, takes care of that.
+        """
         self.directory = directory
         self.data_dir = directory / "data"
         self.log_file = directory / "logs" / "app.log"
@@ -80,17 +104,19 @@ class Service:
         self._lines: list[str] = []
         self._log_ended = False
         self._news = threading.Condition()
-        self.process = self._start(environment({**TEST_SETTINGS, **settings}), launcher, pass_fds)
+        self.process = self._start(environment({**TEST_SETTINGS, **settings}), launcher, sockets)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _start(
-        self, variables: dict[str, str], launcher: Sequence[str], pass_fds: Sequence[int]
+        self, variables: dict[str, str], launcher: Sequence[str], sockets: Sequence[int]
     ) -> subprocess.Popen[str] | Hatched:
-        if can_hatch(variables) and not launcher and not pass_fds:
-            return hatch(["serve"], self.directory, variables)
+        if can_hatch(variables) and not launcher:
+            return hatch(["serve"], self.directory, variables, sockets)
+        if sockets and not launcher:
+            launcher = as_systemd(sockets)
         return subprocess.Popen(
-            [*launcher, *COMMAND, "serve"], cwd=self.directory, env=variables, pass_fds=pass_fds,
+            [*launcher, *COMMAND, "serve"], cwd=self.directory, env=variables, pass_fds=sockets,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 

@@ -148,9 +148,16 @@ def test_the_examples_of_batches_are_taken(shared_service: Service, name: str) -
 
 # A symbol is stricter than JSON Schema can say (64 bytes, no control characters), and of exponent, k and window only
 # one may be given: so a request that fits the schema may be refused, but one that does not fit must be.
+@pytest.mark.parametrize("examples", [pytest.param(200, marks=pytest.mark.torture), 10], ids=["many", "few"])
 @pytest.mark.parametrize(("path", "method"), ENDING)
-def test_generated_requests_are_answered_as_described(shared_service: Service, path: str, method: str) -> None:
-    """Valid, broken and absurd requests: no 5xx, a described status, type and body, refused where they do not fit."""
+def test_generated_requests_are_answered_as_described(
+    shared_service: Service, path: str, method: str, examples: int
+) -> None:
+    """Valid, broken and absurd requests: no 5xx, a described status, type and body, refused where they do not fit.
+
+    Those that the document leads to (its examples, each bound, each type) are always sent, eighty a route; of random
+    ones two hundred in `make torture`, else few.
+    """
 
     def answered(case: schemathesis.Case[Any]) -> None:
         answer = case.call(base_url=shared_service.url)
@@ -161,6 +168,5 @@ def test_generated_requests_are_answered_as_described(shared_service: Service, p
     # PERF: made here, and not by `schema.parametrize` in every process that lists the tests, for five seconds.
     operation, modes = schema[path][method.upper()], list(HypothesisTestMode)
     usual = schema.config.get_hypothesis_settings(operation=operation)
-    examples = settings(usual, max_examples=20)  # tests/hostile sends a hundred thousand where there is time
-    config = HypothesisTestConfig(project=schema.config, modes=modes, settings=examples)
+    config = HypothesisTestConfig(project=schema.config, modes=modes, settings=settings(usual, max_examples=examples))
     create_test(operation=operation, test_func=answered, config=config)()

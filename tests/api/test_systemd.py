@@ -11,7 +11,6 @@ import signal
 import socket
 import stat
 import struct
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,25 +23,19 @@ from api.connection.drain import LINGER_S
 from api.connection.listening import UNSENT_BYTES
 from api.server import most_at_once
 from tests.conftest import StartService
-from tests.service import PATIENCE_S, Service, wait_until
+from tests.service import PATIENCE_S, Service, as_systemd, wait_until
 
-# Takes the place of systemd between fork and exec: descriptors from 3 on, and the variables that announce them.
-AS_SYSTEMD = """
-import fcntl, os, sys
-kept = [fcntl.fcntl(int(fd), fcntl.F_DUPFD, 100) for fd in sys.argv[1].split(",")]
-for number, fd in enumerate(kept):
-    os.dup2(fd, 3 + number)
-os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(kept)), LISTEN_FDNAMES=":".join(sys.argv[2:4]))
-os.execv(sys.argv[4], sys.argv[4:])
-"""
 SYS_PIDFD_OPEN, SYS_PIDFD_GETFD = 434, 438
 
 
 class StartPassed(Protocol):
     """What the fixture `start_passed` gives to a test."""
 
-    def __call__(self, *sockets: socket.socket, **settings: object) -> Service:
-        """Start a service that finds `sockets` as systemd passes them; it ends with the test at the latest."""
+    def __call__(self, *sockets: socket.socket, launched: bool = False, **settings: object) -> Service:
+        """Start a service that finds `sockets` as systemd passes them; it ends with the test at the latest.
+
+        launched: it is a program of its own, and not forked (`tests.hatchery`).
+        """
         ...
 
 
@@ -51,11 +44,10 @@ def start_passed(tmp_path: Path) -> Iterator[StartPassed]:
     """Return a function that starts services with sockets."""
     services: list[Service] = []
 
-    def start(*sockets: socket.socket, **settings: object) -> Service:
+    def start(*sockets: socket.socket, launched: bool = False, **settings: object) -> Service:
         fds = [one.fileno() for one in sockets]
-        launcher = [sys.executable, "-c", AS_SYSTEMD, ",".join(map(str, fds)), "http", "local"]
         chosen = {name.replace("__", "."): value for name, value in settings.items()}
-        services.append(Service(tmp_path, chosen, launcher=launcher, pass_fds=fds))
+        services.append(Service(tmp_path, chosen, sockets=fds, launcher=as_systemd(fds) if launched else ()))
         return services[-1]
 
     yield start
@@ -229,7 +221,7 @@ def test_it_serves_on_the_sockets_that_it_was_passed(
     start_passed: StartPassed, tcp: socket.socket, unix: socket.socket, tmp_path: Path
 ) -> None:
     """Several at once, TCP and Unix; host and port of the settings are not used then."""
-    service = start_passed(tcp, unix, server__host="192.0.2.1", server__port=1).wait_until_serving()
+    service = start_passed(tcp, unix, launched=True, server__host="192.0.2.1", server__port=1).wait_until_serving()
     port = tcp.getsockname()[1]
     serving = service.wait_for_event("serving")
     assert serving["addresses"] == [f"127.0.0.1:{port}", str(tmp_path / "http.sock")]

@@ -24,6 +24,7 @@ from api.cli.command import main
 from hft_mmap import Store
 from hft_mmap.transfer import PRESETS, Progress, exporting, formats
 from tests.conftest import StartService
+from tests.hatchery import Hatched, can_hatch, hatch
 from tests.hft_mmap.transfer.vendors import workbook
 from tests.service import COMMAND, PATIENCE_S, Service, environment, run_command, wait_until
 
@@ -182,17 +183,26 @@ def test_a_missing_pyarrow_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     assert result.stderr == "hft-mmap: reading a.csv needs the package pyarrow: make venv EXTRAS=import\n"
 
 
+def in_a_process(*args: str, stdin: int | None = None, stderr: int | None = None) -> subprocess.Popen[str] | Hatched:
+    """Start the command in a process of its own, with these descriptors, or a pipe for standard error."""
+    variables = environment({})
+    if can_hatch(variables):
+        return hatch(args, Path.cwd(), variables, stdin=stdin, stderr=stderr)
+    errors = subprocess.PIPE if stderr is None else stderr
+    return subprocess.Popen(
+        [*COMMAND, *args], env=variables, stdin=stdin, stdout=subprocess.PIPE, stderr=errors, text=True
+    )
+
+
 class Importing:
     """An import of standard input, which this test writes, in a process of its own."""
 
-    def __init__(self, *args: str, stderr: int = subprocess.PIPE) -> None:
+    def __init__(self, *args: str, stderr: int | None = None) -> None:
         """Start it."""
-        self.process = subprocess.Popen(
-            [*COMMAND, "import", "A", "-", *args],
-            env=environment({}), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr,
-        )  # fmt: skip
-        assert self.process.stdin is not None
-        self.input = self.process.stdin
+        read, write = os.pipe()
+        self.process = in_a_process("import", "A", "-", *args, stdin=read, stderr=stderr)
+        os.close(read)
+        self.input = open(write, "wb")  # noqa: SIM115, PTH123 - it lives as long as this
 
     def write(self, values: list[float]) -> None:
         """Send values."""
@@ -202,7 +212,6 @@ class Importing:
     def close_input(self) -> None:
         """End what it reads."""
         self.input.close()
-        self.process.stdin = None  # or `communicate` would flush it
 
     def close(self) -> None:
         """Kill it if it still runs, and close every pipe."""
@@ -215,8 +224,8 @@ class Importing:
 
     def end(self) -> tuple[int, str, str]:
         """Return exit code, output and errors."""
-        out, errors = self.process.communicate(timeout=PATIENCE_S)
-        return self.process.returncode, out.decode(), (errors or b"").decode()
+        out, errors = self.process.communicate()
+        return self.process.wait(PATIENCE_S), out, errors
 
 
 @pytest.fixture
@@ -224,7 +233,7 @@ def start_import() -> Iterator[Callable[..., Importing]]:
     """Return a function that starts imports, which end with the test."""
     with contextlib.ExitStack() as stack:
 
-        def start(*args: str, stderr: int = subprocess.PIPE) -> Importing:
+        def start(*args: str, stderr: int | None = None) -> Importing:
             importing = Importing(*args, stderr=stderr)
             stack.callback(importing.close)
             return importing
@@ -371,13 +380,11 @@ def test_an_export_that_is_stopped_leaves_nothing() -> None:
     with Store("data") as store:
         store.append("A", np.arange(3e6))
     Path("out").mkdir()
-    export = subprocess.Popen(
-        [*COMMAND, "export", "A", "out/a.csv.gz"], env=environment({}), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    export = in_a_process("export", "A", "out/a.csv.gz")
     wait_until(lambda: list(Path("out").iterdir()), "the temporary file")
     export.send_signal(signal.SIGTERM)
-    out, errors = export.communicate(timeout=PATIENCE_S)
-    assert (export.returncode, out, errors) == (130, b"", b"")
+    out, errors = export.communicate()
+    assert (export.wait(PATIENCE_S), out, errors) == (130, "", "")
     assert list(Path("out").iterdir()) == []
 
 

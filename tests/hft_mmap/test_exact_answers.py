@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from hft_mmap import STATISTICS, Columns, Limits, OutOfRange, Series, Store, SymbolNotFound
 from hft_mmap.named import FIVE, TRADES
+from hft_mmap.stats import summarise_exactly
 from hft_mmap.testing import UNDERFLOW
 from hft_mmap.tree.kernels import MAX_PRICE
 from tests.hft_mmap import actors
@@ -58,19 +59,18 @@ def assert_near(found: float | None, exact: Fraction | None, error: Fraction, wh
 
 def assert_exact(found: dict[str, float | int | None], part: Sequence[float], begin: int) -> None:
     """Assert that all statistics of the points `part`, of which the first has the index `begin`, are right."""
-    values = list(map(Fraction, part))
-    n, first, last = len(part), values[0], values[-1]
+    n, first, last = len(part), Fraction(part[0]), Fraction(part[-1])
     low, high = min(part), max(part)
     assert [found[name] for name in ("count", "first", "last", "min", "max")] == [n, part[0], part[-1], low, high]
     assert (found["argmin"], found["argmax"]) == (begin + part.index(low), begin + part.index(high))
-    assert (found["range"], found["change"]) == (float(max(values) - min(values)), float(last - first))
+    assert (found["range"], found["change"]) == (float(Fraction(high) - Fraction(low)), float(last - first))
     change = (last - first) / first if first > 0 and last >= 0 else None
     if change is not None and change > Fraction(sys.float_info.max):
         change = None
     assert_near(found["return"], change, ROUNDING * abs(change or Fraction(0)), "return")
-    mean = sum(values, Fraction(0)) / n
-    m2 = sum(((x - mean) ** 2 for x in values), Fraction(0))
-    size = abs(min(values)) + (mean - min(values))  # which is the mean where no price is negative
+    exact = summarise_exactly(part)
+    mean, m2 = exact.mean, exact.m2
+    size = abs(exact.min) + (mean - exact.min)  # which is the mean where no price is negative
     assert_near(found["avg"], mean, ERROR * size, "avg")
     assert_near(found["var"], m2 / n, ERROR * m2 / n, "var")
     sample = m2 / (n - 1) if n > 1 else None

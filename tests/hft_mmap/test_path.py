@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from decimal import Context, Decimal
 from fractions import Fraction
-from itertools import pairwise
+from functools import lru_cache, reduce
+from itertools import accumulate, pairwise, starmap
 from tempfile import TemporaryDirectory
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from hft_mmap import Limits, Store
 from hft_mmap.named import PATHS
 from tests.hft_mmap.conftest import OpenStore
+from tests.hft_mmap.exact_windows import whole
 from tests.hft_mmap.test_exact_answers import drawn_ranges, root, rows, stored
 from tests.hft_mmap.test_kernels import prices
 
@@ -30,10 +32,10 @@ LIMITS = Limits(
 _EXACT = Context(prec=60)
 
 
-def log_return(before: float, price: float) -> Fraction:
-    """Return ln(price / before) to 60 digits."""
-    ratio = Fraction(price) / Fraction(before)
-    return Fraction(_EXACT.ln(_EXACT.divide(Decimal(ratio.numerator), Decimal(ratio.denominator))))
+@lru_cache(maxsize=100_000)
+def squared_return(before: float, price: float) -> Decimal:
+    """Return ln(price / before)^2 to 60 digits."""
+    return _EXACT.power(_EXACT.ln(_EXACT.divide(Decimal(price), Decimal(before))), 2)
 
 
 def ratio_of(price: float, earlier: float) -> float:
@@ -52,32 +54,37 @@ def assert_near(found: float | None, exact: Fraction, error: Fraction, what: str
 
 def assert_exact_path(found: dict[str, float | int | None], part: Sequence[float]) -> None:
     """Assert that all statistics of the path `part` are right, or undefined where they have to be."""
-    pairs = list(pairwise(part))
     if min(part) > 0:
-        rv = sum((log_return(*pair) ** 2 for pair in pairs), Fraction(0))
+        rv = Fraction(reduce(_EXACT.add, starmap(squared_return, pairwise(part)), Decimal(0)))
         assert_near(found["rv"], rv, POSITIVE * rv, "rv")
         assert_near(found["volatility"], root(rv), POSITIVE * root(rv), "volatility")
-        rise = max(ratio_of(price, min(part[: j + 1])) for j, price in enumerate(part)) - 1
+        # The greatest of correctly rounded quotients is that of the greatest ratio, which is then looked at exactly.
+        rise = ratio_of(*max(zip(part, accumulate(part, min), strict=True), key=lambda pair: pair[0] / pair[1])) - 1
         assert found["runup"] == (rise if rise < math.inf else None)
     else:
         assert (found["rv"], found["volatility"], found["runup"]) == (None, None, None)
-    path = sum((abs(Fraction(b) - Fraction(a)) for a, b in pairs), Fraction(0))
+    prices, unit = whole(np.asarray(part))
+    path = Fraction(sum(abs(b - a) for a, b in pairwise(prices)), unit)
     assert_near(found["path"], path, POSITIVE * path, "path")
-    fall = min(ratio_of(price, max(part[: j + 1])) for j, price in enumerate(part)) - 1 if part[0] > 0 else None
+    fall = None
+    if part[0] > 0:
+        fall = ratio_of(*min(zip(part, accumulate(part, max), strict=True), key=lambda pair: pair[0] / pair[1])) - 1
     assert found["drawdown"] == (None if min(part) < 0 else fall)
-    assert_exact_shape(found, list(map(Fraction, part)))
+    assert_exact_shape(found, prices, unit)
 
 
-def assert_exact_shape(found: dict[str, float | int | None], values: Sequence[Fraction]) -> None:
-    """Assert that skew, kurtosis, slope and r2 are right, or undefined where they have to be."""
-    n = len(values)
-    mean = sum(values, Fraction(0)) / n
-    deviations = [x - mean for x in values]
-    m2 = sum((d * d for d in deviations), Fraction(0)) / n
-    places = [Fraction(2 * i - n + 1, 2) for i in range(n)]
-    index_squares = sum((x * x for x in places), Fraction(0))
-    terms = [x * d for x, d in zip(places, deviations, strict=True)]
-    cross, absolute = sum(terms, Fraction(0)), sum(map(abs, terms), Fraction(0))
+def assert_exact_shape(found: dict[str, float | int | None], prices: Sequence[int], unit: int) -> None:
+    """Assert that skew, kurtosis, slope and r2 are right, or undefined where they have to be.
+
+    prices: in 1 / unit. All sums are of whole numbers: of deviations from the mean in 1 / (n unit), and of indexes from
+    the middle one in halves.
+    """
+    n, total = len(prices), sum(prices)
+    deviations = [n * price - total for price in prices]
+    m2 = Fraction(sum(d * d for d in deviations), n * (n * unit) ** 2)
+    index_squares = Fraction(n * (n * n - 1), 12)
+    terms = [(2 * i - n + 1) * d for i, d in enumerate(deviations)]
+    cross, absolute = (Fraction(sum(of), 2 * n * unit) for of in (terms, map(abs, terms)))
     if n > 1:
         assert_near(found["slope"], cross / index_squares, SIGNED * absolute / index_squares, "slope")
     else:
@@ -86,11 +93,10 @@ def assert_exact_shape(found: dict[str, float | int | None], values: Sequence[Fr
         assert (found["skew"], found["kurtosis"], found["r2"]) == (None, None, None)
         return
     # In units of the deviation, whose root is taken to 60 digits.
-    std = root(m2)
-    skew = sum(((d / std) ** 3 for d in deviations), Fraction(0)) / n
-    thirds = sum(((abs(d) / std) ** 3 for d in deviations), Fraction(0)) / n
+    cubes, std = [d**3 for d in deviations], root(m2)
+    skew, thirds = (Fraction(sum(of), n * (n * unit) ** 3) / std**3 for of in (cubes, map(abs, cubes)))
     assert_near(found["skew"], skew, SIGNED * thirds, "skew")
-    fourth = sum((d**4 for d in deviations), Fraction(0)) / n / (m2 * m2)
+    fourth = Fraction(sum(d**4 for d in deviations), n * (n * unit) ** 4) / (m2 * m2)
     assert_near(found["kurtosis"], fourth - 3, SIGNED * fourth, "kurtosis")
     both = root(index_squares * m2 * n)
     error = SIGNED * absolute / both

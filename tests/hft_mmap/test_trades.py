@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from hft_mmap import ColumnsDiffer, Limits, Series, Store
 from hft_mmap.named import TRADES
+from tests.hft_mmap.exact_windows import whole
 from tests.hft_mmap.test_exact_answers import drawn_ranges, rows, with_signs
 from tests.hft_mmap.test_kernels import KINDS, prices
 
@@ -35,17 +36,17 @@ def assert_exact(
     found: dict[str, float | int | None], part: Sequence[float], times: Sequence[int], sizes: Sequence[float]
 ) -> None:
     """Assert that all statistics of one range are right, or undefined where they have to be."""
-    values, weights = list(map(Fraction, part)), [abs(Fraction(size)) for size in sizes]
-    volume = sum(weights, Fraction(0))
+    (prices, unit), (signed, size_unit) = whole(np.asarray(part)), whole(np.asarray(sizes))
+    volume = Fraction(sum(map(abs, signed)), size_unit)
     assert_near(found["volume"], volume, ERROR * volume, "volume")
-    assert_near(found["signed_volume"], sum(map(Fraction, sizes), Fraction(0)), ERROR * volume, "signed_volume")
-    worth = sum((p * w for p, w in zip(values, weights, strict=True)), Fraction(0))
+    assert_near(found["signed_volume"], Fraction(sum(signed), size_unit), ERROR * volume, "signed_volume")
+    worth = Fraction(sum(p * abs(size) for p, size in zip(prices, signed, strict=True)), unit * size_unit)
     vwap = worth / volume if volume else None
-    low = min(values)
+    low = Fraction(min(part))
     assert_near(found["vwap"], vwap, ERROR * (abs(low) + ((vwap or low) - low)), "vwap")
     waits = [b - a for a, b in pairwise(times)]
     span = times[-1] - times[0]
-    held = sum((p * wait for p, wait in zip(values, waits, strict=False)), Fraction(0))
+    held = Fraction(sum(p * wait for p, wait in zip(prices, waits, strict=False)), unit)
     twap = held / span if span else None
     assert_near(found["twap"], twap, ERROR * (abs(low) + ((twap or low) - low)), "twap")
     gap = Fraction(max(waits), 10**9) if waits else None

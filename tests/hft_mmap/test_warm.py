@@ -3,11 +3,13 @@
 All but the first test run the real `compiled.py` over two small kernels: those of the store take 20 s to compile.
 """
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -71,18 +73,70 @@ def package(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(package: Path, *launcher: str, **variables: str) -> tuple[str, list[str]]:
-    """Start a process that calls a kernel; return what the kernel gave, and the lines on standard error."""
-    inherited = {name: value for name, value in os.environ.items() if name not in {"NUMBA_CACHE_DIR", "XDG_CACHE_HOME"}}
-    done = subprocess.run(
-        [*launcher, sys.executable, "-P", "-c", "import hft_mmap; print(hft_mmap.doubled(2.0))"],
-        env=inherited | {"HOME": "/dev/null", "PYTHONPATH": str(package)} | variables,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip(), done.stderr.splitlines()
+CALL = "import hft_mmap; print(hft_mmap.doubled(2.0))"
+FORKING = """
+import json, os, sys
+import numba
+numba.njit("float64(float64)")(lambda value: value + 1.0)  # what numba loads once it compiles
+for line in sys.stdin:
+    variables, path, call = json.loads(line)
+    if child := os.fork():
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        continue
+    for number, name in enumerate(("out", "err"), 1):
+        os.dup2(os.open(f"{path}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    os.environ.clear()
+    os.environ.update(variables)
+    numba.config.reload_config()
+    sys.path.insert(0, variables["PYTHONPATH"])
+    exec(call)
+    break
+"""
+
+
+@pytest.fixture(scope="module")
+def forking() -> Iterator["subprocess.Popen[str]"]:
+    """Yield a process that has imported numba, and forks a child for each line that it is sent.
+
+    PERF: a process that imports numba and compiles for the first time takes a second of a processor; the tests of this
+    file start forty.
+    """
+    command = [sys.executable, "-P", "-c", FORKING]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+
+
+Start = Callable[..., tuple[str, list[str]]]
+
+
+@pytest.fixture
+def start(forking: "subprocess.Popen[str]", tmp_path: Path) -> Start:
+    """Return what starts a process that calls a kernel.
+
+    It gives what the kernel gave, and the lines on standard error. It is forked; but with a launcher, with `program`,
+    and where numba's settings are others, of which it reads some once, it is a program of its own from the beginning.
+    """
+
+    def start_(package: Path, *launcher: str, program: bool = False, **variables: str) -> tuple[str, list[str]]:
+        left_out = {"NUMBA_CACHE_DIR", "XDG_CACHE_HOME"}
+        inherited = {name: value for name, value in os.environ.items() if name not in left_out}
+        environment = inherited | {"HOME": "/dev/null", "PYTHONPATH": str(package)} | variables
+        if program or launcher or variables.keys() - {"NUMBA_CACHE_DIR"}:
+            command = [*launcher, sys.executable, "-P", "-c", CALL]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            code, out, errors = done.returncode, done.stdout, done.stderr
+        else:
+            assert forking.stdin is not None
+            assert forking.stdout is not None
+            path = tmp_path / "forked"
+            forking.stdin.write(f"{json.dumps([environment, str(path), CALL])}\n")
+            forking.stdin.flush()
+            code = int(forking.stdout.readline())
+            out, errors = (Path(f"{path}.{name}").read_text() for name in ("out", "err"))
+        assert code == 0, errors
+        return out.strip(), errors.splitlines()
+
+    return start_
 
 
 def kept(folder: Path) -> Path:
@@ -91,11 +145,11 @@ def kept(folder: Path) -> Path:
     return file
 
 
-def test_the_first_start_says_that_it_compiles_and_the_next_does_not(package: Path) -> None:
+def test_the_first_start_says_that_it_compiles_and_the_next_does_not(start: Start, package: Path) -> None:
     """Whoever waits for 20 s is told why before; what was compiled lies beside the code, in one file."""
-    assert start(package) == ("6.0", [COMPILING])
+    assert start(package, program=True) == ("6.0", [COMPILING])
     kept(package / "hft_mmap/tree/__pycache__")
-    assert start(package) == ("6.0", [])
+    assert start(package, program=True) == ("6.0", [])
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="compiles on two processors, and here is one")
@@ -104,7 +158,7 @@ def test_the_first_start_says_that_it_compiles_and_the_next_does_not(package: Pa
     [("", ["second 0", "first 1"]), ("if is_second: raise SystemExit(1)", ["second 0", "first 0"])],
     ids=["compiles", "fails"],
 )
-def test_a_second_processor_compiles_as_well(package: Path, ending: str, notes: list[str]) -> None:
+def test_a_second_processor_compiles_as_well(start: Start, package: Path, ending: str, notes: list[str]) -> None:
     """What it compiled is kept with the rest; where it fails, the first compiles all."""
     folder = package / "hft_mmap/tree"
     (folder / "lines.py").write_text(BESIDE + ending)
@@ -114,7 +168,7 @@ def test_a_second_processor_compiles_as_well(package: Path, ending: str, notes: 
     assert (folder / "notes").read_text().splitlines() == [*notes, "first 1"]
 
 
-def test_damaged_kernels_are_named_and_made_anew(package: Path) -> None:
+def test_damaged_kernels_are_named_and_made_anew(start: Start, package: Path) -> None:
     """A start after a crash or a bad sector does not fail, and loads no machine code that it cannot trust."""
     start(package)
     file = kept(package / "hft_mmap/tree/__pycache__")
@@ -127,7 +181,7 @@ def test_damaged_kernels_are_named_and_made_anew(package: Path) -> None:
     assert start(package) == ("6.0", [])
 
 
-def test_a_kernel_that_another_one_has_inlined_is_compiled_anew(package: Path) -> None:
+def test_a_kernel_that_another_one_has_inlined_is_compiled_anew(start: Start, package: Path) -> None:
     """After an upgrade of one source no other module may go on with the machine code of the old one.
 
     Not even where size and times are what they were: Python takes its own bytecode for current then.
@@ -141,14 +195,14 @@ def test_a_kernel_that_another_one_has_inlined_is_compiled_anew(package: Path) -
     assert start(package) == ("8.0", [])
 
 
-def test_kernels_are_found_again_through_a_link(package: Path, tmp_path: Path) -> None:
+def test_kernels_are_found_again_through_a_link(start: Start, package: Path, tmp_path: Path) -> None:
     """An installed release is reached through one: what was compiled on such a way is kept, and used."""
     (tmp_path / "link").symlink_to(package)
     assert start(tmp_path / "link") == ("6.0", [COMPILING])
     assert start(tmp_path / "link") == start(package) == ("6.0", [])
 
 
-def test_kernels_of_other_settings_of_numba_stay_beside(package: Path) -> None:
+def test_kernels_of_other_settings_of_numba_stay_beside(start: Start, package: Path) -> None:
     """As those of another processor do: each finds its own, and neither removes that of the other."""
     for variables in ({}, {"NUMBA_CPU_NAME": "generic"}):
         assert start(package, **variables) == ("6.0", [COMPILING])
@@ -156,7 +210,7 @@ def test_kernels_of_other_settings_of_numba_stay_beside(package: Path) -> None:
         assert start(package, **variables) == ("6.0", [])
 
 
-def test_of_what_changes_often_only_the_newest_kernels_are_kept(package: Path, tmp_path: Path) -> None:
+def test_of_what_changes_often_only_the_newest_kernels_are_kept(start: Start, package: Path, tmp_path: Path) -> None:
     """A folder of kernels does not grow with each release."""
     folder = tmp_path / "cache"
     folder.mkdir()
@@ -170,7 +224,7 @@ def test_of_what_changes_often_only_the_newest_kernels_are_kept(package: Path, t
     assert {f"hft-mmap-{number:016}.kernels" for number in (3, 4, 5)} < names
 
 
-def test_kernels_that_can_only_be_read_are_used(package: Path, tmp_path: Path) -> None:
+def test_kernels_that_can_only_be_read_are_used(start: Start, package: Path, tmp_path: Path) -> None:
     """An image or a read-only file system starts as fast as any other, and in silence."""
     folder = tmp_path / "cache"
     start(package, NUMBA_CACHE_DIR=str(folder))
@@ -179,7 +233,7 @@ def test_kernels_that_can_only_be_read_are_used(package: Path, tmp_path: Path) -
     folder.chmod(0o755)
 
 
-def test_where_kernels_cannot_be_kept_the_start_says_what_to_set(package: Path, tmp_path: Path) -> None:
+def test_where_kernels_cannot_be_kept_the_start_says_what_to_set(start: Start, package: Path, tmp_path: Path) -> None:
     """Neither the package nor the home can be written to: it works all the same, and says what would make it fast."""
     # Root may write everywhere; but nobody can make a folder where there is a file.
     (package / "hft_mmap/tree/__pycache__").touch()
@@ -195,7 +249,7 @@ def test_where_kernels_cannot_be_kept_the_start_says_what_to_set(package: Path, 
     assert start(package, NUMBA_CACHE_DIR=folder) == ("6.0", [])
 
 
-def test_where_nothing_can_be_written_it_works_and_says_so(package: Path) -> None:
+def test_where_nothing_can_be_written_it_works_and_says_so(start: Start, package: Path) -> None:
     """A full disk stops no start, whether there are kernels on it or not."""
     start(package)
     answer, lines = start(package, "prlimit", "--fsize=100", "--")

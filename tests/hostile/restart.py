@@ -16,8 +16,7 @@ from pathlib import Path
 import httpx
 
 from api.access.tokens import add
-from tests.api.test_systemd import AS_SYSTEMD
-from tests.service import Service
+from tests.service import Service, as_systemd
 
 _BODY = b"POST /add_batch HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer %b\r\n"
 _COUNT = 20
@@ -48,10 +47,9 @@ class Restarts:
         self._service = self._start()
 
     def _start(self) -> Service:
-        file = self._listener.fileno()
-        launcher = [sys.executable, "-c", AS_SYSTEMD, str(file), "http", "local"]
+        files = [self._listener.fileno()]
         settings = {"auth.tokens_file": self._folder / "tokens"}
-        return Service(self._folder, settings, launcher=launcher, pass_fds=[file]).wait_until_serving()
+        return Service(self._folder, settings, launcher=as_systemd(files), sockets=files).wait_until_serving()
 
     def fill(self) -> None:
         """Store a million points, more than the kernel takes of an answer."""
