@@ -124,17 +124,17 @@ def create_app(  # noqa: PLR0913 - each is one thing to say about an application
     requests.know(served)
     router = falcon.routing.CompiledRouter()
     service = Service(_falcon_app(served, router), settings.log, requests)
-    outer: Application = service
-    if part is None:
-        watch.prepared.prepare = service.prepare
-    else:  # every batch goes to the log, and every answer says how far that was read
-        outer = part.around(service)
     access = {route: access_by_method(ACCESS[route], resource) for route, resource in served.items()}
 
     def find(path: str) -> str | None:
         found = router.find(path)
         return _route(found[3]) if found and found[3] else None
 
+    outer: Application = service
+    if part is None:
+        watch.prepared.prepare = service.prepare
+    else:  # every batch goes to the log, and every answer says how far that was read
+        outer = part.around(service, pages(access, find, READ))
     if tokens is None:
         own = OwnPages(settings.server.names(), pages(access, find, OPEN))
         watch.admits = own.admits

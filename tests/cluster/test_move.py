@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -10,6 +11,7 @@ from urllib.request import Request, urlopen
 import numpy as np
 import pytest
 
+from api.access.tokens import ADMIN, READ, WRITE, add
 from api.cli import moving
 from api.cli.moving import MoveError, Shard, moved
 from hft_mmap import Store
@@ -99,6 +101,32 @@ def test_a_symbol_moves_and_its_old_shard_says_so(shards: list[Service]) -> None
     assert (again.returncode, again.stdout) == (0, "MOVES has moved already\n"), again.stderr
     with Store(new.data_dir, mode="r") as store:
         assert not [fault for report in store.verify("MOVES") for fault in report.faults]
+
+
+def test_whoever_may_not_ask_of_a_symbol_is_not_told_where_it_is(nats: Nats, tmp_path: Path) -> None:
+    """401 and 403 come before 421, by every way to name a symbol; a page that names one is a page."""
+    scopes = {"all": [ADMIN], "reader": [READ], "writer": [WRITE], "desk": [f"{READ}:OTHER*", f"{WRITE}:OTHER*"]}
+    sent = {name: {"Authorization": f"Bearer {add(tmp_path / 'tokens', name, only)}"} for name, only in scopes.items()}
+    create(nats, tmp_path, cluster__shard=2)
+    with started(nats, tmp_path, "guarded", 2, "0-1023", auth__tokens_file=str(tmp_path / "tokens")) as service:
+        ask, batch = service.client.request, {"symbol": "GONE", "values": [1.0]}
+        assert ask("POST", "/add_batch", json=batch, headers=sent["writer"]).status_code == 200
+        for step in ({"seal": "GONE"}, {"moved": "GONE", "to": 9}):
+            assert ask("PATCH", "/cluster", json=step, headers=sent["all"]).status_code == 200
+
+        def told(name: str, method: str, path: str, **more: Any) -> int:
+            answer = ask(method, path, headers=sent.get(name), **more)
+            assert (answer.status_code == 421) == ("has moved" in answer.text), answer.text
+            return answer.status_code
+
+        for path in ("/symbols/GONE", "/symbols/GONE/", "/symbols/%47ONE", "/values?symbol=GONE", "/stats?symbol=GONE"):
+            found = [told(name, "GET", path) for name in ("nobody", "writer", "desk", "reader")]
+            assert found == [401, 403, 403, 421], path
+        kind = {"Content-Type": "application/octet-stream"}
+        assert ask("POST", "/add_batch?symbol=GONE", content=bytes(8), headers=kind).status_code == 401
+        found = [told(name, "POST", "/add_batch", json=batch) for name in ("nobody", "reader", "desk", "writer")]
+        assert found == [401, 403, 403, 421]
+        assert [told("nobody", "GET", path) for path in ("/?symbol=GONE", "/health?symbol=GONE")] == [200, 200]
 
 
 class Killed(BaseException):
