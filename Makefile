@@ -200,7 +200,7 @@ coverage: $(VENV)/dev $(VENV)/warm ## measure which branches of hft_mmap its tes
 simulate: $(VENV)/dev $(VENV)/warm ## histories of the store on a simulated disk, each from its seed (SEED=0 HISTORIES=10000)
 	$(BIN)/python -m tests.torture.simulate --seed $(or $(SEED),0) --histories $(or $(HISTORIES),10000)
 
-simulate-cluster: $(VENV)/dev $(VENV)/warm ## histories of replicas over a log that loses, repeats and delays (SEED=0 HISTORIES=10000)
+simulate-cluster: $(VENV)/dev $(VENV)/warm ## histories of replicas over a log that loses, repeats and delays, and of symbols that move (SEED=0 HISTORIES=10000)
 	$(BIN)/python -m tests.cluster.simulate --seed $(or $(SEED),0) --histories $(or $(HISTORIES),10000)
 
 torture-cluster: $(VENV)/dev $(VENV)/warm $(JARS_OF_$(LOG)) ## kill, freeze and restart replicas and servers of their log for a while (SECONDS=600 SEED=1 LOG=kafka)

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from api.access.tokens import ADMIN, READ, WRITE, add
-from api.cli import moving
 from api.cli.moving import MoveError, Shard, moved
 from hft_mmap import Store
 from hft_mmap.client import Client
@@ -158,11 +157,8 @@ def killing(at: int, *, sent: bool) -> Callable[..., Any]:
 
 @pytest.mark.parametrize("sent", [False, True])
 @pytest.mark.parametrize("kind", ["P", "T"])
-def test_a_move_that_is_killed_at_any_step_goes_on(
-    shards: list[Service], monkeypatch: pytest.MonkeyPatch, kind: str, *, sent: bool
-) -> None:
+def test_a_move_that_is_killed_at_any_step_goes_on(shards: list[Service], kind: str, *, sent: bool) -> None:
     """Whatever request was the last: one shard has all of it meanwhile, and the next run ends with the same points."""
-    monkeypatch.setattr(moving, "BATCH_POINTS", 25)
     old, new = shards
     for at in range(1, 100):
         symbol = f"{kind}{sent:d}-{at}"
@@ -170,7 +166,7 @@ def test_a_move_that_is_killed_at_any_step_goes_on(
         before = held(old, symbol)
         opened = killing(at, sent=sent)
         try:
-            list(moved(symbol, Shard([old.url], "", opened), Shard([new.url], "", opened), NEW))
+            list(moved(symbol, Shard([old.url], "", opened), Shard([new.url], "", opened), NEW, 25))
         except Killed:
             if ends_at(old, symbol) is not None:
                 assert held(old, symbol) == before
@@ -178,7 +174,7 @@ def test_a_move_that_is_killed_at_any_step_goes_on(
                 assert held(new, symbol) == before
         else:
             break
-        list(moved(symbol, Shard([old.url], ""), Shard([new.url], ""), NEW))
+        list(moved(symbol, Shard([old.url], ""), Shard([new.url], ""), NEW, 25))
         assert held(new, symbol) == before
         assert ends_at(old, symbol) is None
     assert at > 8
