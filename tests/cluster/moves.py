@@ -33,6 +33,7 @@ OLD, NEW = 0, 1
 _COLUMNS = {"price": np.float64, "time": np.int64}
 _LONGEST_S = 200.0
 _BATCH_POINTS = 7
+_OUT_OF_RANGE = 409
 
 
 class Ended(BaseException):
@@ -107,7 +108,7 @@ class MoveHistory:
         for shard, name in zip(shards, ("old", "new"), strict=True):
             shard.begin(directory / name)
         writer = MovingWriter(self, timed=self.rng.random() < 0.5)
-        tasks = [asyncio.create_task(writer.run()), asyncio.create_task(self._move())]
+        tasks = [asyncio.create_task(writer.run()), asyncio.create_task(self._move(writer))]
         await asyncio.gather(*(shard.break_things() for shard in shards))
         for shard in shards:
             shard.recover()
@@ -125,16 +126,17 @@ class MoveHistory:
 
     # -- the command --------------------------------------------------------------------------------------------------
 
-    async def _move(self) -> None:
+    async def _move(self, writer: "MovingWriter") -> None:
         """Run the command until it says that all is done; it is killed now and then."""
         await asyncio.sleep(self.rng.random() * 6)
+        await writer.has_begun.wait()
         while not self.is_moved:
             try:
                 await Turns(self._command).run(self._answer)
             except Ended:
                 self.old.count("move killed")
             except moving.MoveError as error:
-                if "409" in str(error) or "400" in str(error):  # points that are not those of the old shard
+                if "refused with" in str(error):  # points that are not those of the old shard
                     raise
                 self.old.count("move given up")
             else:
@@ -198,6 +200,7 @@ class MovingWriter(Writer):
     def __init__(self, both: MoveHistory, *, timed: bool) -> None:
         super().__init__(both.old, SYMBOL, exact=True, timed=timed)
         self._both = both
+        self.has_begun = asyncio.Event()
 
     async def _send(self, batch: Ticks, offset: int | None) -> int | None:
         """Send one batch to the shard that has the symbol; None where it may be stored or not."""
@@ -205,6 +208,8 @@ class MovingWriter(Writer):
         is_gone = any(SYMBOL in moved for moved in told)
         self.history = self._both.new if is_gone else self._both.old
         total = await super()._send(batch, offset)
+        if total is not None:
+            self.has_begun.set()
         if is_gone and total is not None:
             self._both.check_taken()
             self._both.old.count("taken by the new shard")
@@ -272,7 +277,10 @@ def _read(node: Node, path: str, query: dict[str, str]) -> tuple[int, bytes]:
         return 404, b"{}"
     if path.startswith("/symbols/"):
         return 200, orjson.dumps({"start": series.start, "total": len(series.rows)})
-    rows = series.rows[max(int(query["from"]), series.start) : int(query["to"])]
+    begin, end = int(query["from"]), int(query["to"])
+    if not series.start <= begin <= end <= len(series.rows):
+        return _OUT_OF_RANGE, b'{"detail": "they are no longer kept"}'
+    rows = series.rows[begin:end]
     prices, times = [price for price, _ in rows], [time for _, time in rows]
     if query.get("format") != "raw":
         return 200, orjson.dumps({"values": prices, **({} if None in times else {"times": times})})
