@@ -169,13 +169,10 @@ stress: $(VENV)/dev $(VENV)/warm ## run the tests at real size: 150,000,001 poin
 # Kafka is a hundred jars of Maven Central, 54 MB, on the Java of Debian (openjdk-17-jre-headless).
 KAFKA := .kafka
 JARS_OF_kafka := $(KAFKA)/complete
-MAVEN := https://repo1.maven.org/maven2
 
-$(KAFKA)/complete: tests/cluster/kafka.sha256
-	@mkdir -p $(KAFKA)
-	sed 's|^\S* *\(.*/\([^/]*\)\)$$|url = $(MAVEN)/\1\noutput = $(KAFKA)/\2|' $< | curl --fail --no-progress-meter --location --parallel --retry 3 --config -
-	sed 's|  .*/|  |' $< | (cd $(KAFKA) && sha256sum --check --quiet)
-	@touch $(KAFKA)/complete
+$(KAFKA)/complete: tests/cluster/kafka.sha256 .ci/kafka-jars
+	.ci/kafka-jars $(KAFKA)
+	@touch $@
 
 test-kafka: $(VENV)/dev $(VENV)/warm $(KAFKA)/complete ## the tests with three brokers of Kafka; needs Java
 	$(BIN)/python -m pytest -m kafka tests/cluster $(ARGS)
@@ -200,7 +197,7 @@ coverage: $(VENV)/dev $(VENV)/warm ## measure which branches of hft_mmap its tes
 simulate: $(VENV)/dev $(VENV)/warm ## histories of the store on a simulated disk, each from its seed (SEED=0 HISTORIES=10000)
 	$(BIN)/python -m tests.torture.simulate --seed $(or $(SEED),0) --histories $(or $(HISTORIES),10000)
 
-simulate-cluster: $(VENV)/dev $(VENV)/warm ## histories of replicas over a log that loses, repeats and delays (SEED=0 HISTORIES=10000)
+simulate-cluster: $(VENV)/dev $(VENV)/warm ## histories of replicas over a log that loses, repeats and delays, and of symbols that move (SEED=0 HISTORIES=10000)
 	$(BIN)/python -m tests.cluster.simulate --seed $(or $(SEED),0) --histories $(or $(HISTORIES),10000)
 
 torture-cluster: $(VENV)/dev $(VENV)/warm $(JARS_OF_$(LOG)) ## kill, freeze and restart replicas and servers of their log for a while (SECONDS=600 SEED=1 LOG=kafka)

@@ -39,10 +39,14 @@ class Place(NamedTuple):
 class Shard:
     """The replicas of a shard: the first that answers does."""
 
-    def __init__(self, urls: Sequence[str], token: str, opened: Callable[..., Any] = urlopen) -> None:
+    def __init__(
+        self, urls: Sequence[str], token: str, opened: Callable[..., Any] = urlopen,
+        pause: Callable[[float], object] = sleep,
+    ) -> None:  # fmt: skip
         self._urls = list(urls)  # of http, as the command has made sure
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._opened = opened
+        self._pause = pause
         self._newest = 0
 
     def ask(
@@ -66,7 +70,7 @@ class Shard:
             except OSError as error:
                 why = str(error)
             self._urls.append(self._urls.pop(0))
-            sleep(_AGAIN_S)
+            self._pause(_AGAIN_S)
         raise MoveError(f"{self._urls[0]} does not go on: {why}; once it does, run this again")
 
     def changed(self, what: str, path: str, body: bytes, kind: str, method: str, **query: object) -> dict[str, Any]:
@@ -118,8 +122,13 @@ def _detail(said: bytes) -> str:
         return said[:80].decode(errors="replace")
 
 
-def moved(symbol: str, source: Shard, target: Shard, to: int) -> Iterator[str]:
-    """Move `symbol` from `source` to the shard `to`, and yield what was done. MoveError."""
+def moved(
+    symbol: str, source: Shard, target: Shard, to: int, batch_points: int = BATCH_POINTS
+) -> Iterator[str]:  # fmt: skip
+    """Move `symbol` from `source` to the shard `to`, and yield what was done. MoveError.
+
+    batch_points: what a batch has; the same when a move goes on that was ended.
+    """
     total = source.step(f"the seal of {symbol}", seal=symbol)["total"]
     place = source.place(symbol)
     if place is None:
@@ -127,7 +136,7 @@ def moved(symbol: str, source: Shard, target: Shard, to: int) -> Iterator[str]:
         source.step(f"to leave {symbol}", moved=symbol, to=to)  # refused where that was to another shard
         return
     yield f"{symbol} is sealed at {total}"
-    _copy(symbol, source, place, target)
+    _copy(symbol, source, place, target, batch_points)
     arrived = target.place(symbol)
     if arrived is None or arrived.total != place.total:
         ends = arrived and arrived.total
@@ -137,7 +146,7 @@ def moved(symbol: str, source: Shard, target: Shard, to: int) -> Iterator[str]:
     yield f"{symbol} has moved: have HAProxy know (hft-mmap cluster haproxy)"
 
 
-def _copy(symbol: str, source: Shard, place: Place, target: Shard) -> None:
+def _copy(symbol: str, source: Shard, place: Place, target: Shard, batch_points: int) -> None:
     """Have the target store every point that it still keeps, each with its index; those it has are compared."""
     arrived = target.place(symbol)
     kept = place.start if arrived is None else max(place.start, arrived.start)
@@ -145,8 +154,8 @@ def _copy(symbol: str, source: Shard, place: Place, target: Shard) -> None:
         target.step(f"{symbol}, begun in the other shard,", begin=symbol, offset=place.start, **place.oldest)
     query: Mapping[str, object] = {"symbol": symbol, "columns": ",".join(place.columns)}
     # The first point lies alone, and each batch lies where it lay before: none is there in part.
-    for begin in range(place.start + 1, place.total, BATCH_POINTS):
+    for begin in range(place.start + 1, place.total, batch_points):
         if begin >= kept:
-            rows = source.rows(symbol, place, begin, min(begin + BATCH_POINTS, place.total))
+            rows = source.rows(symbol, place, begin, min(begin + batch_points, place.total))
             what = f"a batch of {symbol} at {begin}"
             target.changed(what, "/add_batch", rows, _RAW, "POST", offset=begin, **query)

@@ -10,14 +10,16 @@ from dataclasses import replace
 from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 from urllib.request import urlopen
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from api.access.guard import check_symbol
 from api.access.secret_files import CredentialsError, is_within_reach, resolve
+from api.access.tokens import READ
 from api.body.patience import Appender, Stored
 from api.cluster.deciding import Rules
 from api.cluster.following import Patience
@@ -25,6 +27,7 @@ from api.cluster.log import Log, LogUnfit, ManagedLog
 from api.cluster.points import Points
 from api.cluster.position import load
 from api.cluster.replica import Replica, unavailable
+from api.cluster.request import Answer
 from api.http.exchange import REFUSED, Message, Receive, Scope, Send
 from api.http.problems import Refusal, problem, send_problem
 from api.operation.part import Application, PartError
@@ -40,6 +43,7 @@ MIN_SEQUENCE_WAIT_S = 2.0
 _PACKAGES = {"nats": ("nats", "nats-py"), "kafka": ("confluent_kafka", "confluent-kafka")}
 """What a log needs: the module, and the package that has it."""
 _LONGEST_NUMBER = 19
+_SYMBOLS = "/symbols/"
 _MONITOR_WAIT_S = 5.0
 
 
@@ -219,12 +223,22 @@ class Replicated:
 
     def appender(self) -> Appender:
         """Return how batches are appended."""
-        return Appender(self.now, lambda: self, "replicated")
+        return Appender(self.now, lambda: self, "replicated", self.soon)
 
     @staticmethod
     def now(_store: Store, _symbol: str, _values: NDArray[np.float64] | Ticks, _offset: int | None) -> int | None:
         """Append nothing at once: the log has to be waited for."""
         return None
+
+    def soon(
+        self, symbol: str, values: NDArray[np.float64], offset: int | None, tell: Callable[[Stored | Exception], None]
+    ) -> None:  # fmt: skip
+        """Append prices to the log, and have `tell` told the total once they are applied, or why they are not."""
+
+        def told(outcome: Answer | Exception) -> None:
+            tell(outcome if isinstance(outcome, Exception) else _stored(outcome))
+
+        self.replica.write_soon(symbol, Ticks(values), offset, told)
 
     async def append(
         self, _store: Store, symbol: str, values: NDArray[np.float64] | Ticks, offset: int | None,
@@ -232,23 +246,24 @@ class Replicated:
     ) -> int:  # fmt: skip
         """Append a batch to the log, and apply it."""
         batch = values if isinstance(values, Ticks) else Ticks(values)
-        answer = await self.replica.write(symbol, batch, offset)
-        total = Stored(answer.total)
-        total.late, total.latest_ns, total.sequence = answer.late, answer.latest_ns, answer.sequence
+        total = _stored(await self.replica.write(symbol, batch, offset))
         note(total)
         return total
 
     # -- answers ------------------------------------------------------------------------------------------------------
 
-    def around(self, app: Application) -> Application:
-        """Return `app`, with what its answers say of the log, and with what they wait for."""
+    def around(self, app: Application, reads: Callable[[Scope], bool]) -> Application:
+        """Return `app`, with what its answers say of the log, and with what they wait for.
+
+        app: the guard stands before it. reads: says whether a request is for a route that answers with points.
+        """
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] != "http":
                 await app(scope, receive, send)
                 return
             try:
-                await self._let_through(scope)
+                await self._let_through(scope, reads)
             except Refusal as refusal:
                 scope[REFUSED] = refusal.status.value
                 more = {"reasons": [], **self._place()} if _is_ready(scope) else {}
@@ -270,18 +285,18 @@ class Replicated:
 
         return tell
 
-    async def _let_through(self, scope: Scope) -> None:
-        """Raise Refusal for what a replica can't answer (405, 503), once a read has waited for the record it names."""
+    async def _let_through(self, scope: Scope, reads: Callable[[Scope], bool]) -> None:
+        """Raise Refusal for what a replica can't answer (403, 405, 421, 503), once a read has waited for its record."""
         method, path = scope["method"], scope["path"]
         if _is_ready(scope) and (reason := self.replica.reason()) is not None:
             raise unavailable(reason)
-        if path.startswith("/symbols/") and method in {"PUT", "PATCH", "DELETE"}:
+        if path.startswith(_SYMBOLS) and method in {"PUT", "PATCH", "DELETE"}:
             raise Refusal(
                 HTTPStatus.METHOD_NOT_ALLOWED,
                 f"{method} of a symbol would change this replica alone: in a cluster its first batch makes a symbol",
                 headers={"Allow": "GET, HEAD, OPTIONS"},
             )
-        if moved := self.replica.state.place.moved:
+        if (moved := self.replica.state.place.moved) and reads(scope):
             self._refuse_moved(scope, moved)
         for name, value in scope["headers"]:
             if name == b"x-min-seq":
@@ -289,12 +304,13 @@ class Replicated:
 
     @staticmethod
     def _refuse_moved(scope: Scope, moved: Mapping[str, int]) -> None:
-        """Raise Refusal (421) for a question about a symbol that is in another shard."""
+        """Raise Refusal for a question about a symbol that is in another shard: 421, or 403 to whom it is none of."""
         named = [value for name, value in parse_qsl(scope["query_string"].decode(errors="replace")) if name == "symbol"]
-        if scope["path"].startswith("/symbols/"):
-            named.append(scope["path"].removeprefix("/symbols/"))
+        if scope["path"].startswith(_SYMBOLS):  # raw: "%2F" at the end belongs to the symbol, "/" does not
+            named.append(unquote(scope["raw_path"].decode("ascii").removeprefix(_SYMBOLS).removesuffix("/")))
         for symbol in named:
             if symbol in moved:
+                check_symbol(scope, READ, symbol)
                 detail = f"{symbol} has moved to shard {moved[symbol]}: ask that one"
                 raise Refusal(HTTPStatus.MISDIRECTED_REQUEST, detail)
 
@@ -308,6 +324,12 @@ class Replicated:
         sequence = int(given)
         if not await self.replica.reached(sequence, MIN_SEQUENCE_WAIT_S):
             raise unavailable(f"This replica has read record {self.replica.applied} of the log, and not yet {sequence}")
+
+
+def _stored(answer: Answer) -> Stored:
+    total = Stored(answer.total)
+    total.late, total.latest_ns, total.sequence = answer.late, answer.latest_ns, answer.sequence
+    return total
 
 
 def _is_ready(scope: Scope) -> bool:

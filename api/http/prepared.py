@@ -4,7 +4,8 @@ A question that can be asked again as it stands, by the same bytes and with the 
 on as a `Question`. The resource itself answers by it too: both ways run the same code (docs/design/0004).
 """
 
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 QUESTION = "hft_mmap.question"
 """The `Question` of a request that was answered, where it can be asked again."""
@@ -42,3 +43,19 @@ class NotStored(Exception):
         super().__init__(str(error))
         self.error = error
         self.batch = batch
+
+
+Tell: TypeAlias = Callable[[bytes | NotStored, int], None]
+"""Is given the JSON to answer with, and the record of the log that it is in; or what is to be told the long way."""
+
+
+@runtime_checkable
+class Waiting(Question, Protocol):
+    """A question whose answer has to be waited for: a batch that goes into the log of several machines."""
+
+    def begin(self, body: bytes, caller: Any, offset: int | None, tell: Tell) -> Batch | None:  # noqa: ANN401 - as above
+        """Have `tell` told the answer, once and not before this returns; return what is to be stored.
+
+        None, with nothing done, as `answer`. Raises what that does.
+        """
+        ...

@@ -20,8 +20,8 @@ class Part(Protocol):
         """Return how batches are appended."""
         ...
 
-    def around(self, app: Application) -> Application:
-        """Return `app`, with what its answers say of the log."""
+    def around(self, app: Application, reads: Callable[[Scope], bool]) -> Application:
+        """Return `app`, with what its answers say of the log; `reads` says whether a route answers with points."""
         ...
 
     def told(self) -> dict[str, object]:

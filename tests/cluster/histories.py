@@ -5,7 +5,7 @@ Afterwards every replica has to hold the same points, every batch that was answe
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -20,6 +20,7 @@ from api.cluster.log import Bounds, Stale, Unknown
 from api.cluster.replica import Replica
 from api.http.problems import Refusal
 from hft_mmap import Late, OffsetConflict, Ticks
+from hft_mmap.slots import MOST_SLOTS
 from tests.cluster.memory import MemoryLog
 from tests.cluster.model import Killed, ModelPoints, Row, rows_of
 from tests.cluster.virtual import VirtualLoop
@@ -128,7 +129,7 @@ class Node:
         self.client = FaultyClient(history)
         late = Late.CLAMP
         retention = ((40, 20), (60, 50), (1000, 500))[self.number % 3]
-        rules = Rules(rng.choice((2000, 4000, 900_000)), 100, retention, late)
+        rules = Rules(rng.choice((2000, 4000, 900_000)), 100, retention, late, history.slots)
         patience = Patience(append_timeout_s=6.0, position_s=1.0, in_thread=_at_once, clock=history.loop.time)
         self.replica = Replica(self.points, self.client, self.directory, rules, patience)
         if self.replica.state.place.retention is not None:
@@ -145,7 +146,7 @@ class Node:
         replica, self.replica = self.replica, None
         for task in replica._tasks:
             task.cancel()
-        replica._refuse_waiting("killed")
+        replica._refuse_all("killed")
         await asyncio.gather(*replica._tasks, return_exceptions=True)
 
 
@@ -155,16 +156,18 @@ async def _at_once(work: Callable[[], None]) -> None:
 
 
 class History:
-    """One history."""
+    """One history of a shard; `beside` another one, it has the same chance and the same time."""
 
-    def __init__(self, seed: int) -> None:
-        self.rng = Random(seed)
-        self.counts: dict[str, int] = {}
+    slots = frozenset(range(MOST_SLOTS))
+
+    def __init__(self, seed: int, beside: "History | None" = None) -> None:
+        self.rng: Random = Random(seed) if beside is None else beside.rng
+        self.counts: dict[str, int] = {} if beside is None else beside.counts
         self.faulty = True
         self.ending = False
         self._changes: list[asyncio.Task[None]] = []
         self.holds_condition = bool(seed & 1)
-        self.loop = VirtualLoop()
+        self.loop: VirtualLoop = VirtualLoop() if beside is None else beside.loop
 
     def count(self, what: str) -> None:
         """Count a thing that happened."""
@@ -191,40 +194,56 @@ class History:
 
     def run(self) -> None:
         """Make the history, and assert what has to be so afterwards."""
-        directory = Path(mkdtemp(dir="/dev/shm", prefix="hft-mmap-"))
-        try:
-            self.loop.run_until_complete(self._run(directory))
-        finally:
-            self.loop.close()
-            rmtree(directory)
+        in_memory(self.loop, self._run)
 
     async def _run(self, directory: Path) -> None:
-        self.log = MemoryLog()
-        self.nodes = []
-        for number in range(self.rng.choice((2, 3))):
-            (directory / str(number)).mkdir()
-            self.nodes.append(Node(self, number, directory / str(number)))
-            self.nodes[-1].start()
+        self.begin(directory)
         writers = [Writer(self, f"S{k}", exact=k < 2, timed=k % 2 == 1) for k in range(4)]
         writers[3].symbol = "S2"  # two that know nothing of each other
         writers[3].timed = False
         tasks = [asyncio.create_task(writer.run()) for writer in writers]
-        await self._break_things()
-        self.faulty, self.ending = False, True
+        await self.break_things()
+        await self.calm(tasks)
+        self.check_nodes()
+        for writer in writers:
+            found = self.nodes[0].points.series.get(writer.symbol)
+            writer.check([] if found is None else found.rows)
+        await self.end()
+
+    def begin(self, directory: Path) -> None:
+        """Start two or three replicas."""
+        self.log = MemoryLog(directory.name)
+        self.nodes = []
+        for number in range(self.rng.choice((2, 3))):
+            (directory / str(number)).mkdir(parents=True)
+            self.nodes.append(Node(self, number, directory / str(number)))
+            self.nodes[-1].start()
+
+    def recover(self) -> None:
+        """End all faults, and start what is down."""
+        self.faulty = False
         for node in self.nodes:
             node.points.fails = 0.0
             if node.replica is None:
                 node.start()
+
+    async def calm(self, tasks: list[asyncio.Task[None]]) -> None:
+        """End all faults, and wait until everybody has done and read everything."""
+        self.ending = True
+        self.recover()
         await asyncio.sleep(10)  # what is late has come
         async with asyncio.timeout(CALM_S):
             await asyncio.gather(*tasks, *self._changes)
             for node in self.nodes:
                 await node.running.reached(self.log.last, CALM_S)
-        self._check(writers)
+
+    async def end(self) -> None:
+        """End every replica."""
         for node in self.nodes:
             await node.running.close()
 
-    async def _break_things(self) -> None:
+    async def break_things(self) -> None:
+        """Kill, stop and start replicas, and change what they keep."""
         rng = self.rng
         while self.loop.time() < FAULTY_S:
             await asyncio.sleep(rng.expovariate(0.7))
@@ -253,7 +272,8 @@ class History:
         with suppress(Refusal, Killed):
             await replica.limit(*self.rng.choice(((45, 30), (35, 35), (500, 1))))
 
-    def _check(self, writers: list["Writer"]) -> None:
+    def check_nodes(self) -> None:
+        """Assert that every replica holds the same."""
         first = self.nodes[0]
         for node in self.nodes:
             self.check_running(node.running)
@@ -262,9 +282,16 @@ class History:
             for symbol, one in node.points.series.items():
                 other = first.points.series[symbol]
                 assert (one.rows, one.start, one.batches) == (other.rows, other.start, other.batches), symbol
-        for writer in writers:
-            found = first.points.series.get(writer.symbol)
-            writer.check([] if found is None else found.rows)
+
+
+def in_memory(loop: VirtualLoop, work: Callable[[Path], Awaitable[None]]) -> None:
+    """Do some work in a directory that is in memory, and in virtual time, which ends with it."""
+    directory = Path(mkdtemp(dir="/dev/shm", prefix="hft-mmap-"))
+    try:
+        loop.run_until_complete(work(directory))
+    finally:
+        loop.close()
+        rmtree(directory)
 
 
 class Writer:

@@ -11,6 +11,8 @@ from hft_mmap.files.layout import Kind
 from hft_mmap.ticks import Appended, clamped
 
 Row = tuple[float, int | None]
+NO_ROW: Row = (-1.0, None)
+"""Stands for each row before the first of a symbol that came from another shard."""
 
 
 class Killed(BaseException):
@@ -38,6 +40,7 @@ class ModelPoints(Points):
     def __init__(self, rng: Random, series: dict[str, Series] | None = None, *, fails: float = 0.0) -> None:
         self.rng = rng
         self.series = {} if series is None else series
+        self.removed: dict[str, Series] = {}
         self.limits = Limits()
         self.fails = fails
         self.dead = False
@@ -53,7 +56,7 @@ class ModelPoints(Points):
 
     def kinds(self, symbol: str) -> tuple[Kind, ...]:
         """Return the columns."""
-        timed = self.series[symbol].rows[0][1] is not None
+        timed = self.series[symbol].rows[-1][1] is not None
         return Ticks(np.empty(0), np.empty(0, np.int64) if timed else None).kinds
 
     def last_time(self, symbol: str) -> int | None:
@@ -79,11 +82,25 @@ class ModelPoints(Points):
         one.batches.append(len(one.rows))
         one.starts.append(start)
 
+    def begin(self, symbol: str, batch: Ticks, at: int) -> None:
+        """Make a symbol by its first row."""
+        self._look()
+        if self.rng.random() < self.fails:
+            raise DiskFull("no space, for now")
+        assert symbol not in self.series
+        self.series[symbol] = Series([NO_ROW] * at + rows_of(batch), [at + 1], [at])
+
+    def remove(self, symbol: str) -> None:
+        """Remove a symbol; a power cut may bring it back."""
+        self._look()
+        if symbol in self.series:
+            self.removed[symbol] = self.series.pop(symbol)
+
     def repeated(self, symbol: str, batch: Ticks, offset: int) -> Appended:
         """Return what was answered to a batch that is there."""
         rows = self.series[symbol].rows if symbol in self.series else []
         end = offset + len(batch.prices)
-        before = rows[offset - 1][1] if 0 < offset <= len(rows) else None
+        before = rows[offset - 1][1] if 0 < offset <= len(rows) and rows[offset - 1] is not NO_ROW else None
         stored, late, latest_ns = clamped(batch, before)
         if end <= len(rows) and rows[offset:end] == rows_of(stored):
             return Appended(end, late, latest_ns)
@@ -107,6 +124,8 @@ class ModelPoints(Points):
         """Return what the next process finds: all that was appended; after a power cut at least what was synced."""
         self.dead = True
         if power:
+            if self.removed and self.rng.random() < 0.5:
+                self.series = {**self.removed, **self.series}
             for one in self.series.values():
                 kept = self.rng.randint(one.synced, len(one.batches))
                 del one.batches[kept:], one.starts[kept:]

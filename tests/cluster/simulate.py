@@ -1,4 +1,4 @@
-"""Make many histories of a shard, and say what broke: `make simulate-cluster`."""
+"""Make many histories of a shard, and as many of a move, and say what broke: `make simulate-cluster`."""
 
 import argparse
 import os
@@ -11,17 +11,21 @@ from time import monotonic
 import structlog
 
 from tests.cluster.histories import History
+from tests.cluster.moves import MoveHistory
 
 
-def one(seed: int) -> tuple[int, dict[str, int], str]:
-    """Make a history; return its seed, what happened in it, and what broke."""
+def one(seed: int) -> tuple[int, Counter[str], str]:
+    """Make a history of a shard and one of a move; return their seed, what happened in them, and what broke."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    history = History(seed)
-    try:
-        history.run()
-    except BaseException:  # noqa: BLE001 - whatever it is, it is told with its seed
-        return seed, history.counts, traceback.format_exc()
-    return seed, history.counts, ""
+    happened: Counter[str] = Counter()
+    for kind in (History, MoveHistory):
+        history = kind(seed)
+        try:
+            history.run()
+        except BaseException:  # noqa: BLE001 - whatever it is, it is told with its seed
+            return seed, happened, f"{kind.__name__}: {traceback.format_exc()}"
+        happened.update(history.counts)
+    return seed, happened, ""
 
 
 def main() -> int:
@@ -42,7 +46,7 @@ def main() -> int:
                 broken.append(seed)
                 sys.stderr.write(f"seed {seed}: {fault}\n")
     for name, count in happened.most_common():
-        sys.stdout.write(f"{name:14} {count:10}\n")
+        sys.stdout.write(f"{name:22} {count:10}\n")
     sys.stdout.write(
         f"{options.histories} histories in {monotonic() - begin:.0f} s, {len(broken)} broke a promise: {broken}\n"
     )
