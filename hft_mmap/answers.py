@@ -5,7 +5,6 @@ GIL is released while the tree is walked.
 """
 
 import math
-import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
@@ -13,12 +12,13 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hft_mmap.asked import newest_of_each, out_of_range
 from hft_mmap.batch import arrow_array, is_arrow_only, nulls_of
-from hft_mmap.by_time import Window, newest_of_each
-from hft_mmap.errors import ColumnsDiffer, InvalidRange, InvalidValues, OutOfRange
+from hft_mmap.by_time import Window
+from hft_mmap.errors import ColumnsDiffer, InvalidRange, InvalidValues
 from hft_mmap.files.view import View
+from hft_mmap.folding import Found, Plan, folded_alone, of_one, plan_of, statistics
 from hft_mmap.folding import across as folded_across
-from hft_mmap.folding import folded_alone, of_one, plan_of, statistics
 from hft_mmap.moment import Moment
 from hft_mmap.named import Column, Columns, Indexes, checked_names
 from hft_mmap.tree.buckets import bar_edges
@@ -66,37 +66,6 @@ class Rank(NamedTuple):
     above: int
 
 
-def checked_range(moment: Moment, start: object, end: object) -> tuple[int, int]:
-    """Return [start, end) as whole numbers; InvalidRange unless start < end, OutOfRange unless all of it is kept."""
-    lo, hi = checked_index("start", start), checked_index("end", end)
-    if not lo < hi:
-        raise InvalidRange(f"start must be below end, and {lo} is not below {hi}: a range holds a point at least")
-    if lo < moment.start or hi > moment.total:
-        raise out_of_range(moment, lo, hi)
-    return lo, hi
-
-
-def out_of_range(moment: Moment, lo: int, hi: int) -> OutOfRange:
-    """Return the error that says which of the points [lo, hi) are not there."""
-    reason = "are no longer kept" if lo < moment.start else "do not exist"
-    return OutOfRange(
-        f"points of [{lo}, {hi}) of {moment.symbol} {reason}: it holds those from {moment.start} up to {moment.total}",
-        moment.start,
-        moment.total,
-    )
-
-
-def checked_index(name: str, value: object) -> int:
-    """Return `value` as an index; InvalidRange, which calls it `name`, unless it is a whole number from 0."""
-    try:
-        found = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        found = -1
-    if not found >= 0 or isinstance(value, bool):
-        raise InvalidRange(f"{name} must be a whole number from 0, not {value!r}")
-    return found
-
-
 def checked_indexes(name: str, values: ArrayLike) -> Indexes:
     """Return one row of indexes as int64; InvalidRange for what is none, and where one is null, which it says."""
     try:
@@ -121,21 +90,23 @@ def checked_indexes(name: str, values: ArrayLike) -> Indexes:
 def wanted_of(moment: Moment, names: Sequence[str]) -> tuple[str, ...]:
     """Return `names` without repeats; InvalidStatistic, and ColumnsDiffer for one whose column the series lacks."""
     wanted = checked_names(names)
-    check_columns(moment.symbol, moment.view, wanted)
+    check_columns(moment.symbol, moment.view, plan_of(wanted))
     return wanted
 
 
-def check_columns(symbol: str, view: View, names: tuple[str, ...]) -> None:
-    """Make sure that a series, which has points, has the columns of the statistics `names`; ColumnsDiffer."""
-    plan = plan_of(names)
-    if not plan.columns or not view.chunks:
-        return
-    for column, name, there in (("sizes", plan.sized, view.sizes), ("times", plan.timed, view.times)):
-        if name is not None and not len(there):
-            raise ColumnsDiffer(
-                f"{symbol} has no {column}, and {name} is made of them: ask for statistics of prices, or append points "
-                f"with {column} to a new series"
-            )
+def check_columns(symbol: str, view: View, plan: Plan) -> None:
+    """Make sure that a series, which has points, has the columns of the statistics of `plan`; ColumnsDiffer."""
+    if plan.sized is not None and not len(view.sizes) and view.chunks:
+        raise _without(symbol, "sizes", plan.sized)
+    if plan.timed is not None and not len(view.times) and view.chunks:
+        raise _without(symbol, "times", plan.timed)
+
+
+def _without(symbol: str, column: str, name: str) -> ColumnsDiffer:
+    return ColumnsDiffer(
+        f"{symbol} has no {column}, and {name} is made of them: ask for statistics of prices, or append points with "
+        f"{column} to a new series"
+    )
 
 
 def bars(moment: Moment, asked: tuple[int, int], size: int, names: Sequence[str]) -> Columns:
@@ -167,10 +138,14 @@ def check_ranges(moment: Moment, lo: Indexes, hi: Indexes) -> tuple[Indexes, Ind
     return lo, hi
 
 
-def one(moment: Moment, lo: int, hi: int, names: Sequence[str]) -> dict[str, float | int | None]:
-    """Return the statistics `names` of the points [lo, hi), which are kept; None where one is undefined."""
-    found = of_one(moment, lo, hi, plan_of(wanted_of(moment, names)))
-    return {name: value if math.isfinite(value) else None for name, value in found.items()}
+def of_found(symbol: str, view: View, found: Found, names: Sequence[str]) -> dict[str, float | int | None]:
+    """Return the statistics `names` of a kept range, of which `found` was folded; None where one is undefined."""
+    plan = plan_of(checked_names(names))
+    check_columns(symbol, view, plan)
+    derived = of_one(view, found, plan)
+    if math.isfinite(sum(derived.values())):  # PERF: nearly always, and one by one they take 1 us
+        return derived
+    return {name: value if math.isfinite(value) else None for name, value in derived.items()}
 
 
 def rows(columns: Mapping[str, Column]) -> list[dict[str, float | int | None]]:
@@ -190,15 +165,15 @@ def newest(moment: Moment, windows: Sequence[Window], names: Sequence[str]) -> C
 
 def across(parts: Sequence[tuple[Moment, int, int]], names: Sequence[str]) -> Columns:
     """Return start, end and the statistics `names` of one kept range [lo, hi) of each series."""
-    wanted = checked_names(names)
+    plan = plan_of(checked_names(names))
     for moment, _, _ in parts:
-        check_columns(moment.symbol, moment.view, wanted)
+        check_columns(moment.symbol, moment.view, plan)
     bounds = np.array([[begin, end] for _, begin, end in parts], dtype=np.int64).reshape(-1, 2).T.copy()
     rows = np.empty((6, len(parts)))
     for k, (moment, _, _) in enumerate(parts):
-        rows[:, k] = folded_alone(moment.view, bounds[:, k])
+        rows[:, k] = folded_alone(moment, *bounds[:, k].tolist())[2:8]
     views, totals = [moment.view for moment, _, _ in parts], [moment.total for moment, _, _ in parts]
-    return _with_bounds(bounds, folded_across(views, totals, bounds, rows, plan_of(wanted)))
+    return _with_bounds(bounds, folded_across(views, totals, bounds, rows, plan))
 
 
 def across_newest(many: Sequence[Newest], window: int, names: Sequence[str]) -> Columns:
@@ -206,7 +181,7 @@ def across_newest(many: Sequence[Newest], window: int, names: Sequence[str]) -> 
 
     PERF: in one compiled call, 1 us a series in place of 4.
     """
-    wanted = checked_names(names)
+    plan = plan_of(checked_names(names))
     held = [one.held() for one in many]
     views = [view for view, _ in held]
     addresses = np.array([[view.address for view in views], [total for _, (_, total) in held]], dtype=np.int64)
@@ -216,10 +191,10 @@ def across_newest(many: Sequence[Newest], window: int, names: Sequence[str]) -> 
     for k in np.flatnonzero(bounds[1] == 0).tolist():
         moment, *part = many[k].part(window=window)
         bounds[:, k], views[k] = part, moment.view
-        rows[:, k] = folded_alone(moment.view, bounds[:, k])
+        rows[:, k] = folded_alone(moment, *bounds[:, k].tolist())[2:8]
     for one, view in zip(many, views, strict=True):
-        check_columns(one.symbol, view, wanted)
-    return _with_bounds(bounds, folded_across(views, bounds[1].tolist(), bounds, rows, plan_of(wanted)))
+        check_columns(one.symbol, view, plan)
+    return _with_bounds(bounds, folded_across(views, bounds[1].tolist(), bounds, rows, plan))
 
 
 def _with_bounds(bounds: Indexes, found: Mapping[str, Column]) -> Columns:

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hft_mmap import by_time
-from hft_mmap.answers import Point, checked_index, out_of_range
+from hft_mmap.answers import Point
+from hft_mmap.asked import checked_index, out_of_range
 from hft_mmap.errors import InvalidRange, OutOfRange
 from hft_mmap.files.layout import SIZE, TIME, Kind
 from hft_mmap.moment import Moment

@@ -1,11 +1,11 @@
-"""Windows, ranges and single points by time: which points they are, found by bisection of the column of times.
+"""What a time is, and a window by time; and which points lie where many times say, found in the column of times.
 
-Functions of a `Moment`; O(log N), no lock. A bare number is points, a number with a unit is time; what is a time, and
-what an index, its type says: a whole number is an index, a text or a datetime is a time.
+One window or range by time is read in `asked`. Functions of a `Moment`; O(log N), no lock. A bare number is points, a
+number with a unit is time; what is a time, and what an index, its type says: a whole number is an index, a text or a
+datetime is a time.
 """
 
 import re
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -219,69 +219,14 @@ def check_times(moment: Moment) -> None:
         raise ColumnsDiffer(message)
 
 
-def newest(moment: Moment, window: object) -> tuple[int, int]:
-    """Return the bounds of the points in (T - w, T], T being the time of the newest."""
-    lasting = duration_ns(window)
-    check_times(moment)
-    return first_from(moment, moment.view.time_of(moment.total - 1) - lasting + 1), moment.total
-
-
-def newest_of_each(moment: Moment, windows: Sequence[object]) -> Indexes:
-    """Return where each of the newest `windows`, points or times, begins; a point is kept at least."""
-    found = np.empty(len(windows), dtype=np.int64)
-    for k, window in enumerate(windows):
-        found[k] = newest(moment, window)[0] if is_time(window) else max(moment.start, moment.total - window)  # type: ignore[operator]
-    return found
-
-
-def ending(moment: Moment, window: object, at: object) -> tuple[int, int]:
-    """Return the bounds of the points in (at - w, at], as far as they are kept; OutOfRange where there is none."""
-    lasting, time = duration_ns(window), instant_ns(at, "at")
-    check_times(moment)
-    lo, hi = first_from(moment, time - lasting + 1), first_from(moment, time + 1)
-    if lo == hi:
-        raise _nothing(moment, f"in the {window} up to {at}", before=lo == moment.start)
-    return lo, hi
-
-
 def until(moment: Moment, at: object) -> int:
     """Return the newest point whose time is `at` or earlier; OutOfRange where none is kept."""
     time = instant_ns(at, "at")
     check_times(moment)
     found = first_from(moment, time + 1) - 1
     if found < moment.start:
-        raise _nothing(moment, f"at or before {at}", before=True)
+        raise nothing(moment, f"at or before {at}", before=True)
     return found
-
-
-def between(moment: Moment, start: object, end: object) -> tuple[int, int]:
-    """Return [start, end), either of which may be an index, or a time; None for where the series starts or ends.
-
-    OutOfRange where no point lies there, or where points are no longer kept that may have.
-    """
-    lo, hi = start, end
-    if is_instant(start):
-        time = instant_ns(start, "start")
-        check_times(moment)
-        if moment.start and time <= moment.view.time_of(moment.start):
-            message = f"points of {moment.symbol} from {start} on are no longer kept: it holds those from index "
-            oldest = f"{moment.start} up to {moment.total}, the first of them of {moment.view.time_of(moment.start)} ns"
-            raise OutOfRange(message + oldest, moment.start, moment.total)
-        lo = first_from(moment, time)
-    if is_instant(end):
-        time = instant_ns(end, "end")
-        check_times(moment)
-        if is_instant(start) and time <= instant_ns(start, "start"):
-            message = f"start must be before end, and {start} is not before {end}"
-            raise InvalidRange(message)
-        hi = first_from(moment, time)
-    lo, hi = moment.start if lo is None else lo, moment.total if hi is None else hi
-    if lo == hi and (is_instant(start) or is_instant(end)):
-        where = " ".join(
-            part for part, at in ((f"from {start} on", start), (f"before {end}", end)) if at is not None
-        )  # fmt: skip
-        raise _nothing(moment, where, before=hi == moment.start)
-    return lo, hi  # type: ignore[return-value] # what is no index is refused by who takes them
 
 
 def kept_without(moment: Moment, before: object) -> int:
@@ -295,7 +240,8 @@ def kept_without(moment: Moment, before: object) -> int:
     return found
 
 
-def _nothing(moment: Moment, where: str, *, before: bool) -> OutOfRange:
+def nothing(moment: Moment, where: str, *, before: bool) -> OutOfRange:
+    """Return the error that says where no point lies; `before`: it would be before those that are kept."""
     why = "; what came before is no longer kept" if before and moment.start else ""
     message = f"no point of {moment.symbol} lies {where}{why}"
     return OutOfRange(message, moment.start, moment.total)

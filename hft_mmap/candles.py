@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hft_mmap import by_time, clock
-from hft_mmap.answers import checked_index, wanted_of
+from hft_mmap.answers import wanted_of
+from hft_mmap.asked import checked_index
 from hft_mmap.asof import picked
 from hft_mmap.errors import ColumnsDiffer, InvalidRange, SymbolNotFound
 from hft_mmap.files.layout import TIME

@@ -16,9 +16,6 @@ Values: TypeAlias = Any
 Truth: TypeAlias = Any
 """What comparisons of them are."""
 
-_LARGEST_SCALE = 1000
-"""The power of two by which deviations grow at most: the least range there is becomes 2^-74, its 4th power 2^-296."""
-
 
 def where(defined: Truth, found: Values) -> Values:
     """Return `found`, NaN where it is not defined, or no longer a float64."""
@@ -40,18 +37,3 @@ def ratio(a: Values, b: Values) -> Values:
 def root(x: Values) -> Values:
     """Return the square root of what is not negative, NaN of NaN."""
     return math.sqrt(x) if type(x) is float else np.sqrt(x)
-
-
-def within(x: Values, low: Values, high: Values) -> Values:
-    """Return `x`, or the nearest number from `low` to `high`; NaN of NaN."""
-    if type(x) is float:
-        return min(max(x, low), high)
-    return np.minimum(np.maximum(x, low), high)
-
-
-def power_below(width: Values) -> Values:
-    """Return the power of two by which `width` becomes about 1, at most 2^1000."""
-    if type(width) is float:
-        return math.ldexp(1.0, min(-math.frexp(width)[1], _LARGEST_SCALE))
-    _, powers = np.frexp(width)
-    return np.ldexp(1.0, np.minimum(-powers, _LARGEST_SCALE))

@@ -1,9 +1,9 @@
 """Statistics by their names: what may be asked of a range, and how each follows from what is folded.
 
-Most are computed from min, max, last, avg, var and first of a range, which nodes give; those of PATHS from what is
-folded out of its values, those of TRADES out of its times and sizes as well, by groups where there are some. What is
-undefined (the sample variance of one point, the return from a price of 0, the z-score where nothing varies) is NaN: no
-stored price is. docs/accuracy.md has the error of each.
+Most are computed from min, max, last, avg, var and first of a range, which nodes give; those of PATHS and TRADES by
+compiled code (`tree.further`), from what is folded out of values, times and sizes, by groups where there are some. What
+is undefined (the sample variance of one point, the return from a price of 0, the z-score where nothing varies) is NaN:
+no stored price is. docs/accuracy.md has the error of each.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,13 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hft_mmap.either import Truth, Values, ratio, root, where, within
+from hft_mmap.either import Values, ratio, root, where
 from hft_mmap.errors import InvalidStatistic
 
 Floats = NDArray[np.float64]
 Indexes = NDArray[np.int64]
 Column = Floats | Indexes
-_NS = 1e9  # of a second
 
 
 class Folded(NamedTuple):
@@ -49,11 +48,6 @@ class Folded(NamedTuple):
     def std(self) -> Values:
         """Population standard deviation of each range."""
         return root(self.var)
-
-    @property
-    def varies(self) -> Truth:
-        """Whether not all prices are the same."""
-        return self.max > self.min
 
 
 def _var_sample(f: Folded) -> Values:
@@ -85,70 +79,7 @@ FORMULAS: Mapping[str, Callable[[Folded], Values]] = {
 """The statistics that follow from the fold of a range alone; a return is NaN from a price of 0 or below, or to one that
 is negative."""
 
-
-class Paths(NamedTuple):
-    """What was folded out of the values of ranges, as `Folded` has it; of no meaning where not wanted.
-
-    `squares` and `changes` are the sums of squared log returns and of absolute changes; `fall` and `rise` the least
-    ratio of a price to the greatest up to it, and the greatest to the least; m2, m3, m4 sums of powers of deviations
-    from the mean, and `cross` that of deviations of index and price, all of prices times `scale`.
-    """
-
-    folded: Folded
-    scale: Values
-    squares: Values
-    changes: Values
-    fall: Values
-    rise: Values
-    m2: Values
-    m3: Values
-    m4: Values
-    cross: Values
-
-
-def _rv(p: Paths) -> Values:
-    return where(p.folded.min > 0.0, p.squares)
-
-
-def _drawdown(p: Paths) -> Values:
-    return where((p.folded.first > 0.0) & (p.folded.min >= 0.0), p.fall - 1.0)
-
-
-def _skew(p: Paths) -> Values:
-    m2 = p.m2 / p.folded.n
-    return where(p.folded.varies, ratio(p.m3 / p.folded.n, m2 * root(m2)))
-
-
-def _kurtosis(p: Paths) -> Values:
-    m2 = p.m2 / p.folded.n
-    return where(p.folded.varies, within(ratio(p.m4 / p.folded.n, m2 * m2) - 3.0, -2.0, np.inf))
-
-
-def _index_squares(p: Paths) -> Values:
-    """Return the sum of squared deviations of the indexes of each range: n (n^2 - 1) / 12."""
-    n = p.folded.n
-    return n * (n - 1.0) * (n + 1.0) / 12.0
-
-
-def _slope(p: Paths) -> Values:
-    return where(p.folded.points > 1, ratio(p.cross, _index_squares(p)) / p.scale)
-
-
-def _r2(p: Paths) -> Values:
-    return where(p.folded.varies, within(ratio(p.cross * p.cross, _index_squares(p) * p.m2), 0.0, 1.0))
-
-
-PATHS: Mapping[str, Callable[[Paths], Values]] = {
-    "rv": _rv,
-    "volatility": lambda p: root(_rv(p)),
-    "path": lambda p: p.changes,
-    "drawdown": _drawdown,
-    "runup": lambda p: where(p.folded.min > 0.0, p.rise - 1.0),
-    "skew": _skew,
-    "kurtosis": _kurtosis,
-    "slope": _slope,
-    "r2": _r2,
-}
+PATHS = ("rv", "volatility", "path", "drawdown", "runup", "skew", "kurtosis", "slope", "r2")
 """The statistics of the path of a range: of groups of nodes where there are some, else of its values.
 
 With p_1 ... p_n its points:
@@ -165,37 +96,7 @@ skew, kurtosis and r2 where nothing varies; slope of one point. Of one point rv,
 are 0.
 """
 
-
-class Traded(NamedTuple):
-    """What was folded out of the columns of ranges, as `Folded` has it; of no meaning where not wanted.
-
-    `volume` and `signed` are the sums of absolute sizes and of sizes, `by_size` and `by_time` the weighted means of
-    prices above the least of the range, `gap_ns` the longest time between neighbours, `span_ns` that from the first
-    point to the last.
-    """
-
-    folded: Folded
-    volume: Values
-    signed: Values
-    by_size: Values
-    by_time: Values
-    gap_ns: Values
-    span_ns: Values
-
-
-def _weighted(t: Traded, above: Values, weights: Values) -> Values:
-    """Return the mean of the prices whose part above the least is `above`; NaN where nothing has a weight."""
-    return where(weights > 0.0, within(t.folded.min + above, t.folded.min, t.folded.max))
-
-
-TRADES: Mapping[str, Callable[[Traded], Values]] = {
-    "volume": lambda t: t.volume,
-    "signed_volume": lambda t: t.signed,
-    "vwap": lambda t: _weighted(t, t.by_size, t.volume),
-    "twap": lambda t: _weighted(t, t.by_time, t.span_ns),
-    "gap": lambda t: where(t.folded.points > 1, t.gap_ns / _NS),
-    "rate": lambda t: ratio((t.folded.n - 1.0) * _NS, t.span_ns),
-}
+TRADES = ("volume", "signed_volume", "vwap", "twap", "gap", "rate")
 """The statistics of what was traded, and when. With s_i the sizes, and t_i the times, of the points p_1 ... p_n:
 
 - volume: the sum of |s_i|; signed_volume: the sum of s_i, bought less sold;

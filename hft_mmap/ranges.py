@@ -8,23 +8,16 @@ from numpy.typing import ArrayLike
 
 from hft_mmap import answers, asof, by_time, candles, searches
 from hft_mmap.answers import Passage, Point, Rank
+from hft_mmap.asked import MAX_WINDOW, asked_of, between, bounds, checked_index, checked_window, is_index
 from hft_mmap.by_time import Instant, Lasting, Window
-from hft_mmap.errors import (
-    InvalidRange,
-    SymbolNotFound,
-)
+from hft_mmap.errors import SymbolNotFound
 from hft_mmap.moment import Moment
 from hft_mmap.named import FIVE, Columns
-from hft_mmap.reader import MAX_WINDOW, Reader, checked_window, window_stats
+from hft_mmap.reader import Reader, window_stats
 from hft_mmap.stats import STANDARD_WINDOWS, WindowStats
 from hft_mmap.ticks import Times
-from hft_mmap.tree.fold import fold_between, fold_window
+from hft_mmap.tree.fold import fold_between
 from hft_mmap.tree.passage import NOWHERE, UNANSWERED, find_between
-
-
-def is_index(at: object) -> bool:
-    """Say whether a place is given as an index, and not as a time; what is neither is refused as an index."""
-    return not by_time.is_instant(at)
 
 
 class Ranges(Reader):
@@ -40,36 +33,7 @@ class Ranges(Reader):
     ) -> tuple[Moment, int, int]:  # fmt: skip
         """Return the series as it stands now, and the bounds [lo, hi) of what is asked for; see `statistics`."""
         moment = self.moment()
-        return moment, *self._part(moment, window, start, end, at)
-
-    def _part(
-        self, moment: Moment, window: Window | None, start: int | Instant | None, end: int | Instant | None,
-        at: int | Instant | None = None,
-    ) -> tuple[int, int]:  # fmt: skip
-        """Return the newest `window` points of `moment`, or [start, end), or all that are kept where nothing is said.
-
-        With `at` the window ends with that point. InvalidRange where both are said; what `stats` and `range` raise. A
-        window by time ends at the time `at`, the others with the newest point up to it where `at` is a time.
-        """
-        if at is not None:
-            if window is None or start is not None or end is not None:
-                message = "at goes with a window, which ends there, and with nothing else"
-                raise InvalidRange(message)
-            if by_time.is_time(window):
-                return by_time.ending(moment, window, at)
-            last = answers.checked_index("at", at) if is_index(at) else by_time.until(moment, at)
-            answers.checked_range(moment, last, last + 1)
-            return max(moment.start, last + 1 - checked_window(window)), last + 1
-        if window is not None:
-            if start is not None or end is not None:
-                message = "give window, or start and end, not both"
-                raise InvalidRange(message)
-            if by_time.is_time(window):
-                return by_time.newest(moment, window)
-            start = max(moment.start, moment.total - checked_window(window))
-        if moment.start == moment.total:
-            raise SymbolNotFound(self.symbol)
-        return answers.checked_range(moment, *by_time.between(moment, start, end))
+        return moment, *bounds(moment, window, at, start, end)
 
     def range(self, start: int | Instant, end: int | Instant) -> WindowStats:
         """Return the statistics of the points [start, end), wherever they lie.
@@ -85,11 +49,11 @@ class Ranges(Reader):
             found = fold_between(view.address, total_address, start, end)
             if found[5]:
                 return window_stats(found)
-        moment = self.moment()
-        if not (is_index(start) and is_index(end)):
-            start, end = by_time.between(moment, start, end)
-        lo, hi = answers.checked_range(moment, start, end)
-        return window_stats((*fold_window(moment.view.table, moment.view.roots, lo, hi), hi - lo))
+        if is_index(start) and is_index(end):
+            for name, place in (("start", start), ("end", end)):
+                checked_index(name, place)  # neither may be left out
+        found = self._folded(between(start, end), None, None, start, end)[1]
+        return window_stats((*found[2:7], found[1] - found[0]))
 
     def statistics(
         self,
@@ -109,7 +73,8 @@ class Ranges(Reader):
         point, 2 to 40 ns each, with the GIL released, and so wherever statistics are named. InvalidStatistic,
         InvalidWindow, InvalidRange, InvalidTimes, OutOfRange, ColumnsDiffer where there are no times, SymbolNotFound.
         """
-        return answers.one(*self.part(window=window, at=at, start=start, end=end), stats)
+        view, found = self._folded(asked_of(window, at, start, end), window, at, start, end)
+        return answers.of_found(self.symbol, view, found, stats)
 
     def stats_windows(
         self, stats: Sequence[str] = FIVE, windows: Sequence[Window] = STANDARD_WINDOWS
@@ -183,16 +148,14 @@ class Ranges(Reader):
         minimum, 1 the maximum. Lock-free, with the GIL released; milliseconds for 1e8 points that wander, up to a few
         readings of all of them for white noise. InvalidRange unless each q is from 0 to 1; errors of `statistics`.
         """
-        moment = self.moment()
-        return searches.quantiles(moment, *self._part(moment, window, start, end), q)
+        return searches.quantiles(*self.part(window=window, start=start, end=end), q)
 
     def rank(
         self, value: float, *, window: Window | None = None, start: int | Instant | None = None,
         end: int | Instant | None = None,
     ) -> Rank:  # fmt: skip
         """Return how many points are below `value`, equal to it and above it; of which points, see `quantile`."""
-        moment = self.moment()
-        return searches.rank(moment, *self._part(moment, window, start, end), value)
+        return searches.rank(*self.part(window=window, start=start, end=end), value)
 
     def time_bars(
         self, every: Lasting, start: int | Instant | None = None, end: int | Instant | None = None, *,

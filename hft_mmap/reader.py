@@ -4,7 +4,6 @@ Everything in [start, total) is immutable, and `total` is stored last, so that a
 the two bounds, in any process.
 """
 
-import operator
 import os
 import threading
 from contextlib import suppress
@@ -17,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hft_mmap import shown
-from hft_mmap.by_time import Window, duration_ns, is_time, newest, newest_of_each
+from hft_mmap.asked import MAX_WINDOW, Asked, Place, bounds, checked_window, newest, newest_of_each
+from hft_mmap.by_time import Window, is_time
 from hft_mmap.durable import recovery
 from hft_mmap.errors import (
     FormatError,
     HftMmapError,
-    InvalidWindow,
     OutOfRange,
     SeriesSetAside,
     SymbolNotFound,
@@ -31,33 +30,19 @@ from hft_mmap.files.chunk import Chunk
 from hft_mmap.files.head import Head
 from hft_mmap.files.live import FLAG_LEFT
 from hft_mmap.files.view import View
+from hft_mmap.folding import Found, folded_alone
 from hft_mmap.moment import Moment
 from hft_mmap.span import Span
 from hft_mmap.stats import STANDARD_WINDOWS, WindowStats
-from hft_mmap.ticks import MOST_NS, Ticks, ticks_of
+from hft_mmap.ticks import Ticks, ticks_of
 from hft_mmap.tree.buckets import Buckets, in_bars, in_buckets
 from hft_mmap.tree.fold import fold_newest, fold_window, fold_windows
-from hft_mmap.tree.times import fold_lasting
+from hft_mmap.tree.times import fold_asked
 from hft_mmap.tree.words import FLAGS, SALT, START, TOTAL
-
-MAX_WINDOW = 2**62
-"""More than there can be points: a window above it is the same as this one, and would not fit compiled code."""
 
 _WINDOWS = np.array(STANDARD_WINDOWS, dtype=np.int64)
 window_stats = partial(tuple.__new__, WindowStats)
 """WindowStats of the tuple of its fields, in half the time of the method that takes them one by one."""
-
-
-def checked_window(window: object) -> int:
-    """Return `window` as an int; InvalidWindow unless it is a whole number from 1 (numpy's integers are)."""
-    try:
-        size = operator.index(window)  # type: ignore[arg-type]
-    except TypeError:
-        size = 0
-    if size < 1 or isinstance(window, bool):
-        message = f"window must be a whole number from 1, not {window!r}"
-        raise InvalidWindow(message)
-    return size
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,13 +219,14 @@ class Reader:
         """Return the statistics of the newest `window` points, or of all that are kept if those are fewer.
 
         A window with a unit ("5m", a timedelta) has the points that came within that time before the newest, it
-        included and the beginning not. O(log N), lock-free, about 1 us, 3 us by time. InvalidWindow unless `window` is
+        included and the beginning not. O(log N), lock-free, about 1 us, 2 us by time. InvalidWindow unless `window` is
         a whole number from 1 or a time; SymbolNotFound while nothing was ever appended; ColumnsDiffer by time where
         there are no times.
         """
         if type(window) is not int or not 0 < window <= MAX_WINDOW:
             if is_time(window):
-                return self._stats_lasting(window)
+                found = self._folded(newest(window), window)[1]
+                return window_stats((*found[2:7], found[1] - found[0]))
             window = min(checked_window(window), MAX_WINDOW)
         view = self._view
         _alive, total_address = self._bounds  # the words may not be unmapped before the call has ended
@@ -263,18 +249,24 @@ class Reader:
         low, high, last, avg, var = fold_window(view.table, view.roots, total - count, total)
         return WindowStats(low, high, last, avg, var, count)
 
-    def _stats_lasting(self, window: Window) -> WindowStats:
-        """Answer `stats` for a window by time."""
-        lasting = duration_ns(window)
-        if lasting <= MOST_NS:
-            view = self._view
-            _alive, total_address = self._bounds
-            found = fold_lasting(view.address, total_address, lasting)
-            if found[5]:
-                return window_stats(found)
+    def _folded(
+        self, asked: Asked, window: Window | None = None, at: Place = None, start: Place = None, end: Place = None
+    ) -> tuple[View, Found]:  # fmt: skip
+        """Return what is folded of the points that are `asked` for, and the view that has them.
+
+        window, at, start, end: what was asked, in the words of whoever asks.
+
+        One compiled call loads the bounds of now, finds the range and folds it. Where it has no answer, as another
+        process has appended or cleaned up, or as there is none, the same is asked of a moment, which says why.
+        """
+        how, begin, until = asked
+        view = self._view
+        _alive, total_address = self._bounds  # the words may not be unmapped before the call has ended
+        found: Found = fold_asked(view.address, total_address, how, begin, until)
+        if found[-1]:
+            return view, found
         moment = Moment(self.symbol, *self._snapshot())
-        lo, hi = newest(moment, window)
-        return window_stats((*fold_window(moment.view.table, moment.view.roots, lo, hi), hi - lo))
+        return moment.view, folded_alone(moment, *bounds(moment, window, at, start, end))
 
     def windows(self) -> tuple[WindowStats, ...]:
         """Return the statistics of the eight standard windows, all of one moment."""

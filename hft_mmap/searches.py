@@ -9,7 +9,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from hft_mmap.answers import Passage, Rank, checked_index, out_of_range
+from hft_mmap.answers import Passage, Rank
+from hft_mmap.asked import checked_index, out_of_range
 from hft_mmap.errors import InvalidRange
 from hft_mmap.moment import Moment
 from hft_mmap.tree.order import select, split

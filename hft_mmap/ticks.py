@@ -7,6 +7,7 @@ bought, - for sold. Which of the two a series has, its first batch says, and eve
 import operator
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import numpy as np
@@ -28,8 +29,6 @@ UNITS_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 MOST_NS = 2**63 - 1
 _NAMED = ("", " and times", " and sizes", ", times and sizes")
 _INT64 = np.dtype(np.int64)
-_NOTHING_I8 = np.empty(0, dtype=np.int64)
-_NOTHING_F8 = np.empty(0)
 
 
 class Appended(NamedTuple):
@@ -75,17 +74,21 @@ class Ticks(NamedTuple):
         return all(map(np.array_equal, mine, theirs))
 
 
+_ticks = partial(tuple.__new__, Ticks)
+
+
 def as_ticks(prices: Prices, times: Times | None, sizes: Sizes | None, time_unit: str = "ns") -> Ticks:
     """Return a batch as arrays of one length, not yet looked at; a caller's own arrays are taken as they are.
 
     InvalidValues, InvalidTimes, InvalidSizes for what is no row of numbers, or of another length.
     """
     row = as_row(prices)
-    found = Ticks(
-        row, None if times is None else as_times(times, time_unit), None if sizes is None else as_sizes(sizes)
-    )
-    _check_lengths(*found)
-    return found
+    if times is not None and not (time_unit == "ns" and _are_int64(times)):
+        times = as_times(times, time_unit)
+    if sizes is not None:
+        sizes = as_sizes(sizes)
+    _check_lengths(row, times, sizes)
+    return _ticks((row, times, sizes))
 
 
 def _check_lengths(
@@ -119,7 +122,7 @@ def as_times(times: Times, unit: str = "ns") -> NDArray[np.int64]:
     if type(unit) is not str or unit not in UNITS_NS:
         message = f"time_unit must be one of {', '.join(UNITS_NS)}, not {unit!r}"
         raise InvalidTimes(message)
-    if unit == "ns" and _are_ns(times):
+    if unit == "ns" and _are_int64(times) and not has_unknown(times):
         return times
     if isinstance(times, np.ndarray):
         return _from_array(times, unit)
@@ -144,15 +147,14 @@ def as_times(times: Times, unit: str = "ns") -> NDArray[np.int64]:
     return _from_sequence(found.tolist(), unit) if found.dtype == object else _from_array(found, unit)
 
 
-def _are_ns(times: object) -> TypeGuard[NDArray[np.int64]]:
-    # PERF: as in `as_row`; two reductions of numpy would cost a short append a third of its time.
+def _are_int64(times: object) -> TypeGuard[NDArray[np.int64]]:
+    # PERF: as in `as_row`. Whether one is no time, who appends them looks at in compiled code, on the way.
     return (
         type(times) is np.ndarray
         and times.dtype is _INT64
         and times.ndim == 1
         and (flags := times.flags).c_contiguous
         and flags.aligned
-        and not has_unknown(times)
     )
 
 
@@ -241,9 +243,9 @@ def ticks_of(view: View, lo: int, hi: int) -> Ticks:
 
 
 def check_ticks(batch: Ticks, *, signed: bool = False) -> Ticks:
-    """Return `batch` with its prices and sizes checked, each array a copy that nobody else changes; times come later.
+    """Return `batch` with its prices and sizes checked, each array a copy that nobody else changes.
 
-    signed: prices may be negative. InvalidValues, InvalidSizes name the first that is none.
+    signed: prices may be negative. InvalidValues, InvalidTimes, InvalidSizes name the first that is none.
     """
     _check_lengths(*batch)
     prices, sizes = check_prices(np.array(batch.prices), signed=signed), batch.sizes
@@ -256,7 +258,7 @@ def check_ticks(batch: Ticks, *, signed: bool = False) -> Ticks:
             )
             raise InvalidSizes(message)
         sizes = copy
-    return Ticks(prices, None if batch.times is None else np.array(batch.times), sizes)
+    return Ticks(prices, None if batch.times is None else as_times(np.array(batch.times)), sizes)
 
 
 def clamped(batch: Ticks, before: int | None) -> tuple[Ticks, int, int]:
@@ -292,11 +294,3 @@ def raise_late(batch: Ticks, before: int | None, symbol: str, total: int) -> Non
             )
             raise LateTimes(message, i, total)
         top = time
-
-
-def plain(batch: Ticks) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the columns as compiled code takes them: empty where there is none."""
-    return (
-        _NOTHING_I8 if batch.times is None else batch.times,
-        _NOTHING_F8 if batch.sizes is None else batch.sizes,
-    )

@@ -16,6 +16,7 @@ from api.http.request import Request
 from api.http.times import TIMES, iso, wants_iso
 from api.operation.beside import Beside
 from hft_mmap import Series, Store, by_time
+from hft_mmap.asked import bounds
 from hft_mmap.candles import FILLS, Cut, cut_by_clock, cut_by_points, cut_by_sizes, folded, kept_of
 from hft_mmap.files.proved import groups_of, read_from
 from hft_mmap.moment import Moment
@@ -154,7 +155,7 @@ def _cut(moment: Moment, asked: BarsQuery, names: tuple[str, ...]) -> Cut:
     begin, end = asked.begin, asked.end
     if asked.window is not None:
         is_time = by_time.is_time(asked.window)
-        newest = max(moment.total - int(asked.window), 0) if not is_time else by_time.newest(moment, asked.window)[0]
+        newest = bounds(moment, asked.window)[0] if is_time else max(moment.total - int(asked.window), 0)
         begin, end = newest, moment.total
     lo, hi = kept_of(moment, begin, end)
     if asked.limit is not None:

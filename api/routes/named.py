@@ -21,7 +21,7 @@ from api.http.query import (
 from api.operation.beside import Beside
 from hft_mmap import STANDARD_TIMES, STANDARD_WINDOWS, Series, Store
 from hft_mmap.answers import rows
-from hft_mmap.by_time import newest_of_each
+from hft_mmap.asked import newest_of_each
 from hft_mmap.files.names import validate_symbol
 from hft_mmap.files.proved import groups_of, read_from
 from hft_mmap.moment import Moment

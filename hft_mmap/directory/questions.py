@@ -11,11 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from hft_mmap import shown
 from hft_mmap.answers import Passage, Point, Rank, across, across_newest
+from hft_mmap.asked import MAX_WINDOW, checked_window
 from hft_mmap.by_time import Instant, Lasting, Window, is_time
 from hft_mmap.directory.starting import Starting
 from hft_mmap.errors import HftMmapError, InvalidSymbol, SeriesBusy, SeriesSetAside, SymbolNotFound
 from hft_mmap.named import FIVE, Columns
-from hft_mmap.reader import MAX_WINDOW, SeriesInfo, checked_window
+from hft_mmap.reader import SeriesInfo
 from hft_mmap.series import Series
 from hft_mmap.span import Span
 from hft_mmap.stats import WindowStats

@@ -67,16 +67,17 @@ def proved(chunk: Chunk, group: Group, end: int) -> GroupFile | None:
 
 
 class Stored:
-    """Where the groups of the chunks of a view lie, as `fold_paths` takes it; it keeps the files mapped."""
+    """Where the groups of the chunks of a view lie, as `tree.further` takes it; it keeps the files mapped."""
 
-    __slots__ = ("addresses", "covered", "files", "groups", "least", "looked_s", "places", "roots")
+    __slots__ = ("_words", "address", "covered", "files", "groups", "least", "looked_s", "places", "roots")
 
     def __init__(self, view: View) -> None:
         """Know of none."""
         self.places = np.zeros((GROUP_ROWS, len(view.chunks)), dtype=np.int64)
         self.roots = np.zeros(ROOT_FIELDS * len(view.chunks))  # of full chunks, as `tree.group_roots` has them
-        self.addresses = self.places.ctypes.data, self.roots.ctypes.data, len(view.chunks)
-        """What compiled code takes that folds one range: where both lie, and of how many chunks."""
+        self._words = np.array([self.places.ctypes.data, self.roots.ctypes.data, len(view.chunks)], dtype=np.int64)
+        self.address = self._words.ctypes.data
+        """What compiled code takes: where the STORED_ words of `tree.group_roots` lie."""
         self.files: dict[tuple[int, int], GroupFile] = {}
         self.groups = view.layout.groups
         """Those that the series can have."""

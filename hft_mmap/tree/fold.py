@@ -30,6 +30,8 @@ TABLE_SIZES = 7
 TABLE_LEVEL_OFFSETS = 8
 TABLE_ADDRESSES = TABLE_LEVEL_OFFSETS + MAX_LEVELS
 
+MIN, MAX, LAST, AVG, VAR, FIRST = range(6)  # rows of what `passage.fold_ranges` writes
+
 _LINE_BYTES = 64
 _PREFETCHED_LEVELS = 2
 """Those above are mostly in the cache."""
@@ -267,6 +269,14 @@ def column_of(table: NDArray[np.int64], word: int) -> NDArray[np.int64]:
 def roots_of(table: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the roots that go with a table, as `fold_window` takes them."""
     return carray(float64_pointer(table[TABLE_ROOTS]), (NODE_FIELDS * (table[TABLE_CHUNKS] - 1),))
+
+
+@njit(**OPTIONS)
+def value_of(table: NDArray[np.int64], point: int) -> float:
+    """Return one point."""
+    points = table[TABLE_CHUNK_POINTS]
+    place = point - table[TABLE_FIRST_POINT]
+    return carray(float64_pointer(table[TABLE_ADDRESSES + place // points]), (points,))[place % points]
 
 
 @njit(_COUNTED(int64, int64, int64, int64), **OPTIONS)

@@ -29,6 +29,9 @@ OF_BORDER = 5
 _OF_OTHERS = 10
 ROOT_FIELDS = _OF_OTHERS + TRADE_ROOT
 
+# What compiled code takes by one address: where the places of the groups lie, and their roots, and of how many chunks.
+STORED_PLACES, STORED_ROOTS, STORED_CHUNKS, STORED_WORDS = range(4)
+
 _I8 = types.Array(int64, 1, "C")
 _F8 = types.Array(float64, 1, "C")
 
@@ -64,10 +67,12 @@ def summarise_chunk(  # noqa: PLR0913, PLR0917 - compiled code takes them one by
 
 
 @njit(**OPTIONS)
-def stored_at(stored_address: int, known_address: int, chunks: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return where the groups of so many chunks are, and their roots, which lie at these addresses."""
-    stored = carray(int64_pointer(stored_address), (GROUP_ROWS, chunks))
-    return stored, carray(float64_pointer(known_address), (ROOT_FIELDS * chunks,))
+def stored_at(address: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return where the groups of chunks are, and their roots, as the STORED_ words at this address say."""
+    words = carray(int64_pointer(address), (STORED_WORDS,))
+    chunks = words[STORED_CHUNKS]
+    stored = carray(int64_pointer(words[STORED_PLACES]), (GROUP_ROWS, chunks))
+    return stored, carray(float64_pointer(words[STORED_ROOTS]), (ROOT_FIELDS * chunks,))
 
 
 @njit(**OPTIONS)

@@ -179,7 +179,7 @@ def power_above(width: float) -> float:
 
 
 @njit(**OPTIONS)
-def _shifted(n: float, mean: float, e: float, sums: tuple[float, float, float, float]) -> _Moments:
+def shifted(n: float, mean: float, e: float, sums: tuple[float, float, float, float]) -> _Moments:
     """Return count, mean, m2, m3, m4 and cross of powers summed about `mean`, which is off by `e`."""
     a, b, c, x = sums
     return (
@@ -208,7 +208,7 @@ def _moments_of_run(v: NDArray[np.float64], center: float, scale: float, s: NDAr
         b[i] = square * y
         c[i] = square * square
         x[i] = (i - 0.5 * (FAN_OUT - 1)) * y
-    return _shifted(float(FAN_OUT), mean, halved(t) / FAN_OUT, (halved(a), halved(b), halved(c), halved(x)))
+    return shifted(float(FAN_OUT), mean, halved(t) / FAN_OUT, (halved(a), halved(b), halved(c), halved(x)))
 
 
 @njit(**OPTIONS)
@@ -249,7 +249,7 @@ def moments_run(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
         b[i] = m3 + y * (3.0 * m2 + m * square)
         c[i] = m4 + 4.0 * y * m3 + square * (6.0 * m2 + m * square)
         x[i] = g[at + 3] * unit + m * m * (i - middle) * y
-    return _shifted(m * k, mean, halved(t) / k, (halved(a), halved(b), halved(c), halved(x)))
+    return shifted(m * k, mean, halved(t) / k, (halved(a), halved(b), halved(c), halved(x)))
 
 
 @njit(**OPTIONS)

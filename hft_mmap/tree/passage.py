@@ -22,6 +22,7 @@ from hft_mmap.tree.fold import (
     prefetch_edges,
     roots_of,
     table_at,
+    value_of,
 )
 from hft_mmap.tree.kernels import FAN_OUT, FAN_OUT_BITS, NODE_BYTES, NODE_FIELDS, OPTIONS
 from hft_mmap.tree.pointers import float64_pointer, load_word
@@ -29,7 +30,6 @@ from hft_mmap.tree.words import ERA_BEHIND_TOTAL, START_BEHIND_TOTAL
 
 NOWHERE = -1
 UNANSWERED = -2
-MIN, MAX, LAST, AVG, VAR, FIRST = range(6)  # rows of what `fold_ranges` writes
 
 _SIX = types.UniTuple(float64, 6)
 _Six = tuple[float, float, float, float, float, float]
@@ -179,10 +179,7 @@ def find_firsts(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
 def _fold(table: NDArray[np.int64], roots: NDArray[np.float64], lo: int, hi: int) -> _Six:
     """Return (min, max, last, avg, var, first) of the points [lo, hi)."""
     low, high, last, avg, var = fold_window(table, roots, lo, hi)
-    points = table[TABLE_CHUNK_POINTS]
-    place = lo - table[TABLE_FIRST_POINT]
-    base = table[TABLE_ADDRESSES + place // points]
-    return low, high, last, avg, var, carray(float64_pointer(base), (points,))[place % points]
+    return low, high, last, avg, var, value_of(table, lo)
 
 
 @njit(**OPTIONS)
@@ -225,14 +222,6 @@ def fold_ranges(
         if j + 1 < order.shape[0]:
             prefetch_edges(table, starts[order[j + 1]], ends[order[j + 1]])
         _store(_fold(table, roots, starts[k], ends[k]), out, k)
-
-
-@njit(_SIX(int64, int64, int64), **OPTIONS)
-def fold_range(table_address: int, lo: int, hi: int) -> _Six:
-    """Return what `fold_ranges` writes of the points [lo, hi), the one range that is asked for."""
-    table = table_at(table_address)
-    prefetch_edges(table, lo, hi)
-    return _fold(table, roots_of(table), lo, hi)
 
 
 @njit(int64(int64, int64, int64, float64, float64), **OPTIONS)

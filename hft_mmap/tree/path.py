@@ -27,7 +27,7 @@ m4 and cross within 1e-13 of the sum of the absolute terms.
 """
 
 import numpy as np
-from numba import carray, float64, int64, njit, types
+from numba import carray, njit
 from numpy.typing import NDArray
 
 from hft_mmap.tree.fold import (
@@ -36,10 +36,8 @@ from hft_mmap.tree.fold import (
     TABLE_FIRST_POINT,
     TABLE_LEVEL_OFFSETS,
     TABLE_LEVELS,
-    roots_of,
-    table_at,
 )
-from hft_mmap.tree.group_roots import returns_of_chunks, stored_at, whole_chunks
+from hft_mmap.tree.group_roots import returns_of_chunks, whole_chunks
 from hft_mmap.tree.groups import (
     EXTREMES,
     MOMENTS,
@@ -57,14 +55,6 @@ from hft_mmap.tree.kernels import FAN_OUT, FAN_OUT_BITS, NODE_FIELDS, OPTIONS
 from hft_mmap.tree.path_moments import fold_moments, sum_of
 from hft_mmap.tree.pointers import float64_pointer
 
-FIELDS = 8
-"""Rows of what `fold_paths` writes: rv, path, fall, rise, m2, m3, m4 and cross, as `named.Paths` has them."""
-
-_I8 = types.Array(int64, 1, "C")
-_F8 = types.Array(float64, 1, "C")
-_ROWS = types.Array(float64, 2, "C")
-_PLACES = types.Array(int64, 2, "C")
-_EIGHT = types.UniTuple(float64, 8)
 _Eight = tuple[float, float, float, float, float, float, float, float]
 _Extremes = tuple[float, float, float, float]
 
@@ -267,7 +257,7 @@ def _fold_extremes(
 
 
 @njit(**OPTIONS)
-def _fold(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
+def fold_path(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
     table: NDArray[np.int64],
     roots: NDArray[np.float64],
     stored: NDArray[np.int64],
@@ -278,7 +268,13 @@ def _fold(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
     scale: float,
     wanted: int,
 ) -> _Eight:
-    """Return the FIELDS numbers of the points [lo, hi), 0 of what is not wanted."""
+    """Return rv, path, fall, rise, m2, m3, m4 and cross of the points [lo, hi), 0 of what is not wanted.
+
+    wanted: RETURNS, EXTREMES, MOMENTS. Moments are those of (price - center) * scale: a centre near the mean, and a
+    power of two that makes the range about 1. Table and roots are those of `fold_window`, and cover the range. `stored`
+    says where the groups of the chunks lie (OF_ rows, a column a chunk), and `known` has their roots: O(log N) for what
+    their nodes cover; of the other points every one is read.
+    """
     rv = path = fall = rise = 0.0
     shape = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     if wanted & RETURNS:
@@ -288,45 +284,3 @@ def _fold(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
     if wanted & MOMENTS:
         shape = fold_moments(table, roots, stored, known, lo, hi, center, scale)
     return rv, path, fall, rise, shape[2], shape[3], shape[4], shape[5]
-
-
-@njit(types.void(_I8, _F8, _PLACES, _F8, _I8, _I8, _I8, _F8, _F8, int64, _ROWS), **OPTIONS)
-def fold_paths(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
-    table: NDArray[np.int64],
-    roots: NDArray[np.float64],
-    stored: NDArray[np.int64],
-    known: NDArray[np.float64],
-    order: NDArray[np.int64],
-    starts: NDArray[np.int64],
-    ends: NDArray[np.int64],
-    centers: NDArray[np.float64],
-    scales: NDArray[np.float64],
-    wanted: int,
-    out: NDArray[np.float64],
-) -> None:
-    """Write what is `wanted` (RETURNS, EXTREMES, MOMENTS) of the points [starts[k], ends[k]) into `out[:, k]`.
-
-    `out` has the shape (FIELDS, n); the rows of what is not wanted are 0. Moments are those of (price - centers[k])
-    * scales[k]: a centre near the mean, and a power of two that makes the range about 1. Each range holds a point, and
-    `table` and `roots`, those of `fold_window`, cover all of them. `order` has the ranges as they are to be taken.
-    `stored` says where the groups of the chunks lie (OF_ rows, a column a chunk), and `known` has their roots: O(log N)
-    for what their nodes cover; of the other points every one is read.
-    """
-    for k in order:
-        found = _fold(table, roots, stored, known, starts[k], ends[k], centers[k], scales[k], wanted)
-        for row in range(FIELDS):
-            out[row, k] = found[row]
-
-
-@njit(_EIGHT(int64, int64, int64, int64, int64, int64, float64, float64, int64), **OPTIONS)
-def fold_path(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
-    table_address: int, stored_address: int, known_address: int, chunks: int, lo: int, hi: int, center: float,
-    scale: float, wanted: int,
-) -> _Eight:  # fmt: skip
-    """Return what `fold_paths` writes of the points [lo, hi), the one range that is asked for.
-
-    stored_address, known_address: where the groups of so many `chunks` are (`files.proved.Stored`).
-    """
-    table = table_at(table_address)
-    stored, known = stored_at(stored_address, known_address, chunks)
-    return _fold(table, roots_of(table), stored, known, lo, hi, center, scale, wanted)

@@ -14,7 +14,7 @@ from hft_mmap.tree.fold import (
     TABLE_LEVELS,
 )
 from hft_mmap.tree.group_roots import whole_chunks
-from hft_mmap.tree.groups import OF_MOMENTS, group_nodes, group_place, moments_run, nodes_from
+from hft_mmap.tree.groups import OF_MOMENTS, group_nodes, group_place, nodes_from, power_above, shifted
 from hft_mmap.tree.kernels import FAN_OUT, FAN_OUT_BITS, NODE_FIELDS, OPTIONS
 from hft_mmap.tree.pointers import float64_pointer
 
@@ -66,15 +66,50 @@ def _moment_run(v: NDArray[np.float64], center: float, scale: float, scratch: ND
     for i in range(n):
         d[i] -= mean
     s, a, b, c, x = _powers(d, places, n)
-    e = s / n
-    return (
-        float(n),
-        mean + e,
-        max(a - n * e * e, 0.0),
-        b - 3.0 * e * a + 2.0 * n * e * e * e,
-        max(c - 4.0 * e * b + 6.0 * e * e * a - 3.0 * n * e * e * e * e, 0.0),
-        x,
-    )
+    return shifted(float(n), mean, s / n, (a, b, c, x))
+
+
+@njit(**SUMS)
+def _node_powers(s: NDArray[np.float64], k: int, m: float) -> tuple[float, float, float, float, float]:
+    """Sum what the first `k` rows of `_node_run` have, each of `m` points, about the mean of all, as `_powers` does."""
+    places, d, m2, m3, m4, cross = s[0], s[1], s[2], s[3], s[4], s[5]
+    total = a = b = c = x = 0.0
+    middle = 0.5 * (k - 1)
+    for i in range(k):
+        y = d[i]
+        square = y * y
+        total += y
+        a += m2[i] + m * square
+        b += m3[i] + y * (3.0 * m2[i] + m * square)
+        c += m4[i] + 4.0 * y * m3[i] + square * (6.0 * m2[i] + m * square)
+        x += cross[i] + m * m * (places[i] - middle) * y
+    return total, a, b, c, x
+
+
+@njit(**OPTIONS)
+def _node_run(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
+    n: NDArray[np.float64], g: NDArray[np.float64], k: int, points: int, center: float, scale: float,
+    s: NDArray[np.float64],
+) -> _Moments:  # fmt: skip
+    """Merge the first `k` nodes as `groups.moments_run` does, in another order; `s` has 0, 1 ... in row 0 of 6.
+
+    PERF: what is stored nowhere may be added in the lanes of the processor: 0.25 us for 63 nodes in place of 0.41.
+    """
+    d, m2, m3, m4, cross = s[1], s[2], s[3], s[4], s[5]
+    for i in range(k):
+        at = i * NODE_FIELDS
+        unit = power_above(n[at + 1] - n[at]) * scale
+        d[i] = (((n[at] + n[at + 2]) - center) + g[at]) * scale
+        m2[i] = n[at + 3] * scale * scale
+        m3[i] = g[at + 1] * unit * unit * unit
+        m4[i] = g[at + 2] * (unit * unit) * (unit * unit)
+        cross[i] = g[at + 3] * unit
+    mean = sum_of(d, k) / k
+    for i in range(k):
+        d[i] -= mean
+    m = float(points)
+    total, a, b, c, x = _node_powers(s, k, m)
+    return shifted(m * k, mean, total / k, (a, b, c, x))
 
 
 @njit(**OPTIONS)
@@ -126,8 +161,9 @@ def fold_moments(  # noqa: PLR0913, PLR0917 - compiled code takes them one by on
     points = table[TABLE_CHUNK_POINTS]
     i = lo - table[TABLE_FIRST_POINT]
     end = hi - table[TABLE_FIRST_POINT]
-    scratch, rows = np.empty((2, FAN_OUT)), np.empty((6, FAN_OUT))
-    scratch[0] = np.arange(FAN_OUT)
+    scratch = np.empty((6, FAN_OUT))
+    for k in range(FAN_OUT):
+        scratch[0, k] = k
     pairs = np.empty((_PAIRS, 6))
     runs = 0
     while i < end:
@@ -136,7 +172,7 @@ def fold_moments(  # noqa: PLR0913, PLR0917 - compiled code takes them one by on
         if whole:
             n = min(whole, FAN_OUT)
             nodes, own = roots[NODE_FIELDS * chunk :], known[NODE_FIELDS * chunk :]
-            runs = _paired(pairs, runs, moments_run(nodes, own, n, points, center, scale, rows))
+            runs = _paired(pairs, runs, _node_run(nodes, own, n, points, center, scale, scratch))
             i += n * points
             continue
         stop = min(points, end - chunk * points)
@@ -150,7 +186,7 @@ def fold_moments(  # noqa: PLR0913, PLR0917 - compiled code takes them one by on
                 of_chunk = table[TABLE_ADDRESSES + chunk] + 8 * table[TABLE_LEVEL_OFFSETS + level]
                 nodes = carray(float64_pointer(of_chunk + 8 * NODE_FIELDS * first), (NODE_FIELDS * n,))
                 own = group_nodes(address, table, level, NODE_FIELDS, first, n)
-                state = moments_run(nodes, own, n, width, center, scale, rows)
+                state = _node_run(nodes, own, n, width, center, scale, scratch)
                 k = j + n * width
             else:
                 k = min((j | (FAN_OUT - 1)) + 1, stop)

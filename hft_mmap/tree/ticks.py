@@ -127,30 +127,30 @@ def check_sizes(sizes: NDArray[np.float64], out: NDArray[np.float64]) -> int:
 
 @njit(**OPTIONS)
 def _write_times(
-    file: NDArray[np.int64], first: int, begin: int, times: NDArray[np.int64], out: NDArray[np.int64]
-) -> tuple[int, int, int]:
-    """Write `times`, clamped, at place `begin`, which is not 0; return 0 or an errno, their checksum, how many late.
+    file: NDArray[np.int64], first: int, begin: int, times: NDArray[np.int64]
+) -> tuple[int, int, int, int]:  # fmt: skip
+    """Write `times`, clamped, at place `begin`, which is not 0.
 
-    out: takes how many were late, and the largest lateness.
+    Return 0, an errno or _UNSOUND, their checksum, how many were late, and the largest lateness.
     """
     n = times.shape[0]
     buffer = np.empty(min(n, _SLICE_POINTS), dtype=np.int64)
     before = carray(int64_pointer(file[FILE_ADDRESS]), (begin,))[begin - 1]
-    found = 0
-    out[0] = out[1] = 0
-    done = 0
+    found = done = late = latest = 0
     while done < n:
         m = min(n - done, _SLICE_POINTS)
-        late, most = clamp_times(times[done : done + m], before, buffer[:m])
-        out[0] += late
-        out[1] = max(out[1], most)
+        more, most = clamp_times(times[done : done + m], before, buffer[:m])
+        if more != 0 and has_unknown(times[done : done + m]):  # which is before every other
+            return _UNSOUND, 0, 0, 0
+        late += more
+        latest = max(latest, most)
         before = buffer[m - 1]
         error, part = write_column(file, first, begin + done, buffer[:m])
         if error != 0:
-            return error, 0, 0
+            return error, 0, 0, 0
         found += part
         done += m
-    return 0, found, out[0]
+    return 0, found, late, latest
 
 
 @njit(**OPTIONS)
@@ -174,26 +174,28 @@ def _write_sizes(file: NDArray[np.int64], first: int, begin: int, sizes: NDArray
 
 @njit(
     [
-        int64(_I8, _FILES, prices, times, sizes, int64, int64, _I8)
+        types.UniTuple(int64, 3)(_I8, _FILES, prices, times, sizes, int64, int64)
         for prices, times, sizes in ((_F8, _I8, _F8), (_F8_READONLY, _I8_READONLY, _F8_READONLY))
     ],
     **OPTIONS,
 )
 def append_ticks(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
     plan: NDArray[np.int64], files: NDArray[np.int64], values: NDArray[np.float64], times: NDArray[np.int64],
-    sizes: NDArray[np.float64], offset: int, is_refusing: int, out: NDArray[np.int64],
-) -> int:  # fmt: skip
-    """Append points with their columns if that is plain, as `append_short` does those without. Return the new total.
+    sizes: NDArray[np.float64], offset: int, is_refusing: int,
+) -> tuple[int, int, int]:  # fmt: skip
+    """Append points with their columns if that is plain, as `append_short` does those without.
 
-    times, sizes: empty where the series has no such column; the caller knows which it has. is_refusing: late points are
-    not plain. out: takes how many were late and the largest lateness.
+    times, sizes: empty for no such column. is_refusing: late points are not plain. Returns the new total, how many were
+    late and the largest lateness; NOT_SHORT and 0 where it changed nothing.
 
-    Nor is a batch plain before which no point is kept in the newest chunk: the time before it lies elsewhere.
+    Nor is a batch plain that has other columns than the series, or before which no point is kept in the newest chunk:
+    the time before it lies elsewhere.
     """
     n = values.shape[0]
-    other = times.shape[0] not in (0, n) or sizes.shape[0] not in (0, n)
+    has_times, has_sizes = files[TIME_ROW, FILE_ADDRESS] != 0, files[SIZE_ROW, FILE_ADDRESS] != 0
+    other = times.shape[0] != (n if has_times else 0) or sizes.shape[0] != (n if has_sizes else 0)
     if n == 0 or other or not are_sound(plan, values) or flock(plan[PLAN_HEAD_FD], LOCK_EX | LOCK_NB) != 0:
-        return NOT_SHORT
+        return NOT_SHORT, 0, 0
     words = carray(int64_pointer(plan[PLAN_HEAD_ADDRESS]), (HEAD_BYTES // 8,))
     total = words[TOTAL]
     newest = RING + 2 * (words[NEWEST] % RING_PLACES)
@@ -201,6 +203,7 @@ def append_ticks(  # noqa: PLR0913, PLR0917 - compiled code takes them one by on
     first = plan[PLAN_CHUNK_FIRST]
     begin = total - first
     result = NOT_SHORT
+    late = latest = 0
     if (
         (offset < 0 or offset == total)
         and 0 < begin <= plan[PLAN_CHUNK_POINTS] - n
@@ -211,10 +214,10 @@ def append_ticks(  # noqa: PLR0913, PLR0917 - compiled code takes them one by on
         and words[EPOCH] & MIXED_KEYS != 0
         and total - words[START] + n <= plan[PLAN_MAX_RETENTION]
     ):
-        error = late = of_times = of_sizes = 0
-        if files[TIME_ROW, FILE_ADDRESS] != 0:
-            error, of_times, late = _write_times(files[TIME_ROW], first, begin, times, out)
-        if error == 0 and files[SIZE_ROW, FILE_ADDRESS] != 0:
+        error = of_times = of_sizes = 0
+        if has_times:
+            error, of_times, late, latest = _write_times(files[TIME_ROW], first, begin, times)
+        if error == 0 and has_sizes:
             error, of_sizes = _write_sizes(files[SIZE_ROW], first, begin, sizes)
         if error == 0 and (late == 0 or is_refusing == 0) and write_points(plan, begin, values, plan[PLAN_SIGNED]) == 0:
             result = total + n
@@ -225,7 +228,7 @@ def append_ticks(  # noqa: PLR0913, PLR0917 - compiled code takes them one by on
             words[NEWEST] = following
             words[TOTAL] = result
     flock(plan[PLAN_HEAD_FD], LOCK_UN)
-    return result
+    return (result, late, latest) if result != NOT_SHORT else (NOT_SHORT, 0, 0)
 
 
 @njit(int64(int64, int64), **OPTIONS)

@@ -11,7 +11,7 @@ are added in any order, and their sums with what each has lost (Neumaier 1974).
 """
 
 import numpy as np
-from numba import carray, float64, int64, njit, types
+from numba import carray, njit
 from numpy.typing import NDArray
 
 from hft_mmap.tree.fold import (
@@ -19,27 +19,14 @@ from hft_mmap.tree.fold import (
     TABLE_CHUNK_POINTS,
     TABLE_FIRST_POINT,
     TABLE_LEVELS,
-    TABLE_SIZES,
-    TABLE_TIMES,
-    column_of,
-    table_at,
 )
-from hft_mmap.tree.group_roots import OF_BORDER, TRADE_ROOT, place_of_trades, stored_at, whole_chunks
+from hft_mmap.tree.group_roots import OF_BORDER, TRADE_ROOT, place_of_trades, whole_chunks
 from hft_mmap.tree.groups import OF_TRADES, group_nodes, group_place, nodes_from
 from hft_mmap.tree.kernels import FAN_OUT, FAN_OUT_BITS, OPTIONS
 from hft_mmap.tree.pointers import float64_pointer, int64_pointer
 from hft_mmap.tree.trade_nodes import FEW, SUMS, TRADE_FIELDS, between, scale_of, scaled_sizes_run, sizes_run, times_run
 
-SIZES, TIMES, SPAN = 1, 2, 4  # what of it is wanted, to be added up
-FIELDS = 6
-"""Rows of what `fold_trades` writes: volume, signed volume, the means by size and by time, the longest gap and the span
-in nanoseconds, as `named.Traded` has them."""
-
-_I8 = types.Array(int64, 1, "C")
-_F8 = types.Array(float64, 1, "C")
-_ROWS = types.Array(float64, 2, "C")
-_PLACES = types.Array(int64, 2, "C")
-_SIX = types.UniTuple(float64, 6)
+SIZES, TIMES, SPAN = 16, 32, 64  # what of it is wanted, to be added up, beside the groups of `tree.groups`
 _Six = tuple[float, float, float, float, float, float]
 
 
@@ -267,7 +254,7 @@ def _span(table: NDArray[np.int64], times: NDArray[np.int64], lo: int, hi: int) 
 
 
 @njit(**OPTIONS)
-def _fold(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
+def fold_trades(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
     table: NDArray[np.int64],
     times: NDArray[np.int64],
     sizes: NDArray[np.int64],
@@ -278,7 +265,13 @@ def _fold(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
     low: float,
     wanted: int,
 ) -> _Six:
-    """Return the FIELDS numbers of the points [lo, hi), 0 of what is not wanted."""
+    """Return volume, signed volume, means by size and by time, longest gap and span of the points [lo, hi).
+
+    0 of what is not wanted of SIZES, TIMES and SPAN. The weighted means are those of the prices above `low`, the least
+    of the range; 0 where the weights are. Gap and span are in nanoseconds. times, sizes: where these columns of each
+    chunk lie; those that are wanted have to be there. The others are those of `path.fold_path`: O(log N) for what the
+    group covers.
+    """
     volume = signed = by_size = by_time = gap = span = 0.0
     if wanted & SIZES:
         volume, signed, by_size = _weighted(table, sizes, stored, known, lo, hi, low)
@@ -288,45 +281,3 @@ def _fold(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
             held, gap = _fold_times(table, times, stored, known, lo, hi, low)
             by_time = held / span if span > 0.0 else 0.0
     return volume, signed, by_size, by_time, gap, span
-
-
-@njit(types.void(_I8, _I8, _I8, _PLACES, _F8, _I8, _I8, _I8, _F8, int64, _ROWS), **OPTIONS)
-def fold_trades(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
-    table: NDArray[np.int64],
-    times: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    stored: NDArray[np.int64],
-    known: NDArray[np.float64],
-    order: NDArray[np.int64],
-    starts: NDArray[np.int64],
-    ends: NDArray[np.int64],
-    lows: NDArray[np.float64],
-    wanted: int,
-    out: NDArray[np.float64],
-) -> None:
-    """Write what is `wanted` (SIZES, TIMES, SPAN) of the points [starts[k], ends[k]) into `out[:, k]`.
-
-    `out` has the shape (FIELDS, n); the rows of what is not wanted are 0. The weighted means are those of the prices
-    above `lows[k]`, the least of the range; 0 where the weights are. times, sizes: where these columns of
-    each chunk lie, as `View` has them; those that are wanted have to be there. Each range holds a point, and `table`,
-    that of `fold_window`, covers all of them. `order` has the ranges as they are to be taken. `stored` and `known` are
-    those of `fold_paths`: O(log N) for what the group covers.
-    """
-    for k in order:
-        found = _fold(table, times, sizes, stored, known, starts[k], ends[k], lows[k], wanted)
-        for row in range(FIELDS):
-            out[row, k] = found[row]
-
-
-@njit(_SIX(int64, int64, int64, int64, int64, int64, float64, int64), **OPTIONS)
-def fold_trade(  # noqa: PLR0913, PLR0917 - compiled code takes them one by one
-    table_address: int, stored_address: int, known_address: int, chunks: int, lo: int, hi: int, low: float, wanted: int
-) -> _Six:
-    """Return what `fold_trades` writes of the points [lo, hi), the one range that is asked for.
-
-    stored_address, known_address: where the groups of so many `chunks` are (`files.proved.Stored`).
-    """
-    table = table_at(table_address)
-    stored, known = stored_at(stored_address, known_address, chunks)
-    times, sizes = column_of(table, TABLE_TIMES), column_of(table, TABLE_SIZES)
-    return _fold(table, times, sizes, stored, known, lo, hi, low, wanted)

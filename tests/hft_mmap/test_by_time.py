@@ -51,6 +51,47 @@ def after(seconds: float) -> str:
     return f"{datetime.fromtimestamp(START_NS // SECOND + whole, UTC):%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"
 
 
+@pytest.mark.parametrize("places", [(None, None), (0, None), (None, 5)])
+def test_a_range_says_where_it_begins_and_ends(store: Store, places: tuple[Any, Any]) -> None:
+    """By index neither may be left out."""
+    with pytest.raises(InvalidRange, match="must be a whole number from 0, not None"):
+        store.series("A").range(*places)
+
+
+RNG = np.random.default_rng(1)
+COURSES = {
+    "even": np.arange(5000) * 1000,
+    "random": np.cumsum(RNG.integers(0, 2000, 5000)),
+    "bursts": np.repeat(np.cumsum(RNG.integers(1, 10**12, 50)), 100) + np.tile(np.arange(100), 50),
+    "growing": np.logspace(0, 18, 5000).astype(np.int64),
+    "the same": np.full(5000, 7),
+    "ends": np.sort(np.concatenate([[-MOST, MOST], RNG.integers(-MOST, MOST, 4998)])),
+}
+
+
+@pytest.mark.parametrize("chunk_points", [64, 4096, 8192 * 8])
+@pytest.mark.parametrize("course", COURSES)
+def test_a_time_is_found_whatever_their_course(tmp_path: Path, course: str, chunk_points: int) -> None:
+    """Whether points come evenly or not, in one chunk or many, all of them kept or some; as a search has it."""
+    times = COURSES[course]
+    with Store(tmp_path / "data", limits=Limits(chunk_points=chunk_points, starting_capacity=0)) as store:
+        store.append("A", np.arange(1.0, 5001.0), times=times)
+        for start in (0, 1234):
+            if start:
+                store.truncate("A", keep=5000 - start)
+            series, kept = store.series("A"), times[start:]
+            for at in {*times[::97].tolist(), *(times[1::89] - 1).tolist(), int(times[0]), int(times[-1])}:
+                end = start + int(np.searchsorted(kept, at, side="right"))
+                begin = start + int(np.searchsorted(kept, max(at - 50_000, -MOST - 1), side="right"))
+                question = partial(series.part, window="50us", at=np.datetime64(at, "ns"))
+                if begin == end:
+                    with pytest.raises(OutOfRange):
+                        question()
+                    continue
+                assert question()[1:] == (begin, end)
+                assert series.part(window=10, at=np.datetime64(at, "ns"))[1:] == (max(start, end - 10), end)
+
+
 @pytest.mark.parametrize(
     ("window", "points"),
     [

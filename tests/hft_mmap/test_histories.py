@@ -98,7 +98,7 @@ def test_a_store_that_forgets_its_columns_is_found(
         write = Column.write
         monkeypatch.setattr(Column, "checksum", lambda *_: 0)
         monkeypatch.setattr(Column, "write", lambda *arguments: 0 * write(*arguments))
-        monkeypatch.setattr("hft_mmap.tick_appender.append_ticks", lambda *_: NOT_SHORT)
+        monkeypatch.setattr("hft_mmap.tick_appender.append_ticks", lambda *_: (NOT_SHORT, 0, 0))
     with pytest.raises(WrongError, match=r"set aside|serves (times|sizes)"):
         _run(tmp_path, 1000, ticks=True)
 

@@ -6,6 +6,7 @@ import shutil
 import struct
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from hft_mmap import (
     InvalidSizes,
     InvalidTimes,
     InvalidValues,
+    Late,
     LateTimes,
     Limits,
     OffsetConflict,
@@ -170,6 +172,20 @@ def test_late_points_are_counted(tmp_path: Path, size: int) -> None:
         counted = store.counters().series[0]
         assert (counted.late, counted.latest_s) == (series.late, series.latest_ns / 1e9)
         assert_whole(store)
+
+
+@pytest.mark.parametrize("place", [0, 3, 9])
+def test_the_number_before_every_time_is_no_time(tmp_path: Path, place: int) -> None:
+    """Whichever way the batch takes, the first of a series or behind others, and whatever becomes of late points."""
+    times = np.arange(10)
+    times[place] = -(2**63)
+    for late in ("clamp", "refuse"):
+        with Store(tmp_path / late, limits=replace(SMALL, late=Late(late))) as store:
+            for total in (0, 2):
+                with pytest.raises(InvalidTimes, match=rf"times\[{place}\] is -9223372036854775808"):
+                    store.append("A", np.ones(10), times=times)
+                store.append("A", [1.0, 2.0], times=np.arange(total, total + 2))
+            assert store.ticks("A", 99).times.tolist() == [0, 1, 2, 3]  # type: ignore[union-attr]
 
 
 def test_the_largest_lateness_there_is_does_not_wrap(tmp_path: Path) -> None:
