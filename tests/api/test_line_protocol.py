@@ -403,7 +403,8 @@ def test_a_line_means_the_same_behind_any_other(lines: list[str]) -> None:
             refused_for[reason] = refused_for.get(reason, 0) + count
     parts, faults = _told("".join(lines))
     assert {reason: count for count, reason in faults} == refused_for
-    assert {
-        (name, sizes is None): list(zip(times, prices, sizes or [None] * len(times), strict=True))
-        for name, prices, times, sizes in parts
-    } == {key: sorted(rows, key=lambda row: row[0]) for key, rows in ticks.items()}
+    found: dict[tuple[str, bool], list[tuple[int, float, float | None]]] = {}
+    for name, prices, times, sizes in parts:
+        none: list[float | None] = [None] * len(times)
+        found[name, sizes is None] = list(zip(times, prices, none if sizes is None else sizes, strict=True))
+    assert found == {key: sorted(rows, key=lambda row: row[0]) for key, rows in ticks.items()}
