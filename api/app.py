@@ -389,11 +389,10 @@ class PreparedBatch(Prepared):
                 duration_s = perf_counter() - begin
                 add(self._latencies, duration_s)
                 if duration_s >= self._service.slow_s:
-                    self._service.write_line(self._scope(client, batch), duration_s)
+                    self._service.write_line(self._scope(client, None), duration_s)
             tell(answer, sequence)
 
-        batch = self._waiting.begin(body, self.caller, offset, told)
-        return batch is not None
+        return self._waiting.begin(body, self.caller, offset, told)
 
 
 def _whose(scope: Scope) -> dict[str, str | None]:

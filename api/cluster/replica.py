@@ -41,6 +41,7 @@ class Replica(Follower):
         self._open: dict[Request, None] = {}  # those that are not over, the oldest first
         self._open_bytes = 0
         self._alarm: asyncio.TimerHandle | None = None
+        self._wake = asyncio.Event()
         self._enough = asyncio.Event()
         self._wanted = 0
         self.stale = self.unknown = 0
@@ -142,6 +143,7 @@ class Replica(Follower):
             self._enough.set()
         self._open[request] = None
         self._open_bytes += request.size
+        self._wake.set()
 
     def _close(self, request: Request) -> bool:
         """Take note that a request is over; return False where it was before."""
@@ -155,10 +157,7 @@ class Replica(Follower):
     def _tell(self, request: Request, outcome: Answer | Exception) -> None:
         """Tell who waits for a request what became of it, once."""
         if self._close(request):
-            try:
-                request.tell(outcome)
-            except Exception:  # noqa: BLE001 - a fault of one connection, which must not stop the replica
-                self._say.exception("answer_not_told")
+            request.tell(outcome)
 
     def _refuse(self, request: Request, reason: str) -> None:
         """Tell who waits that nobody knows, or that nothing was stored."""
@@ -191,40 +190,34 @@ class Replica(Follower):
         """Write what waits, a block at a time, for ever."""
         await self._caught_up.wait()
         clock = asyncio.get_running_loop().time
-        wanted, wait_s = 1, None
         while True:
-            await self._gather(wanted, wait_s)
-            wanted, wait_s = 1, None
-            if not self._queue:
-                continue
-            decision = decide(self.state, self._queue, self._rules)
-            self._queue, begin = [], clock()
-            if await self._append(decision):
-                for request, answer in decision.answers:
-                    self._tell(request, answer if isinstance(answer, Exception) else self._at(answer))
-                self._queue = decision.later + self._queue
-                wanted, wait_s = len(decision.answers) + len(self._queue), _GATHER * (clock() - begin)
-            else:
-                again = [request for request, _ in decision.answers]
-                for request in again:
-                    request.under_way = False
-                self._queue = again + decision.later + self._queue
+            await self._wake.wait()
+            self._wake.clear()
+            while self._queue and self.stopped is None:
+                decision = decide(self.state, self._queue, self._rules)
+                self._queue, begin = [], clock()
+                if await self._append(decision):
+                    for request, answer in decision.answers:
+                        self._tell(request, answer if isinstance(answer, Exception) else self._at(answer))
+                    self._queue = decision.later + self._queue
+                    await self._gather(len(decision.answers), clock() - begin)
+                else:
+                    again = [request for request, _ in decision.answers]
+                    for request in again:
+                        request.under_way = False
+                    self._queue = again + decision.later + self._queue
 
-    async def _gather(self, wanted: int, wait_s: float | None) -> None:
-        """Wait until so many wait, or `wait_s` seconds are over: those who were just answered send again.
+    async def _gather(self, answered: int, took_s: float) -> None:
+        """Let come what is about to: those who were just answered send again, for a small part of what a block takes.
 
         A record costs the servers of the log as much with one batch as with thirty; nobody waits for who is alone.
         """
-        self._wanted = wanted
-        if len(self._queue) >= wanted:
-            return
-        self._enough.clear()
-        timer = None if wait_s is None else asyncio.get_running_loop().call_later(wait_s, self._enough.set)
-        try:
+        self._wanted = answered + len(self._queue)
+        if self._wanted > 1:
+            self._enough.clear()
+            timer = asyncio.get_running_loop().call_later(_GATHER * took_s, self._enough.set)
             await self._enough.wait()
-        finally:
-            if timer is not None:
-                timer.cancel()
+            timer.cancel()
 
     def _at(self, answer: Answer) -> Answer:
         """Return an answer that says how far the log was read with it."""

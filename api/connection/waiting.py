@@ -50,9 +50,6 @@ class WaitingWay(ShortWay):
         if not self._begin(prepared, head, data[end:stop]):
             return data
         self._request = data[:stop]
-        if stop > MOST_UNCOUNTED_BYTES:
-            self._cycle.kept_bytes = stop
-            self._cycle.charge()
         self.used = True
         connection.parser.head_bytes = 0  # of empty lines that came before
         connection.standing.arrived()
@@ -79,8 +76,6 @@ class WaitingWay(ShortWay):
     def _tell(self, answer: bytes | NotStored, sequence: int) -> None:
         """Answer the request that is under way."""
         connection, request, self._request = self._connection, self._request, b""
-        if self._cycle.held_bytes:
-            self._cycle.release()
         if self._cycle.disconnected or connection.transport.is_closing():
             return
         if isinstance(answer, NotStored):

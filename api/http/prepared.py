@@ -53,9 +53,9 @@ Tell: TypeAlias = Callable[[bytes | NotStored, int], None]
 class Waiting(Question, Protocol):
     """A question whose answer has to be waited for: a batch that goes into the log of several machines."""
 
-    def begin(self, body: bytes, caller: Any, offset: int | None, tell: Tell) -> Batch | None:  # noqa: ANN401 - as above
-        """Have `tell` told the answer, once and not before this returns; return what is to be stored.
+    def begin(self, body: bytes, caller: Any, offset: int | None, tell: Tell) -> bool:  # noqa: ANN401 - as above
+        """Have `tell` told the answer, once and not before this returns; False, with nothing done, as `answer` None.
 
-        None, with nothing done, as `answer`. Raises what that does.
+        Raises what `answer` does.
         """
         ...

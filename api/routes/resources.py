@@ -216,14 +216,14 @@ class _Batches:
             raise NotStored(error, self.batch) from None
         return None if total is None else self._answer % (added, total)
 
-    def begin(self, body: bytes, caller: Token | None, offset: int | None, tell: Tell) -> Noted | None:
-        """Have a batch stored in a log, and the answer told; None where more is to be told of the body. NotStored."""
+    def begin(self, body: bytes, caller: Token | None, offset: int | None, tell: Tell) -> bool:
+        """Have a batch stored in a log, and the answer told; False where more is to be told of the body. NotStored."""
         try:
             batch = self._read(body)
         except Refusal:
-            return None
+            return False
         if batch is None or self._soon is None:
-            return None
+            return False
         symbol, values, own = batch
         noted = symbol, len(values)
 
@@ -238,7 +238,7 @@ class _Batches:
             self._soon(symbol, values, own if offset is None else offset, told)
         except Exception as error:  # noqa: BLE001 - told the long way, whatever it is
             raise NotStored(error, noted) from None
-        return noted
+        return True
 
 
 class _Json(_Batches):
