@@ -22,7 +22,7 @@ from api.connection.connections import ConnectionLimits, Connections
 from api.connection.flow import Address
 from api.http import problems
 from api.http.exchange import BATCH, CALLER, RECEIVE, REFUSED, SEND, STREAM, Message, Receive, Scope, Send, request_id
-from api.http.prepared import QUESTION, Batch, NotStored, Question, Tell, Waiting
+from api.http.prepared import QUESTION, Question
 from api.http.query import parse_stats_query
 from api.http.request import Request
 from api.operation.beside import Beside
@@ -134,7 +134,6 @@ def create_app(  # noqa: PLR0913 - each is one thing to say about an application
     if part is None:
         watch.prepared.prepare = service.prepare
     else:  # every batch goes to the log, and every answer says how far that was read
-        watch.prepared.prepare, watch.prepared.waits = service.prepare_waiting, True
         outer = part.around(service, pages(access, find, READ))
     if tokens is None:
         own = OwnPages(settings.server.names(), pages(access, find, OPEN))
@@ -262,15 +261,6 @@ class Service:
             return None
         return Prepared(self, question, scope, self._requests.latencies_of(scope))
 
-    def prepare_waiting(self, scope: Scope) -> "PreparedBatch | None":
-        """Return a batch as `prepare` does, in a replica, where any other answer is that of `Part.around`."""
-        question = scope.get(QUESTION)
-        if not isinstance(question, Waiting) or any(name == b"x-min-seq" for name, _ in scope["headers"]):
-            return None
-        if REFUSED in scope or self._logs_all:
-            return None
-        return PreparedBatch(self, question, scope, self._requests.latencies_of(scope))
-
     async def refuse(self, scope: Scope, send: Send, refusal: problems.Refusal) -> None:
         """Answer a request that Falcon is not to see, and write its line."""
         scope[REFUSED] = refusal.status.value
@@ -357,42 +347,18 @@ class Prepared:
         duration_s = perf_counter() - begin
         add(self._latencies, duration_s)
         if duration_s >= self._service.slow_s:
-            self._service.write_line(self._scope(client, self._question.batch), duration_s)
+            self._service.write_line(self._scope(client), duration_s)
         return answer
 
-    def _scope(self, client: Address | None, batch: Batch | None) -> Scope:
+    def _scope(self, client: Address | None) -> Scope:
         """Return what the line in the log is written from."""
         scope: Scope = {"method": self._method, "path": self._path, "query_string": self._query}
         scope |= {"headers": [], "client": client}
         if self.caller is not None:
             scope[CALLER] = self.caller
-        if batch is not None:
-            scope[BATCH] = batch
+        if self._question.batch is not None:
+            scope[BATCH] = self._question.batch
         return scope
-
-
-class PreparedBatch(Prepared):
-    """A batch that was understood, and goes into a log."""
-
-    __slots__ = ("_waiting",)
-
-    def __init__(self, service: Service, question: Waiting, scope: Scope, latencies: Latencies) -> None:
-        super().__init__(service, question, scope, latencies)
-        self._waiting = question
-
-    def begin(self, body: bytes, client: Address | None, offset: int | None, tell: Tell) -> bool:
-        """Have JSON to answer with told; as `api.http.prepared.Waiting.begin`."""
-        begin = perf_counter()
-
-        def told(answer: bytes | NotStored, sequence: int) -> None:
-            if isinstance(answer, bytes):
-                duration_s = perf_counter() - begin
-                add(self._latencies, duration_s)
-                if duration_s >= self._service.slow_s:
-                    self._service.write_line(self._scope(client, None), duration_s)
-            tell(answer, sequence)
-
-        return self._waiting.begin(body, self.caller, offset, told)
 
 
 def _whose(scope: Scope) -> dict[str, str | None]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from time import monotonic
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,20 +53,15 @@ class Waits(Protocol):
         ...
 
 
-Soon: TypeAlias = Callable[[str, NDArray[np.float64], int | None, Callable[["Stored | Exception"], None]], None]
-
-
 class Appender(NamedTuple):
     """How batches are appended, chosen once at the start: to the store of this machine, or to a log of several.
 
     now: appends without a wait, or returns None; patience: makes what appends with one. durability: what is told of it.
-    soon: has the total told once a log has the batch, where there is a log; raises what is wrong with it at once.
     """
 
     now: Callable[[Store, str, NDArray[np.float64] | Ticks, int | None], int | None]
     patience: Callable[[], Waits]
     durability: str
-    soon: Soon | None = None
 
 
 def local_appender(store: Store) -> Appender:

@@ -13,7 +13,6 @@ from api.cluster.request import Answer, Request
 from api.cluster.state import State
 from api.http.problems import Refusal
 from hft_mmap import HftMmapError, Late, Limits, SymbolLimitReached, SymbolNotFound, Ticks
-from hft_mmap.files.layout import TIME
 from hft_mmap.files.layout import Kind as Column
 from hft_mmap.slots import MOST_SLOTS, slot_of
 from hft_mmap.ticks import clamped, other_columns, raise_late
@@ -87,7 +86,7 @@ class _Deciding:
     def run(self, waiting: Sequence[Request]) -> Decision:
         made = self._made
         for i, request in enumerate(waiting):
-            if request.over:
+            if request.done.done():
                 continue
             if made.answers and (
                 self._size + request.size + MOST_ENTRY_BYTES > self._rules.max_block_bytes
@@ -200,8 +199,7 @@ class _Deciding:
         """Return where a symbol ends that this block has not met yet. SymbolLimitReached."""
         points = self._state.points
         if total:
-            kinds = points.kinds(symbol)
-            return _End(total, kinds, points.last_time(symbol) if TIME in kinds else None)
+            return _End(total, points.kinds(symbol), points.last_time(symbol))
         if slot_of(symbol) not in self._rules.slots:
             detail = f"{symbol} belongs to slot {slot_of(symbol)}, in which this shard makes no symbols (cluster.slots)"
             raise Refusal(HTTPStatus.MISDIRECTED_REQUEST, f"{detail}; nothing was stored: send it to its shard")

@@ -13,7 +13,6 @@ from typing import Any
 import nats
 import structlog
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, DiscardPolicy, StreamConfig, StreamInfo
@@ -59,8 +58,7 @@ async def connect(servers: list[str], credentials_file: str = "", tls_ca: str = 
     try:
         return await nats.connect(
             servers, connect_timeout=1, max_reconnect_attempts=-1, reconnect_time_wait=0.1, ping_interval=2,
-            max_outstanding_pings=2, pending_size=_PENDING_BYTES, allow_reconnect=True, error_cb=note,
-            skip_subject_validation=True, **options,  # all subjects are ours
+            max_outstanding_pings=2, pending_size=_PENDING_BYTES, allow_reconnect=True, error_cb=note, **options,
         )  # fmt: skip
     except _OF_NETWORK as error:
         raise ConnectionError(f"no server of {', '.join(servers)} can be used: {error}") from error
@@ -156,13 +154,10 @@ class NatsLog:
         while True:
             inbox: Subscription | None = None
             try:
-                heard: asyncio.Queue[Msg] = asyncio.Queue()
-                inbox = await self._consumer(after, heard)
+                inbox = await self._consumer(after)
                 expected = 1
                 while True:
-                    # PERF: `Subscription.next_msg` makes two tasks and an identity a message.
-                    async with asyncio.timeout(SILENCE_S):
-                        message = await heard.get()
+                    message = await inbox.next_msg(timeout=SILENCE_S)
                     if message.headers and "Status" in message.headers:
                         if not await self._is_sound(message, expected):
                             break
@@ -181,15 +176,11 @@ class NatsLog:
                     with suppress(*_OF_NETWORK):
                         await inbox.unsubscribe()
 
-    async def _consumer(self, after: int, heard: "asyncio.Queue[Msg]") -> Subscription:
-        """Make a consumer that begins behind `after` and puts into `heard` what it sends; it goes by itself."""
+    async def _consumer(self, after: int) -> Subscription:
+        """Make a consumer that begins behind `after`; it goes by itself."""
         client = await self._connect()
         inbox = client.new_inbox()
-
-        async def hear(message: Msg) -> None:
-            heard.put_nowait(message)
-
-        subscription = await client.subscribe(inbox, cb=hear, pending_msgs_limit=-1, pending_bytes_limit=-1)
+        subscription = await client.subscribe(inbox, pending_msgs_limit=-1, pending_bytes_limit=-1)
         await self._stream.add_consumer(
             stream_name(self._shard),
             ConsumerConfig(
@@ -200,9 +191,9 @@ class NatsLog:
         )  # fmt: skip
         return subscription
 
-    async def _is_sound(self, message: Msg, expected: int) -> bool:
+    async def _is_sound(self, message: Any, expected: int) -> bool:  # noqa: ANN401 - nats-py does not export its type
         """Answer a status of the consumer; return whether nothing was missed."""
-        headers = message.headers or {}
+        headers = message.headers
         if headers["Status"] != "100":
             return False
         if wanted := message.reply or headers.get("Nats-Consumer-Stalled"):  # an answer, before more is sent

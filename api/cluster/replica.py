@@ -14,7 +14,7 @@ from api.cluster.deciding import Decision, Rules, decide
 from api.cluster.following import LOOK_S, Follower, Patience
 from api.cluster.log import Log, Stale, Unknown
 from api.cluster.points import Points
-from api.cluster.request import Answer, Request, Tell
+from api.cluster.request import Answer, Request
 from api.cluster.state import Stopped
 from api.http.problems import Refusal
 from api.operation.sharding import BLOCK_OVERHEAD_BYTES
@@ -23,8 +23,6 @@ from hft_mmap.files.names import validate_symbol
 from hft_mmap.ticks import check_ticks
 
 _AGAIN_S = 0.2
-_GATHER = 0.25
-"""For this part of what a block takes the next one may wait for more."""
 MOST_POINTS = 2**62
 """What a record can say of how many points a symbol keeps."""
 
@@ -38,12 +36,8 @@ class Replica(Follower):
         self._rules = rules
         self._not_taken = ""
         self._queue: list[Request] = []
-        self._open: dict[Request, None] = {}  # those that are not over, the oldest first
-        self._open_bytes = 0
-        self._alarm: asyncio.TimerHandle | None = None
+        self._queued_bytes = 0
         self._wake = asyncio.Event()
-        self._enough = asyncio.Event()
-        self._wanted = 0
         self.stale = self.unknown = 0
 
     def start(self) -> None:
@@ -54,29 +48,23 @@ class Replica(Follower):
     async def close(self) -> None:
         """End as a follower does. What waits is refused."""
         await self._end()
-        self._refuse_all("the service is stopping")
-        if self._alarm is not None:
-            self._alarm.cancel()
+        self._refuse_waiting("the service is stopping")
         await super().close()
 
     def _stop(self, reason: str) -> None:
         """Take no more batches either."""
         super()._stop(reason)
-        self._refuse_all(reason)
+        self._refuse_waiting(reason)
+
+    def _refuse_waiting(self, reason: str) -> None:
+        for request in self._queue:
+            _refuse(request, reason)
+        self._queue.clear()
 
     async def write(self, symbol: str, batch: Ticks, offset: int | None) -> Answer:
         """Append a batch to the log and apply it. HftMmapError and Refusal say why not (421, 503)."""
-        return await self._ask(self._request(symbol, batch, offset))
-
-    def write_soon(self, symbol: str, batch: Ticks, offset: int | None, tell: Tell) -> None:
-        """Do as `write`, and have `tell` told what became of the batch; what is wrong with it is raised at once."""
-        request = self._request(symbol, batch, offset)
-        request.tell = tell
-        self._put(request)
-
-    def _request(self, symbol: str, batch: Ticks, offset: int | None, kind: Kind = Kind.APPEND) -> Request:
-        """Return points that wait. HftMmapError says what is wrong with them."""
-        return Request(validate_symbol(symbol), check_ticks(batch, signed=self._rules.negative_prices), offset, kind)
+        validate_symbol(symbol)
+        return await self._ask(Request(symbol, check_ticks(batch, signed=self._rules.negative_prices), offset))
 
     async def seal(self, symbol: str) -> Answer:
         """Take no more points of `symbol`, for good; return its total. SymbolNotFound, Refusal as of `write`."""
@@ -84,7 +72,8 @@ class Replica(Follower):
 
     async def begin(self, symbol: str, point: Ticks, at: int) -> Answer:
         """Make `symbol`, of any slot, by its oldest point, whose index is `at`. Errors as of `write`."""
-        return await self._ask(self._request(symbol, point, at, Kind.BEGIN))
+        first = check_ticks(point, signed=self._rules.negative_prices)
+        return await self._ask(Request(validate_symbol(symbol), first, at, Kind.BEGIN))
 
     async def moved(self, symbol: str, shard: int) -> Answer:
         """Remove `symbol`, which is sealed: it is in `shard` now. Refusal as of `write`, and where it is not (409)."""
@@ -99,28 +88,6 @@ class Replica(Follower):
         return await self._ask(Request("", NO_POINTS, None, Kind.LIMITS, numbers=numbers))
 
     async def _ask(self, request: Request) -> Answer:
-        """Wait for what becomes of a request. HftMmapError, Refusal."""
-        told: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-
-        def tell(outcome: Answer | Exception) -> None:
-            if told.done():  # cancelled, and the one who waits does not know yet
-                pass
-            elif isinstance(outcome, Exception):
-                told.set_exception(outcome)
-            else:
-                told.set_result(outcome)
-
-        request.tell = tell
-        self._put(request)
-        try:
-            return await told
-        finally:
-            self._close(request)
-
-    # -- what waits ---------------------------------------------------------------------------------------------------
-
-    def _put(self, request: Request) -> None:
-        """Have a request wait for its block. Refusal (413, 503)."""
         if request.size + BLOCK_OVERHEAD_BYTES > self._rules.max_block_bytes:
             detail = (
                 f"The batch takes {request.size} bytes in the log, and a record has at most "
@@ -129,99 +96,60 @@ class Replica(Follower):
             raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
         if self.stopped is not None or not self._caught_up.is_set():
             raise unavailable(f"Nothing was stored: {self.reason()}")
-        if self._open_bytes + request.size > self._patience.queue_bytes and self._queue:
+        if self._queued_bytes + request.size > self._patience.queue_bytes and self._queue:
             raise unavailable(
-                f"Nothing was stored: {self._open_bytes} bytes wait for the log, and with {request.size} more it "
+                f"Nothing was stored: {self._queued_bytes} bytes wait for the log, and with {request.size} more it "
                 f"would be above cluster.queue_bytes ({self._patience.queue_bytes}); send it again later"
             )
-        loop = asyncio.get_running_loop()
-        request.until_s = loop.time() + self._patience.append_timeout_s
-        if self._alarm is None:
-            self._alarm = loop.call_at(request.until_s, self._refuse_late, loop)
         self._queue.append(request)
-        if len(self._queue) >= self._wanted:
-            self._enough.set()
-        self._open[request] = None
-        self._open_bytes += request.size
+        self._queued_bytes += request.size
         self._wake.set()
+        timeout_s = self._patience.append_timeout_s
 
-    def _close(self, request: Request) -> bool:
-        """Take note that a request is over; return False where it was before."""
-        if request.over:
-            return False
-        request.over = True
-        del self._open[request]
-        self._open_bytes -= request.size
-        return True
+        def give_up() -> None:
+            why = f"the log did not take the batch within cluster.append_timeout_s ({timeout_s:g} s)"
+            _refuse(request, f"{why}: {self._not_taken}" if self._not_taken else why)
 
-    def _tell(self, request: Request, outcome: Answer | Exception) -> None:
-        """Tell who waits for a request what became of it, once."""
-        if self._close(request):
-            request.tell(outcome)
-
-    def _refuse(self, request: Request, reason: str) -> None:
-        """Tell who waits that nobody knows, or that nothing was stored."""
-        if request.under_way:
-            detail = f"The batch may be stored: send it again with its offset, which stores it once: {reason}"
-        else:
-            detail = f"Nothing was stored: {reason}"
-        self._tell(request, unavailable(detail))
-
-    def _refuse_all(self, reason: str) -> None:
-        """Refuse all that waits."""
-        for request in list(self._open):
-            self._refuse(request, reason)
-        self._queue.clear()
-
-    def _refuse_late(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Refuse what has waited for too long, and look again when the next one has."""
-        self._alarm = None
-        why = f"the log did not take the batch within cluster.append_timeout_s ({self._patience.append_timeout_s:g} s)"
-        while self._open:
-            oldest = next(iter(self._open))
-            if oldest.until_s > loop.time():
-                self._alarm = loop.call_at(oldest.until_s, self._refuse_late, loop)
-                break
-            self._refuse(oldest, f"{why}: {self._not_taken}" if self._not_taken else why)
+        late = asyncio.get_running_loop().call_later(timeout_s, give_up)
+        try:
+            return await request.done
+        finally:
+            late.cancel()
+            self._queued_bytes -= request.size
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
     async def _write_blocks(self) -> None:
         """Write what waits, a block at a time, for ever."""
         await self._caught_up.wait()
-        clock = asyncio.get_running_loop().time
         while True:
             await self._wake.wait()
             self._wake.clear()
             while self._queue and self.stopped is None:
                 decision = decide(self.state, self._queue, self._rules)
-                self._queue, begin = [], clock()
-                if await self._append(decision):
-                    for request, answer in decision.answers:
-                        self._tell(request, answer if isinstance(answer, Exception) else self._at(answer))
+                self._queue = []
+                try:
+                    counts = await self._append(decision)
+                except BaseException:
+                    self._queue = [*(request for request, _ in decision.answers), *decision.later, *self._queue]
+                    raise
+                if counts:
+                    self._answer(decision)
                     self._queue = decision.later + self._queue
-                    await self._gather(len(decision.answers), clock() - begin)
                 else:
                     again = [request for request, _ in decision.answers]
                     for request in again:
                         request.under_way = False
                     self._queue = again + decision.later + self._queue
 
-    async def _gather(self, answered: int, took_s: float) -> None:
-        """Let come what is about to: those who were just answered send again, for a small part of what a block takes.
-
-        A record costs the servers of the log as much with one batch as with thirty; nobody waits for who is alone.
-        """
-        self._wanted = answered + len(self._queue)
-        if self._wanted > 1:
-            self._enough.clear()
-            timer = asyncio.get_running_loop().call_later(_GATHER * took_s, self._enough.set)
-            await self._enough.wait()
-            timer.cancel()
-
-    def _at(self, answer: Answer) -> Answer:
-        """Return an answer that says how far the log was read with it."""
-        return Answer(answer.total, answer.late, answer.latest_ns, self.applied)
+    def _answer(self, decision: Decision) -> None:
+        for request, answer in decision.answers:
+            if request.done.done():
+                continue
+            if isinstance(answer, Exception):
+                request.done.set_exception(answer)
+            else:
+                request.done.set_result(answer._replace(sequence=self.applied))
 
     async def _append(self, decision: Decision) -> bool:
         """Append a block; return whether it counts. If it does not now, it never will. Stopped.
@@ -271,3 +199,14 @@ class Replica(Follower):
 def unavailable(detail: str) -> Refusal:
     """Return the refusal of what may be tried again in a second."""
     return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "1"})
+
+
+def _refuse(request: Request, reason: str) -> None:
+    """Tell who waits that nobody knows, or that nothing was stored."""
+    if request.done.done():
+        return
+    if request.under_way:
+        detail = f"The batch may be stored: send it again with its offset, which stores it once: {reason}"
+    else:
+        detail = f"Nothing was stored: {reason}"
+    request.done.set_exception(unavailable(detail))

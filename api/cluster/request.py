@@ -1,8 +1,8 @@
 """A batch that waits for the log, and what it is answered."""
 
-from collections.abc import Callable
+import asyncio
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from api.cluster.block import Kind
 from hft_mmap import Ticks
@@ -17,34 +17,19 @@ class Answer(NamedTuple):
     sequence: int = 0
 
 
-Tell: TypeAlias = Callable[[Answer | Exception], None]
-"""Is given what became of a request, once; it must not raise."""
-
-
-def tell_nobody(_outcome: Answer | Exception) -> None:
-    """Tell nobody."""
-
-
 @dataclass(eq=False, slots=True)
 class Request:
-    """One batch, one step of a move, or new limits.
-
-    under_way: a record with it was sent, and may count. over: it was answered, or nobody waits for that any more.
-    until_s: when it is refused, if nothing has become of it.
-    """
+    """One batch, one step of a move, or new limits. under_way: a record with it was sent, and may count."""
 
     symbol: str
     batch: Ticks
     offset: int | None
     kind: Kind = Kind.APPEND
-    numbers: tuple[int, ...] = ()
-    tell: Tell = tell_nobody
+    done: "asyncio.Future[Answer]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     under_way: bool = False
-    over: bool = False
-    until_s: float = 0.0
-    size: int = field(init=False)
-    """Bytes of its numbers in a block."""
+    numbers: tuple[int, ...] = ()
 
-    def __post_init__(self) -> None:
-        """Measure it."""
-        self.size = 8 * len(self.batch.prices) * (1 + len(self.batch.kinds))
+    @property
+    def size(self) -> int:
+        """Bytes of its numbers in a block."""
+        return 8 * len(self.batch.prices) * (1 + len(self.batch.kinds))

@@ -27,7 +27,6 @@ from api.cluster.log import Log, LogUnfit, ManagedLog
 from api.cluster.points import Points
 from api.cluster.position import load
 from api.cluster.replica import Replica, unavailable
-from api.cluster.request import Answer
 from api.http.exchange import REFUSED, Message, Receive, Scope, Send
 from api.http.problems import Refusal, problem, send_problem
 from api.operation.part import Application, PartError
@@ -223,22 +222,12 @@ class Replicated:
 
     def appender(self) -> Appender:
         """Return how batches are appended."""
-        return Appender(self.now, lambda: self, "replicated", self.soon)
+        return Appender(self.now, lambda: self, "replicated")
 
     @staticmethod
     def now(_store: Store, _symbol: str, _values: NDArray[np.float64] | Ticks, _offset: int | None) -> int | None:
         """Append nothing at once: the log has to be waited for."""
         return None
-
-    def soon(
-        self, symbol: str, values: NDArray[np.float64], offset: int | None, tell: Callable[[Stored | Exception], None]
-    ) -> None:  # fmt: skip
-        """Append prices to the log, and have `tell` told the total once they are applied, or why they are not."""
-
-        def told(outcome: Answer | Exception) -> None:
-            tell(outcome if isinstance(outcome, Exception) else _stored(outcome))
-
-        self.replica.write_soon(symbol, Ticks(values), offset, told)
 
     async def append(
         self, _store: Store, symbol: str, values: NDArray[np.float64] | Ticks, offset: int | None,
@@ -246,7 +235,9 @@ class Replicated:
     ) -> int:  # fmt: skip
         """Append a batch to the log, and apply it."""
         batch = values if isinstance(values, Ticks) else Ticks(values)
-        total = _stored(await self.replica.write(symbol, batch, offset))
+        answer = await self.replica.write(symbol, batch, offset)
+        total = Stored(answer.total)
+        total.late, total.latest_ns, total.sequence = answer.late, answer.latest_ns, answer.sequence
         note(total)
         return total
 
@@ -324,12 +315,6 @@ class Replicated:
         sequence = int(given)
         if not await self.replica.reached(sequence, MIN_SEQUENCE_WAIT_S):
             raise unavailable(f"This replica has read record {self.replica.applied} of the log, and not yet {sequence}")
-
-
-def _stored(answer: Answer) -> Stored:
-    total = Stored(answer.total)
-    total.late, total.latest_ns, total.sequence = answer.late, answer.latest_ns, answer.sequence
-    return total
 
 
 def _is_ready(scope: Scope) -> bool:

@@ -262,7 +262,7 @@ def _remember(name: bytes, value: bytes) -> bytes:
     if _FORBIDDEN_IN_VALUE.search(value):
         raise RuntimeError(f"{value!r} is no value of a header")
     line = b"%b: %b\r\n" % (name.lower(), value)
-    if len(_remembered) < _MOST_REMEMBERED and not value.isdigit():  # a number is another the next time
+    if len(_remembered) < _MOST_REMEMBERED:
         _remembered[bytes(name), bytes(value)] = line
     return line
 

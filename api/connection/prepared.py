@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from api.connection.flow import Address
 from api.http.exchange import Scope
-from api.http.prepared import Tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,14 +51,6 @@ class Asked(Protocol):
         ...
 
 
-class AskedOfLog(Asked, Protocol):
-    """A request whose answer has to be waited for."""
-
-    def begin(self, body: bytes, client: Address | None, offset: int | None, tell: Tell) -> bool:
-        """Have JSON to answer with told; as `api.http.prepared.Waiting.begin`."""
-        ...
-
-
 class Prepared(NamedTuple):
     """A request that is remembered: what answers it, how long its body is, where it came to, what it takes.
 
@@ -84,8 +75,6 @@ class PreparedRequests:
         self.answered = 0  # requests, since the start
         self.prepare: Callable[[Scope], Asked | None] | None = None
         """Understands a request that was answered and left a `Question`. The application sets it, if it can."""
-        self.waits = False
-        """Whether all of them are `AskedOfLog`. The application says so before the first request."""
         self.most = most
         self._most_bytes = most * MEMORY_BYTES
         self._seen = array("q", bytes(8 * most))  # hashes

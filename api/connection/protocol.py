@@ -28,10 +28,8 @@ from api.connection.requests import WAITED_FOR_BYTES, RequestParser
 from api.connection.rest import begin
 from api.connection.short import ShortWay
 from api.connection.standing import Standing
-from api.connection.waiting import WaitingWay
 from api.connection.websocket import SEND_BUFFER_BYTES, StreamProtocol
 from api.http.exchange import ENDLESS, Scope
-from api.http.prepared import NotStored
 
 _MAX_BUFFERED_BODY_BYTES = 65_536
 _SLICE_BYTES = 4_096
@@ -78,7 +76,7 @@ class HttpProtocol(Parting):
         self.standing = Standing(self, watch)
         self._handshake = handshake  # of TLS: what this connection was until now
         self.parser = RequestParser(self, watch)
-        self._short = (WaitingWay if watch.prepared.waits else ShortWay)(self, watch)
+        self._short = ShortWay(self, watch)
         self.running: Cycle | None = None
         self._unparsed = memoryview(b"")
         self._slicing = self._resting = False
@@ -348,33 +346,6 @@ class HttpProtocol(Parting):
                 self.close()
         elif cycle.in_task:
             self.loop.call_soon(self._resume)
-
-    def refuse_first(self, request: bytes, refused: NotStored) -> None:
-        """Run a whole request before those that have come behind it: the short way has found what it is refused for."""
-        parser = RequestParser(self, self.watch)
-        parser.raised = refused
-        parser.feed(request)
-        parser.close()
-        self.waiting.rotate(1)
-        self._resume()
-
-    def go_on_later(self) -> None:
-        """Go on behind an answer that was given the short way; what has come meanwhile has its turn later."""
-        if self.says_goodbye:
-            self.close()
-        elif self._has_more:
-            self.loop.call_soon(self._resume)
-        else:
-            self._note_state()
-
-    @property
-    def says_goodbye(self) -> bool:
-        """Whether the answer to the request that is under way, the short way, is the last one."""
-        return self._ending and not self._has_more
-
-    @property
-    def _has_more(self) -> bool:
-        return bool(self.waiting or self._unparsed) or self.parser.arriving
 
     def _resume(self) -> None:
         self._resting = False

@@ -24,13 +24,8 @@ if TYPE_CHECKING:
 _MOST_IN_A_ROW = 16
 """So many pipelined requests are answered at once, in one write; the parser, and other connections, go on from there.
 Some ask much of the store: /ready looks at all symbols."""
-END = b"\r\n\r\n"
+_END = b"\r\n\r\n"
 _ANSWER = STATUS_LINES[200] + b"%bcontent-length: %d\r\ncontent-type: application/json\r\n\r\n%b"
-
-
-def offset_in(head: bytes) -> int:
-    """Return the offset that stands in a head; whatever `parse_index` raises."""
-    return parse_index("offset", without_offset(head)[1].decode())
 
 
 class ShortWay:
@@ -56,7 +51,7 @@ class ShortWay:
             self.held = b""
             data = held + data
         # PERF: what is not remembered pays for the look: nothing is made before the first is found.
-        if (end := data.find(END, 0, MAX_PREPARED_HEAD_BYTES) + 4) < len(END):
+        if (end := data.find(_END, 0, MAX_PREPARED_HEAD_BYTES) + 4) < len(_END):
             return data
         head = data if end == len(data) else data[:end]
         if self._find(head) is None:
@@ -71,8 +66,8 @@ class ShortWay:
         pieces: list[bytes] = []
         begin = 0
         for _ in range(_MOST_IN_A_ROW):
-            end = data.find(END, begin, begin + MAX_PREPARED_HEAD_BYTES) + 4
-            if end < len(END):  # not there
+            end = data.find(_END, begin, begin + MAX_PREPARED_HEAD_BYTES) + 4
+            if end < len(_END):  # not there
                 break
             head = data[begin:end]
             prepared = self._find(head)
@@ -125,7 +120,7 @@ class ShortWay:
     def _answer(self, prepared: Prepared, head: bytes, body: bytes) -> bytes | None:
         """Return the JSON to answer with; None where the request is to go the long way."""
         try:
-            offset = offset_in(head) if prepared.moves else None
+            offset = parse_index("offset", without_offset(head)[1].decode()) if prepared.moves else None
             answer = prepared.asked.answer(body, self._connection.client, offset)
         except NotStored as refused:
             self._connection.parser.raised = refused

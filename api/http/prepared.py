@@ -4,8 +4,7 @@ A question that can be asked again as it stands, by the same bytes and with the 
 on as a `Question`. The resource itself answers by it too: both ways run the same code (docs/design/0004).
 """
 
-from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias
 
 QUESTION = "hft_mmap.question"
 """The `Question` of a request that was answered, where it can be asked again."""
@@ -43,19 +42,3 @@ class NotStored(Exception):
         super().__init__(str(error))
         self.error = error
         self.batch = batch
-
-
-Tell: TypeAlias = Callable[[bytes | NotStored, int], None]
-"""Is given the JSON to answer with, and the record of the log that it is in; or what is to be told the long way."""
-
-
-@runtime_checkable
-class Waiting(Question, Protocol):
-    """A question whose answer has to be waited for: a batch that goes into the log of several machines."""
-
-    def begin(self, body: bytes, caller: Any, offset: int | None, tell: Tell) -> bool:  # noqa: ANN401 - as above
-        """Have `tell` told the answer, once and not before this returns; False, with nothing done, as `answer` None.
-
-        Raises what `answer` does.
-        """
-        ...

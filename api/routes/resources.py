@@ -14,11 +14,11 @@ from api.body.durable import wait_durable
 from api.body.intake import Intake
 from api.body.lines import Lines
 from api.body.media import JSON, LINES, RAW, body_type
-from api.body.patience import Appender, Soon, Stored, append_now, local_appender
+from api.body.patience import Appender, Stored, append_now, local_appender
 from api.body.raw import raw_values
 from api.body.reading import read_body
 from api.http.exchange import BATCH, CALLER, Scope
-from api.http.prepared import QUESTION, RAISED, NotStored, Question, Tell
+from api.http.prepared import QUESTION, RAISED, NotStored, Question
 from api.http.prepared import Batch as Noted
 from api.http.problems import Refusal, answer, problem
 from api.http.query import parse_stats_query
@@ -118,8 +118,7 @@ class AddBatch:
         durability = how.durability.encode()
         self._answer = b'{"status":"success","added":%d,"total":%d,"durability":"' + durability + b'"}'
         self._max_values = settings.max_batch_values
-        self._soon = how.soon
-        self._json = _Json(store, self._answer, self._decoder, soon=how.soon)
+        self._json = _Json(store, self._answer, self._decoder)
 
     async def on_post(self, req: Request, resp: falcon.asgi.Response) -> None:
         """Append, and answer once the batch is as durable as the settings promise."""
@@ -161,11 +160,11 @@ class AddBatch:
         if req.header(b"content-encoding") is not None:
             return None
         if kind == RAW:  # all but the numbers stands in the head
-            return _Octets(self._store, self._answer, self._max_values, symbol, offset, self._soon)
+            return _Octets(self._store, self._answer, self._max_values, symbol, offset)
         if kind != JSON:
             return None
         in_head = req.header(b"x-offset") is not None
-        return _JsonAt(self._store, self._answer, self._decoder, offset, self._soon) if in_head else self._json
+        return _JsonAt(self._store, self._answer, self._decoder, offset) if in_head else self._json
 
 
 def _tell_again(scope: Scope, raised: NotStored) -> NoReturn:
@@ -178,15 +177,14 @@ def _tell_again(scope: Scope, raised: NotStored) -> NoReturn:
 class _Batches:
     """What reads and stores the bodies that come behind one head, or behind any that says as much."""
 
-    __slots__ = ("_answer", "_soon", "_store", "batch", "offset")
+    __slots__ = ("_answer", "_store", "batch", "offset")
     kept_bytes = 256
 
-    def __init__(self, store: Store, answer: bytes, offset: int | None = None, soon: Soon | None = None) -> None:
+    def __init__(self, store: Store, answer: bytes, offset: int | None = None) -> None:
         self.batch: Noted | None = None
         self.offset = offset
         self._store = store
         self._answer = answer
-        self._soon = soon
 
     def _read(self, body: bytes) -> Batch | None:
         """Return the batch in a body; None where there is more to be said about it. Raises Refusal."""
@@ -216,40 +214,14 @@ class _Batches:
             raise NotStored(error, self.batch) from None
         return None if total is None else self._answer % (added, total)
 
-    def begin(self, body: bytes, caller: Token | None, offset: int | None, tell: Tell) -> bool:
-        """Have a batch stored in a log, and the answer told; False where more is to be told of the body. NotStored."""
-        try:
-            batch = self._read(body)
-        except Refusal:
-            return False
-        if batch is None or self._soon is None:
-            return False
-        symbol, values, own = batch
-        noted = symbol, len(values)
-
-        def told(outcome: Stored | Exception) -> None:
-            if isinstance(outcome, Exception):
-                tell(NotStored(outcome, noted), 0)
-            else:
-                tell(outcome.told(self._answer % (noted[1], outcome)), outcome.sequence)
-
-        try:
-            check_symbol_of(caller, WRITE, symbol)
-            self._soon(symbol, values, own if offset is None else offset, told)
-        except Exception as error:  # noqa: BLE001 - told the long way, whatever it is
-            raise NotStored(error, noted) from None
-        return True
-
 
 class _Json(_Batches):
     """Bodies of JSON, which say everything themselves."""
 
     __slots__ = ("_quick",)
 
-    def __init__(
-        self, store: Store, answer: bytes, decoder: Decoder, offset: int | None = None, soon: Soon | None = None
-    ) -> None:  # fmt: skip
-        super().__init__(store, answer, offset, soon)
+    def __init__(self, store: Store, answer: bytes, decoder: Decoder) -> None:
+        super().__init__(store, answer)
         self._quick = decoder.quick
 
     def _read(self, body: bytes) -> Batch | None:
@@ -260,6 +232,10 @@ class _JsonAt(_Json):
     """Bodies of JSON, behind a head that says at which offset they belong."""
 
     __slots__ = ()
+
+    def __init__(self, store: Store, answer: bytes, decoder: Decoder, offset: int | None) -> None:
+        super().__init__(store, answer, decoder)
+        self.offset = offset
 
     def _read(self, body: bytes) -> Batch | None:
         batch = super()._read(body)
@@ -272,10 +248,8 @@ class _Octets(_Batches):
 
     __slots__ = ("_max_values", "_symbol")
 
-    def __init__(
-        self, store: Store, answer: bytes, max_values: int, symbol: str, offset: int | None, soon: Soon | None
-    ) -> None:  # fmt: skip
-        super().__init__(store, answer, offset, soon)
+    def __init__(self, store: Store, answer: bytes, max_values: int, symbol: str, offset: int | None) -> None:
+        super().__init__(store, answer, offset)
         self._max_values = max_values
         self._symbol = symbol
 

@@ -146,7 +146,7 @@ class Node:
         replica, self.replica = self.replica, None
         for task in replica._tasks:
             task.cancel()
-        replica._refuse_all("killed")
+        replica._refuse_waiting("killed")
         await asyncio.gather(*replica._tasks, return_exceptions=True)
 
 

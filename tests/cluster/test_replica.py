@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from random import Random
 
 import numpy as np
 import pytest
@@ -35,8 +34,6 @@ from hft_mmap import (
     Ticks,
 )
 from tests.cluster.memory import MemoryClient, MemoryLog
-from tests.cluster.model import ModelPoints
-from tests.cluster.virtual import VirtualLoop
 
 RULES = Rules(900_000, 10, (100, 50))
 
@@ -222,50 +219,6 @@ def test_batches_that_wait_share_a_record(tmp_path: Path) -> None:
             assert sorted(value for k in range(5) for value in held(a, f"S{k}")) == list(range(100))
 
     run(work)
-
-
-def test_those_who_were_just_answered_share_the_next_record(tmp_path: Path) -> None:
-    """Each sends again a little later than the first of them; whoever is alone is not held up."""
-    loop = VirtualLoop()
-
-    async def in_turn(work: Callable[[], None]) -> None:
-        work()
-
-    async def work() -> tuple[int, float]:
-        log = MemoryLog()
-        replica = Replica(ModelPoints(Random(1)), Slow(log), tmp_path, RULES, Patience(in_thread=in_turn))
-        replica.start()
-        await replica._until(replica._caught_up.is_set)
-
-        async def send(symbol: str, think_s: float) -> None:
-            for k in range(10):
-                await replica.write(symbol, prices(k + 1), k)
-                await asyncio.sleep(think_s)
-
-        await asyncio.gather(*(send(f"S{k}", k / 100) for k in range(10)))
-        records = log.last
-        await replica.write("S0", prices(1), None)
-        begin = loop.time()
-        await replica.write("S0", prices(2), None)
-        alone_s = loop.time() - begin
-        await replica.close()
-        return records, alone_s
-
-    try:
-        records, alone_s = loop.run_until_complete(work())
-    finally:
-        loop.close()
-    assert records <= 12
-    assert alone_s == pytest.approx(1.0)
-
-
-class Slow(MemoryClient):
-    """A connection by which a record takes a second."""
-
-    async def append(self, data: bytes, last: int) -> int:
-        """Append a record, after a while."""
-        await asyncio.sleep(1.0)
-        return await super().append(data, last)
 
 
 def test_a_restart_goes_on_where_the_position_says(tmp_path: Path) -> None:
