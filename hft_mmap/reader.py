@@ -225,8 +225,13 @@ class Reader:
         """
         if type(window) is not int or not 0 < window <= MAX_WINDOW:
             if is_time(window):
-                found = self._folded(newest(window), window)[1]
-                return window_stats((*found[2:7], found[1] - found[0]))
+                # PERF: as `_folded`, without its call, which is a tenth of what this takes.
+                view, (_alive, total_address), (how, begin, end) = self._view, self._bounds, newest(window)
+                found = fold_asked(view.address, total_address, how, begin, end)
+                lo, hi, low, high, last, avg, var, _, total = found
+                if not total:
+                    lo, hi, low, high, last, avg, var, _, total = self._folded((how, begin, end), window)[1]
+                return window_stats((low, high, last, avg, var, hi - lo))
             window = min(checked_window(window), MAX_WINDOW)
         view = self._view
         _alive, total_address = self._bounds  # the words may not be unmapped before the call has ended
